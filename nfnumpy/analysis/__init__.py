@@ -1,0 +1,7 @@
+"""Looking at a network: how signals propagate through it, what it costs."""
+
+from .cost import count_flops, count_params, operation_costs
+from .signal_propagation import BlockSignal, predicted_variances, signal_propagation
+
+__all__ = ["BlockSignal", "count_flops", "count_params", "operation_costs", "predicted_variances",
+           "signal_propagation"]

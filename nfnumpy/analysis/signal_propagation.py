@@ -1,0 +1,49 @@
+"""Signal propagation plots: what a network does to the mean and variance of its activations, block by block.
+
+Source: Brock, De, Smith (2021a), arXiv 2101.08692, section 3.
+"""
+
+import dataclasses
+
+from ..autograd import Tensor, no_grad
+from ..backend import namespace
+from ..models.base import block_plan
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockSignal:
+    """What was measured after one block (index 0 is the stem, which has no residual branch)."""
+
+    index: int
+    avg_sq_mean: float  # mean over channels of the squared channel mean
+    avg_var: float  # mean over channels of the channel variance
+    res_avg_var: float | None  # the same variance at the end of the residual branch, before skip_gain
+
+
+def _moments(x):
+    xp = namespace(x)
+    means = xp.mean(x, axis=(0, 1, 2))
+    return float(xp.mean(means * means)), float(xp.mean(xp.var(x, axis=(0, 1, 2))))
+
+
+def signal_propagation(model, x):
+    """A BlockSignal for the stem's output and then for every block's, for images x (N, H, W, in_channels)."""
+    with no_grad():
+        x = model.stem(x if isinstance(x, Tensor) else Tensor(x))
+        signals = [BlockSignal(0, *_moments(x.data), None)]
+        for index, block in enumerate(model.blocks, start=1):
+            shortcut, residual = block.branches(x)
+            x = block.join(shortcut, residual)
+            signals.append(BlockSignal(index, *_moments(x.data), _moments(residual.data)[1]))
+    return signals
+
+
+def predicted_variances(config):
+    """The variance after every block, for skip gains of 1: 1 + alpha² after a stage's first block, then + alpha² each.
+
+    That first block's shortcut is a projection of a normalized signal, of variance 1; other shortcuts are identities.
+    """
+    predictions = []
+    for _, position, _, _ in block_plan(config.depths, config.alpha, 0.0):
+        predictions.append((1.0 if position == 0 else predictions[-1]) + config.alpha**2)
+    return predictions

@@ -1,0 +1,305 @@
+"""The tape: reverse-mode differentiation over arrays of any backend. It knows nothing of networks.
+
+An operation is an ordinary function on arrays plus, for each input, the function that carries a cotangent back to it
+(its vector-Jacobian product). `differentiable` joins them. While the operation runs on Tensors it leaves a Node behind:
+who its inputs were and the few arrays that going back will need. `Tensor.backward` walks the nodes from last to first,
+hands each its cotangent, passes on what comes out, and frees the node's arrays at once.
+"""
+
+import contextlib
+import contextvars
+import functools
+import inspect
+import numbers
+
+from . import backend
+from .errors import InputError
+
+_recording = contextvars.ContextVar("recording", default=True)
+_checking = contextvars.ContextVar("checking", default=True)
+_watchers = contextvars.ContextVar("watchers", default=())
+
+
+class GraphError(RuntimeError):
+    """The graph cannot be walked: already freed, nothing recorded, or a saved array was changed in place."""
+
+
+@contextlib.contextmanager
+def _setting(variable, value):
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+def no_grad():
+    """Context in which operations record nothing."""
+    return _setting(_recording, False)
+
+
+def trust_saved_arrays():
+    """Context in which saved arrays are not checked for in-place changes: two passes over their memory less."""
+    return _setting(_checking, False)
+
+
+def watch(watcher):
+    """Context in which `watcher(name, inputs, output, options)` is called after every operation, with raw arrays."""
+    return _setting(_watchers, (*_watchers.get(), watcher))
+
+
+class Tensor:
+    """An array that remembers how it was computed.
+
+    data: the array (NumPy's or CuPy's; other things are converted to NumPy's); requires_grad: whether backward leaves
+    the gradient here, in `.grad`, an array of the same shape and dtype. Gradients of several backward passes add up.
+    """
+
+    __slots__ = ("data", "grad", "requires_grad", "node", "__weakref__")
+    __array_ufunc__ = None  # numpy_array * tensor is left to Tensor
+
+    def __init__(self, data, requires_grad=False):
+        data = data.data if isinstance(data, Tensor) else data
+        is_array = hasattr(data, "__array_namespace__") and hasattr(data, "flags")
+        self.data = data if is_array and not isinstance(data, numbers.Number) \
+            else backend.get("numpy").asarray(data)
+        self.grad = None
+        self.requires_grad = requires_grad
+        self.node = None
+
+    @property
+    def shape(self):
+        """Sizes of the axes."""
+        return self.data.shape
+
+    @property
+    def dtype(self):
+        """Type of the values."""
+        return self.data.dtype
+
+    @property
+    def ndim(self):
+        """Number of axes."""
+        return self.data.ndim
+
+    def numpy(self):
+        """The values as a NumPy array on the host."""
+        return backend.backend_of(self.data).to_numpy(self.data)
+
+    def item(self):
+        """The one value of a one-value tensor, as a Python number."""
+        return self.data.item()
+
+    def detach(self):
+        """The same array with its history forgotten."""
+        return Tensor(self.data)
+
+    def backward(self, cotangent=None):
+        """Add to `.grad` of every tensor this one was computed from the derivative of this one.
+
+        `cotangent` (an array of this shape) weighs the values; without it this must be a single number, weighed 1.
+        Raises GraphError on a non-scalar, on a graph already freed, and when a saved array was changed in place.
+        """
+        if self.node is None and not self.requires_grad:
+            raise GraphError("backward: nothing was recorded for this tensor (no input requires grad, or no_grad)")
+        if cotangent is None:
+            if self.data.size != 1:
+                raise GraphError(f"backward on shape {tuple(self.shape)}: only a single number has a gradient; "
+                                 f"pass a cotangent of that shape")
+            cotangent = backend.namespace(self.data).ones_like(self.data)
+        elif tuple(cotangent.shape) != tuple(self.shape) or cotangent.dtype != self.dtype:
+            raise GraphError(f"backward: expected a cotangent of {tuple(self.shape)}, {self.dtype}, got "
+                             f"{tuple(cotangent.shape)}, {cotangent.dtype}")
+        _walk(self if self.node is None else self.node, cotangent)
+
+    def __len__(self):
+        return len(self.data)
+
+    def __repr__(self):
+        return f"Tensor({self.data!r}, requires_grad={self.requires_grad})"
+
+
+class Node:
+    """One recorded operation: its name, where its inputs came from, what it saved, and how to go back."""
+
+    __slots__ = ("name", "parents", "saved", "fingerprints", "pull")
+
+    def __init__(self, name, inputs, saved, pull):
+        self.name = name
+        self.parents = tuple(source(value) for value in inputs)
+        self.saved = saved
+        self.fingerprints = {key: backend.fingerprint(array) for key, array in saved.items()} \
+            if _checking.get() else {}
+        self.pull = pull
+
+    def release(self):
+        """Give up the saved arrays and the way back; returns (saved, pull, parents) to whoever walks last."""
+        held = self.saved, self.pull, self.parents
+        self.saved, self.pull, self.parents = None, None, ()
+        return held
+
+    def check(self):
+        """Raise GraphError if a saved array is no longer what it was."""
+        for key, expected in self.fingerprints.items():
+            if backend.fingerprint(self.saved[key]) != expected:
+                raise GraphError(f"{self.name}: its saved {key} {tuple(self.saved[key].shape)} was changed in place "
+                                 f"after the operation ran, so its derivative would be wrong")
+
+
+def source(value):
+    """Where the gradient of an input goes: its node, itself if it is a leaf that wants one, or nowhere (None)."""
+    if not isinstance(value, Tensor):
+        return None
+    return value.node if value.node is not None else (value if value.requires_grad else None)
+
+
+def _from_last_to_first(root):
+    """Every node and leaf that `root` was computed from, each after all that used it."""
+    order, seen, stack = [], set(), [(root, False)]
+    while stack:
+        place, expanded = stack.pop()
+        if expanded:
+            order.append(place)
+        elif id(place) not in seen:
+            seen.add(id(place))
+            stack.append((place, True))
+            if isinstance(place, Node):
+                if place.pull is None:
+                    raise GraphError(f"backward through {place.name}: its graph was already freed by an earlier "
+                                     f"backward; run the forward computation again")
+                stack.extend((parent, False) for parent in place.parents if parent is not None)
+    return reversed(order)
+
+
+def _walk(root, cotangent):
+    cotangents = {id(root): cotangent}
+    for place in _from_last_to_first(root):
+        cotangent = cotangents.pop(id(place), None)
+        if cotangent is None:
+            continue
+        if isinstance(place, Tensor):
+            place.grad = cotangent if place.grad is None else place.grad + cotangent
+            continue
+        place.check()
+        saved, pull, parents = place.release()
+        for parent, contribution in zip(parents, pull(saved, cotangent)):
+            if parent is None:
+                continue
+            if isinstance(parent, Tensor) and (contribution is cotangent or contribution.base is not None):
+                contribution = contribution.copy()  # what a leaf keeps is nobody else's memory
+            earlier = cotangents.get(id(parent))
+            cotangents[id(parent)] = contribution if earlier is None else earlier + contribution
+
+
+def _wanted(vjp, names):
+    """What `vjp` asks for beside the cotangent: [(kind, input name)], and whether it takes the options."""
+    asked, parameters = [], inspect.signature(vjp).parameters.values()
+    for parameter in list(parameters)[1:]:
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            continue
+        name = parameter.name
+        if name == "output" or name in names:
+            asked.append(("array", name))
+        elif name.removesuffix("_shape") in names:
+            asked.append(("shape", name.removesuffix("_shape")))
+        else:
+            raise TypeError(f"{vjp.__name__} asks for {name!r}, which is neither `output`, an input, nor its shape")
+    return asked, any(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters)
+
+
+def differentiable(formula, joint=None, **separate):
+    """Join `formula(*arrays, **options)` and its derivatives to the tape: the result works on Tensors.
+
+    joint: one vector-Jacobian product that returns the cotangents of all inputs; or, by input name, one product each
+    (inputs without one, such as labels and masks, get no gradient). A product is called as vjp(cotangent, *what it
+    names, **options), where it may name inputs, `INPUT_shape`, and `output`; nothing else is kept.
+    """
+    parameters = inspect.signature(formula).parameters.values()
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
+    variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    wanted = {key: (vjp, *_wanted(vjp, names)) for key, vjp in ({None: joint} if joint else separate).items()}
+
+    @functools.wraps(formula)
+    def operation(*inputs, **options):
+        arrays = _arrays_of(formula.__name__, inputs)
+        output = formula(*arrays, **options)
+        for watcher in _watchers.get():
+            watcher(formula.__name__, arrays, output, options)
+        result = Tensor(output)
+        if _recording.get() and any(source(value) is not None for value in inputs):
+            result.node = _record(formula.__name__, inputs, arrays, result.data, options)
+        return result
+
+    def _record(name, inputs, arrays, output, options):
+        labels = [f"{names[0]}{k}" for k in range(len(inputs))] if variadic else names
+        by_name = dict(zip(labels, arrays))
+        needed = [label for label, value in zip(labels, inputs) if source(value) is not None]
+        used = [wanted[key] for key in wanted if joint or key in needed]
+        kept = {key for _, asked, _ in used for kind, key in asked if kind == "array"}
+        saved = {key: output if key == "output" else by_name[key] for key in kept
+                 if key == "output" or by_name[key] is not None}
+        constants = {key: saved.pop(key) for key in list(saved) if isinstance(saved[key], numbers.Number)}
+        shapes = {key: tuple(getattr(array, "shape", ())) for key, array in by_name.items()}
+        if variadic:
+            shapes[names[0]] = tuple(shapes.values())
+
+        def pull(saved, cotangent):
+            def call(key):
+                vjp, asked, takes_options = wanted[key]
+                values = [shapes[of] if kind == "shape" else saved.get(of, constants.get(of)) for kind, of in asked]
+                return vjp(cotangent, *values, **(options if takes_options else {}))
+            if joint:
+                cotangents = call(None)
+                return cotangents if isinstance(cotangents, tuple) else (cotangents,)
+            return tuple(call(label) if label in needed and label in wanted else None for label in labels)
+
+        return Node(name, [value if joint or label in wanted else None for label, value in zip(labels, inputs)],
+                    saved, pull)
+
+    operation.formula = formula
+    return operation
+
+
+def _arrays_of(name, inputs):
+    """The raw arrays of the inputs; numbers stay Python numbers. InputError when floating dtypes differ."""
+    arrays, floating = [], set()
+    for value in inputs:
+        if isinstance(value, Tensor):
+            value = value.data
+        elif isinstance(value, bool) or not isinstance(value, numbers.Real):
+            value = None if value is None else Tensor(value).data
+        else:
+            value = float(value) if not isinstance(value, int) else value
+        if value is not None and getattr(getattr(value, "dtype", None), "kind", None) == "f":
+            floating.add(str(value.dtype))
+        arrays.append(value)
+    if len(floating) > 1:
+        raise InputError(f"{name}: inputs of {' and '.join(sorted(floating))}; nothing is cast silently, "
+                         f"convert one of them")
+    return arrays
+
+
+def checkpoint(function, *inputs):
+    """function(*inputs) without saving anything inside it: going back runs it once more and differentiates that run.
+
+    `function` takes Tensors and returns one; parameters it reaches by itself get their gradients too. It must compute
+    the same both times (randomness here is counter-based, so it does). Source: Chen et al. (2016), arXiv 1604.06174.
+    """
+    if not _recording.get():
+        return function(*inputs)
+    with no_grad():
+        output = function(*inputs)
+    tensors = {f"input{k}": value.data for k, value in enumerate(inputs) if isinstance(value, Tensor)}
+    wants = [source(value) is not None for value in inputs]
+
+    def pull(saved, cotangent):
+        again = [Tensor(saved[f"input{k}"], requires_grad=wants[k]) if isinstance(value, Tensor) else value
+                 for k, value in enumerate(constants)]
+        with _setting(_recording, True):
+            function(*again).backward(cotangent)
+        return tuple(value.grad if want else None for value, want in zip(again, wants))
+
+    constants = [Tensor(()) if isinstance(value, Tensor) else value for value in inputs]
+    result = Tensor(output.data)
+    result.node = Node("checkpoint", inputs, tensors, pull)
+    return result

@@ -1,0 +1,33 @@
+"""The backends by name, and which of them an array belongs to."""
+
+import functools
+
+from ..errors import InputError
+
+NAMES = ("numpy", "cupy")
+
+
+@functools.cache
+def get(name):
+    """The backend object called `name` ("numpy" or "cupy").
+
+    Raises InputError, saying what is missing and how to install it, when there is no such backend or it cannot run
+    on this machine.
+    """
+    if name == "numpy":
+        from .numpy_backend import NumpyBackend
+        return NumpyBackend()
+    if name == "cupy":
+        from .cupy_backend import CupyBackend
+        return CupyBackend()
+    raise InputError(f"unknown backend {name!r}: expected one of {', '.join(NAMES)}")
+
+
+def backend_name_of(array):
+    """ "numpy", "cupy", or the top-level module of whatever other array this is."""
+    return type(array).__module__.partition(".")[0]
+
+
+def backend_of(array):
+    """The backend object that owns `array`; InputError for arrays that no backend owns."""
+    return get(backend_name_of(array))

@@ -1,0 +1,261 @@
+"""The nonlinearities g(x), their derivatives, and the gain gamma that makes gamma·g(z) of variance 1 for z ~ N(0, 1).
+
+All take and return one floating array of any shape; `glu` halves the last axis and `log_softmax` works along it, the
+others go element by element.
+Source of gamma: Brock, De, Smith (2021a), arXiv 2101.08692, section 4.1; the constants are those of the authors'
+released code, some of them Monte-Carlo figures.
+"""
+
+import math
+
+from ..backend import formula, namespace
+from ..errors import InputError
+from .erf import erf, erfc
+
+GAMMA = {
+    "identity": 1.0,
+    "relu": 1.7139588594436646,
+    "gelu": 1.7015043497085571,
+    "gelu_erf": 1.7015043497085571,
+    "silu": 1.7881293296813965,
+    "elu": 1.2716004848480225,
+    "celu": 1.270926833152771,
+    "selu": 1.0008515119552612,
+    "leaky_relu": 1.70590341091156,
+    "log_sigmoid": 1.9193484783172607,
+    "log_softmax": 1.0002083778381348,
+    "relu6": 1.7131484746932983,
+    "sigmoid": 4.803835391998291,
+    "softsign": 2.338853120803833,
+    "softplus": 1.9203323125839233,
+    "tanh": 1.5939117670059204,
+    "glu": 1.8484294414520264,
+}
+
+TANH_GELU_SLOPE = math.sqrt(2.0 / math.pi)
+TANH_GELU_CUBIC = 0.044715
+SELU_SCALE = 1.0507009873554804934193349852946
+SELU_ALPHA = 1.6732632423543772848170429916717
+LEAKY_SLOPE = 0.01
+
+
+def identity(x):
+    """x."""
+    return x + 0.0
+
+
+def identity_vjp(cotangent):
+    return cotangent
+
+
+def relu(x):
+    """max(x, 0)."""
+    return namespace(x).clip(x, 0.0, None)
+
+
+def relu_vjp(cotangent, x):
+    return cotangent * namespace(x).astype(x > 0.0, x.dtype)
+
+
+def relu6(x):
+    """min(max(x, 0), 6)."""
+    return namespace(x).clip(x, 0.0, 6.0)
+
+
+def relu6_vjp(cotangent, x):
+    return cotangent * namespace(x).astype((x > 0.0) & (x < 6.0), x.dtype)
+
+
+def leaky_relu(x):
+    """x where positive, 0.01·x elsewhere."""
+    return namespace(x).where(x > 0.0, x, LEAKY_SLOPE * x)
+
+
+def leaky_relu_vjp(cotangent, x):
+    return namespace(x).where(x > 0.0, cotangent, LEAKY_SLOPE * cotangent)
+
+
+def tanh(x):
+    """Hyperbolic tangent."""
+    return namespace(x).tanh(x)
+
+
+def tanh_vjp(cotangent, output):
+    return cotangent * (1.0 - output * output)
+
+
+def sigmoid(x):
+    """1/(1 + exp(-x)), to full relative accuracy in both tails."""
+    xp = namespace(x)
+    decay = xp.exp(-xp.abs(x))
+    return xp.where(x >= 0.0, 1.0 / (1.0 + decay), decay / (1.0 + decay))
+
+
+def sigmoid_vjp(cotangent, x):
+    return cotangent * sigmoid(x) * sigmoid(-x)
+
+
+def gelu(x):
+    """GELU in the tanh form of the authors' code: x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
+
+    Source: Hendrycks, Gimpel (2016), arXiv 1606.08415, section 2.
+    """
+    cubed = x * x * x
+    return 0.5 * x * (1.0 + namespace(x).tanh(TANH_GELU_SLOPE * (x + TANH_GELU_CUBIC * cubed)))
+
+
+def gelu_vjp(cotangent, x):
+    square = x * x
+    t = namespace(x).tanh(TANH_GELU_SLOPE * (x + TANH_GELU_CUBIC * square * x))
+    inner_slope = TANH_GELU_SLOPE * (1.0 + 3.0 * TANH_GELU_CUBIC * square)
+    return cotangent * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner_slope)
+
+
+def gelu_erf(x):
+    """GELU in its exact form x·Φ(x), with Φ the standard normal distribution function = erfc(-x/√2)/2.
+
+    Source: Hendrycks, Gimpel (2016), arXiv 1606.08415, section 2.
+    """
+    return x * (0.5 * erfc(x * -math.sqrt(0.5)))
+
+
+def gelu_erf_vjp(cotangent, x):
+    density = namespace(x).exp(-0.5 * x * x) * (1.0 / math.sqrt(2.0 * math.pi))
+    return cotangent * (0.5 * erfc(x * -math.sqrt(0.5)) + x * density)
+
+
+def silu(x):
+    """x·sigmoid(x), also called swish."""
+    return x * sigmoid(x)
+
+
+def silu_vjp(cotangent, x):
+    s = sigmoid(x)
+    return cotangent * (s + x * s * sigmoid(-x))
+
+
+def elu(x):
+    """x where positive, exp(x) - 1 elsewhere."""
+    xp = namespace(x)
+    return xp.where(x > 0.0, x, xp.expm1(xp.clip(x, None, 0.0)))
+
+
+def elu_vjp(cotangent, x):
+    return cotangent * namespace(x).exp(namespace(x).clip(x, None, 0.0))
+
+
+def celu(x):
+    """max(x, 0) + min(alpha·(exp(x/alpha) - 1), 0) at alpha = 1, where it is elu; its gamma was drawn apart."""
+    return elu(x)
+
+
+def selu(x):
+    """scale·x where positive, scale·alpha·(exp(x) - 1) elsewhere. Source: Klambauer et al. (2017), eq. 2."""
+    xp = namespace(x)
+    return SELU_SCALE * xp.where(x > 0.0, x, SELU_ALPHA * xp.expm1(xp.clip(x, None, 0.0)))
+
+
+def selu_vjp(cotangent, x):
+    xp = namespace(x)
+    slope = xp.where(x > 0.0, xp.ones_like(x), SELU_ALPHA * xp.exp(xp.clip(x, None, 0.0)))
+    return SELU_SCALE * cotangent * slope
+
+
+def softplus(x):
+    """log(1 + exp(x)), without overflow."""
+    xp = namespace(x)
+    return xp.clip(x, 0.0, None) + xp.log1p(xp.exp(-xp.abs(x)))
+
+
+def softplus_vjp(cotangent, x):
+    return cotangent * sigmoid(x)
+
+
+def log_sigmoid(x):
+    """log(sigmoid(x)) = -softplus(-x)."""
+    return -softplus(-x)
+
+
+def log_sigmoid_vjp(cotangent, x):
+    return cotangent * sigmoid(-x)
+
+
+def softsign(x):
+    """x/(1 + |x|)."""
+    return x / (1.0 + namespace(x).abs(x))
+
+
+def softsign_vjp(cotangent, x):
+    scale = 1.0 + namespace(x).abs(x)
+    return cotangent / (scale * scale)
+
+
+def log_softmax(x):
+    """x - log Σ exp(x), along the last axis."""
+    xp = namespace(x)
+    shifted = x - xp.max(x, axis=-1, keepdims=True)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
+
+
+def log_softmax_vjp(cotangent, output):
+    xp = namespace(output)
+    return cotangent - xp.exp(output) * xp.sum(cotangent, axis=-1, keepdims=True)
+
+
+def softmax(x):
+    """exp(x)/Σ exp(x), along the last axis."""
+    return namespace(x).exp(log_softmax(x))
+
+
+def softmax_vjp(cotangent, output):
+    return output * (cotangent - namespace(output).sum(cotangent * output, axis=-1, keepdims=True))
+
+
+def glu(x):
+    """Gated linear unit a·sigmoid(b) of the two halves (a, b) of the last axis. Source: Dauphin et al. (2017), eq. 1."""
+    if x.shape[-1] % 2:
+        raise InputError(f"glu halves the last axis: expected an even size, got shape {tuple(x.shape)}")
+    half = x.shape[-1] // 2
+    return x[..., :half] * sigmoid(x[..., half:])
+
+
+def glu_vjp(cotangent, x):
+    half = x.shape[-1] // 2
+    a, b = x[..., :half], x[..., half:]
+    gate = sigmoid(b)
+    return namespace(x).concat([cotangent * gate, cotangent * a * gate * sigmoid(-b)], axis=-1)
+
+
+def erf_vjp(cotangent, x):
+    """Of the error function: 2/√π·exp(-x²)."""
+    return cotangent * (2.0 / math.sqrt(math.pi)) * namespace(x).exp(-x * x)
+
+
+NONLINEARITIES = {  # name: (formula, derivative)
+    "identity": (identity, identity_vjp), "relu": (relu, relu_vjp), "relu6": (relu6, relu6_vjp),
+    "leaky_relu": (leaky_relu, leaky_relu_vjp), "tanh": (tanh, tanh_vjp), "sigmoid": (sigmoid, sigmoid_vjp),
+    "gelu": (gelu, gelu_vjp), "gelu_erf": (gelu_erf, gelu_erf_vjp), "silu": (silu, silu_vjp), "elu": (elu, elu_vjp),
+    "celu": (celu, elu_vjp), "selu": (selu, selu_vjp), "softplus": (softplus, softplus_vjp),
+    "log_sigmoid": (log_sigmoid, log_sigmoid_vjp), "softsign": (softsign, softsign_vjp),
+    "log_softmax": (log_softmax, log_softmax_vjp), "glu": (glu, glu_vjp),
+}
+
+
+@formula
+def scaled_nonlinearity(x, *, name, scale):
+    """scale·g(x) for the nonlinearity g called `name`; networks pass scale = gamma, or gamma·beta before a block.
+
+    Source: Brock, De, Smith (2021a), section 4.1 (gamma) and section 3 (beta = 1/expected_std).
+    """
+    return NONLINEARITIES[name][0](x) * scale
+
+
+@formula
+def scaled_nonlinearity_vjp(cotangent, x, *, name, scale):
+    """The derivative of `scaled_nonlinearity`."""
+    forward, derivative = NONLINEARITIES[name]
+    cotangent = cotangent * scale
+    wants = derivative.__code__.co_varnames[:derivative.__code__.co_argcount]
+    if "output" in wants:
+        return derivative(cotangent, forward(x))
+    return derivative(cotangent, x) if "x" in wants else derivative(cotangent)

@@ -1,0 +1,81 @@
+"""Two-dimensional convolution (cross-correlation, as networks have it), written as one matrix product a kernel tap.
+
+Shapes: x (N, H, W, in), weight (kh, kw, in/groups, out), bias (out,) or None -> (N, out_h, out_w, out). Input channels
+and output channels are cut into `groups` equal runs, and run g of the output sees run g of the input only.
+`stride` and `dilation` are numbers or (vertical, horizontal) pairs; `padding` as `geometry.padding_of` takes it.
+"""
+
+from ..backend import formula, namespace
+from ..errors import InputError
+from .geometry import Windows
+
+
+def conv2d_windows(x_shape, weight_shape, *, stride, padding, dilation, groups):
+    """The geometry of a convolution; InputError when the shapes do not belong together."""
+    if len(x_shape) != 4 or len(weight_shape) != 4:
+        raise InputError(f"conv2d: expected x (N, H, W, in) and weight (kh, kw, in/groups, out), got {tuple(x_shape)} "
+                         f"and {tuple(weight_shape)}")
+    if not isinstance(groups, int) or groups < 1 or weight_shape[3] % groups or \
+            weight_shape[2] * groups != x_shape[3]:
+        raise InputError(f"conv2d: x {tuple(x_shape)} and weight {tuple(weight_shape)} do not fit groups={groups}: "
+                         f"expected weight (kh, kw, {x_shape[3]}/groups, a multiple of groups)")
+    return Windows(x_shape[1:3], weight_shape[:2], stride=stride, padding=padding, dilation=dilation)
+
+
+def _by_group(values, groups):
+    """(…, C) as (groups, M, C/groups): M positions, cut into runs of channels."""
+    xp, channels = namespace(values), values.shape[-1]
+    positions = 1
+    for size in values.shape[:-1]:
+        positions *= size
+    return xp.permute_dims(xp.reshape(values, (positions, groups, channels // groups)), (1, 0, 2))
+
+
+def _from_groups(values, shape):
+    """The inverse of `_by_group`: (groups, M, C/groups) as `shape`."""
+    xp = namespace(values)
+    return xp.reshape(xp.permute_dims(values, (1, 0, 2)), shape)
+
+
+def _kernel_by_group(tap, groups):
+    """One tap (in/groups, out) as (groups, in/groups, out/groups)."""
+    xp, (fan, out) = namespace(tap), tap.shape
+    return xp.permute_dims(xp.reshape(tap, (fan, groups, out // groups)), (1, 0, 2))
+
+
+@formula
+def conv2d(x, weight, bias, *, stride=1, padding="SAME", dilation=1, groups=1):
+    """out[n, y, x, o] = bias[o] + Σ_{i, j, c} x[n, y·s + i·d - top, x·s + j·d - left, c] · weight[i, j, c, o]."""
+    windows = conv2d_windows(x.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    xp, padded = namespace(x), windows.pad(x)
+    shape = (x.shape[0], *windows.out, weight.shape[3])
+    out = xp.zeros(shape, dtype=x.dtype)
+    for (i, j), index in windows.taps():
+        out += _from_groups(xp.matmul(_by_group(padded[index], groups), _kernel_by_group(weight[i, j, :, :], groups)),
+                            shape)
+    return out if bias is None else out + bias
+
+
+@formula
+def conv2d_x_vjp(cotangent, weight, x_shape, *, stride=1, padding="SAME", dilation=1, groups=1):
+    """The cotangent of x: every tap sends its share back to the pixels it read."""
+    windows = conv2d_windows(x_shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    xp, by_group = namespace(weight), _by_group(cotangent, groups)
+    padded = windows.padded_zeros(xp.zeros((x_shape[0], 0, 0, x_shape[3]), dtype=cotangent.dtype))
+    shape = (x_shape[0], *windows.out, x_shape[3])
+    for (i, j), index in windows.taps():
+        tap = xp.permute_dims(_kernel_by_group(weight[i, j, :, :], groups), (0, 2, 1))
+        padded[index] += _from_groups(xp.matmul(by_group, tap), shape)
+    return windows.crop(padded)
+
+
+@formula
+def conv2d_weight_vjp(cotangent, x, weight_shape, *, stride=1, padding="SAME", dilation=1, groups=1):
+    """The cotangent of the weight: per tap, the product of what it read with the cotangent of what it wrote."""
+    windows = conv2d_windows(x.shape, weight_shape, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    xp, padded, by_group = namespace(x), windows.pad(x), _by_group(cotangent, groups)
+    weight = xp.zeros(tuple(weight_shape), dtype=x.dtype)
+    for (i, j), index in windows.taps():
+        seen = xp.permute_dims(_by_group(padded[index], groups), (0, 2, 1))
+        weight[i, j, :, :] = _from_groups(xp.matmul(seen, by_group), tuple(weight_shape[2:]))
+    return weight

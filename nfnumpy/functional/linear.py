@@ -1,0 +1,47 @@
+"""Matrix products."""
+
+from ..backend import formula, namespace
+from ..errors import InputError
+from .elementwise import unbroadcast
+
+
+def _transposed(x):
+    return namespace(x).permute_dims(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+
+
+def matmul(x, y):
+    """Matrix product of x (…, m, k) and y (…, k, n); leading axes broadcast, and both have at least two axes."""
+    if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-2]:
+        raise InputError(f"matmul: expected shapes (…, m, k) and (…, k, n), got {tuple(x.shape)} and {tuple(y.shape)}")
+    return namespace(x).matmul(x, y)
+
+
+def matmul_x_vjp(cotangent, y, x_shape):
+    return unbroadcast(namespace(y).matmul(cotangent, _transposed(y)), x_shape)
+
+
+def matmul_y_vjp(cotangent, x, y_shape):
+    return unbroadcast(namespace(x).matmul(_transposed(x), cotangent), y_shape)
+
+
+@formula
+def linear(x, weight, bias):
+    """x·weight + bias: x (N, in), weight (in, out), bias (out,) or None -> (N, out)."""
+    if x.ndim != 2 or weight.ndim != 2 or x.shape[1] != weight.shape[0]:
+        raise InputError(f"linear: expected x (N, in) and weight (in, out), got {tuple(x.shape)} and "
+                         f"{tuple(weight.shape)}")
+    product = namespace(x).matmul(x, weight)
+    return product if bias is None else product + bias
+
+
+def linear_x_vjp(cotangent, weight):
+    return namespace(weight).matmul(cotangent, _transposed(weight))
+
+
+def linear_weight_vjp(cotangent, x):
+    return namespace(x).matmul(_transposed(x), cotangent)
+
+
+def bias_vjp(cotangent):
+    """Of a bias added along the last axis, in `linear` and `conv2d` alike."""
+    return namespace(cotangent).sum(cotangent, axis=tuple(range(cotangent.ndim - 1)))

@@ -1,0 +1,74 @@
+"""Average and max pooling over windows, and the global mean. Images are (N, H, W, C)."""
+
+from ..backend import formula, namespace
+from .geometry import Windows, pair
+from .reductions import mean, mean_vjp
+
+
+def _windows(x_shape, window, stride, padding):
+    return Windows(x_shape[1:3], pair(window, "window"), stride=window if stride is None else stride, padding=padding)
+
+
+def _pixels_under(windows, like):
+    """How many real pixels each window covers: (1, out_h, out_w, 1)."""
+    xp = namespace(like)
+    ones = windows.pad(xp.ones((1, *windows.image, 1), dtype=like.dtype))
+    counts = xp.zeros((1, *windows.out, 1), dtype=like.dtype)
+    for _, index in windows.taps():
+        counts += ones[index]
+    return counts
+
+
+@formula
+def avg_pool(x, *, window, stride=None, padding="SAME"):
+    """Mean of the real pixels under each window (padding never counts). stride None: the window's size."""
+    windows = _windows(x.shape, window, stride, padding)
+    padded = windows.pad(x)
+    total = namespace(x).zeros((x.shape[0], *windows.out, x.shape[3]), dtype=x.dtype)
+    for _, index in windows.taps():
+        total += padded[index]
+    return total / _pixels_under(windows, x)
+
+
+@formula
+def avg_pool_vjp(cotangent, x_shape, *, window, stride=None, padding="SAME"):
+    """Every real pixel under a window receives an equal share."""
+    windows = _windows(x_shape, window, stride, padding)
+    share = cotangent / _pixels_under(windows, cotangent)
+    padded = windows.padded_zeros(cotangent)
+    for _, index in windows.taps():
+        padded[index] += share
+    return windows.crop(padded)
+
+
+@formula
+def max_pool(x, *, window, stride=None, padding="SAME"):
+    """Greatest value under each window; padding is -inf. stride None: the window's size."""
+    windows = _windows(x.shape, window, stride, padding)
+    xp, padded = namespace(x), windows.pad(x, value=float("-inf"))
+    greatest = xp.full((x.shape[0], *windows.out, x.shape[3]), float("-inf"), dtype=x.dtype)
+    for _, index in windows.taps():
+        greatest = xp.maximum(greatest, padded[index])
+    return greatest
+
+
+@formula
+def max_pool_vjp(cotangent, x, output, *, window, stride=None, padding="SAME"):
+    """The first pixel (row by row) that holds the greatest value receives everything."""
+    windows = _windows(x.shape, window, stride, padding)
+    xp, padded, back = namespace(x), windows.pad(x, value=float("-inf")), windows.padded_zeros(cotangent)
+    unclaimed = xp.ones(tuple(output.shape), dtype=xp.bool)
+    for _, index in windows.taps():
+        chosen = unclaimed & (padded[index] == output)
+        back[index] += cotangent * xp.astype(chosen, cotangent.dtype)
+        unclaimed = unclaimed & ~chosen
+    return windows.crop(back)
+
+
+def global_mean(x):
+    """Mean over height and width: (N, H, W, C) -> (N, C)."""
+    return mean(x, axis=(1, 2))
+
+
+def global_mean_vjp(cotangent, x_shape):
+    return mean_vjp(cotangent, x_shape, axis=(1, 2))

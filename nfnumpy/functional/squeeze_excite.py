@@ -1,0 +1,41 @@
+"""Squeeze-and-excite: every channel of an image is scaled by a gate computed from all channels' means.
+
+Source: Hu et al. (2018), arXiv 1709.01507, eq. 2-4; the factor 2, which keeps the variance at initialization, is that
+of Brock, De, Smith (2021a), section 4.2, and the authors' released code.
+"""
+
+from ..backend import formula, namespace
+from .activations import relu, relu_vjp, sigmoid
+from .linear import bias_vjp, linear, linear_weight_vjp, linear_x_vjp
+from .reductions import mean, mean_vjp
+
+
+def _gate(x, weight0, bias0, weight1, bias1):
+    """The pooled means, the hidden layer before its relu, and the gates before their sigmoid."""
+    pooled = mean(x, axis=(1, 2))
+    hidden = linear(pooled, weight0, bias0)
+    return pooled, hidden, linear(relu(hidden), weight1, bias1)
+
+
+def _over_image(values):
+    """(N, C) as (N, 1, 1, C)."""
+    return values[:, None, None, :]
+
+
+@formula
+def squeeze_excite(x, weight0, bias0, weight1, bias1):
+    """x · 2·sigmoid(fc1(relu(fc0(mean_HW(x))))): x (N, H, W, C), weights (C, hidden) and (hidden, C), biases to match."""
+    _, _, gate = _gate(x, weight0, bias0, weight1, bias1)
+    return x * _over_image(2.0 * sigmoid(gate))
+
+
+@formula
+def squeeze_excite_vjp(cotangent, x, weight0, bias0, weight1, bias1):
+    """The cotangents of x, weight0, bias0, weight1, bias1, in that order; the gates are computed again."""
+    pooled, hidden, gate = _gate(x, weight0, bias0, weight1, bias1)
+    back = namespace(x).sum(cotangent * x, axis=(1, 2)) * (2.0 * sigmoid(gate) * sigmoid(-gate))
+    back_hidden = relu_vjp(linear_x_vjp(back, weight1), hidden)
+    back_x = cotangent * _over_image(2.0 * sigmoid(gate)) \
+        + mean_vjp(linear_x_vjp(back_hidden, weight0), x.shape, axis=(1, 2))
+    return (back_x, linear_weight_vjp(back_hidden, pooled), bias_vjp(back_hidden),
+            linear_weight_vjp(back, relu(hidden)), bias_vjp(back))

@@ -1,0 +1,100 @@
+"""NF-RegNet: the EfficientNet-sized family with narrow groups, silu, and squeeze-and-excite inside the bottleneck.
+
+Source: Brock, De, Smith (2021a), arXiv 2101.08692, section 5 and appendix; where the authors' released code differs,
+it decides.
+"""
+
+import dataclasses
+
+from .. import ops
+from ..nn import Dropout, Linear, Nonlinearity, SqueezeExcite, StochasticDepth, WSConv2D
+from .base import NormalizerFreeNetwork, ResidualBlock, block_plan, check_config
+
+
+@dataclasses.dataclass(frozen=True)
+class NFRegNetConfig:
+    """What an NF-RegNet is made of; tuples have one value a stage, `widths` as in the paper's table, before the factor."""
+
+    widths: tuple = (48, 104, 208, 440)
+    depths: tuple = (1, 3, 6, 6)
+    strides: tuple = (2, 2, 2, 2)
+    width_factor: float = 0.75
+    group_size: int = 8
+    expansion: float = 2.25  # 1 in the network's first block
+    se_ratio: float = 0.5
+    alpha: float = 0.2
+    activation: str = "silu"
+    stem_stride: int = 2
+    drop_rate: float = 0.0
+    stochdepth_rate: float = 0.0
+    num_classes: int = 1000
+    in_channels: int = 3
+    train_size: int = 192  # pixels
+    test_size: int = 224
+
+    def __post_init__(self):
+        check_config(self, ("widths", "depths", "strides"))
+
+    def channels(self, stage):
+        """Channels of a stage's blocks."""
+        return int(self.widths[stage] * self.width_factor)
+
+
+class NFRegNetBlock(ResidualBlock):
+    """activation → 1×1 → 3×3 grouped (carries the stride) → squeeze-and-excite → activation → 1×1."""
+
+    def __init__(self, init, in_channels, out_channels, config, *, stride, beta, expansion, stochdepth_rate):
+        self.stride, self.beta, self.alpha = stride, beta, config.alpha
+        self.activation = Nonlinearity(config.activation)
+        groups = max(1, int(in_channels * expansion) // config.group_size)
+        width = groups * config.group_size
+        if stride > 1 or in_channels != out_channels:
+            self.conv_shortcut = WSConv2D(init.at("conv_shortcut"), in_channels, out_channels, 1)
+        else:
+            self.conv_shortcut = None
+        self.conv0 = WSConv2D(init.at("conv0"), in_channels, width, 1)
+        self.conv1 = WSConv2D(init.at("conv1"), width, width, 3, stride=stride, groups=groups)
+        self.squeeze_excite = SqueezeExcite(init.at("squeeze_excite"), width, config.se_ratio)
+        self.conv2 = WSConv2D(init.at("conv2"), width, out_channels, 1)
+        self.stochastic_depth = StochasticDepth(init.at("stochastic_depth"), stochdepth_rate)
+        self.skip_gain = init.constant((), 0.0)
+
+    def branches(self, x):
+        """(shortcut, residual) of x (N, H, W, in)."""
+        out = self.activation(x, scale=self.beta)
+        shortcut = x
+        if self.conv_shortcut is not None:
+            shortcut = self.conv_shortcut(ops.avg_pool(out, window=2) if self.stride > 1 else out)
+        out = self.conv0(out)
+        out = self.squeeze_excite(self.conv1(self.activation(out)))
+        return shortcut, self.conv2(self.activation(out))
+
+
+class NFRegNet(NormalizerFreeNetwork):
+    """A normalizer-free RegNet, from an NFRegNetConfig."""
+
+    def build(self, init):
+        """Make the parameters, top to bottom."""
+        config, channels = self.config, self.config.channels(0)
+        self.activation = Nonlinearity(config.activation)
+        self.initial_conv = WSConv2D(init.at("initial_conv"), config.in_channels, channels, 3,
+                                     stride=config.stem_stride)
+        self.blocks = []
+        for stage, position, beta, rate in block_plan(config.depths, config.alpha, config.stochdepth_rate):
+            self.blocks.append(NFRegNetBlock(
+                init.at(f"blocks.{len(self.blocks)}"), channels, config.channels(stage), config,
+                stride=config.strides[stage] if position == 0 else 1, beta=beta,
+                expansion=config.expansion if self.blocks else 1, stochdepth_rate=rate))
+            channels = config.channels(stage)
+        width = int(1280 * channels // 440)
+        self.final_conv = WSConv2D(init.at("final_conv"), channels, width, 1)
+        self.dropout = Dropout(init.at("dropout"), config.drop_rate)
+        self.linear = Linear(init.at("linear"), width, config.num_classes, standard_deviation=0.0)
+
+    def stem(self, x):
+        """The initial convolution."""
+        return self.initial_conv(x)
+
+    def features(self, x):
+        """What is averaged over the image: the final convolution and its nonlinearity."""
+        return self.activation(self.final_conv(x))

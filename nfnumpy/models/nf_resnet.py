@@ -1,0 +1,93 @@
+"""NF-ResNet: the pre-activation bottleneck ResNet without normalization.
+
+Source: Brock, De, Smith (2021a), arXiv 2101.08692, section 4; where the authors' released code differs, it decides.
+"""
+
+import dataclasses
+
+from .. import ops
+from ..nn import Dropout, Linear, Nonlinearity, SqueezeExcite, StochasticDepth, WSConv2D
+from .base import NormalizerFreeNetwork, ResidualBlock, block_plan, check_config
+
+
+@dataclasses.dataclass(frozen=True)
+class NFResNetConfig:
+    """What an NF-ResNet is made of; tuples have one value a stage. The stem has widths[0]//4 channels."""
+
+    widths: tuple = (256, 512, 1024, 2048)
+    depths: tuple = (3, 4, 6, 3)
+    strides: tuple = (1, 2, 2, 2)
+    bottleneck_ratio: float = 0.25
+    use_se: bool = False
+    se_ratio: float = 0.25
+    alpha: float = 0.2
+    activation: str = "relu"
+    stem_kernel: int = 7
+    stem_stride: int = 2
+    stem_pool: bool = True
+    drop_rate: float = 0.0
+    stochdepth_rate: float = 0.0
+    num_classes: int = 1000
+    in_channels: int = 3
+    train_size: int = 224  # pixels
+    test_size: int = 224
+
+    def __post_init__(self):
+        check_config(self, ("widths", "depths", "strides"))
+
+
+class NFResBlock(ResidualBlock):
+    """activation → 1×1 → 3×3 (carries the stride) → 1×1 → squeeze-and-excite if asked for."""
+
+    def __init__(self, init, in_channels, out_channels, config, *, stride, beta, stochdepth_rate):
+        self.beta, self.alpha = beta, config.alpha
+        self.activation = Nonlinearity(config.activation)
+        width = max(1, int(out_channels * config.bottleneck_ratio))
+        if stride > 1 or in_channels != out_channels:
+            self.conv_shortcut = WSConv2D(init.at("conv_shortcut"), in_channels, out_channels, 1, stride=stride)
+        else:
+            self.conv_shortcut = None
+        self.conv0 = WSConv2D(init.at("conv0"), in_channels, width, 1)
+        self.conv1 = WSConv2D(init.at("conv1"), width, width, 3, stride=stride)
+        self.conv2 = WSConv2D(init.at("conv2"), width, out_channels, 1)
+        self.squeeze_excite = SqueezeExcite(init.at("squeeze_excite"), out_channels, config.se_ratio) \
+            if config.use_se else None
+        self.stochastic_depth = StochasticDepth(init.at("stochastic_depth"), stochdepth_rate)
+        self.skip_gain = init.constant((), 0.0)
+
+    def branches(self, x):
+        """(shortcut, residual) of x (N, H, W, in)."""
+        out = self.activation(x, scale=self.beta)
+        shortcut = x if self.conv_shortcut is None else self.conv_shortcut(out)
+        out = self.conv0(out)
+        out = self.conv1(self.activation(out))
+        out = self.conv2(self.activation(out))
+        return shortcut, out if self.squeeze_excite is None else self.squeeze_excite(out)
+
+
+class NFResNet(NormalizerFreeNetwork):
+    """A normalizer-free ResNet, from an NFResNetConfig."""
+
+    def build(self, init):
+        """Make the parameters, top to bottom."""
+        config, channels = self.config, self.config.widths[0] // 4
+        self.activation = Nonlinearity(config.activation)
+        self.initial_conv = WSConv2D(init.at("initial_conv"), config.in_channels, channels, config.stem_kernel,
+                                     stride=config.stem_stride)
+        self.blocks = []
+        for stage, position, beta, rate in block_plan(config.depths, config.alpha, config.stochdepth_rate):
+            self.blocks.append(NFResBlock(
+                init.at(f"blocks.{len(self.blocks)}"), channels, config.widths[stage], config,
+                stride=config.strides[stage] if position == 0 else 1, beta=beta, stochdepth_rate=rate))
+            channels = config.widths[stage]
+        self.dropout = Dropout(init.at("dropout"), config.drop_rate)
+        self.linear = Linear(init.at("linear"), channels, config.num_classes, standard_deviation=0.01)
+
+    def stem(self, x):
+        """The initial convolution and, for large images, the 3×3 stride-2 max pool."""
+        x = self.initial_conv(x)
+        return ops.max_pool(x, window=3, stride=2) if self.config.stem_pool else x
+
+    def features(self, x):
+        """What is averaged over the image: the last block's output after the nonlinearity."""
+        return self.activation(x)

@@ -1,0 +1,110 @@
+"""NFNet: stem of four 3×3 convolutions, grouped bottleneck blocks with two 3×3 convolutions, 1×1 final convolution.
+
+Source: Brock et al. (2021b), arXiv 2102.06171, section 4 and appendix; where the authors' released code differs, it
+decides.
+"""
+
+import dataclasses
+
+from .. import ops
+from ..errors import InputError
+from ..nn import Dropout, Linear, Nonlinearity, SqueezeExcite, StochasticDepth, WSConv2D
+from .base import NormalizerFreeNetwork, ResidualBlock, block_plan, check_config
+
+
+@dataclasses.dataclass(frozen=True)
+class NFNetConfig:
+    """What an NFNet is made of; tuples have one value a stage, except the stem's, one a convolution."""
+
+    widths: tuple = (256, 512, 1536, 1536)
+    depths: tuple = (1, 2, 6, 3)
+    strides: tuple = (1, 2, 2, 2)
+    group_size: int = 128
+    expansion: float = 0.5
+    se_ratio: float = 0.5
+    alpha: float = 0.2
+    activation: str = "gelu"
+    stem_widths: tuple = None  # None: 16, 32, 64 and half the first stage's width
+    stem_strides: tuple = (2, 1, 1, 2)
+    final_conv_multiplier: int = 2
+    drop_rate: float = 0.0
+    stochdepth_rate: float = 0.0
+    num_classes: int = 1000
+    in_channels: int = 3
+    train_size: int = 192  # pixels
+    test_size: int = 256
+
+    def __post_init__(self):
+        if self.stem_widths is None:
+            object.__setattr__(self, "stem_widths", (16, 32, 64, self.widths[0] // 2))
+        check_config(self, ("widths", "depths", "strides"))
+        check_config(self, ("stem_widths", "stem_strides"))
+        if any(int(width * self.expansion) < self.group_size for width in self.widths):
+            raise InputError(f"NFNetConfig: group_size={self.group_size} is wider than a bottleneck of "
+                             f"widths={self.widths} at expansion={self.expansion}")
+
+
+class NFBlock(ResidualBlock):
+    """activation → 1×1 → 3×3 grouped (carries the stride) → 3×3 grouped → 1×1 → squeeze-and-excite."""
+
+    def __init__(self, init, in_channels, out_channels, config, *, stride, beta, stochdepth_rate):
+        self.stride, self.beta, self.alpha = stride, beta, config.alpha
+        self.activation = Nonlinearity(config.activation)
+        groups = int(out_channels * config.expansion) // config.group_size
+        width = groups * config.group_size
+        if stride > 1 or in_channels != out_channels:
+            self.conv_shortcut = WSConv2D(init.at("conv_shortcut"), in_channels, out_channels, 1)
+        else:
+            self.conv_shortcut = None
+        self.conv0 = WSConv2D(init.at("conv0"), in_channels, width, 1)
+        self.conv1 = WSConv2D(init.at("conv1"), width, width, 3, stride=stride, groups=groups)
+        self.conv1b = WSConv2D(init.at("conv1b"), width, width, 3, groups=groups)
+        self.conv2 = WSConv2D(init.at("conv2"), width, out_channels, 1)
+        self.squeeze_excite = SqueezeExcite(init.at("squeeze_excite"), out_channels, config.se_ratio)
+        self.stochastic_depth = StochasticDepth(init.at("stochastic_depth"), stochdepth_rate)
+        self.skip_gain = init.constant((), 0.0)
+
+    def branches(self, x):
+        """(shortcut, residual) of x (N, H, W, in)."""
+        out = self.activation(x, scale=self.beta)
+        shortcut = x
+        if self.conv_shortcut is not None:
+            shortcut = self.conv_shortcut(ops.avg_pool(out, window=2) if self.stride > 1 else out)
+        out = self.conv0(out)
+        out = self.conv1(self.activation(out))
+        out = self.conv1b(self.activation(out))
+        out = self.conv2(self.activation(out))
+        return shortcut, self.squeeze_excite(out)
+
+
+class NFNet(NormalizerFreeNetwork):
+    """A normalizer-free network of the F family, from an NFNetConfig."""
+
+    def build(self, init):
+        """Make the parameters, top to bottom as the paper's figure."""
+        config, channels = self.config, self.config.in_channels
+        self.activation = Nonlinearity(config.activation)
+        self.stem_convs = []
+        for k, (width, stride) in enumerate(zip(config.stem_widths, config.stem_strides)):
+            self.stem_convs.append(WSConv2D(init.at(f"stem_convs.{k}"), channels, width, 3, stride=stride))
+            channels = width
+        self.blocks = []
+        for stage, position, beta, rate in block_plan(config.depths, config.alpha, config.stochdepth_rate):
+            self.blocks.append(NFBlock(
+                init.at(f"blocks.{len(self.blocks)}"), channels, config.widths[stage], config,
+                stride=config.strides[stage] if position == 0 else 1, beta=beta, stochdepth_rate=rate))
+            channels = config.widths[stage]
+        width = int(config.final_conv_multiplier * channels)
+        self.final_conv = WSConv2D(init.at("final_conv"), channels, width, 1)
+        self.dropout = Dropout(init.at("dropout"), config.drop_rate)
+        self.linear = Linear(init.at("linear"), width, config.num_classes, standard_deviation=0.01)
+
+    def stem(self, x):
+        """The convolutions before the first block, a nonlinearity between them and none after the last."""
+        for k, conv in enumerate(self.stem_convs):
+            x = conv(self.activation(x) if k else x)
+        return x
+
+    def features(self, x):
+        """What is averaged over the image: the final convolution and its nonlinearity."""
+        return self.activation(self.final_conv(x))

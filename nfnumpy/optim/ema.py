@@ -1,0 +1,27 @@
+"""The exponential moving average of the weights, which is evaluated in their place.
+
+Source: Polyak, Juditsky (1992) for the idea; Brock et al. (2021b), appendix, for the decay, whose warm-up
+min(decay, (1 + t)/(10 + t)) lets early steps count for less.
+"""
+
+from ..errors import InputError
+
+
+class ExponentialMovingAverage:
+    """average ← d·average + (1 - d)·w after step t = 0, 1, …, with d = min(decay, (1 + t)/(10 + t)).
+
+    parameters: a dict name -> Tensor; `.average` is a dict name -> array, which starts as the parameters themselves.
+    """
+
+    def __init__(self, parameters, decay=0.99999):
+        if not 0.0 <= decay < 1.0:
+            raise InputError(f"EMA: decay={decay!r}: expected a number from 0 up to, not including, 1")
+        self.parameters, self.decay, self.updates = parameters, decay, 0
+        self.average = {name: parameter.data + 0.0 for name, parameter in parameters.items()}
+
+    def update(self):
+        """Take in the parameters as they are now."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, parameter in self.parameters.items():
+            self.average[name] = decay * self.average[name] + (1.0 - decay) * parameter.data
+        self.updates += 1

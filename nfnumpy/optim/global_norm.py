@@ -1,0 +1,25 @@
+"""The norm over all gradients together, and clipping by it.
+
+Source: Pascanu et al. (2013), arXiv 1211.5063, algorithm 1.
+"""
+
+from ..backend import namespace
+from ..errors import InputError
+
+
+def global_norm(arrays):
+    """The L2 norm of a sequence of arrays taken as one vector: an array () of their dtype; 0 entries is an error."""
+    arrays = list(arrays)
+    if not arrays:
+        raise InputError("global_norm: expected at least one array")
+    xp = namespace(arrays[0])
+    return xp.sqrt(sum((xp.sum(array * array) for array in arrays[1:]), start=xp.sum(arrays[0] * arrays[0])))
+
+
+def clip_by_global_norm(arrays, max_norm):
+    """A list of the arrays, all scaled by max_norm/norm when their global norm is above the number `max_norm`."""
+    arrays = list(arrays)
+    norm = global_norm(arrays)
+    xp = namespace(norm)
+    scale = xp.where(norm > max_norm, max_norm / norm, xp.ones_like(norm))
+    return [array * scale for array in arrays]

@@ -1,0 +1,66 @@
+"""Sharpness-aware minimization: descend along the gradient found a step uphill.
+
+Source: Foret et al. (2021), arXiv 2010.01412, eq. 2 and algorithm 1; the ascent on a part of the batch is the cheap
+form of Brock et al. (2021b), section 4 ("20 % of the batch").
+"""
+
+from ..backend import namespace
+from ..errors import InputError
+from .global_norm import global_norm
+
+
+class SAM:
+    """Wraps an optimizer: e = rho·g/‖g‖ over all parameters, then the optimizer's own step with the gradient at w + e.
+
+    rho: the length of the ascent; ascent_fraction: the share (0 … 1] of the batch whose gradient gives e.
+    """
+
+    def __init__(self, optimizer, rho=0.05, ascent_fraction=1.0):
+        if not rho > 0.0 or not 0.0 < ascent_fraction <= 1.0:
+            raise InputError(f"SAM: rho={rho!r}, ascent_fraction={ascent_fraction!r}: expected rho > 0 and a share of "
+                             f"the batch above 0 and up to 1")
+        self.optimizer, self.rho, self.ascent_fraction = optimizer, rho, ascent_fraction
+        self._resting_place = None
+
+    def ascent_size(self, batch_size):
+        """How many examples of a batch the ascent uses: at least one."""
+        return max(1, round(self.ascent_fraction * batch_size))
+
+    def first_step(self):
+        """Climb from w to w + e along the gradients at hand, and forget them."""
+        if self._resting_place is not None:
+            raise InputError("SAM: first_step twice; second_step comes in between")
+        parameters = self.optimizer.parameters
+        missing = [name for name, parameter in parameters.items() if parameter.grad is None]
+        if missing:
+            raise InputError(f"SAM: {missing[0]} has no gradient; call backward before first_step")
+        norm = global_norm(parameter.grad for parameter in parameters.values())
+        xp = namespace(norm)
+        scale = xp.where(norm > 0.0, self.rho / xp.where(norm > 0.0, norm, xp.ones_like(norm)), xp.zeros_like(norm))
+        self._resting_place = {name: parameter.data for name, parameter in parameters.items()}
+        for parameter in parameters.values():
+            parameter.data = parameter.data + parameter.grad * scale
+        self.optimizer.zero_grad()
+
+    def second_step(self):
+        """Return to w, bit for bit, and let the optimizer step with the gradients found at w + e."""
+        if self._resting_place is None:
+            raise InputError("SAM: second_step before first_step")
+        for name, parameter in self.optimizer.parameters.items():
+            parameter.data = self._resting_place[name]
+        self._resting_place = None
+        self.optimizer.step()
+
+    def step(self, closure, ascent_closure=None):
+        """A whole step: `closure()` computes the batch's loss, calls backward and returns the loss.
+
+        ascent_closure: the same on the ascent's part of the batch; needed if ascent_fraction < 1, else `closure`.
+        Returns the loss at w, if the whole batch gave it, else the loss at w + e.
+        """
+        if ascent_closure is None and self.ascent_fraction < 1.0:
+            raise InputError("SAM: ascent_fraction < 1 wants an ascent_closure over that part of the batch")
+        here = (ascent_closure or closure)()
+        self.first_step()
+        above = closure()
+        self.second_step()
+        return here if ascent_closure is None else above
