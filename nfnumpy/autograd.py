@@ -60,9 +60,10 @@ class Tensor:
 
     def __init__(self, data, requires_grad=False):
         data = data.data if isinstance(data, Tensor) else data
-        is_array = hasattr(data, "__array_namespace__") and hasattr(data, "flags")
-        self.data = data if is_array and not isinstance(data, numbers.Number) \
-            else backend.get("numpy").asarray(data)
+        self.data = data if backend.is_array(data) else backend.get("numpy").asarray(data)
+        if self.data.dtype.kind == "O":
+            raise InputError(f"Tensor: expected an array, a number or a nested list of numbers, got "
+                             f"{type(data).__name__}")
         self.grad = None
         self.requires_grad = requires_grad
         self.node = None
@@ -264,14 +265,12 @@ def _arrays_of(name, inputs):
     """The raw arrays of the inputs; numbers stay Python numbers. InputError when floating dtypes differ."""
     arrays, floating = [], set()
     for value in inputs:
-        if isinstance(value, Tensor):
-            value = value.data
-        elif isinstance(value, bool) or not isinstance(value, numbers.Real):
-            value = None if value is None else Tensor(value).data
-        else:
-            value = float(value) if not isinstance(value, int) else value
-        if value is not None and getattr(getattr(value, "dtype", None), "kind", None) == "f":
-            floating.add(str(value.dtype))
+        if isinstance(value, numbers.Real):
+            value = value if isinstance(value, int) else float(value)
+        elif value is not None:
+            value = Tensor(value).data
+            if value.dtype.kind == "f":
+                floating.add(str(value.dtype))
         arrays.append(value)
     if len(floating) > 1:
         raise InputError(f"{name}: inputs of {' and '.join(sorted(floating))}; nothing is cast silently, "

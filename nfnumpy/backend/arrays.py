@@ -1,6 +1,7 @@
 """What can be said about an array without knowing whose it is."""
 
 import math
+import numbers
 
 
 def namespace(array):
@@ -12,6 +13,12 @@ def namespace(array):
         return array.__array_namespace__()
     except AttributeError:
         raise TypeError(f"expected an array, got {type(array).__name__}") from None
+
+
+def is_array(value):
+    """Whether `value` is an array of some backend: not a number, not a NumPy scalar, not a list."""
+    return hasattr(value, "__array_namespace__") and hasattr(value, "strides") \
+        and not isinstance(value, numbers.Number)
 
 
 def fingerprint(array):

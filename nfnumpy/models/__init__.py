@@ -4,7 +4,9 @@ from .base import NormalizerFreeNetwork
 from .nf_regnet import NFRegNet, NFRegNetConfig
 from .nf_resnet import NFResNet, NFResNetConfig
 from .nfnet import NFNet, NFNetConfig
-from .registry import create, names, variant
+from .registry import create, model_of, names, suited_to, variant
 
-__all__ = ["NFNet", "NFNetConfig", "NFRegNet", "NFRegNetConfig", "NFResNet", "NFResNetConfig",
-           "NormalizerFreeNetwork", "create", "names", "variant"]
+CONFIGS = (NFNetConfig, NFResNetConfig, NFRegNetConfig)
+
+__all__ = ["CONFIGS", "NFNet", "NFNetConfig", "NFRegNet", "NFRegNetConfig", "NFResNet", "NFResNetConfig",
+           "NormalizerFreeNetwork", "create", "model_of", "names", "suited_to", "variant"]

@@ -81,11 +81,23 @@ def variant(name, **changes):
         raise InputError(f"model {name}: unknown option {', '.join(wrong)}; there are {', '.join(known)}") from None
 
 
+def suited_to(image_size):
+    """The name of the NFNet that suits square images of `image_size` pixels: a small one up to 96, else F0."""
+    for largest, name in ((12, "nfnet_8px"), (24, "nfnet_16px"), (48, "nfnet_32px"), (96, "nfnet_64px")):
+        if image_size <= largest:
+            return name
+    return "nfnet_f0"
+
+
+def model_of(config, **placement):
+    """A model of the family that `config` belongs to; `placement` as NormalizerFreeNetwork takes it."""
+    return MODEL_OF[type(config)](config, **placement)
+
+
 def create(name, *, backend="numpy", dtype="float32", seed=0, shapes_only=False, **changes):
     """A freshly initialized model by name, such as "nfnet_f0".
 
     changes: fields of the configuration, such as num_classes=10; backend "numpy" or "cupy"; dtype "float32" or
     "float64"; the same seed gives the same parameters everywhere, up to the rounding of dtype.
     """
-    config = variant(name, **changes)
-    return MODEL_OF[type(config)](config, backend=backend, dtype=dtype, seed=seed, shapes_only=shapes_only)
+    return model_of(variant(name, **changes), backend=backend, dtype=dtype, seed=seed, shapes_only=shapes_only)

@@ -4,6 +4,8 @@ Source: Polyak, Juditsky (1992) for the idea; Brock et al. (2021b), appendix, fo
 min(decay, (1 + t)/(10 + t)) lets early steps count for less.
 """
 
+import contextlib
+
 from ..errors import InputError
 
 
@@ -25,3 +27,15 @@ class ExponentialMovingAverage:
         for name, parameter in self.parameters.items():
             self.average[name] = decay * self.average[name] + (1.0 - decay) * parameter.data
         self.updates += 1
+
+    @contextlib.contextmanager
+    def applied(self):
+        """Context in which the parameters hold the averaged weights."""
+        own = {name: parameter.data for name, parameter in self.parameters.items()}
+        try:
+            for name, parameter in self.parameters.items():
+                parameter.data = self.average[name]
+            yield
+        finally:
+            for name, parameter in self.parameters.items():
+                parameter.data = own[name]

@@ -1,0 +1,41 @@
+"""Images in: the embedded digits, MNIST's files, or a folder of pictures, each opened by one word."""
+
+import os
+
+from .dataset import ArraySplit, Dataset, Split
+from .digits import open_digits
+from .folder import FolderSplit, open_folder
+from .idx import open_idx, read_idx, write_idx
+from .images import checked_image_size, read_image
+from .loader import Loader
+from ..errors import InputError
+
+__all__ = [
+    "ArraySplit",
+    "Dataset",
+    "FolderSplit",
+    "Loader",
+    "Split",
+    "open_dataset",
+    "read_idx",
+    "read_image",
+    "write_idx",
+]
+
+
+def open_dataset(spec, image_size=None):
+    """Open the data set that `spec` names: "digits", "idx:DIR" (MNIST's files) or "folder:DIR" (train/CLASS/IMAGE).
+
+    Every image comes as uint8 (image_size, image_size, 3); without `image_size` (pixels) the data decides. Raises
+    InputError for an unknown spec and for data that cannot be used.
+    """
+    if image_size is not None:
+        image_size = checked_image_size(image_size)
+    if spec == "digits":
+        return open_digits(image_size)
+    kind, _, directory = str(spec).partition(":")
+    if kind not in ("idx", "folder") or not directory:
+        raise InputError(f"data set {str(spec)!r} is not known, expected digits, idx:DIR or folder:DIR")
+    # Shells leave the ~ of folder:~/pictures alone.
+    open_directory = open_idx if kind == "idx" else open_folder
+    return open_directory(os.path.expanduser(directory), image_size)

@@ -1,0 +1,73 @@
+"""What every data set is: named classes and two splits of labelled square images."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from .images import resize_image
+from ..errors import InputError
+
+
+class Split(ABC):
+    """Labelled images read by index.
+
+    `labels` is int64 (N,), `image_size` the side of every image in pixels, and `decodes` says whether reading one
+    takes enough work to be worth a thread.
+    """
+
+    decodes = True
+
+    def __init__(self, labels, image_size):
+        self.labels = np.asarray(labels, dtype=np.int64)
+        self.image_size = image_size
+
+    def __len__(self):
+        return len(self.labels)
+
+    @abstractmethod
+    def read(self, index):
+        """One image, uint8 (image_size, image_size, 3)."""
+
+    def take(self, indices):
+        """The images at `indices` (n,), in that order, as uint8 (n, image_size, image_size, 3)."""
+        images = np.empty((len(indices), self.image_size, self.image_size, 3), dtype=np.uint8)
+        for place, index in enumerate(indices):
+            images[place] = self.read(index)
+        return images
+
+
+class ArraySplit(Split):
+    """A split held in memory: images uint8 (N, H, W) or (N, H, W, 3), labels (N,).
+
+    Grey is replicated to three channels, and images that are not `image_size` square are resized, as they are read.
+    """
+
+    def __init__(self, images, labels, image_size=None):
+        super().__init__(labels, min(images.shape[1:3]) if image_size is None else image_size)
+        if len(images) != len(labels):
+            raise InputError(f"ArraySplit was given {len(images)} images but {len(labels)} labels, expected one each")
+        self.images = images
+        self.decodes = images.shape[1:3] != (self.image_size, self.image_size)
+
+    def read(self, index):
+        image = self.images[index]
+        return _three_channels(resize_image(image, self.image_size) if self.decodes else image, rank=2)
+
+    def take(self, indices):
+        return super().take(indices) if self.decodes else _three_channels(self.images[indices], rank=3)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training and a test split over the same classes; `image_size` is the side of every image in pixels."""
+
+    name: str
+    classes: tuple[str, ...]
+    image_size: int
+    train: Split
+    test: Split
+
+
+def _three_channels(images, rank):
+    return np.repeat(images[..., None], 3, axis=-1) if images.ndim == rank else images.copy()

@@ -1,0 +1,118 @@
+"""Batches of images, decoded ahead of the training loop by a few threads."""
+
+import weakref
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from time import perf_counter
+
+import numpy as np
+
+from ..errors import InputError
+
+# Images to a task: enough that handing one over costs nothing beside decoding, few enough to stop within moments.
+CHUNK = 32
+
+
+class Loader:
+    """Reads batches of a split in a given order, `prefetch` batches ahead on `workers` threads.
+
+    Splits that need no decoding, and `workers=0`, are read on the caller's thread. `waited_seconds` adds up the time
+    the consumer waited for batches over the loader's life. Use as a context manager, or call `close()`.
+    """
+
+    def __init__(self, split, batch_size, workers=2, prefetch=4):
+        _require("batch_size", batch_size, at_least=1)
+        _require("workers", workers, at_least=0)
+        _require("prefetch", prefetch, at_least=1)
+        self.split = split
+        self.batch_size = batch_size
+        self.workers = workers
+        self.prefetch = prefetch
+        self.waited_seconds = 0.0
+        self._closed = False
+        self._streams = weakref.WeakSet()
+
+    def batches(self, order):
+        """Generate (images uint8 (n, H, W, 3), labels int64 (n,)) in exactly the order of the indices `order` (M,).
+
+        The last batch is the short one. Raises InputError at once for indices outside the split, and for an image
+        that cannot be read when its batch comes up. Closing the generator early stops its threads.
+        """
+        if self._closed:
+            raise InputError("batches() was called on a Loader that is closed, expected an open one")
+        order = _checked_order(order, len(self.split))
+        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        threaded = self.split.decodes and self.workers > 0
+        stream = self._read_ahead(batches) if threaded else self._read_directly(batches)
+        self._streams.add(stream)
+        return stream
+
+    def close(self):
+        """Stop every generator that `batches` handed out, and its threads."""
+        self._closed = True
+        for stream in list(self._streams):
+            stream.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def _read_directly(self, batches):
+        for batch in batches:
+            asked = perf_counter()
+            images = self.split.take(batch)
+            self.waited_seconds += perf_counter() - asked
+            yield images, self.split.labels[batch]
+
+    def _read_ahead(self, batches):
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="nfnumpy-loader")
+        try:
+            started = (self._start(pool, batch) for batch in batches)
+            ahead = deque(islice(started, self.prefetch))
+            while ahead:
+                images, labels, tasks = ahead.popleft()
+                self._wait_for(tasks)
+                ahead.extend(islice(started, 1))
+                yield images, labels
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _start(self, pool, batch):
+        side = self.split.image_size
+        images = np.empty((len(batch), side, side, 3), dtype=np.uint8)
+        chunk = min(CHUNK, -(-len(batch) // self.workers))
+        cuts = [slice(start, start + chunk) for start in range(0, len(batch), chunk)]
+        tasks = [pool.submit(_fill, images[cut], self.split, batch[cut]) for cut in cuts]
+        return images, self.split.labels[batch], tasks
+
+    def _wait_for(self, tasks):
+        asked = perf_counter()
+        try:
+            # In order, so that of several bad images the first one in `order` is the one reported.
+            for task in tasks:
+                task.result()
+        finally:
+            self.waited_seconds += perf_counter() - asked
+
+
+def _fill(images, split, indices):
+    images[:] = split.take(indices)
+
+
+def _require(name, value, at_least):
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < at_least:
+        raise InputError(f"Loader was given {name}={value!r}, expected a whole number of at least {at_least}")
+
+
+def _checked_order(order, count):
+    order = np.asarray(order)
+    if order.ndim != 1 or (order.size and order.dtype.kind not in "iu"):
+        raise InputError(f"batches() was given an order of {order.dtype} {order.shape}, expected integers (M,)")
+    outside = (order < 0) | (order >= count)
+    if outside.any():
+        raise InputError(f"batches() was given index {order[outside][0]}, expected 0..{count - 1} as the split has")
+    # A copy: the caller may shuffle its array while batches are still being read.
+    return order.astype(np.int64)

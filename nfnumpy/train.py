@@ -1,0 +1,69 @@
+"""`python -m nfnumpy.train`: train a normalizer-free network on images."""
+
+import argparse
+
+from . import models
+from .commands import Parser, run
+from .training import TrainingOptions, train
+
+EXAMPLE = """example:
+  python -m nfnumpy.train --data folder:pictures --model nfnet_32px --epochs 10 --agc 0.02 --sam 0.05
+writes runs/pictures/{checkpoint.safetensors, metrics.jsonl, curves.png}"""
+
+
+def number_or_off(text):
+    """A number, or None for "off"."""
+    return None if text == "off" else float(text)
+
+
+number_or_off.__name__ = "number (or off)"
+
+
+def parser():
+    """The flags; those not given are absent from the result, so that a resumed run knows what was said."""
+    p = Parser(prog="python -m nfnumpy.train", epilog=EXAMPLE, argument_default=argparse.SUPPRESS,
+               description="Train a normalizer-free network on images.")
+
+    def add(flag, help, type=str, **more):
+        default = getattr(TrainingOptions, flag[2:].replace("-", "_"))
+        shown = "off" if default is None and type is number_or_off else default
+        p.add_argument(flag, type=type, help=help + (f" (default: {shown})" if shown is not None else ""), **more)
+
+    add("--backend", "numpy or cupy", metavar="NAME")
+    add("--model", f"a variant such as {', '.join(models.names()[-6:])}; default: one that suits the images' size",
+        metavar="NAME")
+    add("--data", "digits, idx:DIR (MNIST's files) or folder:DIR (train/CLASS/*.png|jpg, test/ or val/)",
+        metavar="SPEC")
+    add("--image-size", "side of the images in pixels; default: as the data has it", int, metavar="PX")
+    add("--epochs", "passes over the training images", int, metavar="N")
+    add("--batch-size", "images a step", int, metavar="B")
+    add("--lr", "peak learning rate", float, metavar="LR")
+    add("--warmup-epochs", "epochs in which the learning rate climbs from 0", float, metavar="N")
+    add("--momentum", "Nesterov momentum", float, metavar="M")
+    add("--weight-decay", "of weights, not of biases and gains", float, metavar="D")
+    add("--label-smoothing", "share of each label spread over all classes", float, metavar="S")
+    add("--dropout", "before the last layer; default: the variant's", float, metavar="RATE")
+    add("--stochdepth-rate", "stochastic depth of the last block; default: the variant's", float, metavar="RATE")
+    add("--agc", "clipping of adaptive gradient clipping, or off", number_or_off, metavar="LAMBDA")
+    add("--sam", "rho of sharpness-aware minimization, or off", number_or_off, metavar="RHO")
+    add("--sam-fraction", "share of the batch that SAM's ascent uses", float, metavar="SHARE")
+    add("--ema", "decay of the averaged weights, or off", number_or_off, metavar="DECAY")
+    add("--seed", "of everything that is drawn", int, metavar="S")
+    add("--dtype", "float32 or float64", metavar="NAME")
+    add("--workers", "threads that decode images", int, metavar="N")
+    add("--checkpoint-every", "steps between checkpoints; default: one an epoch", int, metavar="STEPS")
+    add("--out", "folder for what the run writes; default: runs/NAME-OF-DATA, numbered if taken", metavar="DIR")
+    p.add_argument("--resume", action="store_true", default=False, help="go on from the checkpoint in --out")
+    return p
+
+
+def main(arguments):
+    """Train as the command line says."""
+    given = vars(parser().parse_args(arguments))
+    resume = given.pop("resume")
+    train(given, resume=resume)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

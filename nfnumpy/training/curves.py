@@ -1,0 +1,51 @@
+"""curves.png: loss and accuracy over the epochs."""
+
+import io
+
+from ..weights.files import write_whole
+
+TRAIN, TEST, AVERAGED = "#8c8c8c", "#1f6f8b", "#d1603d"
+
+
+def draw_curves(entries, path, title, smoothed=False):
+    """Draw the evaluations `entries` to the PNG file `path`; returns False when matplotlib is not installed.
+
+    smoothed: whether the training loss is that of smoothed labels, which the legend then says.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        return False
+    figure = Figure(figsize=(9.0, 3.6), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    loss, accuracy = figure.subplots(1, 2)
+    epochs = [entry["epoch"] for entry in entries]
+    marker = "o" if len(entries) < 3 else None
+
+    def draw(axes, key, color, label, scale=1.0):
+        if all(entry.get(key) is not None for entry in entries):
+            axes.plot(epochs, [scale * entry[key] for entry in entries], color=color, label=label, marker=marker)
+
+    draw(loss, "train_loss", TRAIN, "training, smoothed labels" if smoothed else "training")
+    draw(loss, "test_loss", TEST, "test")
+    draw(loss, "ema_test_loss", AVERAGED, "test, averaged weights")
+    draw(accuracy, "train_accuracy", TRAIN, "training", 100.0)
+    draw(accuracy, "test_accuracy", TEST, "test", 100.0)
+    draw(accuracy, "ema_test_accuracy", AVERAGED, "test, averaged weights", 100.0)
+    for axes, label in ((loss, "cross-entropy"), (accuracy, "accuracy, %")):
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    if entries:
+        last = entries[-1]
+        accuracy.set_title(f"test {100.0 * last['test_accuracy']:.2f} % after epoch {last['epoch']}", fontsize=10)
+        loss.set_title(title, fontsize=10)
+        accuracy.legend(frameon=False, loc="lower right")
+        loss.legend(frameon=False, loc="upper right")
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_whole(path, content.getvalue())
+    return True

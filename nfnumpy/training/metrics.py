@@ -1,0 +1,40 @@
+"""metrics.jsonl: an object a line, an evaluation each; and the picture drawn from it."""
+
+import json
+import os
+
+from ..errors import InputError
+from ..weights.files import write_whole
+
+
+class MetricsFile:
+    """The evaluations of a run, in memory as `.entries` and on disk at `path`."""
+
+    def __init__(self, path, up_to_step=None):
+        """Start anew, or, when resuming, keep what was written up to `up_to_step` (a torn last line is dropped)."""
+        self.path, self.entries = path, []
+        if up_to_step is not None and os.path.exists(path):
+            self.entries = [entry for entry in _readable_lines(path) if entry["step"] <= up_to_step]
+        write_whole(path, "".join(json.dumps(entry) + "\n" for entry in self.entries).encode())
+
+    def append(self, entry):
+        """Add one evaluation, on the disk when this returns; InputError when it cannot be written."""
+        self.entries.append(entry)
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise InputError(f"cannot write {self.path}: {error.strerror or error}") from None
+
+
+def _readable_lines(path):
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict) and isinstance(entry.get("step"), int):
+                yield entry

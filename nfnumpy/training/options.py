@@ -1,0 +1,79 @@
+"""What a training run can be told, checked when it is told."""
+
+import dataclasses
+import math
+
+from ..errors import InputError
+
+POSITIVE_WHOLE = ("epochs", "batch_size", "workers", "checkpoint_every", "image_size")
+WITHIN = {  # name: (least, greatest, greatest allowed too)
+    "lr": (0.0, math.inf, False), "warmup_epochs": (0.0, math.inf, False), "weight_decay": (0.0, math.inf, False),
+    "momentum": (0.0, 1.0, False), "label_smoothing": (0.0, 1.0, False), "stochdepth_rate": (0.0, 1.0, False),
+    "dropout": (0.0, 1.0, False), "ema": (0.0, 1.0, False), "sam_fraction": (0.0, 1.0, True),
+}
+# Changing these does not change what is computed, so a resumed run may.
+FREE_ON_RESUME = ("backend", "workers", "checkpoint_every", "out")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions:
+    """The options of a run, as `python -m nfnumpy.train --help` explains them; None is "off" or "chosen for the data"."""
+
+    backend: str = "numpy"
+    model: str | None = None
+    data: str = "digits"
+    image_size: int | None = None
+    epochs: int = 20
+    batch_size: int = 32
+    lr: float = 0.2
+    warmup_epochs: float = 2.0
+    momentum: float = 0.9
+    weight_decay: float = 2e-5
+    label_smoothing: float = 0.1
+    dropout: float | None = None
+    stochdepth_rate: float | None = None
+    agc: float | None = 0.01
+    sam: float | None = None
+    sam_fraction: float = 1.0
+    ema: float | None = 0.99999
+    seed: int = 0
+    dtype: str = "float32"
+    workers: int = 2
+    checkpoint_every: int | None = None
+    out: str | None = None
+
+    def __post_init__(self):
+        for name in POSITIVE_WHOLE:
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int) and value > 0):
+                raise InputError(f"{_flag(name)} {value}: expected a whole number above 0")
+        for name, (least, greatest, inclusive) in WITHIN.items():
+            value = getattr(self, name)
+            if value is not None and not (least <= value < greatest or inclusive and value == greatest):
+                raise InputError(f"{_flag(name)} {value}: expected a number from {least:g}"
+                                 + (" up" if greatest == math.inf else
+                                    f" to {greatest:g}" if inclusive else f" up to, not including, {greatest:g}"))
+        for name in ("agc", "sam", "sam_fraction"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0.0 and math.isfinite(value)):
+                raise InputError(f"{_flag(name)} {value}: expected a number above 0" + " or off" * (name != "sam_fraction"))
+        if self.sam is None and self.sam_fraction != 1.0:
+            raise InputError(f"--sam-fraction {self.sam_fraction}: it needs --sam RHO, such as --sam 0.05")
+
+
+def _flag(name):
+    return "--" + name.replace("_", "-")
+
+
+def continued(stored, given):
+    """The options of a resumed run: those `stored` with the checkpoint (a dict), overruled by those `given` (a dict).
+
+    InputError when a given option would make it another run, or when what was stored are not options.
+    """
+    if not isinstance(stored, dict) or set(stored) != {field.name for field in dataclasses.fields(TrainingOptions)}:
+        raise InputError("the checkpoint's options are not those of this version of nfnumpy")
+    for name, value in given.items():
+        if name not in FREE_ON_RESUME and stored[name] != value:
+            raise InputError(f"{_flag(name)} {value}: the run to resume was started with {stored[name]}; leave the flag "
+                             f"out, or start a new run with another --out")
+    return TrainingOptions(**{**stored, **given})
