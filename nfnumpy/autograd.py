@@ -108,9 +108,12 @@ class Tensor:
                 raise GraphError(f"backward on shape {tuple(self.shape)}: only a single number has a gradient; "
                                  f"pass a cotangent of that shape")
             cotangent = backend.namespace(self.data).ones_like(self.data)
-        elif tuple(cotangent.shape) != tuple(self.shape) or cotangent.dtype != self.dtype:
-            raise GraphError(f"backward: expected a cotangent of {tuple(self.shape)}, {self.dtype}, got "
-                             f"{tuple(cotangent.shape)}, {cotangent.dtype}")
+        else:
+            cotangent = cotangent.data if isinstance(cotangent, Tensor) else cotangent
+            given = f"{tuple(cotangent.shape)}, {cotangent.dtype}" if hasattr(cotangent, "dtype") \
+                else type(cotangent).__name__
+            if given != f"{tuple(self.shape)}, {self.dtype}":
+                raise GraphError(f"backward: expected a cotangent of {tuple(self.shape)}, {self.dtype}, got {given}")
         _walk(self if self.node is None else self.node, cotangent)
 
     def __len__(self):
@@ -173,7 +176,7 @@ def _from_last_to_first(root):
 
 
 def _walk(root, cotangent):
-    cotangents = {id(root): cotangent}
+    cotangents = {id(root): cotangent.copy() if isinstance(root, Tensor) else cotangent}
     for place in _from_last_to_first(root):
         cotangent = cotangents.pop(id(place), None)
         if cotangent is None:
@@ -222,8 +225,13 @@ def differentiable(formula, joint=None, **separate):
 
     @functools.wraps(formula)
     def operation(*inputs, **options):
-        arrays = _arrays_of(formula.__name__, inputs)
+        while len(inputs) < len(names) and names[len(inputs)] in options:  # inputs given by keyword
+            inputs = (*inputs, options.pop(names[len(inputs)]))
+        arrays, floating = _arrays_of(formula.__name__, inputs)
         output = formula(*arrays, **options)
+        if floating and output.dtype.kind == "f" and output.dtype not in floating:
+            raise InputError(f"{formula.__name__}: an integer array would turn {floating.pop()} into {output.dtype}; "
+                             f"nothing is cast silently, convert it")
         for watcher in _watchers.get():
             watcher(formula.__name__, arrays, output, options)
         result = Tensor(output)
@@ -262,7 +270,10 @@ def differentiable(formula, joint=None, **separate):
 
 
 def _arrays_of(name, inputs):
-    """The raw arrays of the inputs; numbers stay Python numbers. InputError when floating dtypes differ."""
+    """The raw arrays of the inputs, and the set of their floating dtypes; numbers stay Python numbers.
+
+    InputError when floating dtypes differ.
+    """
     arrays, floating = [], set()
     for value in inputs:
         if isinstance(value, numbers.Real):
@@ -270,12 +281,12 @@ def _arrays_of(name, inputs):
         elif value is not None:
             value = Tensor(value).data
             if value.dtype.kind == "f":
-                floating.add(str(value.dtype))
+                floating.add(value.dtype)
         arrays.append(value)
     if len(floating) > 1:
-        raise InputError(f"{name}: inputs of {' and '.join(sorted(floating))}; nothing is cast silently, "
+        raise InputError(f"{name}: inputs of {' and '.join(sorted(map(str, floating)))}; nothing is cast silently, "
                          f"convert one of them")
-    return arrays
+    return arrays, floating
 
 
 def checkpoint(function, *inputs):
@@ -288,17 +299,22 @@ def checkpoint(function, *inputs):
         return function(*inputs)
     with no_grad():
         output = function(*inputs)
-    tensors = {f"input{k}": value.data for k, value in enumerate(inputs) if isinstance(value, Tensor)}
+    is_tensor = [isinstance(value, Tensor) for value in inputs]
     wants = [source(value) is not None for value in inputs]
+    held = {f"input{k}": value.data if is_tensor[k] else value for k, value in enumerate(inputs)
+            if hasattr(value, "dtype")}
+    others = {f"input{k}": value for k, value in enumerate(inputs) if not hasattr(value, "dtype")}
 
     def pull(saved, cotangent):
-        again = [Tensor(saved[f"input{k}"], requires_grad=wants[k]) if isinstance(value, Tensor) else value
-                 for k, value in enumerate(constants)]
+        values = [{**others, **saved}[f"input{k}"] for k in range(len(wants))]
+        again = [Tensor(value, requires_grad=want) if tensor else value
+                 for value, tensor, want in zip(values, is_tensor, wants)]
         with _setting(_recording, True):
-            function(*again).backward(cotangent)
+            output = function(*again)
+            if source(output) is not None:
+                output.backward(cotangent)
         return tuple(value.grad if want else None for value, want in zip(again, wants))
 
-    constants = [Tensor(()) if isinstance(value, Tensor) else value for value in inputs]
     result = Tensor(output.data)
-    result.node = Node("checkpoint", inputs, tensors, pull)
+    result.node = Node("checkpoint", inputs, held, pull)
     return result

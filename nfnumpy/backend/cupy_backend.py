@@ -1,5 +1,7 @@
 """Arrays on an NVIDIA GPU, through CuPy."""
 
+import contextlib
+
 from ..errors import InputError
 
 DTYPES = ("float32", "float64")
@@ -41,6 +43,10 @@ class CupyBackend:
     def to_numpy(self, array):
         """`array` copied to the host as a NumPy array."""
         return self.xp.asnumpy(array)
+
+    def quiet(self):
+        """Context without warnings of overflow (a GPU gives none)."""
+        return contextlib.nullcontext()
 
     def synchronize(self):
         """Wait until the work queued on the current stream is done."""

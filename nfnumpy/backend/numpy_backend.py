@@ -27,5 +27,9 @@ class NumpyBackend:
         """`array` as a NumPy array on the host (no copy here)."""
         return numpy.asarray(array)
 
+    def quiet(self):
+        """Context without warnings of overflow: for loops that look at their results themselves."""
+        return numpy.errstate(over="ignore", invalid="ignore", divide="ignore")
+
     def synchronize(self):
         """Wait until all queued work is done (nothing is ever queued here)."""

@@ -45,13 +45,19 @@ def flip_vjp(cotangent, *, axis=None):
 
 def take_slice(x, *, index):
     """x[index] for an `index` of whole numbers, slices, Ellipsis and None (no arrays of positions)."""
-    return x[index]
+    return x[_with_ellipsis(index)]
+
+
+def _with_ellipsis(index):
+    """`index` as a tuple that reaches every axis: the standard leaves a shorter one undefined."""
+    index = index if isinstance(index, tuple) else (index,)
+    return index if any(part is Ellipsis for part in index) else (*index, Ellipsis)
 
 
 def take_slice_vjp(cotangent, x_shape, *, index):
     xp = namespace(cotangent)
     whole = xp.zeros(tuple(x_shape), dtype=cotangent.dtype)
-    without_new_axes = tuple(part for part in (index if isinstance(index, tuple) else (index,)) if part is not None)
+    without_new_axes = tuple(part for part in _with_ellipsis(index) if part is not None)
     view_shape = whole[without_new_axes].shape
     whole[without_new_axes] = xp.reshape(cotangent, view_shape)
     return whole

@@ -66,16 +66,3 @@ def block_plan(depths, alpha, stochdepth_rate):
             yield stage, position, 1.0 / expected_std, stochdepth_rate * index / total
             expected_std = math.sqrt((1.0 if position == 0 else expected_std**2) + alpha**2)
             index += 1
-
-
-def check_config(config, per_stage):
-    """InputError unless the tuples named in `per_stage` have one positive whole number a stage."""
-    lengths = {name: len(getattr(config, name)) for name in per_stage}
-    if len(set(lengths.values())) != 1:
-        raise InputError(f"{type(config).__name__}: expected one value a stage, got "
-                         + ", ".join(f"{count} {name}" for name, count in lengths.items()))
-    for name in (*per_stage, "num_classes", "in_channels"):
-        values = getattr(config, name)
-        for value in values if isinstance(values, tuple) else (values,):
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"{type(config).__name__}: {name}={values!r}: expected positive whole numbers")

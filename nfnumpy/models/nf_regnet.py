@@ -8,7 +8,8 @@ import dataclasses
 
 from .. import ops
 from ..nn import Dropout, Linear, Nonlinearity, SqueezeExcite, StochasticDepth, WSConv2D
-from .base import NormalizerFreeNetwork, ResidualBlock, block_plan, check_config
+from .base import NormalizerFreeNetwork, ResidualBlock, block_plan
+from .configuration import check_config
 
 
 @dataclasses.dataclass(frozen=True)

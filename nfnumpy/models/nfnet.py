@@ -9,7 +9,8 @@ import dataclasses
 from .. import ops
 from ..errors import InputError
 from ..nn import Dropout, Linear, Nonlinearity, SqueezeExcite, StochasticDepth, WSConv2D
-from .base import NormalizerFreeNetwork, ResidualBlock, block_plan, check_config
+from .base import NormalizerFreeNetwork, ResidualBlock, block_plan
+from .configuration import check_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +36,9 @@ class NFNetConfig:
     test_size: int = 256
 
     def __post_init__(self):
-        if self.stem_widths is None:
-            object.__setattr__(self, "stem_widths", (16, 32, 64, self.widths[0] // 2))
-        check_config(self, ("widths", "depths", "strides"))
-        check_config(self, ("stem_widths", "stem_strides"))
+        if self.stem_widths is None and self.widths and isinstance(self.widths, (tuple, list)):
+            object.__setattr__(self, "stem_widths", (16, 32, 64, int(self.widths[0]) // 2))
+        check_config(self, ("widths", "depths", "strides"), ("stem_widths", "stem_strides"))
         if any(int(width * self.expansion) < self.group_size for width in self.widths):
             raise InputError(f"NFNetConfig: group_size={self.group_size} is wider than a bottleneck of "
                              f"widths={self.widths} at expansion={self.expansion}")

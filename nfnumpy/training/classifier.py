@@ -36,8 +36,7 @@ def load_classifier(path, backend="numpy", averaged=True):
     groups, facts = checkpoint.load(path)
     try:
         config_class = {cls.__name__: cls for cls in models.CONFIGS}[facts["family"]]
-        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in facts["config"].items()}
-        config = config_class(**fields)
+        config = config_class(**facts["config"])
         classes, image_size, dtype = tuple(facts["classes"]), int(facts["image_size"]), facts["options"]["dtype"]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: the checkpoint's description of its model cannot be used "

@@ -39,6 +39,10 @@ class Session:
 
         A loss that is not finite leaves the weights as they were and is returned for the caller to see.
         """
+        with self.backend.quiet():
+            return self._train_step(images, labels)
+
+    def _train_step(self, images, labels):
         x = to_input(images, self.backend, self.options.dtype)
         labels = self.backend.asarray(labels)
         self.optimizer.lr = self.schedule(self.step)
@@ -65,7 +69,7 @@ class Session:
     def evaluate(self, batches):
         """(mean loss without smoothing, share correct) of the model over (images, labels) batches."""
         loss = correct = count = 0
-        with no_grad():
+        with no_grad(), self.backend.quiet():
             for images, labels in batches:
                 labels = self.backend.asarray(labels)
                 logits = self.model(to_input(images, self.backend, self.options.dtype))

@@ -1,0 +1,41 @@
+"""Checking a configuration when it is made: whoever wrote it, a person or a file."""
+
+import dataclasses
+import math
+
+from ..errors import InputError
+
+POSITIVE = ("num_classes", "in_channels", "train_size", "test_size")
+SHARES = ("drop_rate", "stochdepth_rate")
+
+
+def check_config(config, *per_stage):
+    """InputError unless every field of the dataclass `config` has its type and a usable value.
+
+    per_stage: groups of names of tuples that hold one positive whole number each for the same things.
+    """
+    owner = type(config).__name__
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.type is tuple and isinstance(value, list):
+            value = tuple(value)
+            object.__setattr__(config, field.name, value)
+        kinds = (int, float) if field.type is float else field.type
+        if not isinstance(value, kinds) or isinstance(value, bool) and field.type is not bool:
+            raise InputError(f"{owner}: {field.name}={value!r}: expected {field.type.__name__}")
+        if field.type in (int, float) and not (math.isfinite(value) and value >= 0):
+            raise InputError(f"{owner}: {field.name}={value!r}: expected a number that is not negative")
+        if field.type is tuple and not (value and all(type(item) is int and item > 0 for item in value)):
+            raise InputError(f"{owner}: {field.name}={value!r}: expected positive whole numbers")
+    for name in POSITIVE:
+        if getattr(config, name) < 1:
+            raise InputError(f"{owner}: {name}={getattr(config, name)!r}: expected a number above 0")
+    for name in SHARES:
+        if getattr(config, name) >= 1.0:
+            raise InputError(f"{owner}: {name}={getattr(config, name)!r}: expected a number from 0 up to, not "
+                             f"including, 1")
+    for names in per_stage:
+        lengths = {name: len(getattr(config, name)) for name in names}
+        if len(set(lengths.values())) != 1:
+            raise InputError(f"{owner}: expected as many of each, got "
+                             + ", ".join(f"{count} {name}" for name, count in lengths.items()))
