@@ -1,0 +1,63 @@
+"""The names of the authors' released weights: a dict of dicts, module path -> {name: array} (SPEC §9).
+
+Shapes and layouts are ours already, so this is renaming and nothing else.
+"""
+
+import re
+
+from ..errors import InputError
+from .families import family_of
+
+ROOTS = {"NFNet": ("NFNet", "nf_block"), "NFResNet": ("NF_ResNet", "nf_res_block"),
+         "NFRegNet": ("NF_RegNet", "nf_block")}
+LINEAR_LEAVES = {"weight": "w", "bias": "b"}
+CONVOLUTION_LEAVES = {"weight": "w", "gain": "gain", "bias": "bias"}
+
+
+def _haiku_name(name, family):
+    """(module path, leaf) of one of our names."""
+    root, block = ROOTS[family]
+    module, _, leaf = name.rpartition(".")
+    leaves = LINEAR_LEAVES if module == "linear" or ".fc" in module else CONVOLUTION_LEAVES
+    module = re.sub(r"^stem_convs\.", "stem_conv", module)
+    module = re.sub(r"^blocks\.(\d+)", lambda k: block + ("" if k[1] == "0" else f"_{k[1]}"), module)
+    module = module.replace(".squeeze_excite.fc0", ".squeeze_excite.linear")
+    module = module.replace(".squeeze_excite.fc1", ".squeeze_excite.linear_1")
+    return f"{root}/~/" + module.replace(".", "/~/"), leaves.get(leaf, leaf)
+
+
+def _our_name(path, leaf):
+    """Our name of the authors' `leaf` in the module `path`."""
+    parts = path.split("/~/")[1:]
+    first = re.sub(r"^stem_conv(\d+)$", r"stem_convs.\1", parts[0])
+    first = re.sub(r"^nf_(?:res_)?block(?:_(\d+))?$", lambda k: f"blocks.{k[1] or 0}", first)
+    rest = [{"linear": "fc0", "linear_1": "fc1"}.get(part, part) for part in parts[1:]]
+    return ".".join([first, *rest, {"w": "weight", "b": "bias"}.get(leaf, leaf)])
+
+
+def to_haiku(state):
+    """The authors' tree (module path -> {name: array}) for a state of ours of any family; the arrays are not copied."""
+    tree, family = {}, family_of(state)
+    for name, array in state.items():
+        path, leaf = _haiku_name(name, family)
+        tree.setdefault(path, {})[leaf] = array
+    return tree
+
+
+def from_haiku(tree):
+    """Our state (name -> array) for the authors' tree; the arrays are not copied.
+
+    InputError, naming the path, when it is not a tree of one of the three families.
+    """
+    state, roots = {}, {root for root, _ in ROOTS.values()}
+    for path, leaves in tree.items():
+        if path.split("/~/")[0] not in roots or "/~/" not in path or not hasattr(leaves, "items"):
+            raise InputError(f"haiku weights: {path!r} is not a module of {', '.join(sorted(roots))} with named arrays")
+        for leaf, array in leaves.items():
+            state[_our_name(path, leaf)] = array
+    family = family_of(state)
+    for name in state:
+        path, leaf = _haiku_name(name, family)
+        if leaf not in tree.get(path, {}):
+            raise InputError(f"haiku weights: a name that reads as {name!r} is not one of the authors'")
+    return state
