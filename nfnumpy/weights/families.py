@@ -30,8 +30,7 @@ def stage_positions(state):
 
 def translated(state, names, what):
     """`state` renamed by the dict `names`; InputError, naming one, when `state` holds others or lacks some of them."""
-    odd = sorted(set(state) ^ set(names))
-    if odd:
-        raise InputError(f"{what}: {'unexpected' if odd[0] in state else 'missing'} {odd[0]!r}, one of {len(odd)} names "
-                         f"that do not fit")
+    for problem, odd in (("unexpected", set(state) - set(names)), ("missing", set(names) - set(state))):
+        if odd:
+            raise InputError(f"{what}: {problem} {min(odd)!r}, one of {len(odd)} such names")
     return {names[name]: array for name, array in state.items()}
