@@ -35,26 +35,32 @@ def results(folder):
     return weights.load(folder / "checkpoint.safetensors"), [{k: entry[k] for k in UNTIMED} for entry in entries]
 
 
+def expect_same(folder, expected):
+    """The run in `folder` ended with the bits and the metrics of `expected`."""
+    arrays, entries = results(folder)
+    assert arrays.keys() == expected[0].keys() and entries == expected[1]
+    for name, array in expected[0].items():
+        assert np.array_equal(arrays[name], array), name
+
+
 def test_killed_at_ten_random_moments_a_resumed_run_ends_with_the_same_bits(tmp_path, uninterrupted):
-    """Kills come 0.2 to 3 s after each start, from before the first checkpoint to between any two, or inside one."""
-    folder, moments = tmp_path / "run", random.Random(20211)
-    kills = 0
+    """SIGKILL comes 0.3 to 2 s after each start: before the first checkpoint, between any two, or inside one.
+
+    A run that ends before its next kill is checked, and another begins, until there have been ten kills.
+    """
+    moments, kills, runs = random.Random(20211), 0, 0
     while kills < 10:
-        process = subprocess.Popen(command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(command(tmp_path / f"run{runs}"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
-            assert process.wait(timeout=moments.uniform(0.2, 3.0)) == 0, process.stderr.read()
-            break
+            assert process.wait(timeout=moments.uniform(0.3, 2.0)) == 0, process.stderr.read()
+            expect_same(tmp_path / f"run{runs}", uninterrupted)
+            runs += 1
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            process.communicate()
             kills += 1
-    subprocess.run(command(folder), check=True, capture_output=True)
-    arrays, entries = results(folder)
-    expected_arrays, expected_entries = uninterrupted
-    assert arrays.keys() == expected_arrays.keys()
-    for name, expected in expected_arrays.items():
-        assert np.array_equal(arrays[name], expected), name
-    assert entries == expected_entries
+    subprocess.run(command(tmp_path / f"run{runs}"), check=True, capture_output=True)
+    expect_same(tmp_path / f"run{runs}", uninterrupted)
 
 
 def test_a_torn_last_line_of_metrics_is_dropped_on_resuming(tmp_path, uninterrupted):
