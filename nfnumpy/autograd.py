@@ -132,8 +132,8 @@ class Node:
         self.name = name
         self.parents = tuple(source(value) for value in inputs)
         self.saved = saved
-        self.fingerprints = {key: backend.fingerprint(array) for key, array in saved.items()} \
-            if _checking.get() else {}
+        self.fingerprints = {key: backend.fingerprint(value) for key, value in saved.items()
+                             if backend.is_array(value)} if _checking.get() else {}
         self.pull = pull
 
     def release(self):
@@ -182,7 +182,8 @@ def _walk(root, cotangent):
         if cotangent is None:
             continue
         if isinstance(place, Tensor):
-            place.grad = cotangent if place.grad is None else place.grad + cotangent
+            total = cotangent if place.grad is None else place.grad + cotangent
+            place.grad = backend.namespace(total).asarray(total)  # NumPy makes a number of an array ()
             continue
         place.check()
         saved, pull, parents = place.release()
@@ -195,33 +196,40 @@ def _walk(root, cotangent):
             cotangents[id(parent)] = contribution if earlier is None else earlier + contribution
 
 
-def _wanted(vjp, names):
-    """What `vjp` asks for beside the cotangent: [(kind, input name)], and whether it takes the options."""
-    asked, parameters = [], inspect.signature(vjp).parameters.values()
-    for parameter in list(parameters)[1:]:
-        if parameter.kind is parameter.KEYWORD_ONLY:
-            continue
-        name = parameter.name
-        if name == "output" or name in names:
-            asked.append(("array", name))
-        elif name.removesuffix("_shape") in names:
-            asked.append(("shape", name.removesuffix("_shape")))
-        else:
-            raise TypeError(f"{vjp.__name__} asks for {name!r}, which is neither `output`, an input, nor its shape")
-    return asked, any(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters)
+class _Derivative:
+    """A vector-Jacobian product, and what its signature asks for beside the cotangent."""
+
+    def __init__(self, vjp, names):
+        self.vjp, self.asked, self.arrays, self.takes_options = vjp, [], [], False
+        for parameter in list(inspect.signature(vjp).parameters.values())[1:]:
+            name = parameter.name
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                self.takes_options = True
+            elif name == "output" or name in names:
+                self.arrays.append(name)
+                self.asked.append(name)
+            elif name.removesuffix("_shape") in names:
+                self.asked.append(name)
+            else:
+                raise TypeError(f"{vjp.__name__} asks for {name!r}, which is neither `output`, an input, nor its shape")
+
+    def __call__(self, cotangent, known, options):
+        """The product, given by name the saved arrays and the shapes."""
+        return self.vjp(cotangent, *(known[name] for name in self.asked), **(options if self.takes_options else {}))
 
 
 def differentiable(formula, joint=None, **separate):
     """Join `formula(*arrays, **options)` and its derivatives to the tape: the result works on Tensors.
 
-    joint: one vector-Jacobian product that returns the cotangents of all inputs; or, by input name, one product each
-    (inputs without one, such as labels and masks, get no gradient). A product is called as vjp(cotangent, *what it
-    names, **options), where it may name inputs, `INPUT_shape`, and `output`; nothing else is kept.
+    joint: one vector-Jacobian product that returns the cotangents of all inputs, a tuple; or, by input name, one
+    product each (inputs without one, such as labels and masks, get no gradient). A product is called as
+    vjp(cotangent, *what it names, **options): inputs, `INPUT_shape`, `output`. Nothing else is kept.
     """
     parameters = inspect.signature(formula).parameters.values()
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
     variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    wanted = {key: (vjp, *_wanted(vjp, names)) for key, vjp in ({None: joint} if joint else separate).items()}
+    joint = joint and _Derivative(joint, names)
+    separate = {name: _Derivative(vjp, names) for name, vjp in separate.items()}
 
     @functools.wraps(formula)
     def operation(*inputs, **options):
@@ -236,34 +244,30 @@ def differentiable(formula, joint=None, **separate):
             watcher(formula.__name__, arrays, output, options)
         result = Tensor(output)
         if _recording.get() and any(source(value) is not None for value in inputs):
-            result.node = _record(formula.__name__, inputs, arrays, result.data, options)
+            result.node = record(inputs, arrays, result.data, options)
         return result
 
-    def _record(name, inputs, arrays, output, options):
-        labels = [f"{names[0]}{k}" for k in range(len(inputs))] if variadic else names
-        by_name = dict(zip(labels, arrays))
-        needed = [label for label, value in zip(labels, inputs) if source(value) is not None]
-        used = [wanted[key] for key in wanted if joint or key in needed]
-        kept = {key for _, asked, _ in used for kind, key in asked if kind == "array"}
-        saved = {key: output if key == "output" else by_name[key] for key in kept
-                 if key == "output" or by_name[key] is not None}
-        constants = {key: saved.pop(key) for key in list(saved) if isinstance(saved[key], numbers.Number)}
-        shapes = {key: tuple(getattr(array, "shape", ())) for key, array in by_name.items()}
-        if variadic:
-            shapes[names[0]] = tuple(shapes.values())
+    def record(inputs, arrays, output, options):
+        if joint:
+            labels, ways = names, [joint]
+        else:
+            labels = [name if source(value) is not None and name in separate else None
+                      for name, value in zip(names, inputs)]
+            ways = [separate[label] for label in labels if label]
+        shapes = [tuple(getattr(array, "shape", ())) for array in arrays]
+        shapes = {f"{names[0]}_shape": tuple(shapes)} if variadic else \
+            {f"{name}_shape": shape for name, shape in zip(names, shapes)}
+        known = {**dict(zip(names, arrays)), "output": output}
+        saved = {name: known[name] for way in ways for name in way.arrays}
 
         def pull(saved, cotangent):
-            def call(key):
-                vjp, asked, takes_options = wanted[key]
-                values = [shapes[of] if kind == "shape" else saved.get(of, constants.get(of)) for kind, of in asked]
-                return vjp(cotangent, *values, **(options if takes_options else {}))
+            known = {**saved, **shapes}
             if joint:
-                cotangents = call(None)
-                return cotangents if isinstance(cotangents, tuple) else (cotangents,)
-            return tuple(call(label) if label in needed and label in wanted else None for label in labels)
+                return joint(cotangent, known, options)
+            return tuple(separate[label](cotangent, known, options) if label else None for label in labels)
 
-        return Node(name, [value if joint or label in wanted else None for label, value in zip(labels, inputs)],
-                    saved, pull)
+        parents = inputs if joint else [value if label else None for label, value in zip(labels, inputs)]
+        return Node(formula.__name__, parents, saved, pull)
 
     operation.formula = formula
     return operation
@@ -293,22 +297,19 @@ def checkpoint(function, *inputs):
     """function(*inputs) without saving anything inside it: going back runs it once more and differentiates that run.
 
     `function` takes Tensors and returns one; parameters it reaches by itself get their gradients too. It must compute
-    the same both times (randomness here is counter-based, so it does). Source: Chen et al. (2016), arXiv 1604.06174.
+    the same both times: randomness here is counter-based and does, parameters must not be replaced in between.
+    Source: Chen et al. (2016), arXiv 1604.06174.
     """
     if not _recording.get():
         return function(*inputs)
     with no_grad():
         output = function(*inputs)
-    is_tensor = [isinstance(value, Tensor) for value in inputs]
     wants = [source(value) is not None for value in inputs]
-    held = {f"input{k}": value.data if is_tensor[k] else value for k, value in enumerate(inputs)
-            if hasattr(value, "dtype")}
-    others = {f"input{k}": value for k, value in enumerate(inputs) if not hasattr(value, "dtype")}
+    is_tensor = [isinstance(value, Tensor) for value in inputs]
 
     def pull(saved, cotangent):
-        values = [{**others, **saved}[f"input{k}"] for k in range(len(wants))]
         again = [Tensor(value, requires_grad=want) if tensor else value
-                 for value, tensor, want in zip(values, is_tensor, wants)]
+                 for value, want, tensor in zip(saved.values(), wants, is_tensor)]
         with _setting(_recording, True):
             output = function(*again)
             if source(output) is not None:
@@ -316,5 +317,6 @@ def checkpoint(function, *inputs):
         return tuple(value.grad if want else None for value, want in zip(again, wants))
 
     result = Tensor(output.data)
-    result.node = Node("checkpoint", inputs, held, pull)
+    result.node = Node("checkpoint", inputs, {f"input {k}": value.data if tensor else value for k, (value, tensor)
+                                              in enumerate(zip(inputs, is_tensor))}, pull)
     return result

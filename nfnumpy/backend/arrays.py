@@ -1,7 +1,6 @@
 """What can be said about an array without knowing whose it is."""
 
 import math
-import numbers
 
 
 def namespace(array):
@@ -17,21 +16,30 @@ def namespace(array):
 
 def is_array(value):
     """Whether `value` is an array of some backend: not a number, not a NumPy scalar, not a list."""
-    return hasattr(value, "__array_namespace__") and hasattr(value, "strides") \
-        and not isinstance(value, numbers.Number)
+    return hasattr(value, "__array_namespace__") and hasattr(value, "__dlpack__")
 
 
 def fingerprint(array):
-    """A tuple of integers that changes when the contents of `array` do; two passes over its memory.
+    """A whole number that changes when the contents of `array` do; one pass over its memory.
 
-    The bits, read as unsigned integers in a near-square table, are summed by rows and by columns (modulo 2⁶⁴), and
-    those sums are combined with odd weights, so that moving values about shows as well as changing them.
+    The bits, read as words of up to 32 bits in a near-square table, are added up modulo 2⁶⁴, each times a weight for
+    its row and one for its column. The weights are odd, so that a single changed word always shows, and scrambled, so
+    that negated, swapped or reordered values do not cancel; 64-bit words would, as signs are then worth 2⁶³.
     """
     xp = namespace(array)
-    width = {1: xp.uint8, 2: xp.uint16, 4: xp.uint32, 8: xp.uint64}[array.dtype.itemsize]
-    bits = xp.ascontiguousarray(array).reshape(-1).view(width)
-    columns = max(1, math.isqrt(bits.size))
-    rows = bits.size // columns
-    table, rest = bits[:rows * columns].reshape(rows, columns), bits[rows * columns:]
-    sums = (table.sum(axis=0, dtype=xp.uint64), table.sum(axis=1, dtype=xp.uint64), rest.astype(xp.uint64))
-    return tuple(int((part * (2 * xp.arange(part.size, dtype=xp.uint64) + 1)).sum(dtype=xp.uint64)) for part in sums)
+    width = {1: xp.uint8, 2: xp.uint16}.get(array.dtype.itemsize, xp.uint32)
+    words = xp.ascontiguousarray(array).reshape(-1).view(width)
+    columns = max(1, math.isqrt(words.size))
+    rows = words.size // columns
+    table, rest = words[:rows * columns].reshape(rows, columns), words[rows * columns:]
+    down, along = _weights(xp, rows + 1, 1), _weights(xp, columns, 2)
+    by_row = xp.einsum("ij,j->i", table, along, dtype=xp.uint64)
+    return int((by_row * down[:rows]).sum()) + int((rest * along[:rest.size] * down[rows:]).sum())
+
+
+def _weights(xp, count, seed):
+    """`count` scrambled odd numbers: the finalizer of splitmix64 (Steele, Lea, Flood, 2014) on a counter."""
+    mixed = (xp.arange(count, dtype=xp.uint64) + (seed << 32)) * 0x9E3779B97F4A7C15
+    mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9
+    mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EB
+    return (mixed ^ (mixed >> 31)) | 1

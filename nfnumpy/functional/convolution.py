@@ -8,6 +8,7 @@ and output channels are cut into `groups` equal runs, and run g of the output se
 from ..backend import formula, namespace
 from ..errors import InputError
 from .geometry import Windows
+from .linear import check_bias
 
 
 def conv2d_windows(x_shape, weight_shape, *, stride, padding, dilation, groups):
@@ -47,6 +48,7 @@ def _kernel_by_group(tap, groups):
 def conv2d(x, weight, bias, *, stride=1, padding="SAME", dilation=1, groups=1):
     """out[n, y, x, o] = bias[o] + Σ_{i, j, c} x[n, y·s + i·d - top, x·s + j·d - left, c] · weight[i, j, c, o]."""
     windows = conv2d_windows(x.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    check_bias(bias, weight.shape[3], "conv2d")
     xp, padded = namespace(x), windows.pad(x)
     shape = (x.shape[0], *windows.out, weight.shape[3])
     out = xp.zeros(shape, dtype=x.dtype)

@@ -24,12 +24,19 @@ def matmul_y_vjp(cotangent, x, y_shape):
     return unbroadcast(namespace(x).matmul(_transposed(x), cotangent), y_shape)
 
 
+def check_bias(bias, outputs, name):
+    """InputError unless `bias` is None or (outputs,): a shorter one would be repeated without a word."""
+    if bias is not None and tuple(bias.shape) != (outputs,):
+        raise InputError(f"{name}: expected a bias of shape {(outputs,)} or None, got {tuple(bias.shape)}")
+
+
 @formula
 def linear(x, weight, bias):
     """x·weight + bias: x (N, in), weight (in, out), bias (out,) or None -> (N, out)."""
     if x.ndim != 2 or weight.ndim != 2 or x.shape[1] != weight.shape[0]:
         raise InputError(f"linear: expected x (N, in) and weight (in, out), got {tuple(x.shape)} and "
                          f"{tuple(weight.shape)}")
+    check_bias(bias, weight.shape[1], "linear")
     product = namespace(x).matmul(x, weight)
     return product if bias is None else product + bias
 

@@ -1,11 +1,14 @@
 """Average and max pooling over windows, and the global mean. Images are (N, H, W, C)."""
 
 from ..backend import formula, namespace
+from ..errors import InputError
 from .geometry import Windows, pair
 from .reductions import mean, mean_vjp
 
 
 def _windows(x_shape, window, stride, padding):
+    if len(x_shape) != 4:
+        raise InputError(f"pooling: expected an image (N, H, W, C), got {tuple(x_shape)}")
     return Windows(x_shape[1:3], pair(window, "window"), stride=window if stride is None else stride, padding=padding)
 
 
@@ -67,6 +70,8 @@ def max_pool_vjp(cotangent, x, output, *, window, stride=None, padding="SAME"):
 
 def global_mean(x):
     """Mean over height and width: (N, H, W, C) -> (N, C)."""
+    if x.ndim != 4:
+        raise InputError(f"global_mean: expected an image (N, H, W, C), got {tuple(x.shape)}")
     return mean(x, axis=(1, 2))
 
 

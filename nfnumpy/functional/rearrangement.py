@@ -88,7 +88,7 @@ def concatenate(*arrays, axis=0):
 def concatenate_vjp(cotangent, arrays_shape, *, axis=0):
     axis, start, pieces = axis % cotangent.ndim, 0, []
     for shape in arrays_shape:
-        pieces.append(cotangent[(slice(None),) * axis + (slice(start, start + shape[axis]),)])
+        pieces.append(cotangent[(slice(None),) * axis + (slice(start, start + shape[axis]), Ellipsis)])
         start += shape[axis]
     return tuple(pieces)
 
@@ -100,5 +100,5 @@ def stack(*arrays, axis=0):
 
 def stack_vjp(cotangent, arrays_shape, *, axis=0):
     axis %= cotangent.ndim
-    return tuple(cotangent[(slice(None),) * axis + (position,)] for position in range(len(arrays_shape)))
+    return tuple(cotangent[(slice(None),) * axis + (position, Ellipsis)] for position in range(len(arrays_shape)))
 

@@ -16,7 +16,13 @@ def keep_probability(rate):
 
 def dropout(x, mask, *, rate):
     """x·mask/(1 - rate); `mask` has x's shape and dtype and holds 1 where a value is kept, 0 elsewhere."""
+    _check_mask("dropout", mask, tuple(x.shape))
     return x * mask * (1.0 / keep_probability(rate))
+
+
+def _check_mask(name, mask, shape):
+    if tuple(mask.shape) != shape:
+        raise InputError(f"{name}: expected a mask of shape {shape}, got {tuple(mask.shape)}")
 
 
 def dropout_x_vjp(cotangent, mask, *, rate):
@@ -25,6 +31,7 @@ def dropout_x_vjp(cotangent, mask, *, rate):
 
 def stochastic_depth(x, mask, *, rate, rescale=False):
     """x (N, …) with whole examples dropped: `mask` (N, 1, …) holds 1 or 0; divided by 1 - rate if `rescale`."""
+    _check_mask("stochastic_depth", mask, (x.shape[0], *(1 for _ in x.shape[1:])))
     return x * mask * (1.0 / keep_probability(rate)) if rescale else x * mask
 
 

@@ -4,11 +4,15 @@ Source: De, Smith (2020), arXiv 2002.10444 (SkipInit); Brock, De, Smith (2021a),
 """
 
 from ..backend import formula, namespace
+from ..errors import InputError
 
 
 @formula
 def skip_init(shortcut, residual, skip_gain, *, alpha):
     """shortcut + alpha·skip_gain·residual: two images of one shape and a scalar () -> an image."""
+    if tuple(shortcut.shape) != tuple(residual.shape) or getattr(skip_gain, "shape", ()) != ():
+        raise InputError(f"skip_init: expected shortcut and residual of one shape and a skip_gain (), got "
+                         f"{tuple(shortcut.shape)}, {tuple(residual.shape)} and {tuple(skip_gain.shape)}")
     return shortcut + residual * (alpha * skip_gain)
 
 

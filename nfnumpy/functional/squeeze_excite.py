@@ -5,6 +5,7 @@ of Brock, De, Smith (2021a), section 4.2, and the authors' released code.
 """
 
 from ..backend import formula, namespace
+from ..errors import InputError
 from .activations import relu, relu_vjp, sigmoid
 from .linear import bias_vjp, linear, linear_weight_vjp, linear_x_vjp
 from .reductions import mean, mean_vjp
@@ -25,6 +26,9 @@ def _over_image(values):
 @formula
 def squeeze_excite(x, weight0, bias0, weight1, bias1):
     """x · 2·sigmoid(fc1(relu(fc0(mean_HW(x))))): x (N, H, W, C), weights (C, hidden) and (hidden, C), biases to match."""
+    if x.ndim != 4 or tuple(weight1.shape) != tuple(reversed(weight0.shape)):
+        raise InputError(f"squeeze_excite: expected x (N, H, W, C), weights (C, hidden) and (hidden, C), got "
+                         f"{tuple(x.shape)}, {tuple(weight0.shape)} and {tuple(weight1.shape)}")
     _, _, gate = _gate(x, weight0, bias0, weight1, bias1)
     return x * _over_image(2.0 * sigmoid(gate))
 

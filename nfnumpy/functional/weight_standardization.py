@@ -5,6 +5,7 @@ floor on the variance is that of the authors' released code: max(N·sigma², eps
 """
 
 from ..backend import formula, namespace
+from ..errors import InputError
 
 
 def _centred_and_scale(weight, eps):
@@ -22,6 +23,9 @@ def standardize_weight(weight, gain, *, eps=1e-4):
 
     weight (kh, kw, in/groups, out) or (in, out) or any (…, out); gain (out,); the result has the weight's shape.
     """
+    if weight.ndim < 2 or tuple(gain.shape) != tuple(weight.shape[-1:]):
+        raise InputError(f"standardize_weight: expected weight (…, out) and gain (out,), got {tuple(weight.shape)} and "
+                         f"{tuple(gain.shape)}")
     centred, scale, _ = _centred_and_scale(weight, eps)
     return centred * (scale * gain)
 

@@ -5,7 +5,7 @@ import math
 
 from ..errors import InputError
 
-POSITIVE = ("num_classes", "in_channels", "train_size", "test_size")
+POSITIVE = ("num_classes", "in_channels", "train_size", "test_size", "group_size", "stem_kernel", "stem_stride")
 SHARES = ("drop_rate", "stochdepth_rate")
 
 
@@ -28,7 +28,7 @@ def check_config(config, *per_stage):
         if field.type is tuple and not (value and all(type(item) is int and item > 0 for item in value)):
             raise InputError(f"{owner}: {field.name}={value!r}: expected positive whole numbers")
     for name in POSITIVE:
-        if getattr(config, name) < 1:
+        if getattr(config, name, 1) < 1:
             raise InputError(f"{owner}: {name}={getattr(config, name)!r}: expected a number above 0")
     for name in SHARES:
         if getattr(config, name) >= 1.0:

@@ -12,6 +12,8 @@ class Conv2D(Module):
     """Convolution with a bias: (N, H, W, in) -> (N, H', W', out). Weight HWIO ~ N(0, 1/fan_in), bias 0."""
 
     def __init__(self, init, in_channels, out_channels, kernel_size, *, stride=1, padding="SAME", dilation=1, groups=1):
+        if in_channels < 1 or out_channels < 1:
+            raise InputError(f"{init.path}: {in_channels} -> {out_channels} channels: expected at least one of each")
         if in_channels % groups or out_channels % groups:
             raise InputError(f"{init.path}: {in_channels} -> {out_channels} channels do not divide into {groups} groups")
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups

@@ -40,7 +40,9 @@ class Module:
             if tuple(state[name].shape) != tuple(parameter.shape):
                 raise InputError(f"state: {name} has shape {tuple(state[name].shape)}, expected "
                                  f"{tuple(parameter.shape)}")
+        taken = {}
         for name, parameter in parameters.items():
-            own = backends.backend_of(parameter.data)
             values = backends.backend_of(state[name]).to_numpy(state[name])
-            parameter.data = own.asarray(values.astype(parameter.dtype, copy=True))
+            taken[name] = backends.backend_of(parameter.data).asarray(values.astype(parameter.dtype, copy=True))
+        for name, parameter in parameters.items():
+            parameter.data = taken[name]

@@ -20,7 +20,7 @@ def unitwise_norm(w):
     xp = namespace(w)
     vector = sum(size != 1 for size in w.shape) <= 1
     axes = None if vector else tuple(range(w.ndim - 1))
-    return xp.sqrt(xp.sum(w * w, axis=axes, keepdims=not vector))
+    return xp.asarray(xp.sqrt(xp.sum(w * w, axis=axes, keepdims=not vector)))  # NumPy's sum of all is not an array
 
 
 @formula
@@ -45,4 +45,4 @@ def adaptive_gradient_clip(grad, param, clipping=0.01, eps=1e-3):
                          f"differ in shape")
     if not (clipping > 0.0 and eps > 0.0 and math.isfinite(clipping) and math.isfinite(eps)):
         raise InputError(f"adaptive_gradient_clip: clipping={clipping!r}, eps={eps!r}: expected positive numbers")
-    return grad * clip_factor(grad, param, clipping=clipping, eps=eps)
+    return namespace(grad).asarray(grad * clip_factor(grad, param, clipping=clipping, eps=eps))

@@ -13,7 +13,8 @@ def global_norm(arrays):
     if not arrays:
         raise InputError("global_norm: expected at least one array")
     xp = namespace(arrays[0])
-    return xp.sqrt(sum((xp.sum(array * array) for array in arrays[1:]), start=xp.sum(arrays[0] * arrays[0])))
+    squares = [xp.sum(array * array) for array in arrays]
+    return xp.asarray(xp.sqrt(sum(squares[1:], start=squares[0])))
 
 
 def clip_by_global_norm(arrays, max_norm):
@@ -21,5 +22,6 @@ def clip_by_global_norm(arrays, max_norm):
     arrays = list(arrays)
     norm = global_norm(arrays)
     xp = namespace(norm)
-    scale = xp.where(norm > max_norm, max_norm / norm, xp.ones_like(norm))
-    return [array * scale for array in arrays]
+    one = xp.ones_like(norm)
+    scale = xp.where(norm > max_norm, max_norm / xp.where(norm > max_norm, norm, one), one)
+    return [xp.asarray(array * scale) for array in arrays]

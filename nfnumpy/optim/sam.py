@@ -39,7 +39,7 @@ class SAM:
         scale = xp.where(norm > 0.0, self.rho / xp.where(norm > 0.0, norm, xp.ones_like(norm)), xp.zeros_like(norm))
         self._resting_place = {name: parameter.data for name, parameter in parameters.items()}
         for parameter in parameters.values():
-            parameter.data = parameter.data + parameter.grad * scale
+            parameter.data = xp.asarray(parameter.data + parameter.grad * scale)
         self.optimizer.zero_grad()
 
     def second_step(self):

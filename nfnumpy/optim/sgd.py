@@ -29,8 +29,10 @@ def sgd_update(param, grad, velocity, *, lr, momentum=0.9, nesterov=True, weight
     """
     if weight_decay:
         grad = grad + weight_decay * param
+    xp = namespace(param)
     velocity = momentum * velocity + grad
-    return param - lr * (grad + momentum * velocity if nesterov else velocity), velocity
+    param = param - lr * (grad + momentum * velocity if nesterov else velocity)
+    return xp.asarray(param), xp.asarray(velocity)  # NumPy makes a number of an array ()
 
 
 class SGD:

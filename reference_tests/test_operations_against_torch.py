@@ -1,0 +1,50 @@
+"""Every operation in the table against torch in float64: its value, each gradient, and their dtypes and shapes.
+
+float64: 1e-12 of the reference's norm. Where the reference all but vanishes because its terms cancel (the standardized
+weights of a fan-in of 1 or 2, say), the terms count: `rounding_bound` of their magnitude. float32: always the latter,
+that is, half a float32 epsilon for every rounding on the way to a value.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from oracle import OPERATIONS, TABLE, answer, cotangent_for, magnitudes, norm, rounding_bound
+from oracle_torch import answer as torch_answer
+
+
+def hold(label, got, reference, allowed):
+    """Assert that `got` lies within `allowed` (a norm) of `reference`."""
+    error = norm(got.astype(np.float64) - reference)
+    assert error <= allowed, f"{label}: off by {error:.3e} (norm), allowed {allowed:.3e}, of {norm(reference):.3e}"
+
+
+def compare(name, data, dtype, relative):
+    case = TABLE[name]
+    problem = data.draw(case.problems)
+    cotangent = cotangent_for(problem, name)
+    value, gradients = answer(name, problem, cotangent, dtype)
+    reference, slopes = torch_answer(case.twin, problem, cotangent)
+    added, added_back = magnitudes(case, problem, cotangent, reference, slopes)
+    rounding = rounding_bound(case, problem, reference.shape, dtype)
+    assert reference.dtype == np.float64 and value.shape == reference.shape and value.dtype == dtype
+    hold(f"{name} value", value, reference, max(relative * norm(reference), rounding * added))
+    for k, gradient, slope, size in zip(problem.wrt, gradients, slopes, added_back, strict=True):
+        assert gradient.shape == problem.inputs[k].shape and gradient.dtype == dtype
+        hold(f"{name} gradient {k}", gradient, slope, max(relative * norm(slope), rounding * size))
+
+
+def test_the_table_holds_every_differentiable_operation_and_no_other():
+    assert set(TABLE) == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("name", TABLE)
+@given(data=st.data())
+def test_value_and_gradients_equal_torch_in_float64(name, data):
+    compare(name, data, np.float64, relative=1e-12)
+
+
+@pytest.mark.parametrize("name", TABLE)
+@given(data=st.data())
+def test_value_and_gradients_in_float32_err_by_no_more_than_their_roundings(name, data):
+    compare(name, data, np.float32, relative=0.0)
