@@ -116,7 +116,7 @@ def test_inputs_of_a_checkpoint_are_guarded_whether_tensors_or_arrays(wrap):
     x, other = Tensor(np.ones(2), requires_grad=True), np.full(2, 3.0)
     total = checkpoint(lambda a, b: a * b, x, wrap(other)).sum()
     other[0] = 4.0
-    with pytest.raises(GraphError, match="checkpoint: its saved input1"):
+    with pytest.raises(GraphError, match="checkpoint: its saved input 1"):
         total.backward()
 
 

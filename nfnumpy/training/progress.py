@@ -1,23 +1,33 @@
 """What a person watching sees: a bar on a terminal, plain lines elsewhere."""
 
 import sys
+import time
 
 import tqdm
 
+SECONDS_BETWEEN_LINES = 30.0
+
 
 class Progress:
-    """One epoch's bar of `total` steps, of which `done` are behind; lines go to standard output, the bar to the error stream."""
+    """One epoch's bar of `total` steps, of which `done` are behind; elsewhere than on a terminal, a line now and then."""
 
     def __init__(self, epoch, epochs, total, done):
-        self._bar = tqdm.tqdm(total=total, initial=done, desc=f"epoch {epoch}/{epochs}", unit="step", leave=False,
+        self._title = f"epoch {epoch}/{epochs}"
+        self._bar = tqdm.tqdm(total=total, initial=done, desc=self._title, unit="step", leave=False,
                               disable=not sys.stderr.isatty(), file=sys.stderr)
+        self._step, self._total, self._said = done, total, time.monotonic()
 
     def step(self, loss, accuracy, images_per_second, lr, clipped_fraction):
         """Show the figures after one more step."""
+        self._step += 1
+        figures = (f"loss {loss:.3f}, accuracy {100 * accuracy:.1f} %, {images_per_second:.0f} images/s, lr {lr:.3g}, "
+                   f"clipped {100 * clipped_fraction:.0f} %")
         if not self._bar.disable:
-            self._bar.set_postfix_str(f"loss {loss:.3f}, accuracy {100 * accuracy:.1f} %, {images_per_second:.0f} "
-                                      f"images/s, lr {lr:.3g}, clipped {100 * clipped_fraction:.0f} %", refresh=False)
-        self._bar.update()
+            self._bar.set_postfix_str(figures, refresh=False)
+            self._bar.update()
+        elif time.monotonic() - self._said > SECONDS_BETWEEN_LINES:
+            self._said = time.monotonic()
+            line(f"{self._title}, step {self._step}/{self._total}: {figures}")
 
     def close(self):
         """Clear the bar."""
