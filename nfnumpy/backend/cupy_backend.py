@@ -44,8 +44,8 @@ class CupyBackend:
         """`array` copied to the host as a NumPy array."""
         return self.xp.asnumpy(array)
 
-    def quiet(self):
-        """Context without warnings of overflow (a GPU gives none)."""
+    def computing(self):
+        """Context for a loop of heavy work that judges its own results (nothing to set up on a GPU)."""
         return contextlib.nullcontext()
 
     def synchronize(self):

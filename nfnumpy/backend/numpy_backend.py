@@ -1,8 +1,11 @@
 """Arrays in main memory."""
 
+import contextlib
+
 import numpy
 
 from ..errors import InputError
+from . import threads
 
 DTYPES = ("float32", "float64")
 
@@ -27,9 +30,11 @@ class NumpyBackend:
         """`array` as a NumPy array on the host (no copy here)."""
         return numpy.asarray(array)
 
-    def quiet(self):
-        """Context without warnings of overflow: for loops that look at their results themselves."""
-        return numpy.errstate(over="ignore", invalid="ignore", divide="ignore")
+    @contextlib.contextmanager
+    def computing(self):
+        """Context for a loop of heavy work that judges its own results: our threads only, no warnings of overflow."""
+        with threads.single_threaded_blas(), numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            yield
 
     def synchronize(self):
         """Wait until all queued work is done (nothing is ever queued here)."""

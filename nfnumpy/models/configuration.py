@@ -20,6 +20,8 @@ def check_config(config, *per_stage):
         if field.type is tuple and isinstance(value, list):
             value = tuple(value)
             object.__setattr__(config, field.name, value)
+        if value is None and field.default is None:
+            continue
         kinds = (int, float) if field.type is float else field.type
         if not isinstance(value, kinds) or isinstance(value, bool) and field.type is not bool:
             raise InputError(f"{owner}: {field.name}={value!r}: expected {field.type.__name__}")

@@ -25,7 +25,7 @@ class NFNetConfig:
     se_ratio: float = 0.5
     alpha: float = 0.2
     activation: str = "gelu"
-    stem_widths: tuple = None  # None: 16, 32, 64 and half the first stage's width
+    stem_widths: tuple = None  # None: 16, 32, 64 and half the first stage's width, as in the paper
     stem_strides: tuple = (2, 1, 1, 2)
     final_conv_multiplier: int = 2
     drop_rate: float = 0.0
@@ -36,12 +36,17 @@ class NFNetConfig:
     test_size: int = 256
 
     def __post_init__(self):
-        if self.stem_widths is None and self.widths and isinstance(self.widths, (tuple, list)):
-            object.__setattr__(self, "stem_widths", (16, 32, 64, int(self.widths[0]) // 2))
-        check_config(self, ("widths", "depths", "strides"), ("stem_widths", "stem_strides"))
+        check_config(self, ("widths", "depths", "strides"))
+        if len(self.stem_channels()) != len(self.stem_strides):
+            raise InputError(f"NFNetConfig: {len(self.stem_strides)} stem_strides for {len(self.stem_channels())} stem "
+                             f"convolutions")
         if any(int(width * self.expansion) < self.group_size for width in self.widths):
             raise InputError(f"NFNetConfig: group_size={self.group_size} is wider than a bottleneck of "
                              f"widths={self.widths} at expansion={self.expansion}")
+
+    def stem_channels(self):
+        """Output channels of the stem's convolutions."""
+        return (16, 32, 64, self.widths[0] // 2) if self.stem_widths is None else self.stem_widths
 
 
 class NFBlock(ResidualBlock):
@@ -85,7 +90,7 @@ class NFNet(NormalizerFreeNetwork):
         config, channels = self.config, self.config.in_channels
         self.activation = Nonlinearity(config.activation)
         self.stem_convs = []
-        for k, (width, stride) in enumerate(zip(config.stem_widths, config.stem_strides)):
+        for k, (width, stride) in enumerate(zip(config.stem_channels(), config.stem_strides)):
             self.stem_convs.append(WSConv2D(init.at(f"stem_convs.{k}"), channels, width, 3, stride=stride))
             channels = width
         self.blocks = []

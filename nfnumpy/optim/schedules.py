@@ -25,10 +25,11 @@ def warmup_cosine(peak, warmup_steps, total_steps):
                          f"0 ≤ warmup_steps ≤ total_steps")
 
     def rate(step):
+        if step >= total_steps:
+            return 0.0
         if step < warmup_steps:
             return peak * step / warmup_steps
-        progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
-        return peak * 0.5 * (1.0 + math.cos(math.pi * progress))
+        return peak * 0.5 * (1.0 + math.cos(math.pi * (step - warmup_steps) / (total_steps - warmup_steps)))
     return rate
 
 

@@ -39,7 +39,7 @@ class Session:
 
         A loss that is not finite leaves the weights as they were and is returned for the caller to see.
         """
-        with self.backend.quiet():
+        with self.backend.computing():
             return self._train_step(images, labels)
 
     def _train_step(self, images, labels):
@@ -69,7 +69,7 @@ class Session:
     def evaluate(self, batches):
         """(mean loss without smoothing, share correct) of the model over (images, labels) batches."""
         loss = correct = count = 0
-        with no_grad(), self.backend.quiet():
+        with no_grad(), self.backend.computing():
             for images, labels in batches:
                 labels = self.backend.asarray(labels)
                 logits = self.model(to_input(images, self.backend, self.options.dtype))

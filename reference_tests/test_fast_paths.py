@@ -1,0 +1,145 @@
+"""Every fast path gives what its formula gives, whatever the number of threads, and can be switched off."""
+
+import importlib
+import threading
+
+import numpy as np
+import problems
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays_of
+
+from nfnumpy import InputError, backend, reference
+from nfnumpy.backend import threads
+from nfnumpy.functional import activations, convolution
+from nfnumpy.functional.fast_numpy import activations as fast_activations
+from nfnumpy.functional.fast_numpy import convolution as fast_convolution
+
+DTYPES = st.sampled_from([np.float32, np.float64])
+THREADS = st.integers(1, 3)
+
+
+def with_threads(count, function):
+    """What `function()` returns on `count` threads, to which even the smallest arrays are handed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "count", lambda: count)
+        patch.setattr(fast_convolution, "WORTH_A_THREAD", 0)
+        patch.setattr(fast_activations, "BLOCK", 5)
+        return function()
+
+
+def expect_close(fast, formula, magnitude, roundings):
+    """Equal but for the order of adding: each order errs by at most roundings·eps/2 of the magnitudes added up."""
+    assert fast.shape == formula.shape and fast.dtype == formula.dtype
+    assert np.all(np.abs(fast - formula) <= roundings * np.finfo(fast.dtype).eps * magnitude)
+
+
+def gemm_roundings(*sizes):
+    """A sum of that many products: a rounding for each product and each addition."""
+    return 2 + int(np.prod(sizes))
+
+
+@given(problem=problems.convolutions(), dtype=DTYPES, count=THREADS)
+def test_convolution_on_threads_is_the_formula_but_for_the_order_of_adding(problem, dtype, count):
+    arrays = [None if array is None else array.astype(dtype) for array in problem.inputs]
+    x, weight, bias = arrays if len(arrays) == 3 else (*arrays, None)
+    options, sizes = problem.options, [None if array is None else np.abs(array) for array in (x, weight, bias)]
+    out = convolution.conv2d.formula(x, weight, bias, **options)
+    expect_close(with_threads(count, lambda: convolution.conv2d(x, weight, bias, **options)), out,
+                 convolution.conv2d.formula(*sizes, **options), gemm_roundings(*weight.shape[:3]))
+    back = convolution.conv2d_x_vjp.formula(out, weight, x.shape, **options)
+    expect_close(with_threads(count, lambda: convolution.conv2d_x_vjp(out, weight, x.shape, **options)), back,
+                 convolution.conv2d_x_vjp.formula(np.abs(out), sizes[1], x.shape, **options),
+                 gemm_roundings(*weight.shape[:2], weight.shape[3]))
+    back = convolution.conv2d_weight_vjp.formula(out, x, weight.shape, **options)
+    expect_close(with_threads(count, lambda: convolution.conv2d_weight_vjp(out, x, weight.shape, **options)), back,
+                 convolution.conv2d_weight_vjp.formula(np.abs(out), sizes[0], weight.shape, **options),
+                 gemm_roundings(*out.shape[:3]))
+
+
+@given(x=arrays_of.arrays(np.float64, arrays_of.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=6),
+                          elements=st.floats(-30, 30)),
+       name=st.sampled_from(sorted(set(activations.NONLINEARITIES) - {"glu"})), dtype=DTYPES, count=THREADS,
+       transposed=st.booleans())
+def test_nonlinearities_in_blocks_are_the_formula_within_the_rounding_of_a_vectorized_function(
+        x, name, dtype, count, transposed):
+    """Block ends fall elsewhere than array ends, and NumPy's vectorized exp and tanh may round their rests otherwise.
+
+    An ulp or two there is multiplied by the few operations around it: 16 eps of the larger of input and result.
+    """
+    if x.ndim == 0 and name == "log_softmax":
+        x = x[None]
+    if name == "log_softmax" and 0 in x.shape:
+        return
+    x = (x.T if transposed else x).astype(dtype)
+    cotangent = (np.cos(x) + 1).astype(dtype)
+    for function, inputs in ((activations.scaled_nonlinearity, (x,)),
+                             (activations.scaled_nonlinearity_vjp, (cotangent, x))):
+        formula = np.asarray(function.formula(*inputs, name=name, scale=1.7))
+        fast = np.asarray(with_threads(count, lambda: function(*inputs, name=name, scale=1.7)))
+        expect_close(fast, formula, np.maximum(np.abs(formula), 1 + np.abs(x)), 16)
+
+
+def test_the_same_number_of_threads_gives_the_same_bits():
+    draws = np.random.default_rng(0)
+    x, weight = draws.standard_normal((7, 9, 9, 8), dtype=np.float32), draws.standard_normal((3, 3, 4, 6), dtype=np.float32)
+    out = convolution.conv2d(x, weight, None, groups=2)
+    for count in (1, 2, 3):
+        first, second = (with_threads(count, lambda: convolution.conv2d_weight_vjp(out, x, weight.shape, groups=2))
+                         for _ in range(2))
+        assert np.array_equal(first, second)
+
+
+def test_within_reference_no_fast_path_runs(monkeypatch):
+    x = np.ones((2, 4, 4, 3))
+    calls = []
+
+    def counted(key, fast):
+        return lambda *arrays, **options: calls.append(key[1]) or fast(*arrays, **options)
+
+    for key, fast in backend.fast_paths().items():
+        monkeypatch.setitem(importlib.import_module("nfnumpy.backend.dispatch")._fast_paths, key, counted(key, fast))
+    with reference():
+        activations.scaled_nonlinearity(x, name="gelu", scale=1.0)
+        convolution.conv2d(x, np.ones((1, 1, 3, 2)), None)
+    assert calls == []
+    activations.scaled_nonlinearity(x, name="gelu", scale=1.0)
+    convolution.conv2d(x, np.ones((1, 1, 3, 2)), None)
+    assert calls == ["activations.scaled_nonlinearity", "convolution.conv2d"]
+
+
+def test_every_fast_path_names_a_formula_that_exists():
+    assert backend.fast_paths()
+    for _, name in backend.fast_paths():
+        module, _, function = name.partition(".")
+        assert hasattr(getattr(importlib.import_module(f"nfnumpy.functional.{module}"), function), "formula")
+
+
+def test_mistakes_are_the_formulas_errors_on_the_fast_path_too():
+    for bad in (np.ones((2, 4, 4)), np.ones((2, 4, 4, 5))):
+        with pytest.raises(InputError, match="conv2d"):
+            convolution.conv2d(bad, np.ones((3, 3, 3, 2)), None)
+
+
+def test_threads_compute_with_blas_to_themselves_and_give_it_back():
+    before = [library.num_threads for library in threads._blas()]
+    seen = with_threads(2, lambda: threads.in_parallel(
+        lambda piece: [library.num_threads for library in threads._blas()], range(4)))
+    assert before and all(count == 1 for counts in seen for count in counts)
+    assert [library.num_threads for library in threads._blas()] == before
+
+
+@given(length=st.integers(0, 50), count=st.integers(1, 9))
+def test_shares_cover_every_index_once_and_differ_by_one_at_most(length, count):
+    shares = with_threads(count, lambda: threads.shares(length))
+    assert [k for share in shares for k in range(share.start, share.stop)] == list(range(length))
+    sizes = [share.stop - share.start for share in shares]
+    assert max(sizes) - min(sizes) <= 1 and len(shares) == max(1, min(count, length))
+
+
+def test_an_error_on_a_thread_reaches_the_caller():
+    def fail(piece):
+        raise InputError(f"piece {piece} on {threading.current_thread().name}")
+    with pytest.raises(InputError, match="piece 0"):
+        with_threads(2, lambda: threads.in_parallel(fail, range(3)))
