@@ -12,12 +12,11 @@ from ..models.base import block_plan
 
 @dataclasses.dataclass(frozen=True)
 class BlockSignal:
-    """What was measured after one block (index 0 is the stem, which has no residual branch)."""
+    """What was measured after one block."""
 
-    index: int
     avg_sq_mean: float  # mean over channels of the squared channel mean
     avg_var: float  # mean over channels of the channel variance
-    res_avg_var: float | None  # the same variance at the end of the residual branch, before skip_gain
+    res_avg_var: float  # the same variance at the end of the residual branch, before skip_gain
 
 
 def _moments(x):
@@ -27,14 +26,14 @@ def _moments(x):
 
 
 def signal_propagation(model, x):
-    """A BlockSignal for the stem's output and then for every block's, for images x (N, H, W, in_channels)."""
+    """A BlockSignal for every block in order, for images x (N, H, W, in_channels) of the model's dtype."""
+    signals = []
     with no_grad():
         x = model.stem(x if isinstance(x, Tensor) else Tensor(x))
-        signals = [BlockSignal(0, *_moments(x.data), None)]
-        for index, block in enumerate(model.blocks, start=1):
+        for block in model.blocks:
             shortcut, residual = block.branches(x)
             x = block.join(shortcut, residual)
-            signals.append(BlockSignal(index, *_moments(x.data), _moments(residual.data)[1]))
+            signals.append(BlockSignal(*_moments(x.data), _moments(residual.data)[1]))
     return signals
 
 

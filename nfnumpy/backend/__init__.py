@@ -4,7 +4,7 @@ from . import threads
 from .arrays import fingerprint, is_array, namespace
 from .dispatch import fast_path, fast_paths, formula, reference
 from .philox import Randomness
-from .registry import backend_of, get
+from .registry import backend_of, get, to_host
 
-__all__ = ["Randomness", "backend_of", "fast_path", "fast_paths", "fingerprint", "formula", "get", "is_array", "namespace",
-           "reference", "threads"]
+__all__ = ["Randomness", "backend_of", "fast_path", "fast_paths", "fingerprint", "formula", "get", "is_array",
+           "namespace", "reference", "threads", "to_host"]

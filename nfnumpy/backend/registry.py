@@ -28,6 +28,11 @@ def backend_name_of(array):
     return type(array).__module__.partition(".")[0]
 
 
+def to_host(array):
+    """An array of either backend, or whatever NumPy can read as one, as a NumPy array on the host."""
+    return get("cupy" if backend_name_of(array) == "cupy" else "numpy").to_numpy(array)
+
+
 def backend_of(array):
     """The backend object that owns `array`; InputError for arrays that no backend owns."""
     return get(backend_name_of(array))

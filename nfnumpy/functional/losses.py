@@ -17,7 +17,7 @@ def target_distribution(labels, logits_shape, dtype, label_smoothing=0.0):
         if count and not (0 <= int(xp.min(labels)) and int(xp.max(labels)) < classes):
             raise InputError(f"labels: expected whole numbers from 0 to {classes - 1}, got "
                              f"{int(xp.min(labels))} … {int(xp.max(labels))}")
-        shares = xp.astype(labels[:, None] == xp.arange(classes, dtype=labels.dtype)[None, :], dtype)
+        shares = xp.astype(xp.astype(labels, xp.int64)[:, None] == xp.arange(classes, dtype=xp.int64)[None, :], dtype)
     elif tuple(labels.shape) == (count, classes) and xp.isdtype(labels.dtype, "real floating"):
         shares = xp.astype(labels, dtype)
     else:

@@ -42,7 +42,7 @@ class Module:
                                  f"{tuple(parameter.shape)}")
         taken = {}
         for name, parameter in parameters.items():
-            values = backends.backend_of(state[name]).to_numpy(state[name])
+            values = backends.to_host(state[name])
             taken[name] = backends.backend_of(parameter.data).asarray(values.astype(parameter.dtype, copy=True))
         for name, parameter in parameters.items():
             parameter.data = taken[name]

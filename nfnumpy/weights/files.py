@@ -17,7 +17,7 @@ def save(path, state, metadata=None):
     leaves what was there. InputError, one line, when it cannot be written.
     """
     path = os.fspath(path)
-    arrays = {name: backends.backend_of(array).to_numpy(array) for name, array in state.items()}
+    arrays = {name: backends.to_host(array) for name, array in state.items()}
     arrays = {name: array if array.flags.c_contiguous else array.copy(order="C") for name, array in arrays.items()}
     content = safetensors.numpy.save(arrays, metadata=metadata)
     write_whole(path, content)
