@@ -15,7 +15,7 @@ ALONG_THE_LAST_AXIS = ("glu", "log_softmax")
 def _in_blocks(formula, arrays, name, scale):
     """formula(*blocks) for blocks of the flattened arrays, into a fresh array of their shape."""
     shape = arrays[0].shape
-    flat = [array.reshape(-1) for array in arrays]
+    flat = [numpy.ascontiguousarray(array).reshape(-1) for array in arrays]
     out = numpy.empty(shape, dtype=arrays[0].dtype)
     out_flat = out.reshape(-1)
 
@@ -32,7 +32,7 @@ def _in_blocks(formula, arrays, name, scale):
 @fast_path("numpy", "activations.scaled_nonlinearity")
 def scaled_nonlinearity(x, *, name, scale):
     """The formula, block by block."""
-    if name in ALONG_THE_LAST_AXIS or not x.flags.c_contiguous:
+    if name in ALONG_THE_LAST_AXIS:
         return NotImplemented
     return _in_blocks(activations.scaled_nonlinearity.formula, [x], name, scale)
 
@@ -40,6 +40,6 @@ def scaled_nonlinearity(x, *, name, scale):
 @fast_path("numpy", "activations.scaled_nonlinearity_vjp")
 def scaled_nonlinearity_vjp(cotangent, x, *, name, scale):
     """The derivative's formula, block by block."""
-    if name in ALONG_THE_LAST_AXIS or not (x.flags.c_contiguous and cotangent.flags.c_contiguous):
+    if name in ALONG_THE_LAST_AXIS:
         return NotImplemented
     return _in_blocks(activations.scaled_nonlinearity_vjp.formula, [cotangent, x], name, scale)
