@@ -8,13 +8,14 @@ TRAIN, TEST, AVERAGED = "#8c8c8c", "#1f6f8b", "#d1603d"
 
 
 def draw_curves(entries, path, title, smoothed=False):
-    """Draw the evaluations `entries` to the PNG file `path`; returns False when matplotlib is not installed.
+    """Draw the evaluations `entries`, at least one, to the PNG file `path`; returns False when matplotlib is not installed.
 
     smoothed: whether the training loss is that of smoothed labels, which the legend then says.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
     except ImportError:
         return False
     figure = Figure(figsize=(9.0, 3.6), dpi=120, layout="constrained")
@@ -38,13 +39,12 @@ def draw_curves(entries, path, title, smoothed=False):
         axes.set_ylabel(label)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    if entries:
-        last = entries[-1]
-        accuracy.set_title(f"test {100.0 * last['test_accuracy']:.2f} % after epoch {last['epoch']}", fontsize=10)
-        loss.set_title(title, fontsize=10)
-        accuracy.legend(frameon=False, loc="lower right")
-        loss.legend(frameon=False, loc="upper right")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlim(0.0, 1.05 * epochs[-1])
+        axes.margins(y=0.1)
+        axes.legend(frameon=False, loc="best")
+    loss.set_title(title, fontsize=10)
+    accuracy.set_title(f"test {100.0 * entries[-1]['test_accuracy']:.2f} % after epoch {epochs[-1]}", fontsize=10)
     content = io.BytesIO()
     figure.savefig(content, format="png")
     write_whole(path, content.getvalue())

@@ -49,9 +49,14 @@ def _options(given, resume):
     return TrainingOptions(**{**given, "out": out}), None
 
 
+def _short_name(data):
+    """NAME of the data "NAME", "idx:…/NAME" or "folder:…/NAME"."""
+    return os.path.basename(os.path.abspath(data.rpartition(":")[2])) or "data"
+
+
 def _folder(data, resume):
     """runs/NAME for data NAME, or the next free runs/NAME-2, -3 …; when resuming, the last that is there."""
-    base = os.path.join("runs", os.path.basename(data.rpartition(":")[2].rstrip("/")) or "data")
+    base = os.path.join("runs", _short_name(data))
     taken, name = None, base
     number = 1
     while os.path.exists(os.path.join(name, CHECKPOINT)):
@@ -162,7 +167,7 @@ class _Run:
     def _close(self):
         """The picture, and the last line."""
         last = self.metrics.entries[-1]
-        drawn = draw_curves(self.metrics.entries, self._path(CURVES), f"{self.model_name} on {self.dataset.name}",
+        drawn = draw_curves(self.metrics.entries, self._path(CURVES), f"{self.model_name} on {_short_name(self.options.data)}",
                             smoothed=self.options.label_smoothing > 0.0)
         line(f"test accuracy {100 * last['test_accuracy']:.2f} % after {last['epoch']} epochs, {self.seconds:.1f} s of "
              f"training; " + (f"see {self._path(CURVES)}" if drawn else
