@@ -188,7 +188,7 @@ def _walk(root, cotangent):
         place.check()
         saved, pull, parents = place.release()
         for parent, contribution in zip(parents, pull(saved, cotangent)):
-            if parent is None:
+            if parent is None or contribution is None:
                 continue
             if isinstance(parent, Tensor) and (contribution is cotangent or contribution.base is not None):
                 contribution = contribution.copy()  # what a leaf keeps is nobody else's memory
@@ -281,7 +281,7 @@ def _arrays_of(name, inputs):
     arrays, floating = [], set()
     for value in inputs:
         if isinstance(value, numbers.Real):
-            value = value if isinstance(value, int) else float(value)
+            value = int(value) if isinstance(value, numbers.Integral) else float(value)
         elif value is not None:
             value = Tensor(value).data
             if value.dtype.kind == "f":

@@ -121,3 +121,10 @@ def test_inputs_of_a_checkpoint_are_freed_by_backward():
     assert reference() is not None
     total.backward()
     assert reference() is None
+
+
+@pytest.mark.parametrize("leaf", [True, False])
+def test_an_input_that_the_function_ignores_gets_no_gradient(leaf):
+    x, w = Tensor(np.ones(3), requires_grad=True), Tensor(np.ones(3), requires_grad=True)
+    checkpoint(lambda ignored: w * 2.0, x if leaf else x * 1.0).backward(np.ones(3))
+    assert x.grad is None and np.array_equal(w.grad, [2.0, 2.0, 2.0])

@@ -143,3 +143,18 @@ def test_an_error_on_a_thread_reaches_the_caller():
         raise InputError(f"piece {piece} on {threading.current_thread().name}")
     with pytest.raises(InputError, match="piece 0"):
         with_threads(2, lambda: threads.in_parallel(fail, range(3)))
+
+
+def test_threads_know_the_contexts_of_their_caller():
+    from nfnumpy.backend import dispatch
+    with reference(), np.errstate(over="raise"):
+        seen = with_threads(2, lambda: threads.in_parallel(
+            lambda piece: (dispatch._reference.get(), np.geterr()["over"]), range(3)))
+    assert seen == [(True, "raise")] * 3
+
+
+@pytest.mark.parametrize("x, scale", [(np.arange(9), 1.7), (np.arange(9, dtype=np.float32), np.float64(1.7))])
+def test_what_the_blocks_would_round_is_left_to_the_formula(x, scale):
+    fast = with_threads(2, lambda: activations.scaled_nonlinearity(x, name="relu", scale=scale))
+    formula = activations.scaled_nonlinearity.formula(x, name="relu", scale=scale)
+    assert fast.dtype == formula.dtype and np.array_equal(fast, formula)

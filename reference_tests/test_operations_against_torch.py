@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from oracle import OPERATIONS, TABLE, answer, cotangent_for, magnitudes, norm, rounding_bound
 from oracle_torch import answer as torch_answer
 
+import nfnumpy as nf
+
 
 def hold(label, got, reference, allowed):
     """Assert that `got` lies within `allowed` (a norm) of `reference`."""
@@ -48,3 +50,15 @@ def test_value_and_gradients_equal_torch_in_float64(name, data):
 @given(data=st.data())
 def test_value_and_gradients_in_float32_err_by_no_more_than_their_roundings(name, data):
     compare(name, data, np.float32, relative=0.0)
+
+
+def test_far_from_zero_gelu_is_straight_and_masks_stop_infinite_cotangents():
+    """Where x³ would overflow float32, gelu is x or 0 and its derivative 1 or 0; a masked place passes on nothing."""
+    x = nf.Tensor(np.array([-1e20, -11.0, 11.0, 1e20], dtype=np.float32), requires_grad=True)
+    out = nf.ops.gelu(x)
+    out.backward(np.ones(4, dtype=np.float32))
+    assert np.array_equal(out.numpy(), [0.0, 0.0, 11.0, np.float32(1e20)]) and np.array_equal(x.grad, [0, 0, 1, 1])
+    for operation in (nf.ops.relu, nf.ops.relu6, lambda x: nf.ops.clip(x, low=0.0, high=1.0)):
+        x = nf.Tensor(np.array([-1.0, 0.5]), requires_grad=True)
+        operation(x).backward(np.array([np.inf, 1.0]))
+        assert np.array_equal(x.grad, [0.0, 1.0])

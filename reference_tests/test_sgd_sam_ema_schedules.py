@@ -297,3 +297,23 @@ def test_averaged_weights_are_in_place_only_within_the_context():
 def test_a_decay_that_makes_no_sense_is_refused(decay):
     with pytest.raises(InputError):
         ExponentialMovingAverage({}, decay)
+
+
+@pytest.mark.parametrize("failing_call", [1, 2])
+def test_a_sam_step_whose_closure_raises_leaves_the_weights_and_no_gradients(failing_call):
+    w = nf.Tensor(np.arange(4.0), requires_grad=True)
+    sam, calls = nf.optim.SAM(nf.optim.SGD({"w": w}, lr=0.1)), []
+
+    def closure():
+        calls.append(None)
+        loss = (w * w).sum()
+        loss.backward()
+        if len(calls) == failing_call:
+            raise FloatingPointError
+        return loss
+
+    with pytest.raises(FloatingPointError):
+        sam.step(closure)
+    assert np.array_equal(w.data, np.arange(4.0)) and w.grad is None
+    sam.step(closure)
+    assert not np.array_equal(w.data, np.arange(4.0))

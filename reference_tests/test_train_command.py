@@ -206,3 +206,38 @@ def test_no_space_left_while_writing_metrics_is_one_line(capsys, monkeypatch, tm
     monkeypatch.setattr(os, "fsync", no_space)
     status, _, error = run(capsys, monkeypatch, *QUICK, "--out", tmp_path / "run")
     expect_one_line(status, error, "No space left on device")
+
+
+def test_weights_that_diverge_in_an_epochs_last_step_do_not_replace_the_checkpoint(capsys, monkeypatch, tmp_path):
+    flags = ["--epochs", 3, "--batch-size", 1400, "--warmup-epochs", 1, "--lr", "1e20", "--agc", "off", "--ema", "off"]
+    status, _, error = run(capsys, monkeypatch, *flags, "--out", tmp_path / "run")
+    expect_one_line(status, error, "at step", "checkpoint")
+    for entry in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines():
+        assert np.isfinite(json.loads(entry)["test_loss"])
+    if (tmp_path / "run" / "checkpoint.safetensors").exists():
+        groups, _ = checkpoint.load(tmp_path / "run" / "checkpoint.safetensors")
+        assert all(np.isfinite(array).all() for array in groups["model"].values())
+
+
+def test_resuming_on_other_classes_is_refused_and_a_batch_above_the_data_is_not(capsys, monkeypatch, tmp_path):
+    folder, flags = make_folder(tmp_path / "pictures"), ["--epochs", 2, "--batch-size", 64, "--out", tmp_path / "run"]
+    assert run(capsys, monkeypatch, "--data", f"folder:{folder}", *flags)[0] == 0
+    assert run(capsys, monkeypatch, "--data", f"folder:{folder}", *flags, "--resume")[0] == 0
+    for split in ("train", "test"):
+        (folder / split / "cat").rename(folder / split / "zebra")
+    status, _, error = run(capsys, monkeypatch, "--data", f"folder:{folder}", *flags, "--resume")
+    expect_one_line(status, error, "classes", "cat", "zebra")
+
+
+def test_files_are_readable_to_whom_the_umask_lets_read(capsys, monkeypatch, tmp_path):
+    run(capsys, monkeypatch, *QUICK, "--out", tmp_path / "run")
+    umask = os.umask(0)
+    os.umask(umask)
+    for file in (tmp_path / "run").iterdir():
+        assert file.stat().st_mode & 0o777 == 0o666 & ~umask, file
+
+
+def test_a_wish_for_threads_that_is_no_number_is_one_line(tmp_path):
+    result = subprocess.run([sys.executable, "-m", "nfnumpy.train", "--epochs", "1", "--out", tmp_path / "run"],
+                            capture_output=True, text=True, env={**os.environ, "NFNUMPY_THREADS": "many"})
+    expect_one_line(result.returncode, result.stderr, "NFNUMPY_THREADS", "many")

@@ -1,6 +1,7 @@
 """What can be said about an array without knowing whose it is."""
 
 import math
+import sys
 
 
 def namespace(array):
@@ -11,12 +12,18 @@ def namespace(array):
     try:
         return array.__array_namespace__()
     except AttributeError:
+        if _is_cupy(array):  # CuPy's arrays do not announce the standard that they follow
+            return sys.modules["cupy"]
         raise TypeError(f"expected an array, got {type(array).__name__}") from None
+
+
+def _is_cupy(value):
+    return type(value).__module__.partition(".")[0] == "cupy"
 
 
 def is_array(value):
     """Whether `value` is an array of some backend: not a number, not a NumPy scalar, not a list."""
-    return hasattr(value, "__array_namespace__") and hasattr(value, "__dlpack__")
+    return hasattr(value, "__dlpack__") and (hasattr(value, "__array_namespace__") or _is_cupy(value))
 
 
 def fingerprint(array):

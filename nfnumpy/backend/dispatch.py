@@ -49,7 +49,8 @@ def formula(function):
     @functools.wraps(function)
     def dispatched(*arrays, **options):
         if _fast_paths and not _reference.get():
-            chosen = _fast_paths.get((backend_name_of(arrays[0]), name))
+            first = arrays[0] if arrays else next(iter(options.values()), None)
+            chosen = _fast_paths.get((backend_name_of(first), name))
             if chosen is not None:
                 result = chosen(*arrays, **options)
                 if result is not NotImplemented:

@@ -4,6 +4,7 @@ Philox-4×64 (Salmon et al., SC 2011) turns a key and a counter into random bits
 name), the counter's highest word is the step. So a resumed run draws what the uninterrupted one would have drawn, a
 recomputed block sees its old masks, and, as everything is drawn on the host, both backends see the same numbers.
 Uniforms and normals are made here from the raw bits, because NumPy may change its own distributions between versions.
+(Normals go through a logarithm and a cosine, whose last bit may differ between processors.)
 """
 
 import hashlib
@@ -18,8 +19,8 @@ class Randomness:
     """Random numbers for one run: a `seed` (0 … 2⁶⁴-1) and the current `step`, which the optimizer advances."""
 
     def __init__(self, seed, step=0):
-        if not 0 <= seed < 2**64:
-            raise InputError(f"seed {seed}: expected a whole number from 0 to 2**64 - 1")
+        if not isinstance(seed, int) or not 0 <= seed < 2**64:
+            raise InputError(f"seed {seed!r}: expected a whole number from 0 to 2**64 - 1")
         self.seed = seed
         self.step = step
 

@@ -6,15 +6,23 @@ measured ten to thirty times slower than on ours (docs/performance.md).
 
 import concurrent.futures
 import contextlib
+import contextvars
 import functools
 import os
 
 import threadpoolctl
 
+from ..errors import InputError
+
 @functools.cache
 def count():
     """How many threads compute: NFNUMPY_THREADS, or as many as this process may use cores."""
-    return int(os.environ.get("NFNUMPY_THREADS") or len(os.sched_getaffinity(0)))
+    wish = os.environ.get("NFNUMPY_THREADS")
+    if wish:
+        if not wish.isdecimal() or int(wish) < 1:
+            raise InputError(f"NFNUMPY_THREADS={wish!r}: expected a whole number above 0")
+        return int(wish)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache
@@ -48,7 +56,9 @@ def in_parallel(function, pieces):
     with single_threaded_blas():
         if len(pieces) < 2:
             return [function(piece) for piece in pieces]
-        return list(_pool().map(function, pieces))
+        # A thread knows nothing of its caller's contexts (reference, no_grad, warnings) unless it is handed a copy.
+        futures = [_pool().submit(contextvars.copy_context().run, function, piece) for piece in pieces]
+        return [future.result() for future in futures]
 
 
 def shares(length):

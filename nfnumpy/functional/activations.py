@@ -10,7 +10,7 @@ import math
 
 from ..backend import formula, namespace
 from ..errors import InputError
-from .erf import erf, erfc
+from .erf import erfc
 
 GAMMA = {
     "identity": 1.0,
@@ -34,6 +34,7 @@ GAMMA = {
 
 TANH_GELU_SLOPE = math.sqrt(2.0 / math.pi)
 TANH_GELU_CUBIC = 0.044715
+GELU_IS_STRAIGHT_FROM = 10.0  # there tanh has long been ±1 to the last bit, and x³ is far from overflowing
 SELU_SCALE = 1.0507009873554804934193349852946
 SELU_ALPHA = 1.6732632423543772848170429916717
 LEAKY_SLOPE = 0.01
@@ -53,8 +54,14 @@ def relu(x):
     return namespace(x).clip(x, 0.0, None)
 
 
+def _where(condition, cotangent):
+    """The cotangent where the condition holds, 0 elsewhere, even where it is infinite."""
+    xp = namespace(cotangent)
+    return xp.where(condition, cotangent, xp.zeros_like(cotangent))
+
+
 def relu_vjp(cotangent, x):
-    return cotangent * namespace(x).astype(x > 0.0, x.dtype)
+    return _where(x > 0.0, cotangent)
 
 
 def relu6(x):
@@ -63,7 +70,7 @@ def relu6(x):
 
 
 def relu6_vjp(cotangent, x):
-    return cotangent * namespace(x).astype((x > 0.0) & (x < 6.0), x.dtype)
+    return _where((x > 0.0) & (x < 6.0), cotangent)
 
 
 def leaky_relu(x):
@@ -100,15 +107,17 @@ def gelu(x):
 
     Source: Hendrycks, Gimpel (2016), arXiv 1606.08415, section 2.
     """
-    cubed = x * x * x
-    return 0.5 * x * (1.0 + namespace(x).tanh(TANH_GELU_SLOPE * (x + TANH_GELU_CUBIC * cubed)))
+    near = namespace(x).clip(x, -GELU_IS_STRAIGHT_FROM, GELU_IS_STRAIGHT_FROM)
+    cubed = near * near * near
+    return 0.5 * x * (1.0 + namespace(x).tanh(TANH_GELU_SLOPE * (near + TANH_GELU_CUBIC * cubed)))
 
 
 def gelu_vjp(cotangent, x):
-    square = x * x
-    t = namespace(x).tanh(TANH_GELU_SLOPE * (x + TANH_GELU_CUBIC * square * x))
+    near = namespace(x).clip(x, -GELU_IS_STRAIGHT_FROM, GELU_IS_STRAIGHT_FROM)
+    square = near * near
+    t = namespace(x).tanh(TANH_GELU_SLOPE * (near + TANH_GELU_CUBIC * square * near))
     inner_slope = TANH_GELU_SLOPE * (1.0 + 3.0 * TANH_GELU_CUBIC * square)
-    return cotangent * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner_slope)
+    return cotangent * (0.5 * (1.0 + t) + 0.5 * near * (1.0 - t * t) * inner_slope)
 
 
 def gelu_erf(x):
@@ -231,14 +240,20 @@ def erf_vjp(cotangent, x):
     return cotangent * (2.0 / math.sqrt(math.pi)) * namespace(x).exp(-x * x)
 
 
-NONLINEARITIES = {  # name: (formula, derivative)
-    "identity": (identity, identity_vjp), "relu": (relu, relu_vjp), "relu6": (relu6, relu6_vjp),
-    "leaky_relu": (leaky_relu, leaky_relu_vjp), "tanh": (tanh, tanh_vjp), "sigmoid": (sigmoid, sigmoid_vjp),
+NONLINEARITIES = {  # name: (formula(x), derivative(cotangent, x))
+    "identity": (identity, lambda cotangent, x: identity_vjp(cotangent)), "relu": (relu, relu_vjp), "relu6": (relu6, relu6_vjp),
+    "leaky_relu": (leaky_relu, leaky_relu_vjp), "tanh": (tanh, lambda cotangent, x: tanh_vjp(cotangent, tanh(x))), "sigmoid": (sigmoid, sigmoid_vjp),
     "gelu": (gelu, gelu_vjp), "gelu_erf": (gelu_erf, gelu_erf_vjp), "silu": (silu, silu_vjp), "elu": (elu, elu_vjp),
     "celu": (celu, elu_vjp), "selu": (selu, selu_vjp), "softplus": (softplus, softplus_vjp),
     "log_sigmoid": (log_sigmoid, log_sigmoid_vjp), "softsign": (softsign, softsign_vjp),
-    "log_softmax": (log_softmax, log_softmax_vjp), "glu": (glu, glu_vjp),
+    "log_softmax": (log_softmax, lambda cotangent, x: log_softmax_vjp(cotangent, log_softmax(x))), "glu": (glu, glu_vjp),
 }
+
+
+def _named(name):
+    if name not in NONLINEARITIES:
+        raise InputError(f"nonlinearity {name!r}: expected one of {', '.join(NONLINEARITIES)}")
+    return NONLINEARITIES[name]
 
 
 @formula
@@ -247,15 +262,10 @@ def scaled_nonlinearity(x, *, name, scale):
 
     Source: Brock, De, Smith (2021a), section 4.1 (gamma) and section 3 (beta = 1/expected_std).
     """
-    return NONLINEARITIES[name][0](x) * scale
+    return _named(name)[0](x) * scale
 
 
 @formula
 def scaled_nonlinearity_vjp(cotangent, x, *, name, scale):
     """The derivative of `scaled_nonlinearity`."""
-    forward, derivative = NONLINEARITIES[name]
-    cotangent = cotangent * scale
-    wants = derivative.__code__.co_varnames[:derivative.__code__.co_argcount]
-    if "output" in wants:
-        return derivative(cotangent, forward(x))
-    return derivative(cotangent, x) if "x" in wants else derivative(cotangent)
+    return _named(name)[1](cotangent * scale, x)

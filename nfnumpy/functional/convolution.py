@@ -11,7 +11,7 @@ from .geometry import Windows
 from .linear import check_bias
 
 
-def conv2d_windows(x_shape, weight_shape, *, stride, padding, dilation, groups):
+def conv2d_windows(x_shape, weight_shape, *, stride=1, padding="SAME", dilation=1, groups=1):
     """The geometry of a convolution; InputError when the shapes do not belong together."""
     if len(x_shape) != 4 or len(weight_shape) != 4:
         raise InputError(f"conv2d: expected x (N, H, W, in) and weight (kh, kw, in/groups, out), got {tuple(x_shape)} "

@@ -158,7 +158,8 @@ def clip(x, *, low, high):
 
 
 def clip_vjp(cotangent, x, *, low, high):
-    return cotangent * namespace(x).astype((x > low) & (x < high), cotangent.dtype)
+    xp = namespace(x)
+    return xp.where((x > low) & (x < high), cotangent, xp.zeros_like(cotangent))
 
 
 def where(condition, x, y):

@@ -11,6 +11,7 @@ where it is not subnormal, 3.5 and 5.6. In float32 the exponential of NumPy alon
 
 from typing import NamedTuple
 
+from ..backend import namespace
 from ..errors import InputError
 
 
@@ -142,9 +143,10 @@ _FLOAT32 = _Pieces(
 
 def _pieces_for(x, name):
     """The array namespace of `x` and the pieces for its dtype, or one clear error."""
-    if not hasattr(x, "__array_namespace__"):
-        raise InputError(f"{name}: expected an array of float32 or float64, got {type(x).__name__}")
-    xp = x.__array_namespace__()
+    try:
+        xp = namespace(x)
+    except TypeError:
+        raise InputError(f"{name}: expected an array of float32 or float64, got {type(x).__name__}") from None
     if x.dtype == xp.float64:
         return xp, _FLOAT64
     if x.dtype == xp.float32:

@@ -9,7 +9,10 @@ from .reductions import mean, mean_vjp
 def _windows(x_shape, window, stride, padding):
     if len(x_shape) != 4:
         raise InputError(f"pooling: expected an image (N, H, W, C), got {tuple(x_shape)}")
-    return Windows(x_shape[1:3], pair(window, "window"), stride=window if stride is None else stride, padding=padding)
+    windows = Windows(x_shape[1:3], pair(window, "window"), stride=window if stride is None else stride, padding=padding)
+    if any(max(edges) >= size for edges, size in zip(windows.padding, windows.kernel)):
+        raise InputError(f"pooling: padding {windows.padding} leaves windows of {windows.kernel} with no pixel under them")
+    return windows
 
 
 def _pixels_under(windows, like):

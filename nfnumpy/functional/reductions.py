@@ -40,7 +40,7 @@ def mean_vjp(cotangent, x_shape, *, axis=None, keepdims=False):
 
 def variance(x, *, axis=None, keepdims=False):
     """Biased variance (divided by the count, not the count less one) over `axis`."""
-    return namespace(x).var(x, axis=axis, correction=0.0, keepdims=keepdims)
+    return namespace(x).var(x, axis=axis, keepdims=keepdims)
 
 
 def variance_vjp(cotangent, x, *, axis=None, keepdims=False):

@@ -44,7 +44,10 @@ class WSConv2D(Conv2D):
 
 
 class Linear(Module):
-    """x·weight + bias: (N, in) -> (N, out). Weight (in, out) ~ N(0, standard_deviation²), 1/√in if None; bias 0."""
+    """x·weight + bias: (N, in) -> (N, out). Weight (in, out) ~ N(0, standard_deviation²), 1/√in if None; bias 0.
+
+    (The authors' framework truncates this normal at two standard deviations by default; here it is whole.)
+    """
 
     def __init__(self, init, in_features, out_features, *, standard_deviation=None):
         shape = (in_features, out_features)

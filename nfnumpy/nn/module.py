@@ -36,13 +36,13 @@ class Module:
             if names:
                 raise InputError(f"state: {len(names)} {problem} of {len(parameters)} names, such as {names[0]!r}; "
                                  f"expected names such as {next(iter(parameters))!r}")
+        state = {name: backends.to_host(array) for name, array in state.items()}
         for name, parameter in parameters.items():
             if tuple(state[name].shape) != tuple(parameter.shape):
                 raise InputError(f"state: {name} has shape {tuple(state[name].shape)}, expected "
                                  f"{tuple(parameter.shape)}")
         taken = {}
         for name, parameter in parameters.items():
-            values = backends.to_host(state[name])
-            taken[name] = backends.backend_of(parameter.data).asarray(values.astype(parameter.dtype, copy=True))
+            taken[name] = backends.backend_of(parameter.data).asarray(state[name].astype(parameter.dtype, copy=True))
         for name, parameter in parameters.items():
             parameter.data = taken[name]

@@ -51,16 +51,29 @@ class SAM:
         self._resting_place = None
         self.optimizer.step()
 
+    def cancel(self):
+        """Forget the gradients and, between first_step and second_step, return to w, bit for bit."""
+        if self._resting_place is not None:
+            for name, parameter in self.optimizer.parameters.items():
+                parameter.data = self._resting_place[name]
+            self._resting_place = None
+        self.optimizer.zero_grad()
+
     def step(self, closure, ascent_closure=None):
         """A whole step: `closure()` computes the batch's loss, calls backward and returns the loss.
 
         ascent_closure: the same on the ascent's part of the batch; needed if ascent_fraction < 1, else `closure`.
-        Returns the loss at w, if the whole batch gave it, else the loss at w + e.
+        Returns what closure returned at w, if the ascent used the whole batch, else what it returned at w + e. If a
+        closure raises, the step is cancelled: the weights are as they were.
         """
         if ascent_closure is None and self.ascent_fraction < 1.0:
             raise InputError("SAM: ascent_fraction < 1 wants an ascent_closure over that part of the batch")
-        here = (ascent_closure or closure)()
-        self.first_step()
-        above = closure()
+        try:
+            here = (ascent_closure or closure)()
+            self.first_step()
+            above = closure()
+        except BaseException:
+            self.cancel()
+            raise
         self.second_step()
         return here if ascent_closure is None else above

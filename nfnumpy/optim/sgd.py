@@ -39,17 +39,19 @@ class SGD:
     """SGD with AGC on the parameters of `model` (or a dict name -> Tensor).
 
     lr: a number, to be changed between steps by a schedule; clipping: AGC's lambda, None for no clipping; eps: AGC's
-    floor on ‖W‖. `step()` reads every parameter's `.grad`, and advances the model's randomness to its next step.
+    floor on ‖W‖. `step()` reads every parameter's `.grad`, and advances the model's randomness to its next step; with
+    a dict, pass the `randomness` that dropout and stochastic depth draw from, if there is any.
     """
 
-    def __init__(self, model, *, lr, momentum=0.9, nesterov=True, weight_decay=2e-5, clipping=0.01, eps=1e-3):
+    def __init__(self, model, *, lr, momentum=0.9, nesterov=True, weight_decay=2e-5, clipping=0.01, eps=1e-3,
+                 randomness=None):
         for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
             if not (value >= 0.0 and math.isfinite(value)):
                 raise InputError(f"SGD: {name}={value!r}: expected a number that is not negative")
-        if clipping is not None and not clipping > 0.0 or not eps > 0.0:
+        if clipping is not None and not 0.0 < clipping < math.inf or not 0.0 < eps < math.inf:
             raise InputError(f"SGD: clipping={clipping!r}, eps={eps!r}: expected positive numbers")
         self.parameters = dict(model) if isinstance(model, dict) else model.parameters()
-        self.randomness = getattr(model, "randomness", None)
+        self.randomness = getattr(model, "randomness", randomness)
         self.lr, self.momentum, self.nesterov, self.weight_decay = lr, momentum, nesterov, weight_decay
         self.clipping, self.eps = clipping, eps
         self.velocity = {name: namespace(p.data).zeros_like(p.data) for name, p in self.parameters.items()}
@@ -81,4 +83,4 @@ class SGD:
     def clipped_fraction(self):
         """The share, from 0 to 1, of units whose gradient AGC shortened in the last step."""
         units = sum(factor.size for factor in self.clip_factors.values())
-        return sum(int((factor < 1.0).sum()) for factor in self.clip_factors.values()) / units if units else 0.0
+        return float(sum((factor < 1.0).sum() for factor in self.clip_factors.values())) / units if units else 0.0

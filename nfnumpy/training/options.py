@@ -11,7 +11,7 @@ WITHIN = {  # name: (least, greatest, greatest allowed too)
     "momentum": (0.0, 1.0, False), "label_smoothing": (0.0, 1.0, False), "stochdepth_rate": (0.0, 1.0, False),
     "dropout": (0.0, 1.0, False), "ema": (0.0, 1.0, False), "sam_fraction": (0.0, 1.0, True),
 }
-# Changing these does not change what is computed, so a resumed run may.
+# Changing these does not change the run (another backend rounds otherwise), so a resumed one may.
 FREE_ON_RESUME = ("backend", "workers", "checkpoint_every", "out")
 
 

@@ -6,28 +6,35 @@ import math
 from .. import backend as backends
 from .. import models, ops, optim
 from ..autograd import no_grad, trust_saved_arrays
+from ..errors import InputError
 from . import checkpoint
 from .inputs import to_input
+
+
+class NotFinite(InputError):
+    """A loss or a weight is infinite or not a number."""
 
 
 class Session:
     """Model, optimizer, SAM, averaged weights and schedule of one run, at `self.step` steps taken.
 
-    options: TrainingOptions; config: the model's; dataset: what it learns; steps_per_epoch: how many steps the schedule counts as an epoch.
+    options: TrainingOptions; config: the model's; dataset: what it learns. Batches have `self.batch_size` images, of
+    which an epoch takes `self.steps_per_epoch`, leaving out what does not fill one.
     """
 
-    def __init__(self, options, config, dataset, steps_per_epoch):
-        self.options, self.config = options, config
-        self.classes, self.image_size = dataset.classes, dataset.image_size
+    def __init__(self, options, config, dataset):
+        self.options, self.config, self.dataset = options, config, dataset
+        self.batch_size = min(options.batch_size, len(dataset.train))
+        self.steps_per_epoch = len(dataset.train) // self.batch_size
         self.backend = backends.get(options.backend)
         self.model = models.model_of(config, backend=self.backend, dtype=options.dtype, seed=options.seed)
         self.optimizer = optim.SGD(self.model, lr=0.0, momentum=options.momentum, weight_decay=options.weight_decay,
                                    clipping=options.agc)
         self.sam = optim.SAM(self.optimizer, options.sam, options.sam_fraction) if options.sam else None
         self.ema = optim.ExponentialMovingAverage(self.model.parameters(), options.ema) if options.ema else None
-        total = options.epochs * steps_per_epoch
-        self.schedule = optim.warmup_cosine(options.lr, min(round(options.warmup_epochs * steps_per_epoch), total // 2),
-                                            total)
+        total = options.epochs * self.steps_per_epoch
+        warmup = min(round(options.warmup_epochs * self.steps_per_epoch), total // 2)
+        self.schedule = optim.warmup_cosine(options.lr, warmup, total)
 
     @property
     def step(self):
@@ -37,60 +44,84 @@ class Session:
     def train_step(self, images, labels):
         """One step on uint8 images (N, H, W, 3) and labels (N,): returns (loss, correct), Python numbers.
 
-        A loss that is not finite leaves the weights as they were and is returned for the caller to see.
+        With SAM on the whole batch they are those before the step uphill, else, as always, those of the gradient used.
+        Raises NotFinite, leaving the weights as they were, for a loss that is not finite.
         """
-        with self.backend.computing():
-            return self._train_step(images, labels)
-
-    def _train_step(self, images, labels):
-        x = to_input(images, self.backend, self.options.dtype)
-        labels = self.backend.asarray(labels)
+        x, labels = to_input(images, self.backend, self.options.dtype), self.backend.asarray(labels)
         self.optimizer.lr = self.schedule(self.step)
-        if self.sam is not None:
-            part = self.sam.ascent_size(len(labels))
-            loss, _ = self._backward(x[:part], labels[:part])
-            if not math.isfinite(loss):
-                return loss, 0
-            self.sam.first_step()
-        loss, correct = self._backward(x, labels)
-        if math.isfinite(loss):
-            (self.optimizer.step if self.sam is None else self.sam.second_step)()
+        with self.backend.computing():
+            if self.sam is None:
+                result = self._backward(x, labels)
+                self.optimizer.step()
+            elif self.sam.ascent_fraction == 1.0:
+                result = self.sam.step(lambda: self._backward(x, labels))
+            else:
+                part = self.sam.ascent_size(len(labels))
+                result = self.sam.step(lambda: self._backward(x, labels),
+                                       lambda: self._backward(x[:part], labels[:part]))
             if self.ema is not None:
                 self.ema.update()
-        return loss, correct
+        return result
 
     def _backward(self, x, labels):
         with trust_saved_arrays():
             logits = self.model(x, training=True)
             loss = ops.softmax_cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)
+            if not math.isfinite(loss.item()):
+                raise NotFinite(f"the loss became {loss.item()} at step {self.step + 1}")
             loss.backward()
-        return loss.item(), int((logits.data.argmax(axis=1) == labels).sum())
+        return loss.item(), _correct(logits, labels)
 
     def evaluate(self, batches):
-        """(mean loss without smoothing, share correct) of the model over (images, labels) batches."""
-        loss = correct = count = 0
+        """Mean loss without smoothing and share correct over (images, labels) batches: (test_loss, test_accuracy).
+
+        Returns a dict of these and, for the averaged weights, of the same as ema_test_….
+        """
+        sums, count = {}, 0
         with no_grad(), self.backend.computing():
             for images, labels in batches:
-                labels = self.backend.asarray(labels)
-                logits = self.model(to_input(images, self.backend, self.options.dtype))
-                loss += ops.softmax_cross_entropy(logits, labels).item() * len(labels)
-                correct += int((logits.data.argmax(axis=1) == labels).sum())
+                x, labels = to_input(images, self.backend, self.options.dtype), self.backend.asarray(labels)
+                self._score(x, labels, "test_", sums)
+                if self.ema is not None:
+                    with self.ema.applied():
+                        self._score(x, labels, "ema_test_", sums)
                 count += len(labels)
-        return loss / count, correct / count
+        return {name: total / count for name, total in sums.items()}
+
+    def _score(self, x, labels, prefix, sums):
+        logits = self.model(x)
+        loss = ops.softmax_cross_entropy(logits, labels).item() * len(labels)
+        for name, value in ((f"{prefix}loss", loss), (f"{prefix}accuracy", _correct(logits, labels))):
+            sums[name] = sums.get(name, 0) + value
 
     def save(self, path, progress):
-        """Write everything to the checkpoint file `path`; `progress`: what the loop wants back on resuming."""
+        """Write everything to the checkpoint file `path`; `progress`: what the loop wants back on resuming.
+
+        Raises NotFinite, and writes nothing, if a weight is not finite.
+        """
+        for name, parameter in self.model.parameters().items():
+            if not bool(self.backend.xp.isfinite(parameter.data).all()):
+                raise NotFinite(f"{name} was no longer finite at step {self.step}")
         groups = {"model": self.model.state_dict(), "velocity": self.optimizer.velocity}
         if self.ema is not None:
             groups["ema"] = self.ema.average
         checkpoint.save(path, groups, {
             "step": self.step, "ema_updates": self.ema.updates if self.ema is not None else None,
-            "options": dataclasses.asdict(self.options), "family": type(self.config).__name__,
-            "config": dataclasses.asdict(self.config), "classes": list(self.classes), "image_size": self.image_size,
-            "progress": progress})
+            "options": dataclasses.asdict(self.options), "progress": progress, **self._identity()})
+
+    def _identity(self):
+        """What must be the same for a run to be the same run, as JSON gives it back."""
+        config = {key: list(value) if isinstance(value, tuple) else value
+                  for key, value in dataclasses.asdict(self.config).items()}
+        return {"family": type(self.config).__name__, "config": config, "classes": list(self.dataset.classes),
+                "image_size": self.dataset.image_size, "training_images": len(self.dataset.train)}
 
     def restore(self, groups, facts):
-        """Take over what `checkpoint.load` returned; returns the loop's progress."""
+        """Take over what `checkpoint.load` returned; returns the loop's progress. InputError if it was another run's."""
+        for key, own in self._identity().items():
+            if facts.get(key) != own:
+                raise InputError(f"the run to resume had another {key.replace('_', ' ')}: {facts.get(key)!r}, and now "
+                                 f"it is {own!r}")
         self.model.load_state_dict(groups.get("model", {}))
         checkpoint.restore(groups.get("velocity", {}), self.optimizer.velocity, "momentum")
         if self.ema is not None:
@@ -98,3 +129,7 @@ class Session:
             self.ema.updates = facts["ema_updates"]
         self.model.randomness.step = facts["step"]
         return facts["progress"]
+
+
+def _correct(logits, labels):
+    return int((logits.data.argmax(axis=1) == labels).sum())

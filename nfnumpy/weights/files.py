@@ -1,7 +1,7 @@
 """Our own weight files: safetensors, which hold arrays and a few strings and cannot carry code."""
 
+import contextlib
 import os
-import tempfile
 
 import safetensors
 import safetensors.numpy
@@ -26,23 +26,24 @@ def save(path, state, metadata=None):
 def write_whole(path, content):
     """Write the bytes `content` to `path`, whole or not at all; InputError when that fails, and `path` is as it was."""
     path = os.fspath(path)
-    temporary = None
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.unfinished")
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=f".{os.path.basename(path)}.")
-        with os.fdopen(descriptor, "wb") as file:
+        with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _flush_folder(os.path.dirname(path) or ".")
     except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
+        with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise InputError(f"cannot write {path}: {error.strerror or error}; what was there before is untouched") from None
 
 
 def _flush_folder(folder):
-    """Make a rename in `folder` survive a power cut."""
+    """Make a rename in `folder` survive a power cut, where folders can be opened."""
+    if os.name == "nt":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

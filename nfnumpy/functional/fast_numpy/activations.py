@@ -13,7 +13,10 @@ ALONG_THE_LAST_AXIS = ("glu", "log_softmax")
 
 
 def _in_blocks(formula, arrays, name, scale):
-    """formula(*blocks) for blocks of the flattened arrays, into a fresh array of their shape."""
+    """formula(*blocks) for blocks of the flattened arrays, into a fresh array of their shape; or NotImplemented."""
+    if name in ALONG_THE_LAST_AXIS or len({array.dtype for array in arrays}) > 1 or arrays[0].dtype.kind != "f" \
+            or type(scale) not in (int, float) or arrays[0].size <= BLOCK:
+        return NotImplemented
     shape = arrays[0].shape
     flat = [numpy.ascontiguousarray(array).reshape(-1) for array in arrays]
     out = numpy.empty(shape, dtype=arrays[0].dtype)
@@ -24,22 +27,17 @@ def _in_blocks(formula, arrays, name, scale):
             block = slice(start, min(start + BLOCK, share.stop))
             out_flat[block] = formula(*(values[block] for values in flat), name=name, scale=scale)
 
-    size = out_flat.size
-    threads.in_parallel(work, threads.shares(size) if size > BLOCK else [slice(0, size)])
+    threads.in_parallel(work, threads.shares(out_flat.size))
     return out
 
 
 @fast_path("numpy", "activations.scaled_nonlinearity")
 def scaled_nonlinearity(x, *, name, scale):
     """The formula, block by block."""
-    if name in ALONG_THE_LAST_AXIS:
-        return NotImplemented
     return _in_blocks(activations.scaled_nonlinearity.formula, [x], name, scale)
 
 
 @fast_path("numpy", "activations.scaled_nonlinearity_vjp")
 def scaled_nonlinearity_vjp(cotangent, x, *, name, scale):
     """The derivative's formula, block by block."""
-    if name in ALONG_THE_LAST_AXIS:
-        return NotImplemented
     return _in_blocks(activations.scaled_nonlinearity_vjp.formula, [cotangent, x], name, scale)
