@@ -7,4 +7,5 @@ from .errors import InputError
 
 __version__ = "0.1.0"
 __all__ = ["GraphError", "InputError", "Tensor", "analysis", "autograd", "backend", "checkpoint", "datasets",
-           "functional", "models", "nn", "no_grad", "ops", "optim", "reference", "training", "trust_saved_arrays", "weights"]
+           "functional", "models", "nn", "no_grad", "ops", "optim", "reference", "training",
+           "trust_saved_arrays", "weights"]

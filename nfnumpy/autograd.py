@@ -59,11 +59,13 @@ class Tensor:
     __array_ufunc__ = None  # numpy_array * tensor is left to Tensor
 
     def __init__(self, data, requires_grad=False):
+        if isinstance(data, (list, tuple)) and any(isinstance(item, Tensor) for item in data):
+            raise InputError("Tensor: a list of Tensors would forget their history; use ops.stack")
         data = data.data if isinstance(data, Tensor) else data
         self.data = data if backend.is_array(data) else backend.get("numpy").asarray(data)
-        if self.data.dtype.kind == "O":
-            raise InputError(f"Tensor: expected an array, a number or a nested list of numbers, got "
-                             f"{type(data).__name__}")
+        if self.data.dtype.kind not in "biuf" or requires_grad and self.data.dtype.kind != "f":
+            raise InputError(f"Tensor: expected {'floating' if requires_grad else 'real'} numbers, got "
+                             f"{type(data).__name__} of {self.data.dtype}")
         self.grad = None
         self.requires_grad = requires_grad
         self.node = None
@@ -116,8 +118,14 @@ class Tensor:
                 raise GraphError(f"backward: expected a cotangent of {tuple(self.shape)}, {self.dtype}, got {given}")
         _walk(self if self.node is None else self.node, cotangent)
 
+    def __array__(self, dtype=None, copy=None):
+        return backend.get("numpy").asarray(self.numpy(), dtype=dtype)
+
     def __len__(self):
         return len(self.data)
+
+    def __bool__(self):
+        raise InputError("a Tensor is neither true nor false; ask its .data")
 
     def __repr__(self):
         return f"Tensor({self.data!r}, requires_grad={self.requires_grad})"
@@ -235,8 +243,16 @@ def differentiable(formula, joint=None, **separate):
     def operation(*inputs, **options):
         while len(inputs) < len(names) and names[len(inputs)] in options:  # inputs given by keyword
             inputs = (*inputs, options.pop(names[len(inputs)]))
+        if variadic and len(inputs) == 1 and isinstance(inputs[0], (list, tuple)):
+            inputs = tuple(inputs[0])
         arrays, floating = _arrays_of(formula.__name__, inputs)
-        output = formula(*arrays, **options)
+        try:
+            output = formula(*arrays, **options)
+        except InputError:
+            raise
+        except (ValueError, IndexError, TypeError, AttributeError) as error:
+            given = ", ".join(str(tuple(array.shape)) if backend.is_array(array) else repr(array) for array in arrays)
+            raise InputError(f"{formula.__name__} of {given or 'nothing'}: {str(error).splitlines()[0]}") from error
         if floating and output.dtype.kind == "f" and output.dtype not in floating:
             raise InputError(f"{formula.__name__}: an integer array would turn {floating.pop()} into {output.dtype}; "
                              f"nothing is cast silently, convert it")
@@ -304,6 +320,8 @@ def checkpoint(function, *inputs):
         return function(*inputs)
     with no_grad():
         output = function(*inputs)
+    if not isinstance(output, Tensor):
+        raise InputError(f"checkpoint: expected a function that returns one Tensor, got {type(output).__name__}")
     wants = [source(value) is not None for value in inputs]
     is_tensor = [isinstance(value, Tensor) for value in inputs]
 

@@ -1,7 +1,9 @@
 """What every command shares: errors are one line and status 2, an interruption is status 130."""
 
 import argparse
+import os
 import sys
+import warnings
 
 from .errors import InputError
 
@@ -19,8 +21,14 @@ class Parser(argparse.ArgumentParser):
 
 def run(main):
     """Call `main(arguments)` as a command and leave with its status."""
+    warnings.filterwarnings("ignore")  # what matters is said as an error, in one line
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # file names may hold what a terminal cannot show
     try:
         status = main(sys.argv[1:])
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         status = 2
@@ -31,6 +39,10 @@ def run(main):
         print("interrupted", file=sys.stderr)
         status = 130
     except BrokenPipeError:
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that leaving does not try to write again
         status = 1
+    except OSError as error:
+        print(f"error: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = 2
     sys.exit(status)

@@ -90,6 +90,10 @@ Tensor.__pow__ = lambda x, exponent: power(x, exponent=exponent)
 Tensor.__matmul__ = matmul
 Tensor.__rmatmul__ = lambda x, y: matmul(y, x)
 Tensor.__getitem__ = lambda x, index: take_slice(x, index=index)
-Tensor.reshape = lambda x, *shape: reshape(x, shape=shape[0] if isinstance(shape[0], tuple) else shape)
-Tensor.transpose = lambda x, *axes: transpose(x, axes=axes or None)
-Tensor.sum, Tensor.mean, Tensor.max, Tensor.min = sum, mean, max, min
+Tensor.reshape = lambda x, *shape: reshape(x, shape=shape[0] if isinstance(shape[0], (tuple, list)) else shape)
+Tensor.transpose = lambda x, *axes: transpose(x, axes=axes[0] if axes and isinstance(axes[0], (tuple, list)) else
+                                              axes or None)
+Tensor.sum = lambda x, axis=None, keepdims=False: sum(x, axis=axis, keepdims=keepdims)
+Tensor.mean = lambda x, axis=None, keepdims=False: mean(x, axis=axis, keepdims=keepdims)
+Tensor.max = lambda x, axis=None, keepdims=False: max(x, axis=axis, keepdims=keepdims)
+Tensor.min = lambda x, axis=None, keepdims=False: min(x, axis=axis, keepdims=keepdims)

@@ -201,7 +201,7 @@ def global_mean(x):
 
 
 def standardize_weight(weight, gain, *, eps):
-    """SPEC §2: gain·(W - mu)/sqrt(max(N·sigma², eps)), differentiated by torch."""
+    """gain·(W - mu)/sqrt(max(N·sigma², eps)), differentiated by torch."""
     units = weight.reshape(-1, weight.shape[-1])
     spread = units.shape[0] * torch.var(units, dim=0, correction=0)
     return weight.sub(units.mean(dim=0)) * gain / torch.sqrt(torch.clamp(spread, min=eps))

@@ -197,7 +197,7 @@ def paddings():
 
 
 def fits(image, kernel, dilation, padding):
-    """Whether at least one window fits: (k - 1)·d + 1 ≤ size + padding, as SPEC §1 has it; SAME always fits."""
+    """Whether at least one window fits: (k - 1)·d + 1 ≤ size + padding; SAME always fits."""
     frame = {"SAME": None, "VALID": ((0, 0), (0, 0))}.get(padding, padding) if isinstance(padding, str) else padding
     if frame is None:
         return True

@@ -47,7 +47,7 @@ def problems(draw):
 
 
 def units_of(array):
-    """The units of an array, as a list of flat arrays: SPEC §6, without looking at axes longer than they are."""
+    """The units of an array, as a list of flat arrays, without looking at axes longer than they are."""
     if np.squeeze(array).ndim <= 1:
         return [array.reshape(-1)]
     return [array[..., k].reshape(-1) for k in range(array.shape[-1])]

@@ -241,3 +241,52 @@ def test_a_wish_for_threads_that_is_no_number_is_one_line(tmp_path):
     result = subprocess.run([sys.executable, "-m", "nfnumpy.train", "--epochs", "1", "--out", tmp_path / "run"],
                             capture_output=True, text=True, env={**os.environ, "NFNUMPY_THREADS": "many"})
     expect_one_line(result.returncode, result.stderr, "NFNUMPY_THREADS", "many")
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "curves.png"])
+def test_files_of_another_run_or_person_are_not_overwritten(capsys, monkeypatch, tmp_path, name):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).write_text("precious")
+    status, _, error = run(capsys, monkeypatch, *QUICK, "--out", tmp_path / "run")
+    expect_one_line(status, error, name)
+    assert (tmp_path / "run" / name).read_text() == "precious"
+
+
+def test_one_class_is_refused(capsys, monkeypatch, tmp_path):
+    folder = make_folder(tmp_path / "pictures", train_classes=("cat",))
+    status, _, error = run(capsys, monkeypatch, "--data", f"folder:{folder}", "--out", tmp_path / "run")
+    expect_one_line(status, error, "cat", "two")
+
+
+@pytest.mark.parametrize("flags", [["--out", ""], ["--model", ""], ["--warmup-epochs", "1e308", "--epochs", "0"]])
+def test_empty_names_are_not_taken_for_no_names(capsys, monkeypatch, tmp_path, flags):
+    monkeypatch.chdir(tmp_path)
+    expect_one_line(*run(capsys, monkeypatch, *flags)[::2], "expected")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("alter", [{"lr": "abc"}, {"momentum": None}, {"seed": 1.5}, {"epochs": None}, {"model": [1]},
+                                   {"backend": []}, {"lr": True}])
+def test_altered_options_in_a_checkpoint_are_one_line(capsys, monkeypatch, tmp_path, alter):
+    run(capsys, monkeypatch, *QUICK, "--out", tmp_path / "run")
+    path = tmp_path / "run" / "checkpoint.safetensors"
+    groups, facts = checkpoint.load(path)
+    checkpoint.save(path, groups, {**facts, "options": {**facts["options"], **alter}})
+    expect_one_line(*run(capsys, monkeypatch, "--resume", "--out", tmp_path / "run")[::2], f"--{next(iter(alter))}")
+
+
+@pytest.mark.parametrize("alter", [{"step": -5}, {"step": 10**30}, {"step": True}, {"ema_updates": -1},
+                                   {"progress": {"loss": "abc"}}, {"progress": {"correct": [1]}}])
+def test_altered_facts_in_a_checkpoint_are_one_line(capsys, monkeypatch, tmp_path, alter):
+    run(capsys, monkeypatch, *QUICK, "--out", tmp_path / "run")
+    path = tmp_path / "run" / "checkpoint.safetensors"
+    groups, facts = checkpoint.load(path)
+    checkpoint.save(path, groups, {**facts, **alter})
+    expect_one_line(*run(capsys, monkeypatch, "--resume", "--out", tmp_path / "run")[::2], "checkpoint")
+
+
+def test_output_that_cannot_be_written_is_one_line(tmp_path):
+    with open("/dev/full", "w") as full:
+        result = subprocess.run([sys.executable, "-m", "nfnumpy.train", *QUICK, "--out", tmp_path / "run"],
+                                stdout=full, stderr=subprocess.PIPE, text=True)
+    expect_one_line(result.returncode, result.stderr, "No space left")

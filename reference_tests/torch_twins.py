@@ -1,4 +1,4 @@
-"""The three families, AGC, the recipe's optimizer and SAM once more, written from SPEC.md in plain PyTorch.
+"""The three families, AGC, the recipe's optimizer and SAM once more, written from the papers in plain PyTorch.
 
 Nothing here knows nfnumpy but `copy_to` and `as_torch` at the end, which carry arrays across: HWIO to OIHW, (in, out)
 to (out, in), gains (C,) to (C, 1, 1, 1). A twin takes any object with the fields of a configuration.

@@ -40,6 +40,8 @@ def read_image(path, size=None):
     if size is not None:
         size = checked_image_size(size)
     try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ValueError("it is not a regular file")  # opening a pipe would wait for a writer
         with Image.open(path, formats=FORMATS) as image:
             _refuse_above_limit(*image.size)
             image.load()

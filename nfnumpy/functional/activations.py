@@ -221,7 +221,7 @@ def softmax_vjp(cotangent, output):
 
 
 def glu(x):
-    """Gated linear unit a·sigmoid(b) of the two halves (a, b) of the last axis. Source: Dauphin et al. (2017), eq. 1."""
+    """Gated linear unit a·sigmoid(b) of the halves (a, b) of the last axis. Source: Dauphin et al. (2017), eq. 1."""
     if x.shape[-1] % 2:
         raise InputError(f"glu halves the last axis: expected an even size, got shape {tuple(x.shape)}")
     half = x.shape[-1] // 2
@@ -241,12 +241,23 @@ def erf_vjp(cotangent, x):
 
 
 NONLINEARITIES = {  # name: (formula(x), derivative(cotangent, x))
-    "identity": (identity, lambda cotangent, x: identity_vjp(cotangent)), "relu": (relu, relu_vjp), "relu6": (relu6, relu6_vjp),
-    "leaky_relu": (leaky_relu, leaky_relu_vjp), "tanh": (tanh, lambda cotangent, x: tanh_vjp(cotangent, tanh(x))), "sigmoid": (sigmoid, sigmoid_vjp),
-    "gelu": (gelu, gelu_vjp), "gelu_erf": (gelu_erf, gelu_erf_vjp), "silu": (silu, silu_vjp), "elu": (elu, elu_vjp),
-    "celu": (celu, elu_vjp), "selu": (selu, selu_vjp), "softplus": (softplus, softplus_vjp),
-    "log_sigmoid": (log_sigmoid, log_sigmoid_vjp), "softsign": (softsign, softsign_vjp),
-    "log_softmax": (log_softmax, lambda cotangent, x: log_softmax_vjp(cotangent, log_softmax(x))), "glu": (glu, glu_vjp),
+    "identity": (identity, lambda cotangent, x: identity_vjp(cotangent)),
+    "relu": (relu, relu_vjp),
+    "relu6": (relu6, relu6_vjp),
+    "leaky_relu": (leaky_relu, leaky_relu_vjp),
+    "tanh": (tanh, lambda cotangent, x: tanh_vjp(cotangent, tanh(x))),
+    "sigmoid": (sigmoid, sigmoid_vjp),
+    "gelu": (gelu, gelu_vjp),
+    "gelu_erf": (gelu_erf, gelu_erf_vjp),
+    "silu": (silu, silu_vjp),
+    "elu": (elu, elu_vjp),
+    "celu": (celu, elu_vjp),
+    "selu": (selu, selu_vjp),
+    "softplus": (softplus, softplus_vjp),
+    "log_sigmoid": (log_sigmoid, log_sigmoid_vjp),
+    "softsign": (softsign, softsign_vjp),
+    "log_softmax": (log_softmax, lambda cotangent, x: log_softmax_vjp(cotangent, log_softmax(x))),
+    "glu": (glu, glu_vjp),
 }
 
 

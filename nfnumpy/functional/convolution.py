@@ -45,7 +45,7 @@ def _kernel_by_group(tap, groups):
 
 
 @formula
-def conv2d(x, weight, bias, *, stride=1, padding="SAME", dilation=1, groups=1):
+def conv2d(x, weight, bias=None, *, stride=1, padding="SAME", dilation=1, groups=1):
     """out[n, y, x, o] = bias[o] + Σ_{i, j, c} x[n, y·s + i·d - top, x·s + j·d - left, c] · weight[i, j, c, o]."""
     windows = conv2d_windows(x.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups)
     check_bias(bias, weight.shape[3], "conv2d")

@@ -1,5 +1,6 @@
 """Where windows fall on an image: the sizes and paddings that convolution and pooling share."""
 
+import numbers
 from collections.abc import Sequence
 
 from ..backend import namespace
@@ -9,13 +10,13 @@ from ..errors import InputError
 def pair(value, name):
     """A whole number or a pair of them, as a pair of positive numbers; InputError says which `name` was wrong."""
     values = tuple(value) if isinstance(value, Sequence) else (value, value)
-    if len(values) != 2 or not all(isinstance(v, int) and v > 0 for v in values):
+    if len(values) != 2 or not all(isinstance(v, numbers.Integral) and v > 0 for v in values):
         raise InputError(f"{name}: expected a positive whole number or a pair of them, got {value!r}")
-    return values
+    return int(values[0]), int(values[1])
 
 
 def same_padding(size, kernel, stride, dilation=1):
-    """(before, after) so that out = ceil(size/stride); the odd pixel goes after, as in TensorFlow (SPEC of `SAME`)."""
+    """(before, after) so that out = ceil(size/stride); the odd pixel goes after, as in TensorFlow."""
     out = -(-size // stride)
     total = max((out - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
     return total // 2, total - total // 2
@@ -58,7 +59,7 @@ class Windows:
         self.out = tuple(max(size, 0) for size in self.out)
 
     def taps(self):
-        """((i, j), index) for every kernel position, row by row; padded[index] is what it sees, (N, out_h, out_w, C)."""
+        """((i, j), index) for every kernel position, row by row; it sees padded[index], (N, out_h, out_w, C)."""
         for i in range(self.kernel[0]):
             for j in range(self.kernel[1]):
                 rows, columns = (slice(t * d, t * d + (o - 1) * s + 1, s) if o else slice(0, 0) for t, d, o, s

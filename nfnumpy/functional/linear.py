@@ -31,7 +31,7 @@ def check_bias(bias, outputs, name):
 
 
 @formula
-def linear(x, weight, bias):
+def linear(x, weight, bias=None):
     """x·weight + bias: x (N, in), weight (in, out), bias (out,) or None -> (N, out)."""
     if x.ndim != 2 or weight.ndim != 2 or x.shape[1] != weight.shape[0]:
         raise InputError(f"linear: expected x (N, in) and weight (in, out), got {tuple(x.shape)} and "

@@ -9,9 +9,10 @@ from .reductions import mean, mean_vjp
 def _windows(x_shape, window, stride, padding):
     if len(x_shape) != 4:
         raise InputError(f"pooling: expected an image (N, H, W, C), got {tuple(x_shape)}")
-    windows = Windows(x_shape[1:3], pair(window, "window"), stride=window if stride is None else stride, padding=padding)
+    stride = window if stride is None else stride
+    windows = Windows(x_shape[1:3], pair(window, "window"), stride=stride, padding=padding)
     if any(max(edges) >= size for edges, size in zip(windows.padding, windows.kernel)):
-        raise InputError(f"pooling: padding {windows.padding} leaves windows of {windows.kernel} with no pixel under them")
+        raise InputError(f"pooling: padding {windows.padding} leaves windows of {windows.kernel} with no pixel")
     return windows
 
 

@@ -1,6 +1,7 @@
 """Moving values without changing them: reshape, transpose, slice, pad, concatenate and their kin."""
 
 from ..backend import namespace
+from ..errors import InputError
 from .elementwise import unbroadcast
 
 
@@ -44,7 +45,10 @@ def flip_vjp(cotangent, *, axis=None):
 
 
 def take_slice(x, *, index):
-    """x[index] for an `index` of whole numbers, slices, Ellipsis and None (no arrays of positions)."""
+    """x[index] for an `index` of whole numbers, slices, Ellipsis and None; InputError for positions in lists."""
+    for part in index if isinstance(index, tuple) else (index,):
+        if not (part is None or part is Ellipsis or isinstance(part, (int, slice))) or isinstance(part, bool):
+            raise InputError(f"slice: expected whole numbers, slices, ... and None, got {type(part).__name__}")
     return x[_with_ellipsis(index)]
 
 

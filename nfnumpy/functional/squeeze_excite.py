@@ -25,7 +25,7 @@ def _over_image(values):
 
 @formula
 def squeeze_excite(x, weight0, bias0, weight1, bias1):
-    """x · 2·sigmoid(fc1(relu(fc0(mean_HW(x))))): x (N, H, W, C), weights (C, hidden) and (hidden, C), biases to match."""
+    """x · 2·sigmoid(fc1(relu(fc0(mean_HW(x))))): x (N, H, W, C), weights (C, hidden), (hidden, C), biases."""
     if x.ndim != 4 or tuple(weight1.shape) != tuple(reversed(weight0.shape)):
         raise InputError(f"squeeze_excite: expected x (N, H, W, C), weights (C, hidden) and (hidden, C), got "
                          f"{tuple(x.shape)}, {tuple(weight0.shape)} and {tuple(weight1.shape)}")

@@ -10,7 +10,7 @@ from ..nn import Initializer, Module
 
 
 class NormalizerFreeNetwork(Module):
-    """Stem, blocks, head. A subclass builds `self.blocks`, `self.dropout`, `self.linear` and says what stem and head do.
+    """Stem, blocks, head. A subclass builds `blocks`, `dropout`, `linear` and says what `stem` and `features` are.
 
     config: its family's configuration; backend, dtype ("float32", "float64"), seed: of the parameters;
     shapes_only: parameters that take no memory and hold zeros, for counting.

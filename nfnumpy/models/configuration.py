@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from ..errors import InputError
+from ..functional.activations import GAMMA
 
 POSITIVE = ("num_classes", "in_channels", "train_size", "test_size", "group_size", "stem_kernel", "stem_stride")
 SHARES = ("drop_rate", "stochdepth_rate")
@@ -36,6 +37,9 @@ def check_config(config, *per_stage):
         if getattr(config, name) >= 1.0:
             raise InputError(f"{owner}: {name}={getattr(config, name)!r}: expected a number from 0 up to, not "
                              f"including, 1")
+    if config.activation not in GAMMA or config.activation == "glu":
+        raise InputError(f"{owner}: activation={config.activation!r}: expected one of "
+                         f"{', '.join(name for name in GAMMA if name != 'glu')}")
     for names in per_stage:
         lengths = {name: len(getattr(config, name)) for name in names}
         if len(set(lengths.values())) != 1:

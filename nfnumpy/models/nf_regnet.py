@@ -14,7 +14,7 @@ from .configuration import check_config
 
 @dataclasses.dataclass(frozen=True)
 class NFRegNetConfig:
-    """What an NF-RegNet is made of; tuples have one value a stage, `widths` as in the paper's table, before the factor."""
+    """What an NF-RegNet is made of; tuples have one value a stage, `widths` are the paper's, before the factor."""
 
     widths: tuple = (48, 104, 208, 440)
     depths: tuple = (1, 3, 6, 6)

@@ -41,5 +41,5 @@ class Initializer:
         return Tensor(self.backend.asarray(drawn.astype(self.dtype)), requires_grad=True)
 
     def fan_in_normal(self, name, shape):
-        """Variance scaling, fan-in, untruncated: N(0, 1/fan_in), the output unit being the last axis (SPEC §2)."""
+        """N(0, 1/fan_in), untruncated, the output unit being the last axis. Source: the authors' released code."""
         return self.normal(name, shape, 1.0 / math.sqrt(max(1, math.prod(shape[:-1]))))

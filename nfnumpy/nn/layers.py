@@ -15,7 +15,7 @@ class Conv2D(Module):
         if in_channels < 1 or out_channels < 1:
             raise InputError(f"{init.path}: {in_channels} -> {out_channels} channels: expected at least one of each")
         if in_channels % groups or out_channels % groups:
-            raise InputError(f"{init.path}: {in_channels} -> {out_channels} channels do not divide into {groups} groups")
+            raise InputError(f"{init.path}: {in_channels} -> {out_channels} channels do not divide by groups={groups}")
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         shape = (*pair(kernel_size, "kernel_size"), in_channels // groups, out_channels)
         self.weight = init.fan_in_normal("weight", shape)
@@ -31,7 +31,7 @@ class Conv2D(Module):
 
 
 class WSConv2D(Conv2D):
-    """Convolution with scaled weight standardization (SPEC §2): its kernel is standardized, times a gain that starts at 1."""
+    """Convolution with scaled weight standardization: a standardized kernel times a gain that starts at 1."""
 
     def __init__(self, init, in_channels, out_channels, kernel_size, *, eps=1e-4, **geometry):
         super().__init__(init, in_channels, out_channels, kernel_size, **geometry)
@@ -60,7 +60,7 @@ class Linear(Module):
 
 
 class Nonlinearity(Module):
-    """gamma·g(x) for the nonlinearity called `name`, so that N(0, 1) in gives variance 1 out (SPEC §3)."""
+    """gamma·g(x) for the nonlinearity called `name`, so that N(0, 1) in gives variance 1 out (2101.08692, 4.1)."""
 
     def __init__(self, name):
         if name not in GAMMA:
@@ -72,7 +72,7 @@ class Nonlinearity(Module):
 
 
 class SqueezeExcite(Module):
-    """x · 2·sigmoid(fc1(relu(fc0(mean over the image)))), hidden width max(1, int(channels·ratio)) (SPEC §4)."""
+    """x · 2·sigmoid(fc1(relu(fc0(mean over the image)))), hidden width max(1, int(channels·ratio))."""
 
     def __init__(self, init, channels, ratio):
         hidden = max(1, int(channels * ratio))
@@ -102,7 +102,7 @@ class Dropout(Module):
 
 
 class StochasticDepth(Module):
-    """Whole examples of a residual branch zeroed with probability `rate`, one draw an example; no rescaling by default."""
+    """Whole examples of a residual branch zeroed with probability `rate`; the others are kept as they are by default."""
 
     def __init__(self, init, rate, rescale=False):
         self.rate, self.rescale, self.site = rate, rescale, init.path

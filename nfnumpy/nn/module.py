@@ -6,13 +6,17 @@ from ..errors import InputError
 
 
 class Module:
-    """A part of a network. Its parameters are the Tensors among its attributes and those of the modules it holds."""
+    """A part of a network. Its parameters are the Tensors and those of the Modules among its attributes.
+
+    Attributes may also be lists, tuples and dicts of them.
+    """
 
     def parameters(self, prefix=""):
         """A dict name -> Tensor; names are attribute paths such as "blocks.3.conv1b.gain", in order of making."""
         found = {}
         for attribute, value in vars(self).items():
-            children = enumerate(value) if isinstance(value, list) else [(None, value)]
+            children = enumerate(value) if isinstance(value, (list, tuple)) else \
+                value.items() if isinstance(value, dict) else [(None, value)]
             for position, child in children:
                 name = f"{prefix}{attribute}" + ("" if position is None else f".{position}")
                 if isinstance(child, Tensor):

@@ -25,7 +25,7 @@ def unitwise_norm(w):
 
 @formula
 def clip_factor(grad, param, *, clipping=0.01, eps=1e-3):
-    """What AGC multiplies each unit's gradient by: 1, or lambda·max(‖W‖, eps)/‖G‖ where ‖G‖ is above lambda·max(‖W‖, eps).
+    """What AGC multiplies each unit's gradient by: 1, or lambda·max(‖W‖, eps)/‖G‖ where that is less.
 
     grad and param of one shape; the result has the shape of their unit-wise norms.
     """

@@ -19,6 +19,8 @@ def global_norm(arrays):
 
 def clip_by_global_norm(arrays, max_norm):
     """A list of the arrays, all scaled by max_norm/norm when their global norm is above the number `max_norm`."""
+    if not max_norm > 0.0:
+        raise InputError(f"clip_by_global_norm: max_norm={max_norm!r}: expected a number above 0")
     arrays = list(arrays)
     norm = global_norm(arrays)
     xp = namespace(norm)

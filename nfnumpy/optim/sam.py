@@ -30,7 +30,8 @@ class SAM:
         """Climb from w to w + e along the gradients at hand, and forget them."""
         if self._resting_place is not None:
             raise InputError("SAM: first_step twice; second_step comes in between")
-        parameters = self.optimizer.parameters
+        parameters = {name: parameter for name, parameter in self.optimizer.parameters.items()
+                      if parameter.requires_grad}
         missing = [name for name, parameter in parameters.items() if parameter.grad is None]
         if missing:
             raise InputError(f"SAM: {missing[0]} has no gradient; call backward before first_step")
@@ -46,17 +47,18 @@ class SAM:
         """Return to w, bit for bit, and let the optimizer step with the gradients found at w + e."""
         if self._resting_place is None:
             raise InputError("SAM: second_step before first_step")
-        for name, parameter in self.optimizer.parameters.items():
-            parameter.data = self._resting_place[name]
-        self._resting_place = None
+        self._return()
         self.optimizer.step()
+
+    def _return(self):
+        for name, array in self._resting_place.items():
+            self.optimizer.parameters[name].data = array
+        self._resting_place = None
 
     def cancel(self):
         """Forget the gradients and, between first_step and second_step, return to w, bit for bit."""
         if self._resting_place is not None:
-            for name, parameter in self.optimizer.parameters.items():
-                parameter.data = self._resting_place[name]
-            self._resting_place = None
+            self._return()
         self.optimizer.zero_grad()
 
     def step(self, closure, ascent_closure=None):

@@ -39,8 +39,9 @@ class SGD:
     """SGD with AGC on the parameters of `model` (or a dict name -> Tensor).
 
     lr: a number, to be changed between steps by a schedule; clipping: AGC's lambda, None for no clipping; eps: AGC's
-    floor on ‖W‖. `step()` reads every parameter's `.grad`, and advances the model's randomness to its next step; with
-    a dict, pass the `randomness` that dropout and stochastic depth draw from, if there is any.
+    floor on ‖W‖. Parameters whose `requires_grad` is False stay as they are. `step()` reads the others' `.grad` and
+    advances the model's randomness to its next step; with a dict, pass the `randomness` that dropout and stochastic
+    depth draw from, if there is any.
     """
 
     def __init__(self, model, *, lr, momentum=0.9, nesterov=True, weight_decay=2e-5, clipping=0.01, eps=1e-3,
@@ -59,10 +60,15 @@ class SGD:
 
     def step(self):
         """Change every parameter by its gradient and forget the gradients; InputError if one has none."""
-        for name, parameter in self.parameters.items():
-            if parameter.grad is None:
+        trained = {name: parameter for name, parameter in self.parameters.items() if parameter.requires_grad}
+        for name, parameter in trained.items():
+            grad = parameter.grad
+            if grad is None:
                 raise InputError(f"SGD: {name} has no gradient; call backward on a loss that depends on it")
-        for name, parameter in self.parameters.items():
+            if tuple(grad.shape) != tuple(parameter.shape) or grad.dtype != parameter.dtype:
+                raise InputError(f"SGD: the gradient of {name} is {tuple(grad.shape)} {grad.dtype}, expected "
+                                 f"{tuple(parameter.shape)} {parameter.dtype}")
+        for name, parameter in trained.items():
             grad = parameter.grad
             if self.clipping is not None and is_clipped(name):
                 factor = clip_factor(grad, parameter.data, clipping=self.clipping, eps=self.eps)

@@ -26,7 +26,8 @@ def load(path):
     state, metadata = weights.read(path)
     try:
         facts = json.loads(metadata["nfnumpy"])
-        wrong = [key for key, kind in FACTS.items() if not isinstance(facts[key], kind)]
+        wrong = [key for key, kind in FACTS.items() if not isinstance(facts[key], kind) or isinstance(facts[key], bool)]
+        wrong += [] if wrong or 0 <= facts["step"] < 2**63 and (facts["ema_updates"] or 0) >= 0 else ["step"]
     except (KeyError, TypeError, ValueError, RecursionError):
         raise InputError(f"{path} holds arrays but is not an nfnumpy checkpoint: its metadata has no usable "
                          f"'nfnumpy' entry") from None
@@ -41,7 +42,7 @@ def load(path):
 
 
 def restore(arrays, into, what):
-    """Put `arrays` (name -> host array) into the dict `into`, on its backend; InputError when names or shapes differ."""
+    """Put `arrays` (name -> host array) into the dict `into`, on its backend; InputError when they do not fit."""
     if set(arrays) != set(into):
         odd = sorted(set(arrays) ^ set(into))[0]
         raise InputError(f"checkpoint: its {what} does not fit this model, for example at {odd!r}")

@@ -25,7 +25,10 @@ class Classifier:
         backend = backend_of(weight.data)
         with no_grad():
             logits = self.model(to_input(images, backend, weight.dtype))
-        return backend.to_numpy(softmax(logits.data))
+        probabilities = backend.to_numpy(softmax(logits.data))
+        if not bool(backend.xp.isfinite(logits.data).all()):
+            raise InputError("the network's weights give no finite probabilities for this image")
+        return probabilities
 
 
 def load_classifier(path, backend="numpy", averaged=True):

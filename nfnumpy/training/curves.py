@@ -8,7 +8,7 @@ TRAIN, TEST, AVERAGED = "#8c8c8c", "#1f6f8b", "#d1603d"
 
 
 def draw_curves(entries, path, title, smoothed=False):
-    """Draw the evaluations `entries`, at least one, to the PNG file `path`; returns False when matplotlib is not installed.
+    """Draw the evaluations `entries`, at least one, to the PNG file `path`; False when matplotlib is not installed.
 
     smoothed: whether the training loss is that of smoothed labels, which the legend then says.
     """

@@ -1,6 +1,6 @@
 """From bytes to what a network sees."""
 
-# Means and standard deviations of red, green and blue over ImageNet, on the scale 0 … 1 (the papers' recipe, SPEC §7).
+# Means and standard deviations of red, green and blue over ImageNet, on the scale 0 … 1.
 MEAN = (0.485, 0.456, 0.406)
 STANDARD_DEVIATION = (0.229, 0.224, 0.225)
 

@@ -25,10 +25,12 @@ def train(given, resume=False):
     """
     options, stored = _options(given, resume)
     dataset = datasets.open_dataset(options.data, image_size=options.image_size)
+    if len(dataset.classes) < 2:
+        raise InputError(f"--data {options.data}: one class, {dataset.classes[0]!r}; expected at least two")
     name, config = _model(options, dataset)
     session = Session(options, config, dataset)
     try:
-        os.makedirs(options.out, exist_ok=True)
+        os.makedirs(options.out, exist_ok=resume or "out" in given)  # a folder chosen here is this run's alone
     except OSError as error:
         raise InputError(f"--out {options.out}: cannot make the folder: {error.strerror}") from None
     return _Run(session, name, stored).run()
@@ -36,13 +38,15 @@ def train(given, resume=False):
 
 def _options(given, resume):
     """(options, what the checkpoint held or None); settles the folder and refuses to overwrite a finished run."""
-    out = given.get("out") or _folder(given.get("data", TrainingOptions.data), resume)
+    out = given["out"] if "out" in given else _folder(given.get("data", TrainingOptions.data), resume)
     path = os.path.join(out, CHECKPOINT)
     if resume and os.path.exists(path):
         groups, facts = checkpoint.load(path)
         return continued(facts["options"], {**given, "out": out}), (groups, facts)
-    if os.path.exists(path):
-        raise InputError(f"--out {out}: a run is there already; --resume continues it, another --out starts anew")
+    there = [name for name in (CHECKPOINT, METRICS, CURVES) if os.path.exists(os.path.join(out, name))]
+    if there and not resume:
+        raise InputError(f"--out {out}: {there[0]} of another run is there already; --resume continues it, another "
+                         f"--out starts anew")
     return TrainingOptions(**{**given, "out": out}), None
 
 
@@ -56,7 +60,7 @@ def _folder(data, resume):
     base = os.path.join("runs", _short_name(data))
     taken, name = None, base
     number = 1
-    while os.path.exists(os.path.join(name, CHECKPOINT)):
+    while os.path.exists(name):
         taken, number = name, number + 1
         name = f"{base}-{number}"
     return taken if resume and taken else name
@@ -81,10 +85,13 @@ class _Run:
         self.sums = {"loss": 0.0, "correct": 0, "clipped": 0.0}  # of the current epoch's steps
         if stored is not None:
             progress = session.restore(*stored)
-            self.sums = {name: type(zero)(progress.get(name, zero)) for name, zero in self.sums.items()}
+            for name, zero in self.sums.items():
+                if not isinstance(progress.get(name), (int, float)):
+                    raise InputError(f"checkpoint: its progress has no number called {name!r}")
+                self.sums[name] = type(zero)(progress[name])
             if progress.get("threads") != threads.count():
-                line(f"resuming with {threads.count()} threads what began with {progress.get('threads')}: the last bits "
-                     f"will differ")
+                line(f"resuming with {threads.count()} threads what began with {progress.get('threads')}: last bits will "
+                     f"differ")
         self.metrics = MetricsFile(self._path(METRICS), up_to_step=session.step if stored is not None else None)
         self.seconds = 0.0
 
@@ -96,8 +103,8 @@ class _Run:
         session, data = self.session, self.session.dataset
         total = self.options.epochs * session.steps_per_epoch
         parameters = sum(math.prod(parameter.shape) for parameter in session.model.parameters().values())
-        line(f"{self.options.data}: {len(data.train)} training and {len(data.test)} test images of {data.image_size} px, "
-             f"{len(data.classes)} classes; {self.model_name}: {parameters:,} parameters"
+        line(f"{self.options.data}: {len(data.train)} training and {len(data.test)} test images of "
+             f"{data.image_size} px, {len(data.classes)} classes; {self.model_name}: {parameters:,} parameters"
              + (f"; resuming at step {session.step} of {total}" if session.step else ""))
         with datasets.Loader(data.train, session.batch_size, workers=self.options.workers) as loader:
             try:
@@ -107,7 +114,8 @@ class _Run:
                 kept = self._path(CHECKPOINT)
                 raise InputError(f"{error}; " + (f"the last good checkpoint is kept in {kept}" if os.path.exists(kept)
                                                  else "no checkpoint was written yet")
-                                 + "; a lower --lr or a lower --agc may help") from None
+                                 + "; a lower --lr may help, or "
+                                 + ("a lower --agc" if self.options.agc else "--agc 0.01")) from None
         if self.metrics.entries:
             self._close()
         return self.metrics.entries

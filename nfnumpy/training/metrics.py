@@ -7,6 +7,9 @@ from ..errors import InputError
 from ..weights.files import write_whole
 
 
+NEEDED = ("epoch", "step", "train_loss", "test_loss", "test_accuracy")  # a line without these is not ours
+
+
 class MetricsFile:
     """The evaluations of a run, in memory as `.entries` and on disk at `path`."""
 
@@ -14,7 +17,10 @@ class MetricsFile:
         """Start anew, or, when resuming, keep what was written up to `up_to_step` (a torn last line is dropped)."""
         self.path, self.entries = path, []
         if up_to_step is not None and os.path.exists(path):
-            self.entries = [entry for entry in _readable_lines(path) if entry["step"] <= up_to_step]
+            try:
+                self.entries = [entry for entry in _readable_lines(path) if entry["step"] <= up_to_step]
+            except OSError as error:
+                raise InputError(f"cannot read {path}: {error.strerror or error}") from None
         write_whole(path, "".join(json.dumps(entry) + "\n" for entry in self.entries).encode())
 
     def append(self, entry):
@@ -36,5 +42,5 @@ def _readable_lines(path):
                 entry = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(entry, dict) and isinstance(entry.get("step"), int):
+            if isinstance(entry, dict) and all(isinstance(entry.get(key), (int, float)) for key in NEEDED):
                 yield entry

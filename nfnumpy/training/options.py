@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import typing
 
 from ..errors import InputError
 
@@ -17,7 +18,7 @@ FREE_ON_RESUME = ("backend", "workers", "checkpoint_every", "out")
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
-    """The options of a run, as `python -m nfnumpy.train --help` explains them; None is "off" or "chosen for the data"."""
+    """The options of a run, as `python -m nfnumpy.train --help` explains them; None is "off" or "as suits the data"."""
 
     backend: str = "numpy"
     model: str | None = None
@@ -43,6 +44,14 @@ class TrainingOptions:
     out: str | None = None
 
     def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value, kinds = getattr(self, field.name), typing.get_args(field.type) or (field.type,)
+            if not (isinstance(value, kinds) or float in kinds and isinstance(value, int)) or isinstance(value, bool):
+                raise InputError(f"{_flag(field.name)} {value!r}: expected "
+                                 + " or ".join("off" if kind is type(None) else kind.__name__ for kind in kinds))
+        for name in ("model", "out", "data"):
+            if getattr(self, name) == "":
+                raise InputError(f"{_flag(name)}: expected a name, got an empty one")
         for name in POSITIVE_WHOLE:
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int) and value > 0):
@@ -56,7 +65,8 @@ class TrainingOptions:
         for name in ("agc", "sam", "sam_fraction"):
             value = getattr(self, name)
             if value is not None and not (value > 0.0 and math.isfinite(value)):
-                raise InputError(f"{_flag(name)} {value}: expected a number above 0" + " or off" * (name != "sam_fraction"))
+                raise InputError(f"{_flag(name)} {value}: expected a number above 0"
+                                 + " or off" * (name != "sam_fraction"))
         if self.sam is None and self.sam_fraction != 1.0:
             raise InputError(f"--sam-fraction {self.sam_fraction}: it needs --sam RHO, such as --sam 0.05")
 
@@ -74,6 +84,6 @@ def continued(stored, given):
         raise InputError("the checkpoint's options are not those of this version of nfnumpy")
     for name, value in given.items():
         if name not in FREE_ON_RESUME and stored[name] != value:
-            raise InputError(f"{_flag(name)} {value}: the run to resume was started with {stored[name]}; leave the flag "
-                             f"out, or start a new run with another --out")
+            raise InputError(f"{_flag(name)} {value}: the run to resume was started with {stored[name]}; leave the "
+                             f"flag out, or start a new run with another --out")
     return TrainingOptions(**{**stored, **given})

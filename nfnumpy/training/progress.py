@@ -9,19 +9,20 @@ SECONDS_BETWEEN_LINES = 30.0
 
 
 class Progress:
-    """One epoch's bar of `total` steps, of which `done` are behind; elsewhere than on a terminal, a line now and then."""
+    """One epoch's bar of `total` steps, of which `done` are behind; without a terminal, a line now and then."""
 
     def __init__(self, epoch, epochs, total, done):
         self._title = f"epoch {epoch}/{epochs}"
-        self._bar = tqdm.tqdm(total=total, initial=done, desc=self._title, unit="step", leave=False,
-                              disable=not sys.stderr.isatty(), file=sys.stderr)
+        on_terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._bar = tqdm.tqdm(total=total, initial=done, desc=self._title, leave=False, disable=not on_terminal,
+                              bar_format="{desc} |{bar:8}| {n_fmt}/{total_fmt}{postfix}", file=sys.stderr)
         self._step, self._total, self._said = done, total, time.monotonic()
 
     def step(self, loss, accuracy, images_per_second, lr, clipped_fraction):
         """Show the figures after one more step."""
         self._step += 1
-        figures = (f"loss {loss:.3f}, accuracy {100 * accuracy:.1f} %, {images_per_second:.0f} images/s, lr {lr:.3g}, "
-                   f"clipped {100 * clipped_fraction:.0f} %")
+        figures = (f"loss {loss:.3f}, {100 * accuracy:.1f} % right, {images_per_second:.0f} images/s, lr {lr:.2g}, "
+                   f"AGC {100 * clipped_fraction:.0f} %")
         if not self._bar.disable:
             self._bar.set_postfix_str(figures, refresh=False)
             self._bar.update()
@@ -36,5 +37,6 @@ class Progress:
 
 def line(text):
     """Print one line, at once, clear of any bar."""
-    tqdm.tqdm.write(text, file=sys.stdout)
-    sys.stdout.flush()
+    if sys.stdout is not None:
+        tqdm.tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()

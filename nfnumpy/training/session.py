@@ -33,7 +33,7 @@ class Session:
         self.sam = optim.SAM(self.optimizer, options.sam, options.sam_fraction) if options.sam else None
         self.ema = optim.ExponentialMovingAverage(self.model.parameters(), options.ema) if options.ema else None
         total = options.epochs * self.steps_per_epoch
-        warmup = min(round(options.warmup_epochs * self.steps_per_epoch), total // 2)
+        warmup = min(round(min(options.warmup_epochs, options.epochs) * self.steps_per_epoch), total // 2)
         self.schedule = optim.warmup_cosine(options.lr, warmup, total)
 
     @property
@@ -117,7 +117,7 @@ class Session:
                 "image_size": self.dataset.image_size, "training_images": len(self.dataset.train)}
 
     def restore(self, groups, facts):
-        """Take over what `checkpoint.load` returned; returns the loop's progress. InputError if it was another run's."""
+        """Take over what `checkpoint.load` returned; returns the loop's progress. InputError if it is another run's."""
         for key, own in self._identity().items():
             if facts.get(key) != own:
                 raise InputError(f"the run to resume had another {key.replace('_', ' ')}: {facts.get(key)!r}, and now "
@@ -126,7 +126,7 @@ class Session:
         checkpoint.restore(groups.get("velocity", {}), self.optimizer.velocity, "momentum")
         if self.ema is not None:
             checkpoint.restore(groups.get("ema", {}), self.ema.average, "averaged weights")
-            self.ema.updates = facts["ema_updates"]
+            self.ema.updates = facts["ema_updates"] or 0
         self.model.randomness.step = facts["step"]
         return facts["progress"]
 

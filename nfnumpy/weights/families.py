@@ -19,7 +19,7 @@ def block_count(state):
 
 
 def stage_positions(state):
-    """[(stage, position in stage)] for every block of a state of ours: a stage begins where a shortcut is a convolution."""
+    """[(stage, position in stage)] for every block of a state of ours: a stage begins where a shortcut has weights."""
     positions = []
     for block in range(block_count(state)):
         begins = not positions or f"blocks.{block}.conv_shortcut.weight" in state

@@ -37,7 +37,7 @@ def write_whole(path, content):
     except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        raise InputError(f"cannot write {path}: {error.strerror or error}; what was there before is untouched") from None
+        raise InputError(f"cannot write {path}: {error.strerror or error}; what was there is untouched") from None
 
 
 def _flush_folder(folder):

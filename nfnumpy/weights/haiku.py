@@ -1,4 +1,4 @@
-"""The names of the authors' released weights: a dict of dicts, module path -> {name: array} (SPEC §9).
+"""The names of the authors' released weights: a dict of dicts, module path -> {name: array}.
 
 Shapes and layouts are ours already, so this is renaming and nothing else.
 """

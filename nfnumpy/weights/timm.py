@@ -1,7 +1,7 @@
-"""The names and layouts of timm's models: output channels first, gains (C, 1, 1, 1), squeeze-and-excite as 1×1 convolutions.
+"""The names and layouts of timm's models: outputs first, gains (C, 1, 1, 1), squeeze-and-excite as 1×1 convolutions.
 
 The renaming is exact. The networks differ slightly: timm's dm_ models add 1e-5 to the variance of the weights and use
-the erf GELU; its nfnet_* models without dm_ fold gamma into the weights and are not these networks (SPEC §9).
+the erf GELU; its nfnet_* models without dm_ fold gamma into the weights and are not these networks.
 """
 
 import re

@@ -1,6 +1,6 @@
-"""Fast paths on NumPy: the same results as the formulas beside which they are named, sooner. None is needed to understand.
+"""Fast paths on NumPy: the results of the formulas after which they are named, sooner.
 
-`with nfnumpy.reference():` switches them off.
+Nobody needs to read them to understand. `with nfnumpy.reference():` switches them off.
 """
 
 from . import activations, convolution

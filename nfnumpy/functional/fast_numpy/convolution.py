@@ -1,4 +1,4 @@
-"""`convolution.conv2d` and its derivatives on our threads: the formula itself, each thread on its share of the batch."""
+"""`convolution.conv2d` and its derivatives on our threads: the formula itself, on a share of the batch each."""
 
 import math
 
@@ -18,7 +18,7 @@ def _shares(x_shape, weight_shape, geometry):
 
 
 @fast_path("numpy", "convolution.conv2d")
-def conv2d(x, weight, bias, **geometry):
+def conv2d(x, weight, bias=None, **geometry):
     """Every thread convolves its images."""
     return _joined(lambda share: convolution.conv2d.formula(x[share], weight, bias, **geometry),
                    _shares(x.shape, weight.shape, geometry))
