@@ -11,7 +11,8 @@ class GatedBlock(nf.nn.Module):
     """A block that no paper has: modules in a tuple and a dict, a slice, a pad, a concatenation, a gate."""
 
     def __init__(self, init):
-        self.convs = (nf.nn.WSConv2D(init.at("a"), 4, 8, 3, dilation=2), nf.nn.WSConv2D(init.at("b"), 8, 8, 3, groups=4))
+        self.convs = (nf.nn.WSConv2D(init.at("a"), 4, 8, 3, dilation=2),
+                      nf.nn.WSConv2D(init.at("b"), 8, 8, 3, groups=4))
         self.heads = {"gate": nf.nn.Linear(init.at("gate"), 8, 8), "out": nf.nn.Linear(init.at("out"), 16, 3)}
 
     def __call__(self, x):

@@ -30,7 +30,7 @@ def assert_close(got, expected, magnitude):
 
 
 def same_frame(size, kernel, stride, dilation):
-    """TensorFlow's SAME: out = ceil(in/stride); total max((out-1)·stride + (k-1)·dilation + 1 - in, 0); the odd pixel last."""
+    """TensorFlow's: out = ceil(in/stride); total max((out-1)·stride + (k-1)·dilation + 1 - in, 0); odd pixel last."""
     total = max((math.ceil(size / stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
     return math.floor(total / 2), math.ceil(total / 2)
 

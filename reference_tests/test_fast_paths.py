@@ -83,7 +83,7 @@ def test_nonlinearities_in_blocks_are_the_formula_within_the_rounding_of_a_vecto
 
 def test_the_same_number_of_threads_gives_the_same_bits():
     draws = np.random.default_rng(0)
-    x, weight = draws.standard_normal((7, 9, 9, 8), dtype=np.float32), draws.standard_normal((3, 3, 4, 6), dtype=np.float32)
+    x, weight = (draws.standard_normal(shape, dtype=np.float32) for shape in ((7, 9, 9, 8), (3, 3, 4, 6)))
     out = convolution.conv2d(x, weight, None, groups=2)
     for count in (1, 2, 3):
         first, second = (with_threads(count, lambda: convolution.conv2d_weight_vjp(out, x, weight.shape, groups=2))

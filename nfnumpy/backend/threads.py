@@ -14,6 +14,7 @@ import threadpoolctl
 
 from ..errors import InputError
 
+
 @functools.cache
 def count():
     """How many threads compute: NFNUMPY_THREADS, or as many as this process may use cores."""

@@ -102,7 +102,7 @@ class Dropout(Module):
 
 
 class StochasticDepth(Module):
-    """Whole examples of a residual branch zeroed with probability `rate`; the others are kept as they are by default."""
+    """Whole examples of a residual branch zeroed with probability `rate`; the others stay as they are by default."""
 
     def __init__(self, init, rate, rescale=False):
         self.rate, self.rescale, self.site = rate, rescale, init.path

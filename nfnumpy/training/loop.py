@@ -90,8 +90,8 @@ class _Run:
                     raise InputError(f"checkpoint: its progress has no number called {name!r}")
                 self.sums[name] = type(zero)(progress[name])
             if progress.get("threads") != threads.count():
-                line(f"resuming with {threads.count()} threads what began with {progress.get('threads')}: last bits will "
-                     f"differ")
+                line(f"resuming with {threads.count()} threads what began with {progress.get('threads')}: last bits "
+                     f"will differ")
         self.metrics = MetricsFile(self._path(METRICS), up_to_step=session.step if stored is not None else None)
         self.seconds = 0.0
 
