@@ -15,20 +15,21 @@ class Progress:
         self._title = f"epoch {epoch}/{epochs}"
         on_terminal = sys.stderr is not None and sys.stderr.isatty()
         self._bar = tqdm.tqdm(total=total, initial=done, desc=self._title, leave=False, disable=not on_terminal,
-                              bar_format="{desc} |{bar:8}| {n_fmt}/{total_fmt}{postfix}", file=sys.stderr)
+                              bar_format="{desc} |{bar:6}| {n_fmt}/{total_fmt}{postfix}", file=sys.stderr)
         self._step, self._total, self._said = done, total, time.monotonic()
 
     def step(self, loss, accuracy, images_per_second, lr, clipped_fraction):
         """Show the figures after one more step."""
         self._step += 1
-        figures = (f"loss {loss:.3f}, {100 * accuracy:.1f} % right, {images_per_second:.0f} images/s, lr {lr:.2g}, "
-                   f"AGC {100 * clipped_fraction:.0f} %")
-        if not self._bar.disable:
-            self._bar.set_postfix_str(figures, refresh=False)
+        rest = f"{images_per_second:.0f} images/s, lr {lr:.2g}"
+        if not self._bar.disable:  # in 80 columns
+            self._bar.set_postfix_str(f"loss {loss:.3f}, {100 * accuracy:.1f} %, {rest}, "
+                                      f"AGC {100 * clipped_fraction:.0f} %", refresh=False)
             self._bar.update()
         elif time.monotonic() - self._said > SECONDS_BETWEEN_LINES:
             self._said = time.monotonic()
-            line(f"{self._title}, step {self._step}/{self._total}: {figures}")
+            line(f"{self._title}, step {self._step}/{self._total}: loss {loss:.4f}  accuracy {100 * accuracy:.2f} %  "
+                 f"{rest}  clipped {100 * clipped_fraction:.0f} %")
 
     def close(self):
         """Clear the bar."""
