@@ -191,7 +191,7 @@ def _walk(root, cotangent):
             continue
         if isinstance(place, Tensor):
             total = cotangent if place.grad is None else place.grad + cotangent
-            place.grad = backend.namespace(total).asarray(total)  # NumPy makes a number of an array ()
+            place.grad = backend.as_array(total)
             continue
         place.check()
         saved, pull, parents = place.release()

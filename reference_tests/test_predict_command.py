@@ -1,15 +1,15 @@
 """`python -m nfnumpy.predict`: classifies pictures, and refuses what is not a checkpoint or a picture."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 import safetensors.numpy
 from hypothesis import given, settings, strategies as st
+from command_line import run_command
 from PIL import Image
 
-from nfnumpy import InputError, commands, datasets, predict, weights
+from nfnumpy import InputError, datasets, predict, weights
 from nfnumpy.training import load_classifier, train
 
 
@@ -22,12 +22,8 @@ def checkpoint_path(tmp_path_factory):
 
 
 def run(capsys, monkeypatch, *arguments):
-    """(status, standard output, error stream) of the command, run in this process."""
-    monkeypatch.setattr(sys, "argv", ["predict", *map(str, arguments)])
-    with pytest.raises(SystemExit) as left:
-        commands.run(predict.main)
-    output = capsys.readouterr()
-    return left.value.code, output.out, output.err
+    """(status, standard output, error stream) of the command."""
+    return run_command(predict.main, capsys, monkeypatch, *arguments)
 
 
 def test_pictures_of_test_digits_are_mostly_recognized_and_probabilities_fall(capsys, monkeypatch, tmp_path,

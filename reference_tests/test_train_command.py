@@ -11,19 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nfnumpy import commands, train, weights
+from command_line import run_command
+
+from nfnumpy import train, weights
 from nfnumpy.training import checkpoint
 
 QUICK = ["--epochs", "2", "--batch-size", "512"]
 
 
 def run(capsys, monkeypatch, *arguments):
-    """(status, standard output, error stream) of the command, run in this process."""
-    monkeypatch.setattr(sys, "argv", ["train", *map(str, arguments)])
-    with pytest.raises(SystemExit) as left:
-        commands.run(train.main)
-    output = capsys.readouterr()
-    return left.value.code, output.out, output.err
+    """(status, standard output, error stream) of the command."""
+    return run_command(train.main, capsys, monkeypatch, *arguments)
 
 
 def expect_one_line(status, error, *words):

@@ -78,7 +78,8 @@ def test_twenty_steps_agree_with_the_twin(family, rho):
 @pytest.mark.parametrize("family", TRAINED)
 def test_twenty_steps_with_dropout_and_stochastic_depth_agree_with_the_twin(family, rho):
     """Masks change from step to step, and SAM's two passes see the same ones."""
-    train_side_by_side(family, rho, drop_rate=0.3, stochdepth_rate=0.5)
+    worst, _, _ = train_side_by_side(family, rho, drop_rate=0.3, stochdepth_rate=0.5)
+    assert worst <= BOUND
 
 
 def test_sam_and_plain_steps_do_not_lead_to_the_same_place():

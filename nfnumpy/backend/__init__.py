@@ -1,10 +1,10 @@
 """Where arrays live: one small object each for NumPy and CuPy, and the one place where fast paths are chosen."""
 
 from . import threads
-from .arrays import fingerprint, is_array, namespace
+from .arrays import as_array, fingerprint, is_array, namespace
 from .dispatch import fast_path, fast_paths, formula, reference
 from .philox import Randomness
 from .registry import backend_of, get, to_host
 
-__all__ = ["Randomness", "backend_of", "fast_path", "fast_paths", "fingerprint", "formula", "get", "is_array",
-           "namespace", "reference", "threads", "to_host"]
+__all__ = ["Randomness", "as_array", "backend_of", "fast_path", "fast_paths", "fingerprint", "formula", "get",
+           "is_array", "namespace", "reference", "threads", "to_host"]

@@ -26,6 +26,11 @@ def is_array(value):
     return hasattr(value, "__dlpack__") and (hasattr(value, "__array_namespace__") or _is_cupy(value))
 
 
+def as_array(value):
+    """A computed `value` as an array: NumPy makes numbers of what is computed from arrays ()."""
+    return namespace(value).asarray(value)
+
+
 def fingerprint(array):
     """A whole number that changes when the contents of `array` do; one pass over its memory.
 

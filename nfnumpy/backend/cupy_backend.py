@@ -47,7 +47,3 @@ class CupyBackend:
     def computing(self):
         """Context for a loop of heavy work that judges its own results (nothing to set up on a GPU)."""
         return contextlib.nullcontext()
-
-    def synchronize(self):
-        """Wait until the work queued on the current stream is done."""
-        self.xp.cuda.get_current_stream().synchronize()

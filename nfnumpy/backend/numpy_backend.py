@@ -35,6 +35,3 @@ class NumpyBackend:
         """Context for a loop of heavy work that judges its own results: our threads only, no warnings of overflow."""
         with threads.single_threaded_blas(), numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):
             yield
-
-    def synchronize(self):
-        """Wait until all queued work is done (nothing is ever queued here)."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from .dataset import ArraySplit, Dataset
 from ..errors import InputError
+from ..whole_files import write_whole
 
 UNSIGNED_BYTE = 0x08
 GZIP_MAGIC = b"\x1f\x8b"
@@ -53,7 +54,7 @@ def write_idx(path, array):
     header = struct.pack(f">HBB{array.ndim}I", 0, UNSIGNED_BYTE, array.ndim, *array.shape)
     content = header + array.tobytes()
     path = Path(path)
-    _replace(path, _gzipped(content) if path.suffix == ".gz" else content)
+    write_whole(path, _gzipped(content) if path.suffix == ".gz" else content)
 
 
 def open_idx(directory, image_size=None, name=None):
@@ -125,15 +126,6 @@ def _gzipped(content):
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, compresslevel=9, mtime=0) as stream:
         stream.write(content)
     return buffer.getvalue()
-
-
-def _replace(path, content):
-    unfinished = path.with_name(path.name + ".unfinished")
-    with open(unfinished, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
 
 
 def _by(shape):

@@ -10,6 +10,7 @@ import math
 
 from ..backend import formula, namespace
 from ..errors import InputError
+from .elementwise import masked
 from .erf import erfc
 
 GAMMA = {
@@ -54,14 +55,8 @@ def relu(x):
     return namespace(x).clip(x, 0.0, None)
 
 
-def _where(condition, cotangent):
-    """The cotangent where the condition holds, 0 elsewhere, even where it is infinite."""
-    xp = namespace(cotangent)
-    return xp.where(condition, cotangent, xp.zeros_like(cotangent))
-
-
 def relu_vjp(cotangent, x):
-    return _where(x > 0.0, cotangent)
+    return masked(x > 0.0, cotangent)
 
 
 def relu6(x):
@@ -70,7 +65,7 @@ def relu6(x):
 
 
 def relu6_vjp(cotangent, x):
-    return _where((x > 0.0) & (x < 6.0), cotangent)
+    return masked((x > 0.0) & (x < 6.0), cotangent)
 
 
 def leaky_relu(x):

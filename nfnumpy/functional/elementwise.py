@@ -14,6 +14,12 @@ def unbroadcast(cotangent, shape):
     return xp.reshape(xp.sum(cotangent, axis=repeated), tuple(shape))
 
 
+def masked(condition, cotangent):
+    """The cotangent where the boolean array `condition` holds, 0 elsewhere, even where the cotangent is infinite."""
+    xp = namespace(cotangent)
+    return xp.where(condition, cotangent, xp.zeros_like(cotangent))
+
+
 def add(x, y):
     """x + y."""
     return x + y
@@ -158,8 +164,7 @@ def clip(x, *, low, high):
 
 
 def clip_vjp(cotangent, x, *, low, high):
-    xp = namespace(x)
-    return xp.where((x > low) & (x < high), cotangent, xp.zeros_like(cotangent))
+    return masked((x > low) & (x < high), cotangent)
 
 
 def where(condition, x, y):
@@ -169,8 +174,7 @@ def where(condition, x, y):
 
 
 def where_x_vjp(cotangent, condition, x_shape):
-    xp = namespace(cotangent)
-    return unbroadcast(xp.where(condition, cotangent, xp.zeros_like(cotangent)), x_shape)
+    return unbroadcast(masked(condition, cotangent), x_shape)
 
 
 def where_y_vjp(cotangent, condition, y_shape):

@@ -10,10 +10,10 @@ POSITIVE = ("num_classes", "in_channels", "train_size", "test_size", "group_size
 SHARES = ("drop_rate", "stochdepth_rate")
 
 
-def check_config(config, *per_stage):
+def check_config(config, per_stage):
     """InputError unless every field of the dataclass `config` has its type and a usable value.
 
-    per_stage: groups of names of tuples that hold one positive whole number each for the same things.
+    per_stage: the names of the tuples that hold one positive whole number a stage.
     """
     owner = type(config).__name__
     for field in dataclasses.fields(config):
@@ -40,8 +40,7 @@ def check_config(config, *per_stage):
     if config.activation not in GAMMA or config.activation == "glu":
         raise InputError(f"{owner}: activation={config.activation!r}: expected one of "
                          f"{', '.join(name for name in GAMMA if name != 'glu')}")
-    for names in per_stage:
-        lengths = {name: len(getattr(config, name)) for name in names}
-        if len(set(lengths.values())) != 1:
-            raise InputError(f"{owner}: expected as many of each, got "
-                             + ", ".join(f"{count} {name}" for name, count in lengths.items()))
+    lengths = {name: len(getattr(config, name)) for name in per_stage}
+    if len(set(lengths.values())) != 1:
+        raise InputError(f"{owner}: expected one value a stage, got "
+                         + ", ".join(f"{count} {name}" for name, count in lengths.items()))

@@ -5,7 +5,7 @@ Source: Brock et al. (2021b), arXiv 2102.06171, eq. 3 and section 3; units as in
 
 import math
 
-from ..backend import formula, namespace
+from ..backend import as_array, formula, namespace
 from ..errors import InputError
 
 SMALLEST_GRADIENT_NORM = 1e-6
@@ -20,7 +20,7 @@ def unitwise_norm(w):
     xp = namespace(w)
     vector = sum(size != 1 for size in w.shape) <= 1
     axes = None if vector else tuple(range(w.ndim - 1))
-    return xp.asarray(xp.sqrt(xp.sum(w * w, axis=axes, keepdims=not vector)))  # NumPy's sum of all is not an array
+    return as_array(xp.sqrt(xp.sum(w * w, axis=axes, keepdims=not vector)))
 
 
 @formula
@@ -45,4 +45,4 @@ def adaptive_gradient_clip(grad, param, clipping=0.01, eps=1e-3):
                          f"differ in shape")
     if not (clipping > 0.0 and eps > 0.0 and math.isfinite(clipping) and math.isfinite(eps)):
         raise InputError(f"adaptive_gradient_clip: clipping={clipping!r}, eps={eps!r}: expected positive numbers")
-    return namespace(grad).asarray(grad * clip_factor(grad, param, clipping=clipping, eps=eps))
+    return as_array(grad * clip_factor(grad, param, clipping=clipping, eps=eps))

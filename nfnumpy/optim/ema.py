@@ -6,12 +6,8 @@ min(decay, (1 + t)/(10 + t)) lets early steps count for less.
 
 import contextlib
 
-from ..backend import namespace
+from ..backend import as_array
 from ..errors import InputError
-
-
-def _array(value):
-    return namespace(value).asarray(value)  # NumPy makes a number of an array ()
 
 
 class ExponentialMovingAverage:
@@ -24,13 +20,13 @@ class ExponentialMovingAverage:
         if not 0.0 <= decay < 1.0:
             raise InputError(f"EMA: decay={decay!r}: expected a number from 0 up to, not including, 1")
         self.parameters, self.decay, self.updates = parameters, decay, 0
-        self.average = {name: _array(parameter.data + 0.0) for name, parameter in parameters.items()}
+        self.average = {name: as_array(parameter.data + 0.0) for name, parameter in parameters.items()}
 
     def update(self):
         """Take in the parameters as they are now."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for name, parameter in self.parameters.items():
-            self.average[name] = _array(decay * self.average[name] + (1.0 - decay) * parameter.data)
+            self.average[name] = as_array(decay * self.average[name] + (1.0 - decay) * parameter.data)
         self.updates += 1
 
     @contextlib.contextmanager

@@ -3,7 +3,7 @@
 Source: Pascanu et al. (2013), arXiv 1211.5063, algorithm 1.
 """
 
-from ..backend import namespace
+from ..backend import as_array, namespace
 from ..errors import InputError
 
 
@@ -14,7 +14,7 @@ def global_norm(arrays):
         raise InputError("global_norm: expected at least one array")
     xp = namespace(arrays[0])
     squares = [xp.sum(array * array) for array in arrays]
-    return xp.asarray(xp.sqrt(sum(squares[1:], start=squares[0])))
+    return as_array(xp.sqrt(sum(squares[1:], start=squares[0])))
 
 
 def clip_by_global_norm(arrays, max_norm):
@@ -26,4 +26,4 @@ def clip_by_global_norm(arrays, max_norm):
     xp = namespace(norm)
     one = xp.ones_like(norm)
     scale = xp.where(norm > max_norm, max_norm / xp.where(norm > max_norm, norm, one), one)
-    return [xp.asarray(array * scale) for array in arrays]
+    return [as_array(array * scale) for array in arrays]

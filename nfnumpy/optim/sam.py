@@ -4,7 +4,7 @@ Source: Foret et al. (2021), arXiv 2010.01412, eq. 2 and algorithm 1; the ascent
 form of Brock et al. (2021b), section 4 ("20 % of the batch").
 """
 
-from ..backend import namespace
+from ..backend import as_array, namespace
 from ..errors import InputError
 from .global_norm import global_norm
 
@@ -40,7 +40,7 @@ class SAM:
         scale = xp.where(norm > 0.0, self.rho / xp.where(norm > 0.0, norm, xp.ones_like(norm)), xp.zeros_like(norm))
         self._resting_place = {name: parameter.data for name, parameter in parameters.items()}
         for parameter in parameters.values():
-            parameter.data = xp.asarray(parameter.data + parameter.grad * scale)
+            parameter.data = as_array(parameter.data + parameter.grad * scale)
         self.optimizer.zero_grad()
 
     def second_step(self):

@@ -6,7 +6,7 @@ Nesterov momentum: Sutskever et al. (2013), as in most frameworks.
 
 import math
 
-from ..backend import formula, namespace
+from ..backend import as_array, formula, namespace
 from ..errors import InputError
 from .agc import clip_factor
 
@@ -29,10 +29,9 @@ def sgd_update(param, grad, velocity, *, lr, momentum=0.9, nesterov=True, weight
     """
     if weight_decay:
         grad = grad + weight_decay * param
-    xp = namespace(param)
     velocity = momentum * velocity + grad
     param = param - lr * (grad + momentum * velocity if nesterov else velocity)
-    return xp.asarray(param), xp.asarray(velocity)  # NumPy makes a number of an array ()
+    return as_array(param), as_array(velocity)
 
 
 class SGD:

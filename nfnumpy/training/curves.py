@@ -2,7 +2,7 @@
 
 import io
 
-from ..weights.files import write_whole
+from ..whole_files import write_whole
 
 TRAIN, TEST, AVERAGED = "#8c8c8c", "#1f6f8b", "#d1603d"
 

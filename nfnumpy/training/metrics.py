@@ -4,7 +4,7 @@ import json
 import os
 
 from ..errors import InputError
-from ..weights.files import write_whole
+from ..whole_files import write_whole
 
 
 NEEDED = ("epoch", "step", "train_loss", "test_loss", "test_accuracy")  # a line without these is not ours
