@@ -1,6 +1,8 @@
 """What all tests share: reproducible property tests, and one core to each of the two workers."""
 
 import os
+import sys
+from pathlib import Path
 
 # Before anything loads NumPy: BLAS threads that wait for a core busy with the other worker made tests 10 times slower.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -12,6 +14,22 @@ import torch  # noqa: E402
 hypothesis.settings.register_profile("reproducible", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("reproducible")
 torch.set_num_threads(1)
+
+
+def _gpu_is_at_hand():
+    try:
+        import cupy
+        return cupy.cuda.runtime.getDeviceCount() > 0
+    except Exception:  # not installed, no driver, no device: each has its own
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("cupy", "cupyx", "cupy_backends")]:
+            del sys.modules[name]
+        return False
+
+
+GPU = _gpu_is_at_hand()
+STAND_IN = str(Path(__file__).with_name("stand_in"))
+if not GPU:
+    sys.path.insert(0, STAND_IN)  # `import cupy` finds the stand-in, whose kernels run on the CPU
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from problems import (Problem, above, any_nonlinearity, apart, axes, binary, bot
                       off_zero_either_sign, orders, pools, products, residuals, several, unary, weights, wider)
 
 from nfnumpy import Tensor, ops
+from nfnumpy.backend import to_host
 from nfnumpy.functional.activations import NONLINEARITIES
 
 OPERATIONS = {name: value for name, value in vars(ops).items() if callable(value) and hasattr(value, "formula")}
@@ -37,10 +38,11 @@ def in_dtype(value, dtype):
     return value.astype(dtype) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
 
 
-def tensors_of(problem, dtype):
-    """The inputs as nfnumpy wants them: Tensors that ask for a gradient where there is one."""
-    return [Tensor(in_dtype(value, dtype), requires_grad=True) if k in problem.wrt else in_dtype(value, dtype)
-            for k, value in enumerate(problem.inputs)]
+def tensors_of(problem, dtype, put=lambda array: array):
+    """The inputs as nfnumpy wants them, arrays where `put` puts them: Tensors that ask for a gradient if there is one."""
+    inputs = [in_dtype(value, dtype) for value in problem.inputs]
+    inputs = [put(value) if isinstance(value, np.ndarray) else value for value in inputs]
+    return [Tensor(value, requires_grad=True) if k in problem.wrt else value for k, value in enumerate(inputs)]
 
 
 def cotangent_for(problem, name):
@@ -49,12 +51,12 @@ def cotangent_for(problem, name):
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32).astype(np.float64)
 
 
-def answer(name, problem, cotangent, dtype):
-    """(value, gradients of the inputs in problem.wrt) as arrays."""
-    inputs = tensors_of(problem, dtype)
+def answer(name, problem, cotangent, dtype, put=lambda array: array):
+    """(value, gradients of the inputs in problem.wrt) as host arrays, computed where `put` puts host arrays."""
+    inputs = tensors_of(problem, dtype, put)
     out = OPERATIONS[name](*inputs, **problem.options)
-    out.backward(cotangent.astype(dtype))
-    return out.data, [inputs[k].grad for k in problem.wrt]
+    out.backward(put(cotangent.astype(dtype)))
+    return to_host(out.data), [to_host(inputs[k].grad) for k in problem.wrt]
 
 
 # ---- how far rounding may take a value

@@ -21,11 +21,11 @@ def hold(label, got, reference, allowed):
     assert error <= allowed, f"{label}: off by {error:.3e} (norm), allowed {allowed:.3e}, of {norm(reference):.3e}"
 
 
-def compare(name, data, dtype, relative):
+def compare(name, data, dtype, relative, put=lambda array: array):
     case = TABLE[name]
     problem = data.draw(case.problems)
     cotangent = cotangent_for(problem, name)
-    value, gradients = answer(name, problem, cotangent, dtype)
+    value, gradients = answer(name, problem, cotangent, dtype, put)
     reference, slopes = torch_answer(case.twin, problem, cotangent)
     added, added_back = magnitudes(case, problem, cotangent, reference, slopes)
     rounding = rounding_bound(case, problem, reference.shape, dtype)

@@ -42,6 +42,8 @@ def fast_paths():
 def formula(function):
     """Decorator: `function` is a formula; run a fast path in its place where there is one and none is switched off.
 
+    Its first argument, an array or a list of arrays, says whose fast path that is.
+
     The plain formula stays at hand as the attribute `.formula`.
     """
     name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
@@ -50,6 +52,7 @@ def formula(function):
     def dispatched(*arrays, **options):
         if _fast_paths and not _reference.get():
             first = arrays[0] if arrays else next(iter(options.values()), None)
+            first = first[0] if isinstance(first, list) and first else first
             chosen = _fast_paths.get((backend_name_of(first), name))
             if chosen is not None:
                 result = chosen(*arrays, **options)

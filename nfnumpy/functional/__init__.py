@@ -4,6 +4,6 @@ A derivative is named after its formula, `f_vjp`, or `f_NAME_vjp` when inputs ha
 the output and, by name, only what it needs: an input, an input's shape (`NAME_shape`), the `output`, the options.
 """
 
-from . import fast_numpy  # its fast paths announce themselves
+from . import fast_cupy, fast_numpy  # their fast paths announce themselves
 
-__all__ = ["fast_numpy"]
+__all__ = ["fast_cupy", "fast_numpy"]

@@ -1,0 +1,114 @@
+// What all kernels share: the floating types, 16-byte accesses, sums over warps and blocks.
+//
+// A value of type T is computed with as Wide<T>: float for float16, bfloat16 and float, double for double. Sums are
+// taken in a fixed order (lanes, then warps), never by atomics, so that the same input gives the same bits.
+#ifndef CUDA_ON_CPU  // where kernels run on a CPU, to be tested, these two check what a GPU leaves unchecked
+#define SHARED(type, name, size) __shared__ type name[size]
+#define CHECK_ALIGNED(pointer)
+#endif
+
+typedef long long int64;
+
+constexpr int WARP = 32;
+
+struct float16 { unsigned short bits; };
+struct bfloat16 { unsigned short bits; };
+
+template <class T> struct WideOf { typedef float type; };
+template <> struct WideOf<double> { typedef double type; };
+template <class T> using Wide = typename WideOf<T>::type;
+
+// ---- to and from the type that is computed with
+
+__device__ inline float widen(float x) { return x; }
+__device__ inline double widen(double x) { return x; }
+__device__ inline float widen(bfloat16 x) { return __uint_as_float((unsigned)x.bits << 16); }
+__device__ inline float widen(float16 x) {
+#ifdef CUDA_ON_CPU
+    return float_of_half_bits(x.bits);
+#else
+    float wide;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(wide) : "h"(x.bits));
+    return wide;
+#endif
+}
+
+template <class T> __device__ inline T narrow(Wide<T> x) { return x; }
+template <> __device__ inline bfloat16 narrow<bfloat16>(float x) {  // to the nearest, ties to even; NaN stays NaN
+    unsigned bits = __float_as_uint(x);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return {0x7fc0};
+    return {(unsigned short)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16)};
+}
+template <> __device__ inline float16 narrow<float16>(float x) {
+#ifdef CUDA_ON_CPU
+    return {half_bits_of_float(x)};
+#else
+    float16 half;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half.bits) : "f"(x));
+    return half;
+#endif
+}
+
+// ---- 16 bytes at a time
+
+template <class T> struct alignas(16) Pack {
+    static constexpr int size = 16 / sizeof(T);
+    T value[size];
+};
+
+// Whether all addresses allow 16-byte accesses.
+template <class... T> __device__ inline bool aligned(const T*... pointer) {
+    unsigned long long together = 0;
+    ((together |= (unsigned long long)pointer), ...);
+    return together % 16 == 0;
+}
+
+template <class T> __device__ inline Pack<T> load_pack(const T* from) {
+    CHECK_ALIGNED(from);
+    return *reinterpret_cast<const Pack<T>*>(from);
+}
+
+template <class T> __device__ inline void store_pack(T* to, const Pack<T>& pack) {
+    CHECK_ALIGNED(to);
+    *reinterpret_cast<Pack<T>*>(to) = pack;
+}
+
+// out[i] = f(in[i], …) for the pack of elements that belongs to this thread, `count` elements in all; one thread a
+// pack, so the grid has ceil(count / Pack::size / blockDim.x) blocks. f takes and returns Wide<T>.
+template <class T, class F, class... In>
+__device__ inline void map_pack(int64 count, F f, T* out, const In*... in) {
+    static_assert(((sizeof(In) == sizeof(T)) && ...), "one element type");
+    int64 start = ((int64)blockIdx.x * blockDim.x + threadIdx.x) * Pack<T>::size;
+    if (start + Pack<T>::size <= count && aligned(out, in...)) {
+        Pack<T> result;
+        auto combine = [&](const Pack<In>&... packs) {
+#pragma unroll
+            for (int k = 0; k < Pack<T>::size; ++k) result.value[k] = narrow<T>(f(widen(packs.value[k])...));
+        };
+        combine(load_pack(in + start)...);
+        store_pack(out + start, result);
+    } else {
+        for (int k = 0; k < Pack<T>::size && start + k < count; ++k)
+            out[start + k] = narrow<T>(f(widen(in[start + k])...));
+    }
+}
+
+// ---- sums in a fixed order
+
+template <class A> __device__ inline A warp_sum(A value) {
+#pragma unroll
+    for (int distance = WARP / 2; distance > 0; distance /= 2)
+        value += __shfl_xor_sync(0xffffffffu, value, distance);
+    return value;
+}
+
+// The sum over the block, on every thread. blockDim.x is a multiple of 32, at most 1024; all threads call it.
+template <class A> __device__ inline A block_sum(A value) {
+    SHARED(A, of_warp, WARP);
+    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
+    value = warp_sum(value);
+    __syncthreads();  // of_warp may still be read from an earlier call
+    if (lane == 0) of_warp[warp] = value;
+    __syncthreads();
+    return warp_sum(lane < warps ? of_warp[lane] : A(0));
+}

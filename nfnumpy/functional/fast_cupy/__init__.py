@@ -1,0 +1,8 @@
+"""Fast paths on CuPy: the hand-written kernels of backend/kernels, each in place of the formula it is named after.
+
+Nobody needs to read them to understand. `with nfnumpy.reference():` switches them off.
+"""
+
+from . import activations
+
+__all__ = ["activations"]

@@ -1,0 +1,33 @@
+"""`activations.scaled_nonlinearity` and its derivative in one launch each (kernels/activations.cu)."""
+
+import numpy
+
+from ...backend import cuda, fast_path
+
+ELEMENTWISE = {"tanh": "tanh_g", "celu": "elu", **{name: name for name in (
+    "identity", "relu", "relu6", "leaky_relu", "sigmoid", "gelu", "gelu_erf", "silu", "elu", "selu", "softplus",
+    "log_sigmoid", "softsign")}}
+CHOICES = (cuda.FLOATING, tuple(sorted(set(ELEMENTWISE.values()))))
+KERNELS = cuda.KernelFile("activations", {"scaled_nonlinearity": CHOICES, "scaled_nonlinearity_vjp": CHOICES})
+
+
+def _map(kernel, arrays, name, scale):
+    if name not in ELEMENTWISE or not cuda.covered(*arrays) or type(scale) not in (int, float):
+        return NotImplemented
+    arrays = cuda.contiguous(*arrays)
+    out = cuda.empty_like(arrays[0])
+    KERNELS.map(kernel, (out.dtype, ELEMENTWISE[name]), out, *arrays, out, numpy.int64(out.size),
+                cuda.wide(out.dtype)(scale))
+    return out
+
+
+@fast_path("cupy", "activations.scaled_nonlinearity")
+def scaled_nonlinearity(x, *, name, scale):
+    """Reads x once, writes the result once."""
+    return _map("scaled_nonlinearity", [x], name, scale)
+
+
+@fast_path("cupy", "activations.scaled_nonlinearity_vjp")
+def scaled_nonlinearity_vjp(cotangent, x, *, name, scale):
+    """Computes g again rather than keeping it."""
+    return _map("scaled_nonlinearity_vjp", [cotangent, x], name, scale)
