@@ -63,7 +63,8 @@ class Tensor:
             raise InputError("Tensor: a list of Tensors would forget their history; use ops.stack")
         data = data.data if isinstance(data, Tensor) else data
         self.data = data if backend.is_array(data) else backend.get("numpy").asarray(data)
-        if self.data.dtype.kind not in "biuf" or requires_grad and self.data.dtype.kind != "f":
+        floating = backend.is_floating(self.data.dtype)
+        if not (floating or self.data.dtype.kind in "biu") or requires_grad and not floating:
             raise InputError(f"Tensor: expected {'floating' if requires_grad else 'real'} numbers, got "
                              f"{type(data).__name__} of {self.data.dtype}")
         self.grad = None
@@ -216,10 +217,11 @@ class _Derivative:
             elif name == "output" or name in names:
                 self.arrays.append(name)
                 self.asked.append(name)
-            elif name.removesuffix("_shape") in names:
+            elif name.removesuffix("_shape") in names or name.removesuffix("_dtype") in names:
                 self.asked.append(name)
             else:
-                raise TypeError(f"{vjp.__name__} asks for {name!r}, which is neither `output`, an input, nor its shape")
+                raise TypeError(f"{vjp.__name__} asks for {name!r}, which is neither `output`, an input, nor its shape "
+                                f"or dtype")
 
     def __call__(self, cotangent, known, options):
         """The product, given by name the saved arrays and the shapes."""
@@ -231,7 +233,7 @@ def differentiable(formula, joint=None, **separate):
 
     joint: one vector-Jacobian product that returns the cotangents of all inputs, a tuple; or, by input name, one
     product each (inputs without one, such as labels and masks, get no gradient). A product is called as
-    vjp(cotangent, *what it names, **options): inputs, `INPUT_shape`, `output`. Nothing else is kept.
+    vjp(cotangent, *what it names, **options): inputs, `INPUT_shape`, `INPUT_dtype`, `output`. Nothing else is kept.
     """
     parameters = inspect.signature(formula).parameters.values()
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
@@ -253,7 +255,8 @@ def differentiable(formula, joint=None, **separate):
         except (ValueError, IndexError, TypeError, AttributeError) as error:
             given = ", ".join(str(tuple(array.shape)) if backend.is_array(array) else repr(array) for array in arrays)
             raise InputError(f"{formula.__name__} of {given or 'nothing'}: {str(error).splitlines()[0]}") from error
-        if floating and output.dtype.kind == "f" and output.dtype not in floating:
+        if floating and len(floating) < _dtypes(arrays) and backend.is_floating(output.dtype) \
+                and output.dtype not in floating:
             raise InputError(f"{formula.__name__}: an integer array would turn {floating.pop()} into {output.dtype}; "
                              f"nothing is cast silently, convert it")
         for watcher in _watchers.get():
@@ -270,14 +273,15 @@ def differentiable(formula, joint=None, **separate):
             labels = [name if source(value) is not None and name in separate else None
                       for name, value in zip(names, inputs)]
             ways = [separate[label] for label in labels if label]
-        shapes = [tuple(getattr(array, "shape", ())) for array in arrays]
-        shapes = {f"{names[0]}_shape": tuple(shapes)} if variadic else \
-            {f"{name}_shape": shape for name, shape in zip(names, shapes)}
+        facts = [("shape", [tuple(getattr(array, "shape", ())) for array in arrays]),
+                 ("dtype", [getattr(array, "dtype", None) for array in arrays])]
+        facts = {f"{names[0]}_{kind}": tuple(values) for kind, values in facts} if variadic else \
+            {f"{name}_{kind}": value for kind, values in facts for name, value in zip(names, values)}
         known = {**dict(zip(names, arrays)), "output": output}
         saved = {name: known[name] for way in ways for name in way.arrays}
 
         def pull(saved, cotangent):
-            known = {**saved, **shapes}
+            known = {**saved, **facts}
             if joint:
                 return joint(cotangent, known, options)
             return tuple(separate[label](cotangent, known, options) if label else None for label in labels)
@@ -287,6 +291,11 @@ def differentiable(formula, joint=None, **separate):
 
     operation.formula = formula
     return operation
+
+
+def _dtypes(arrays):
+    """How many dtypes these inputs have."""
+    return len({array.dtype for array in arrays if backend.is_array(array)})
 
 
 def _arrays_of(name, inputs):
@@ -300,7 +309,7 @@ def _arrays_of(name, inputs):
             value = int(value) if isinstance(value, numbers.Integral) else float(value)
         elif value is not None:
             value = Tensor(value).data
-            if value.dtype.kind == "f":
+            if backend.is_floating(value.dtype):
                 floating.add(value.dtype)
         arrays.append(value)
     if len(floating) > 1:

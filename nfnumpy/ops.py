@@ -13,6 +13,7 @@ subtract = differentiable(elementwise.subtract, x=elementwise.add_x_vjp, y=eleme
 multiply = differentiable(elementwise.multiply, x=elementwise.multiply_x_vjp, y=elementwise.multiply_y_vjp)
 divide = differentiable(elementwise.divide, x=elementwise.divide_x_vjp, y=elementwise.divide_y_vjp)
 negative = differentiable(elementwise.negative, x=elementwise.negative_vjp)
+cast = differentiable(elementwise.cast, x=elementwise.cast_vjp)
 power = differentiable(elementwise.power, x=elementwise.power_vjp)
 exp = differentiable(elementwise.exp, x=elementwise.exp_vjp)
 log = differentiable(elementwise.log, x=elementwise.log_vjp)

@@ -16,6 +16,11 @@ def number_or_off(text):
     return None if text == "off" else float(text)
 
 
+def text_or_off(text):
+    """The text, or None for "off"."""
+    return None if text == "off" else text
+
+
 number_or_off.__name__ = "number (or off)"
 
 
@@ -50,6 +55,10 @@ def parser():
     add("--ema", "decay of the averaged weights, or off", number_or_off, metavar="DECAY")
     add("--seed", "of everything that is drawn", int, metavar="S")
     add("--dtype", "float32 or float64", metavar="NAME")
+    add("--precision", "bf16 or fp16: compute in that, with weights in float32 (cupy); default: off", text_or_off,
+        metavar="NAME")
+    add("--tf32", "on or off: round the inputs of float32 products to 10 bits, several times faster (cupy)",
+        metavar="NAME")
     add("--workers", "threads that decode images", int, metavar="N")
     add("--checkpoint-every", "steps between checkpoints; default: one an epoch", int, metavar="STEPS")
     add("--out", "folder for what the run writes; default: runs/NAME-OF-DATA, numbered if taken", metavar="DIR")

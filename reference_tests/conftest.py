@@ -6,6 +6,7 @@ from pathlib import Path
 
 # Before anything loads NumPy: BLAS threads that wait for a core busy with the other worker made tests 10 times slower.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ["NFNUMPY_TF32"] = "0"  # where there is a GPU, float32 means float32
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402

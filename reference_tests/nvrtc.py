@@ -44,7 +44,9 @@ def compile_kernels(source, expressions, architecture):
     try:
         for expression in expressions:
             _call("nvrtcAddNameExpression", program, expression.encode())
-        options = [b"--std=c++17", f"-arch={architecture}".encode(), b"--ptxas-options=-v"]
+        # the first two as CuPy compiles what cuda.KernelFile gives it
+        options = [b"--std=c++17", b"--device-as-default-execution-space", f"-arch={architecture}".encode(),
+                   b"--ptxas-options=-v"]
         failed = _call("nvrtcCompileProgram", program, len(options), (ctypes.c_char_p * len(options))(*options))
         log = _text("nvrtcGetProgramLogSize", "nvrtcGetProgramLog", program)
         if failed:

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 from nfnumpy.datasets import (
-    digits,
+    embedded,
     open_dataset,
 )
 from nfnumpy.errors import InputError
@@ -51,8 +51,8 @@ def test_digits_resize_on_request():
 
 
 def test_installation_without_digits_says_where_it_looked(monkeypatch, tmp_path):
-    monkeypatch.setattr(digits, "files", lambda package: tmp_path)
-    monkeypatch.setattr(digits, "__file__", str(tmp_path / "a" / "b" / "digits.py"))
+    monkeypatch.setattr(embedded, "files", lambda package: tmp_path)
+    monkeypatch.setattr(embedded, "__file__", str(tmp_path / "a" / "b" / "embedded.py"))
     with pytest.raises(InputError) as caught:
         open_dataset("digits")
     one_line(caught, tmp_path, "install")
@@ -60,7 +60,7 @@ def test_installation_without_digits_says_where_it_looked(monkeypatch, tmp_path)
 
 def test_digits_of_a_wheel_are_read_from_inside_the_package(monkeypatch, tmp_path):
     write_mnist(tmp_path / "data" / "digits")
-    monkeypatch.setattr(digits, "files", lambda package: tmp_path)
+    monkeypatch.setattr(embedded, "files", lambda package: tmp_path)
     assert len(open_dataset("digits").train) == 6
 
 @pytest.mark.parametrize("spec", ["", "mnist", "idx", "idx:", "folder:", "Digits", "ftp:somewhere", None, 3])

@@ -3,6 +3,7 @@
 import math
 import warnings
 
+import array_api_strict as strict
 import numpy as np
 import pytest
 import torch
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 import nfnumpy as nf
 from nfnumpy import InputError, Tensor
-from nfnumpy.optim import (SAM, SGD, ExponentialMovingAverage, adaptive_gradient_clip, constant, cosine,
-                           is_clipped, is_decayed, step_decay, warmup_cosine)
+from nfnumpy.optim import (SAM, SGD, ExponentialMovingAverage, adaptive_gradient_clip, ascend, clip_factor,
+                           clipped_update, constant, cosine, is_clipped, is_decayed, moving_average, sgd_update,
+                           step_decay, warmup_cosine)
 
 EPS = np.finfo(np.float64).eps
 NFNET = nf.models.NFNetConfig(widths=(8, 16), depths=(1, 1), strides=(1, 2), group_size=4, stem_widths=(4, 8),
@@ -127,6 +129,80 @@ def test_options_that_make_no_sense_are_refused_in_one_line(options):
     with pytest.raises(InputError) as error:
         SGD(parameters_with_gradients(), **options)
     assert "\n" not in str(error.value)
+
+
+def update_arguments(dtype=np.float64):
+    """Lists of three tensors, the second not clipped, and the options."""
+    three = [[normal(shape, 10 * k + j).astype(dtype) for j, shape in enumerate([(3, 4), (4,), (2, 1, 3, 5)])]
+             for k in range(3)]
+    return three, {"lr": 0.1, "weight_decays": [0.1, 0.0, 0.0], "clippings": [0.1, None, 10.0]}
+
+
+def test_a_whole_update_is_clip_and_update_of_each_bit_for_bit_and_counts_what_it_clipped():
+    three, options = update_arguments()
+    new_params, new_velocities, clipped_units = clipped_update(*three, **options)
+    count = 0
+    for k, (w, g, v) in enumerate(zip(*three)):
+        if options["clippings"][k] is not None:
+            factor = clip_factor(g, w, clipping=options["clippings"][k])
+            g, count = g * factor, count + np.sum(factor < 1)
+        w, v = sgd_update(w, g, v, lr=0.1, weight_decay=options["weight_decays"][k])
+        assert np.array_equal(new_params[k], w) and np.array_equal(new_velocities[k], v)
+    assert isinstance(clipped_units, np.ndarray) and clipped_units.shape == () and 0 < clipped_units == count < 4 + 5
+
+
+def test_gradients_of_a_scaled_loss_are_taken_back_before_they_are_clipped():
+    """By a power of two, without rounding."""
+    (params, grads, velocities), options = update_arguments()
+    scaled = [np.asarray(grad * 2.0**12) for grad in grads]
+    plain = clipped_update(params, grads, velocities, **options)
+    for one, other in zip(plain[:2], clipped_update(params, scaled, velocities, **options,
+                                                    inverse_scale=np.asarray(2.0**-12))):
+        assert all(map(np.array_equal, one, other))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1.0])
+def test_a_step_that_does_not_proceed_leaves_all_bit_for_bit(value):
+    (params, grads, velocities), options = update_arguments()
+    grads[1][2] = value
+    new_params, new_velocities, _ = clipped_update(params, grads, velocities, **options, proceed=np.asarray(False))
+    assert all(map(np.array_equal, new_params, params)) and all(map(np.array_equal, new_velocities, velocities))
+    (new_params, *_), (expected, *_) = (clipped_update(params, grads, velocities, **options, **proceed)
+                                        for proceed in ({"proceed": np.asarray(True)}, {}))
+    assert all(np.array_equal(one, other, equal_nan=True) for one, other in zip(new_params, expected))
+
+
+def test_the_clipped_fraction_is_the_units_clipped_of_all_units_clipping_looks_at():
+    """conv 6 units, its gain and bias 1 each, skip gain 1, fc0 3, the final bias 1, its weight none."""
+    parameters = parameters_with_gradients()
+    optimizer = SGD(parameters, lr=0.1, clipping=1e-3)
+    assert optimizer.clipped_fraction() == 0.0
+    optimizer.step()
+    assert optimizer.units == 13 and optimizer.clipped_units == 13 and optimizer.clipped_fraction() == 1.0
+    set_gradients(parameters, seed=0, scale=0.0)
+    optimizer.step()
+    assert optimizer.clipped_fraction() == 0.0 and type(optimizer.clipped_fraction()) is float
+    for parameter in parameters.values():
+        parameter.requires_grad = False
+    optimizer.step()
+    assert optimizer.clipped_fraction() == 0.0
+
+
+@pytest.mark.parametrize("proceed", [None, True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_formulas_over_lists_use_the_array_api_standard_alone(dtype, proceed):
+    """array_api_strict computes with NumPy underneath: the same bits, unless it raises."""
+    three, options = update_arguments(dtype)
+    strict_three = [list(map(strict.asarray, arrays)) for arrays in three]
+    scalars = {"inverse_scale": np.asarray(0.5, dtype), "proceed": None if proceed is None else np.asarray(proceed)}
+    strict_scalars = {name: None if value is None else strict.asarray(value) for name, value in scalars.items()}
+    got = [clipped_update(*strict_three, **options, **strict_scalars), ascend(*strict_three[:2], rho=0.1),
+           moving_average(*strict_three[:2], decay=0.9)]
+    expected = [clipped_update(*three, **options, **scalars), ascend(*three[:2], rho=0.1),
+                moving_average(*three[:2], decay=0.9)]
+    for ours, theirs in zip((*got[0][:2], [got[0][2]], *got[1:]), (*expected[0][:2], [expected[0][2]], *expected[1:])):
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(np.asarray(one._array), other, strict=True)
 
 
 # ---- SAM

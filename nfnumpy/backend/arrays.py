@@ -26,6 +26,11 @@ def is_array(value):
     return hasattr(value, "__dlpack__") and (hasattr(value, "__array_namespace__") or _is_cupy(value))
 
 
+def is_floating(dtype):
+    """Whether `dtype` holds real floating numbers; bfloat16 does, though NumPy takes it for a stranger."""
+    return dtype.kind == "f" or dtype.name == "bfloat16"
+
+
 def as_array(value):
     """A computed `value` as an array: NumPy makes numbers of what is computed from arrays ()."""
     return namespace(value).asarray(value)

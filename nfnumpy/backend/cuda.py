@@ -79,6 +79,17 @@ def wide(dtype):
     return numpy.float64 if dtype.name == "float64" else numpy.float32
 
 
+def tile(across, down):
+    """((threads across, threads down), pieces): a block that works on `across` neighbouring places, and down.
+
+    Where the places are too many for one block they are cut into even pieces; where they are few, a block works on
+    several of `down` lines at once.
+    """
+    pieces = ceil_div(across, 2 * THREADS)
+    of_piece = ceil_div(across, pieces)
+    return (of_piece, min(down, max(1, THREADS // of_piece))), pieces
+
+
 def covered(*arrays):
     """Whether the kernels take these arrays: all of one floating dtype that they know."""
     return arrays[0].dtype.name in FLOATING and all(array.dtype == arrays[0].dtype for array in arrays)
@@ -86,8 +97,8 @@ def covered(*arrays):
 
 def contiguous(*arrays):
     """The arrays, each in C order; those that are not are copied."""
-    import cupy
-    return [cupy.ascontiguousarray(array) for array in arrays]
+    import cupy  # whose ascontiguousarray makes arrays (1,) of arrays ()
+    return [array if array.flags.c_contiguous else cupy.ascontiguousarray(array) for array in arrays]
 
 
 def empty(shape, dtype):

@@ -3,38 +3,45 @@
 import contextlib
 
 from ..errors import InputError
+from . import transfer
 
 DTYPES = ("float32", "float64")
+PRECISIONS = ("bf16", "fp16")
 INSTALL = "pip install 'nfnumpy[cupy]'"
 
 
 class CupyBackend:
     """CuPy's array module as a backend, with the same methods as the numpy one.
 
-    Raises InputError when CuPy is not installed or finds no GPU it can use.
+    Raises InputError, which says what is missing, when CuPy is not installed, not whole, or finds no GPU it can use.
     """
 
     name = "cupy"
+    asynchronous = True  # what a function computes is there some time after it returns
 
     def __init__(self):
-        try:
-            import cupy
-        except ImportError:
-            raise InputError(f"backend cupy: CuPy is not installed; install it with: {INSTALL}") from None
-        try:
-            devices = cupy.cuda.runtime.getDeviceCount()
-        except cupy.cuda.runtime.CUDARuntimeError as error:
-            raise InputError(f"backend cupy: no usable GPU ({error}); CuPy needs an NVIDIA driver and is installed "
-                             f"with: {INSTALL}") from None
-        if not devices:
-            raise InputError("backend cupy: CuPy is installed but this machine has no NVIDIA GPU")
-        self.xp = cupy
+        self.xp = _usable_cupy()
 
     def dtype(self, name):
         """The floating dtype called `name`; InputError when this backend does not train in it."""
         if str(name) not in DTYPES and getattr(name, "__name__", None) not in DTYPES:
             raise InputError(f"dtype {name!r}: the cupy backend computes in {' or '.join(DTYPES)}")
         return self.xp.dtype(name)
+
+    def compute_dtype(self, precision, dtype):
+        """The dtype of images in a network of `dtype` (a name); precision: None, "bf16" or "fp16".
+
+        InputError for a network that is not float32 and half precision, or half precision of another name.
+        """
+        if precision is None:
+            return self.dtype(dtype)
+        if precision not in PRECISIONS or dtype != "float32":
+            raise InputError(f"precision {precision} with weights of {dtype}: expected {' or '.join(PRECISIONS)} with "
+                             f"weights of float32")
+        if precision == "bf16":
+            import ml_dtypes
+            return self.xp.dtype(ml_dtypes.bfloat16)
+        return self.xp.dtype("float16")
 
     def asarray(self, values, dtype=None):
         """`values` (an array on either side, a nested list, a number) as an array on the GPU."""
@@ -44,6 +51,60 @@ class CupyBackend:
         """`array` copied to the host as a NumPy array."""
         return self.xp.asnumpy(array)
 
+    def read_later(self, array):
+        """A function that returns `array` as a NumPy array, waiting for what computes it and for nothing after that."""
+        return transfer.read_later(array)
+
+    def uploaded(self, batches):
+        """The batches (tuples of host arrays) as arrays on the GPU, each copied while the one before is computed on."""
+        return transfer.uploaded(batches)
+
     def computing(self):
         """Context for a loop of heavy work that judges its own results (nothing to set up on a GPU)."""
         return contextlib.nullcontext()
+
+
+def _usable_cupy():
+    """The module cupy, once it has imported, found a GPU and shown that it can compute there."""
+    try:
+        import cupy
+    except ModuleNotFoundError as error:
+        what = "CuPy is not installed" if error.name == "cupy" else f"CuPy is not whole ({_line(error)})"
+        raise InputError(f"backend cupy: {what}; install it with: {INSTALL}") from None
+    except Exception as error:  # whatever a library that is missing or of another version leads to
+        raise InputError(f"backend cupy: CuPy does not import ({_line(error)}); install it anew with: "
+                         f"{INSTALL}") from None
+    try:
+        devices = cupy.cuda.runtime.getDeviceCount()
+    except RuntimeError as error:
+        raise InputError(f"backend cupy: no usable GPU ({_line(error)}); it takes an NVIDIA GPU and a driver for CUDA "
+                         f"13 or newer, while CuPy itself is installed with: {INSTALL}") from None
+    if not devices:
+        raise InputError(f"backend cupy: this machine has no NVIDIA GPU; CuPy itself is installed with: {INSTALL}")
+    for ability, attempt in ABILITIES.items():
+        try:
+            attempt(cupy)
+        except Exception as error:  # CuPy has an exception for each of the libraries below it
+            raise InputError(f"backend cupy: CuPy cannot {ability} ({_line(error)}); it and the CUDA libraries "
+                             f"it needs are installed with: {INSTALL}") from None
+    return cupy
+
+
+def _compile(cupy):
+    source = 'template <class T> __global__ void nothing() {}'
+    cupy.RawModule(code=source, options=("--std=c++17",), name_expressions=("nothing<float>",)).get_function(
+        "nothing<float>")
+
+
+ABILITIES = {
+    "compile kernels": _compile,
+    "fill an array": lambda cupy: cupy.ones(1, dtype="float32"),  # by a kernel of its own, which needs CUDA's headers
+    "multiply matrices": lambda cupy: cupy.cuda.device.get_cublas_handle(),
+}
+
+
+def _line(error):
+    """What is said first in an exception of one or many lines, or in the original one that CuPy wraps in its own."""
+    message = str(error).rpartition("Original error:")[2]
+    lines = [line.strip() for line in message.splitlines() if line.strip(" =")]
+    return lines[0] if lines else type(error).__name__

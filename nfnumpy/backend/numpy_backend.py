@@ -15,12 +15,20 @@ class NumpyBackend:
 
     name = "numpy"
     xp = numpy
+    asynchronous = False  # what a function computes is there when it returns
 
     def dtype(self, name):
         """The floating dtype called `name`; InputError when this backend does not train in it."""
         if str(name) not in DTYPES and getattr(name, "__name__", None) not in DTYPES:
             raise InputError(f"dtype {name!r}: the numpy backend computes in {' or '.join(DTYPES)}")
         return numpy.dtype(name)
+
+    def compute_dtype(self, precision, dtype):
+        """The dtype of images in a network of `dtype` (a name); precision: None, or "bf16" or "fp16", a GPU's business."""
+        if precision is not None:
+            raise InputError(f"precision {precision}: the numpy backend computes in {' or '.join(DTYPES)}; bf16 and "
+                             f"fp16 want --backend cupy")
+        return self.dtype(dtype)
 
     def asarray(self, values, dtype=None):
         """`values` (an array, a nested list, a number) as an array of this backend; copies only if it must."""
@@ -29,6 +37,14 @@ class NumpyBackend:
     def to_numpy(self, array):
         """`array` as a NumPy array on the host (no copy here)."""
         return numpy.asarray(array)
+
+    def read_later(self, array):
+        """A function that returns `array` as a NumPy array once it is there (here it is)."""
+        return lambda: array
+
+    def uploaded(self, batches):
+        """The batches (tuples of host arrays) as arrays of this backend."""
+        return batches
 
     @contextlib.contextmanager
     def computing(self):

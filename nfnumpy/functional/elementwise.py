@@ -77,6 +77,15 @@ def negative_vjp(cotangent):
     return -cotangent
 
 
+def cast(x, *, dtype):
+    """x in another floating `dtype`, rounded to nearest; the derivative returns in x's own."""
+    return namespace(x).astype(x, dtype)
+
+
+def cast_vjp(cotangent, x_dtype):
+    return namespace(cotangent).astype(cotangent, x_dtype)
+
+
 def power(x, *, exponent):
     """x to a constant real `exponent`. Whole exponents up to 3 are products: `x**3` is some 30 times slower."""
     if exponent in (1, 2, 3):

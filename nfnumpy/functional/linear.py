@@ -9,6 +9,7 @@ def _transposed(x):
     return namespace(x).permute_dims(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
+@formula
 def matmul(x, y):
     """Matrix product of x (…, m, k) and y (…, k, n); leading axes broadcast, and both have at least two axes."""
     if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-2]:
@@ -16,10 +17,12 @@ def matmul(x, y):
     return namespace(x).matmul(x, y)
 
 
+@formula
 def matmul_x_vjp(cotangent, y, x_shape):
     return unbroadcast(namespace(y).matmul(cotangent, _transposed(y)), x_shape)
 
 
+@formula
 def matmul_y_vjp(cotangent, x, y_shape):
     return unbroadcast(namespace(x).matmul(_transposed(x), cotangent), y_shape)
 
@@ -41,14 +44,17 @@ def linear(x, weight, bias=None):
     return product if bias is None else product + bias
 
 
+@formula
 def linear_x_vjp(cotangent, weight):
     return namespace(weight).matmul(cotangent, _transposed(weight))
 
 
+@formula
 def linear_weight_vjp(cotangent, x):
     return namespace(x).matmul(_transposed(x), cotangent)
 
 
+@formula
 def bias_vjp(cotangent):
     """Of a bias added along the last axis, in `linear` and `conv2d` alike."""
     return namespace(cotangent).sum(cotangent, axis=tuple(range(cotangent.ndim - 1)))

@@ -6,7 +6,8 @@ from .geometry import Windows, pair
 from .reductions import mean, mean_vjp
 
 
-def _windows(x_shape, window, stride, padding):
+def image_windows(x_shape, window, stride, padding):
+    """The windows of a pooling over images of `x_shape`; InputError where they do not fit or see no pixel."""
     if len(x_shape) != 4:
         raise InputError(f"pooling: expected an image (N, H, W, C), got {tuple(x_shape)}")
     stride = window if stride is None else stride
@@ -29,7 +30,7 @@ def _pixels_under(windows, like):
 @formula
 def avg_pool(x, *, window, stride=None, padding="SAME"):
     """Mean of the real pixels under each window (padding never counts). stride None: the window's size."""
-    windows = _windows(x.shape, window, stride, padding)
+    windows = image_windows(x.shape, window, stride, padding)
     padded = windows.pad(x)
     total = namespace(x).zeros((x.shape[0], *windows.out, x.shape[3]), dtype=x.dtype)
     for _, index in windows.taps():
@@ -40,7 +41,7 @@ def avg_pool(x, *, window, stride=None, padding="SAME"):
 @formula
 def avg_pool_vjp(cotangent, x_shape, *, window, stride=None, padding="SAME"):
     """Every real pixel under a window receives an equal share."""
-    windows = _windows(x_shape, window, stride, padding)
+    windows = image_windows(x_shape, window, stride, padding)
     share = cotangent / _pixels_under(windows, cotangent)
     padded = windows.padded_zeros(cotangent)
     for _, index in windows.taps():
@@ -51,7 +52,7 @@ def avg_pool_vjp(cotangent, x_shape, *, window, stride=None, padding="SAME"):
 @formula
 def max_pool(x, *, window, stride=None, padding="SAME"):
     """Greatest value under each window; padding is -inf. stride None: the window's size."""
-    windows = _windows(x.shape, window, stride, padding)
+    windows = image_windows(x.shape, window, stride, padding)
     xp, padded = namespace(x), windows.pad(x, value=float("-inf"))
     greatest = xp.full((x.shape[0], *windows.out, x.shape[3]), float("-inf"), dtype=x.dtype)
     for _, index in windows.taps():
@@ -62,7 +63,7 @@ def max_pool(x, *, window, stride=None, padding="SAME"):
 @formula
 def max_pool_vjp(cotangent, x, output, *, window, stride=None, padding="SAME"):
     """The first pixel (row by row) that holds the greatest value receives everything."""
-    windows = _windows(x.shape, window, stride, padding)
+    windows = image_windows(x.shape, window, stride, padding)
     xp, padded, back = namespace(x), windows.pad(x, value=float("-inf")), windows.padded_zeros(cotangent)
     unclaimed = xp.ones(tuple(output.shape), dtype=xp.bool)
     for _, index in windows.taps():
@@ -72,6 +73,7 @@ def max_pool_vjp(cotangent, x, output, *, window, stride=None, padding="SAME"):
     return windows.crop(back)
 
 
+@formula
 def global_mean(x):
     """Mean over height and width: (N, H, W, C) -> (N, C)."""
     if x.ndim != 4:
@@ -79,5 +81,6 @@ def global_mean(x):
     return mean(x, axis=(1, 2))
 
 
+@formula
 def global_mean_vjp(cotangent, x_shape):
     return mean_vjp(cotangent, x_shape, axis=(1, 2))

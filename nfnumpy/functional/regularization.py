@@ -4,6 +4,7 @@ Sources: Srivastava et al. (2014); Huang et al. (2016), arXiv 1603.09382. That s
 1/keep is the default of the authors' released NFNet code.
 """
 
+from ..backend import formula
 from ..errors import InputError
 
 
@@ -14,6 +15,7 @@ def keep_probability(rate):
     return 1.0 - rate
 
 
+@formula
 def dropout(x, mask, *, rate):
     """x·mask/(1 - rate); `mask` has x's shape and dtype and holds 1 where a value is kept, 0 elsewhere."""
     _check_mask("dropout", mask, tuple(x.shape))
@@ -25,10 +27,12 @@ def _check_mask(name, mask, shape):
         raise InputError(f"{name}: expected a mask of shape {shape}, got {tuple(mask.shape)}")
 
 
+@formula
 def dropout_x_vjp(cotangent, mask, *, rate):
     return cotangent * mask * (1.0 / keep_probability(rate))
 
 
+@formula
 def stochastic_depth(x, mask, *, rate, rescale=False):
     """x (N, …) with whole examples dropped: `mask` (N, 1, …) holds 1 or 0; divided by 1 - rate if `rescale`."""
     _check_mask("stochastic_depth", mask, (x.shape[0], *(1 for _ in x.shape[1:])))

@@ -6,7 +6,10 @@ from .. import ops
 from ..autograd import Tensor, checkpoint
 from ..backend import Randomness
 from ..errors import InputError
-from ..nn import Initializer, Module
+from ..nn import Initializer, Module, matching
+
+
+HALF_PRECISION = ("float16", "bfloat16")
 
 
 class NormalizerFreeNetwork(Module):
@@ -22,15 +25,26 @@ class NormalizerFreeNetwork(Module):
         self.recompute_blocks = False
         self.build(Initializer(backend, dtype, seed, shapes_only=shapes_only))
 
+    def load_state_dict(self, state):
+        """Take over `state` (name -> array); an InputError says which variant it does fit, if there is one."""
+        try:
+            super().load_state_dict(state)
+        except InputError as error:
+            from .fitting import where_it_fits  # knows all families, which are built on this class
+            raise InputError(f"{error}{where_it_fits(state, self.state_dict())}") from None
+
     def __call__(self, x, training=False):
         """Logits (N, num_classes) of images x (N, H, W, in_channels), an array or Tensor of the model's dtype.
 
+        With images of float16 or bfloat16, a model of float32 computes in that: its weights enter rounded, their
+        gradients come back in float32, and the logits have the images' dtype.
         training: dropout and stochastic depth act, drawn by `self.randomness` for its current step.
         """
-        x = x if isinstance(x, Tensor) else Tensor(x)
-        if x.ndim != 4 or x.shape[3] != self.config.in_channels or x.dtype != self.linear.weight.dtype:
-            raise InputError(f"model: expected images (N, H, W, {self.config.in_channels}) of "
-                             f"{self.linear.weight.dtype}, got {tuple(x.shape)} of {x.dtype}")
+        x, own = x if isinstance(x, Tensor) else Tensor(x), self.linear.weight.dtype
+        fits = x.dtype == own or own.name == "float32" and x.dtype.name in HALF_PRECISION
+        if x.ndim != 4 or x.shape[3] != self.config.in_channels or not fits:
+            raise InputError(f"model: expected images (N, H, W, {self.config.in_channels}) of {own}, got "
+                             f"{tuple(x.shape)} of {x.dtype}")
         randomness = self.randomness if training else None
         x = self.stem(x)
         for block in self.blocks:
@@ -47,7 +61,8 @@ class ResidualBlock(Module):
 
     def join(self, shortcut, residual, randomness=None):
         """shortcut + alpha·skip_gain·stochastic_depth(residual)."""
-        return ops.skip_init(shortcut, self.stochastic_depth(residual, randomness), self.skip_gain, alpha=self.alpha)
+        return ops.skip_init(shortcut, self.stochastic_depth(residual, randomness), matching(self.skip_gain, residual),
+                             alpha=self.alpha)
 
     def __call__(self, x, randomness=None):
         return self.join(*self.branches(x), randomness)

@@ -8,6 +8,11 @@ from ..functional.geometry import pair
 from .module import Module
 
 
+def matching(parameter, x):
+    """The parameter in the dtype of x: master weights in float32 enter half-precision arithmetic rounded."""
+    return parameter if parameter.dtype == x.dtype else ops.cast(parameter, dtype=x.dtype)
+
+
 class Conv2D(Module):
     """Convolution with a bias: (N, H, W, in) -> (N, H', W', out). Weight HWIO ~ N(0, 1/fan_in), bias 0."""
 
@@ -26,8 +31,8 @@ class Conv2D(Module):
         return self.weight
 
     def __call__(self, x):
-        return ops.conv2d(x, self.kernel(), self.bias, stride=self.stride, padding=self.padding,
-                          dilation=self.dilation, groups=self.groups)
+        return ops.conv2d(x, matching(self.kernel(), x), matching(self.bias, x), stride=self.stride,
+                          padding=self.padding, dilation=self.dilation, groups=self.groups)
 
 
 class WSConv2D(Conv2D):
@@ -56,7 +61,7 @@ class Linear(Module):
         self.bias = init.constant((out_features,), 0.0)
 
     def __call__(self, x):
-        return ops.linear(x, self.weight, self.bias)
+        return ops.linear(x, matching(self.weight, x), matching(self.bias, x))
 
 
 class Nonlinearity(Module):
@@ -80,7 +85,8 @@ class SqueezeExcite(Module):
         self.fc1 = Linear(init.at("fc1"), hidden, channels)
 
     def __call__(self, x):
-        return ops.squeeze_excite(x, self.fc0.weight, self.fc0.bias, self.fc1.weight, self.fc1.bias)
+        return ops.squeeze_excite(x, *(matching(parameter, x) for parameter in (
+            self.fc0.weight, self.fc0.bias, self.fc1.weight, self.fc1.bias)))
 
 
 def _mask(x, shape, rate, site, randomness):

@@ -1,12 +1,14 @@
 """From gradients to changed weights. The formulas work on arrays, the optimizers on named parameters."""
 
+from . import fast_cupy  # its fast paths announce themselves
 from .agc import adaptive_gradient_clip, clip_factor, unitwise_norm
-from .ema import ExponentialMovingAverage
+from .ema import ExponentialMovingAverage, moving_average
 from .global_norm import clip_by_global_norm, global_norm
-from .sam import SAM
+from .loss_scale import LossScale
+from .sam import SAM, ascend
 from .schedules import constant, cosine, step_decay, warmup_cosine
-from .sgd import SGD, is_clipped, is_decayed, sgd_update
+from .sgd import SGD, clipped_update, is_clipped, is_decayed, sgd_update
 
-__all__ = ["ExponentialMovingAverage", "SAM", "SGD", "adaptive_gradient_clip", "clip_by_global_norm", "clip_factor",
-           "constant", "cosine", "global_norm", "is_clipped", "is_decayed", "sgd_update", "step_decay",
-           "unitwise_norm", "warmup_cosine"]
+__all__ = ["ExponentialMovingAverage", "LossScale", "SAM", "SGD", "adaptive_gradient_clip", "ascend",
+           "clip_by_global_norm", "clip_factor", "clipped_update", "constant", "cosine", "fast_cupy", "global_norm",
+           "is_clipped", "is_decayed", "moving_average", "sgd_update", "step_decay", "unitwise_norm", "warmup_cosine"]

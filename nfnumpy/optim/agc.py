@@ -11,6 +11,16 @@ from ..errors import InputError
 SMALLEST_GRADIENT_NORM = 1e-6
 
 
+def is_single_unit(shape):
+    """Whether a tensor of that shape (a bias, a gain, a scalar) has at most one axis longer than 1."""
+    return sum(size != 1 for size in shape) <= 1
+
+
+def unit_count(shape):
+    """How many norms `unitwise_norm` gives for a tensor of that shape."""
+    return 1 if is_single_unit(shape) else shape[-1]
+
+
 def unitwise_norm(w):
     """The L2 norm of each output unit of an array.
 
@@ -18,7 +28,7 @@ def unitwise_norm(w):
     longer than 1 (biases, gains, scalars) is a single unit, ().
     """
     xp = namespace(w)
-    vector = sum(size != 1 for size in w.shape) <= 1
+    vector = is_single_unit(w.shape)
     axes = None if vector else tuple(range(w.ndim - 1))
     return as_array(xp.sqrt(xp.sum(w * w, axis=axes, keepdims=not vector)))
 

@@ -6,8 +6,14 @@ min(decay, (1 + t)/(10 + t)) lets early steps count for less.
 
 import contextlib
 
-from ..backend import as_array
+from ..backend import as_array, formula
 from ..errors import InputError
+
+
+@formula
+def moving_average(averages, arrays, *, decay):
+    """decay·average + (1 - decay)·array for each pair of two lists, as a list."""
+    return [as_array(decay * average + (1.0 - decay) * array) for average, array in zip(averages, arrays, strict=True)]
 
 
 class ExponentialMovingAverage:
@@ -25,8 +31,9 @@ class ExponentialMovingAverage:
     def update(self):
         """Take in the parameters as they are now."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, parameter in self.parameters.items():
-            self.average[name] = as_array(decay * self.average[name] + (1.0 - decay) * parameter.data)
+        averages = [self.average[name] for name in self.parameters]
+        arrays = [parameter.data for parameter in self.parameters.values()]
+        self.average.update(zip(self.parameters, moving_average(averages, arrays, decay=decay)))
         self.updates += 1
 
     @contextlib.contextmanager

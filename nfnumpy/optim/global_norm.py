@@ -3,12 +3,13 @@
 Source: Pascanu et al. (2013), arXiv 1211.5063, algorithm 1.
 """
 
-from ..backend import as_array, namespace
+from ..backend import as_array, formula, namespace
 from ..errors import InputError
 
 
+@formula
 def global_norm(arrays):
-    """The L2 norm of a sequence of arrays taken as one vector: an array () of their dtype; 0 entries is an error."""
+    """The L2 norm of a list of arrays taken as one vector: an array () of their dtype; an empty list is an error."""
     arrays = list(arrays)
     if not arrays:
         raise InputError("global_norm: expected at least one array")

@@ -4,9 +4,18 @@ Source: Foret et al. (2021), arXiv 2010.01412, eq. 2 and algorithm 1; the ascent
 form of Brock et al. (2021b), section 4 ("20 % of the batch").
 """
 
-from ..backend import as_array, namespace
+from ..backend import as_array, formula, namespace
 from ..errors import InputError
 from .global_norm import global_norm
+
+
+@formula
+def ascend(params, grads, *, rho):
+    """The list of w + e with e = rho·g/‖g‖, the norm over all of `grads` (a list, like params); e = 0 where it is 0."""
+    norm = global_norm(grads)
+    xp = namespace(norm)
+    scale = xp.where(norm > 0.0, rho / xp.where(norm > 0.0, norm, xp.ones_like(norm)), xp.zeros_like(norm))
+    return [as_array(param + grad * scale) for param, grad in zip(params, grads, strict=True)]
 
 
 class SAM:
@@ -35,12 +44,15 @@ class SAM:
         missing = [name for name, parameter in parameters.items() if parameter.grad is None]
         if missing:
             raise InputError(f"SAM: {missing[0]} has no gradient; call backward before first_step")
-        norm = global_norm(parameter.grad for parameter in parameters.values())
-        xp = namespace(norm)
-        scale = xp.where(norm > 0.0, self.rho / xp.where(norm > 0.0, norm, xp.ones_like(norm)), xp.zeros_like(norm))
+        params = [parameter.data for parameter in parameters.values()]
+        grads = [parameter.grad for parameter in parameters.values()]
+        above, loss_scale = ascend(params, grads, rho=self.rho), getattr(self.optimizer, "loss_scale", None)
+        if loss_scale is not None:  # where the gradients overflowed, the step is left out, and the climb too
+            finite = loss_scale.finite(grads)
+            above = [as_array(namespace(param).where(finite, array, param)) for array, param in zip(above, params)]
         self._resting_place = {name: parameter.data for name, parameter in parameters.items()}
-        for parameter in parameters.values():
-            parameter.data = as_array(parameter.data + parameter.grad * scale)
+        for parameter, array in zip(parameters.values(), above):
+            parameter.data = array
         self.optimizer.zero_grad()
 
     def second_step(self):

@@ -8,7 +8,7 @@ import math
 
 from ..backend import as_array, formula, namespace
 from ..errors import InputError
-from .agc import clip_factor
+from .agc import clip_factor, unit_count
 
 
 def is_decayed(name):
@@ -34,17 +34,47 @@ def sgd_update(param, grad, velocity, *, lr, momentum=0.9, nesterov=True, weight
     return as_array(param), as_array(velocity)
 
 
+@formula
+def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True, weight_decays, clippings, eps=1e-3,
+                   inverse_scale=None, proceed=None):
+    """One step of a whole model: (list of new params, list of new velocities, how many units AGC clipped, an array ()).
+
+    params, grads, velocities: lists of arrays of one dtype; weight_decays, clippings: a number for each, clippings
+    None where AGC does not apply. inverse_scale: an array () that gradients are multiplied by first, the inverse of
+    what their loss was multiplied by; proceed: an array () of bool: where False, all stays bit for bit as it was.
+    """
+    xp = namespace(params[0])
+    new_params, new_velocities, clipped_units = [], [], xp.zeros((), dtype=xp.int64)
+    for param, grad, velocity, weight_decay, clipping in zip(params, grads, velocities, weight_decays, clippings,
+                                                             strict=True):
+        if inverse_scale is not None:
+            grad = grad * inverse_scale
+        if clipping is not None:
+            factor = clip_factor(grad, param, clipping=clipping, eps=eps)
+            clipped_units = clipped_units + xp.sum(xp.astype(factor < 1.0, xp.int64))
+            grad = grad * factor
+        new_param, new_velocity = sgd_update(param, grad, velocity, lr=lr, momentum=momentum, nesterov=nesterov,
+                                             weight_decay=weight_decay)
+        if proceed is not None:
+            new_param, new_velocity = xp.where(proceed, new_param, param), xp.where(proceed, new_velocity, velocity)
+        new_params.append(as_array(new_param))
+        new_velocities.append(as_array(new_velocity))
+    return new_params, new_velocities, as_array(clipped_units)
+
+
 class SGD:
     """SGD with AGC on the parameters of `model` (or a dict name -> Tensor).
 
     lr: a number, to be changed between steps by a schedule; clipping: AGC's lambda, None for no clipping; eps: AGC's
     floor on ‖W‖. Parameters whose `requires_grad` is False stay as they are. `step()` reads the others' `.grad` and
     advances the model's randomness to its next step; with a dict, pass the `randomness` that dropout and stochastic
-    depth draw from, if there is any.
+    depth draw from, if there is any. loss_scale: the LossScale that the gradients were computed with, if any; a step
+    whose gradients overflowed then changes nothing but it. After a step `clipped_units`, an array () where the
+    parameters are, says how many of the `units` (a number) that AGC looks at it shortened.
     """
 
     def __init__(self, model, *, lr, momentum=0.9, nesterov=True, weight_decay=2e-5, clipping=0.01, eps=1e-3,
-                 randomness=None):
+                 randomness=None, loss_scale=None):
         for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
             if not (value >= 0.0 and math.isfinite(value)):
                 raise InputError(f"SGD: {name}={value!r}: expected a number that is not negative")
@@ -55,7 +85,8 @@ class SGD:
         self.lr, self.momentum, self.nesterov, self.weight_decay = lr, momentum, nesterov, weight_decay
         self.clipping, self.eps = clipping, eps
         self.velocity = {name: namespace(p.data).zeros_like(p.data) for name, p in self.parameters.items()}
-        self.clip_factors = {}
+        self.loss_scale = loss_scale
+        self.clipped_units, self.units = None, 0
 
     def step(self):
         """Change every parameter by its gradient and forget the gradients; InputError if one has none."""
@@ -67,16 +98,22 @@ class SGD:
             if tuple(grad.shape) != tuple(parameter.shape) or grad.dtype != parameter.dtype:
                 raise InputError(f"SGD: the gradient of {name} is {tuple(grad.shape)} {grad.dtype}, expected "
                                  f"{tuple(parameter.shape)} {parameter.dtype}")
-        for name, parameter in trained.items():
-            grad = parameter.grad
-            if self.clipping is not None and is_clipped(name):
-                factor = clip_factor(grad, parameter.data, clipping=self.clipping, eps=self.eps)
-                self.clip_factors[name] = factor
-                grad = grad * factor
-            parameter.data, self.velocity[name] = sgd_update(
-                parameter.data, grad, self.velocity[name], lr=self.lr, momentum=self.momentum,
-                nesterov=self.nesterov, weight_decay=self.weight_decay if is_decayed(name) else 0.0)
-            parameter.grad = None
+        clipped = {name for name in trained if self.clipping is not None and is_clipped(name)}
+        self.units = sum(unit_count(trained[name].shape) for name in clipped)
+        if trained:
+            grads, inverse_scale, proceed = [parameter.grad for parameter in trained.values()], None, None
+            if self.loss_scale is not None:
+                inverse_scale, proceed = self.loss_scale.inverse(), self.loss_scale.finite(grads)
+                self.loss_scale.update(proceed)
+            params, velocities, self.clipped_units = clipped_update(
+                [parameter.data for parameter in trained.values()], grads, [self.velocity[name] for name in trained],
+                lr=self.lr, momentum=self.momentum, nesterov=self.nesterov,
+                weight_decays=[self.weight_decay if is_decayed(name) else 0.0 for name in trained],
+                clippings=[self.clipping if name in clipped else None for name in trained], eps=self.eps,
+                inverse_scale=inverse_scale, proceed=proceed)
+            self.velocity.update(zip(trained, velocities))
+            for parameter, param in zip(trained.values(), params):
+                parameter.data, parameter.grad = param, None
         if self.randomness is not None:
             self.randomness.step += 1
 
@@ -87,5 +124,4 @@ class SGD:
 
     def clipped_fraction(self):
         """The share, from 0 to 1, of units whose gradient AGC shortened in the last step."""
-        units = sum(factor.size for factor in self.clip_factors.values())
-        return float(sum((factor < 1.0).sum() for factor in self.clip_factors.values())) / units if units else 0.0
+        return int(self.clipped_units) / self.units if self.units else 0.0

@@ -1,4 +1,6 @@
-"""From bytes to what a network sees."""
+"""The statistics that images are normalized by, and images on their way to a network."""
+
+from ..functional.images import normalize_images
 
 # Means and standard deviations of red, green and blue over ImageNet, on the scale 0 … 1.
 MEAN = (0.485, 0.456, 0.406)
@@ -6,7 +8,6 @@ STANDARD_DEVIATION = (0.229, 0.224, 0.225)
 
 
 def to_input(images, backend, dtype):
-    """uint8 images (N, H, W, 3) on the host as (images/255 - mean)/std in `dtype` on `backend`."""
-    xp, values = backend.xp, backend.asarray(images).astype(dtype)
-    mean, deviation = (xp.asarray(constant, dtype=dtype) for constant in (MEAN, STANDARD_DEVIATION))
-    return (values * (1.0 / 255.0) - mean) / deviation
+    """uint8 images (N, H, W, 3), on the host or on `backend`, as (images/255 - mean)/std in `dtype` on `backend`."""
+    return normalize_images(backend.asarray(images), dtype=backend.xp.dtype(dtype), mean=MEAN,
+                            standard_deviation=STANDARD_DEVIATION)

@@ -128,17 +128,28 @@ class _Run:
         order = order[done * batch_size:session.steps_per_epoch * batch_size]
         progress = Progress(epoch + 1, self.options.epochs, session.steps_per_epoch, done)
         started, waited = time.perf_counter(), loader.waited_seconds
-        for step, (images, labels) in enumerate(loader.batches(order), start=done + 1):
-            loss, correct = session.train_step(images, labels)
-            clipped = session.optimizer.clipped_fraction()
+        unread = None  # the last step's figures: a GPU is still at work on them while the next step is prepared
+
+        def read(step):
+            loss, correct, clipped = unread.read()
             for name, value in (("loss", loss), ("correct", correct), ("clipped", clipped)):
                 self.sums[name] += value
             speed = (step - done) * batch_size / (time.perf_counter() - started)
             progress.step(self.sums["loss"] / step, self.sums["correct"] / (step * batch_size), speed,
                           session.optimizer.lr, clipped)
+            return speed
+
+        for step, batch in enumerate(session.backend.uploaded(loader.batches(order)), start=done + 1):
+            figures = session.train_step(*batch)
+            if unread is not None:
+                read(step - 1)
+            unread = figures
             every = self.options.checkpoint_every
             if every and session.step % every == 0 and step < session.steps_per_epoch:
+                read(step)
+                unread = None
                 self._save()
+        speed = read(step)
         progress.close()
         seconds = time.perf_counter() - started
         self.seconds += seconds

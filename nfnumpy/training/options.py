@@ -12,8 +12,9 @@ WITHIN = {  # name: (least, greatest, greatest allowed too)
     "momentum": (0.0, 1.0, False), "label_smoothing": (0.0, 1.0, False), "stochdepth_rate": (0.0, 1.0, False),
     "dropout": (0.0, 1.0, False), "ema": (0.0, 1.0, False), "sam_fraction": (0.0, 1.0, True),
 }
+CHOICES = {"precision": (None, "bf16", "fp16"), "tf32": ("on", "off")}
 # Changing these does not change the run (another backend rounds otherwise), so a resumed one may.
-FREE_ON_RESUME = ("backend", "workers", "checkpoint_every", "out")
+FREE_ON_RESUME = ("backend", "tf32", "workers", "checkpoint_every", "out")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,8 @@ class TrainingOptions:
     ema: float | None = 0.99999
     seed: int = 0
     dtype: str = "float32"
+    precision: str | None = None
+    tf32: str = "on"
     workers: int = 2
     checkpoint_every: int | None = None
     out: str | None = None
@@ -49,6 +52,10 @@ class TrainingOptions:
             if not (isinstance(value, kinds) or float in kinds and isinstance(value, int)) or isinstance(value, bool):
                 raise InputError(f"{_flag(field.name)} {value!r}: expected "
                                  + " or ".join("off" if kind is type(None) else kind.__name__ for kind in kinds))
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(f"{_flag(name)} {getattr(self, name)}: expected "
+                                 + " or ".join(choice or "off" for choice in choices))
         for name in ("model", "out", "data"):
             if getattr(self, name) == "":
                 raise InputError(f"{_flag(name)}: expected a name, got an empty one")

@@ -1,5 +1,6 @@
 """The state of a run and its one step: forward, backward, (SAM's second pass,) update, average."""
 
+import contextlib
 import dataclasses
 import math
 
@@ -7,6 +8,7 @@ from .. import backend as backends
 from .. import models, ops, optim
 from ..autograd import no_grad, trust_saved_arrays
 from ..errors import InputError
+from ..functional.losses import count_correct
 from . import checkpoint
 from .inputs import to_input
 
@@ -27,9 +29,11 @@ class Session:
         self.batch_size = min(options.batch_size, len(dataset.train))
         self.steps_per_epoch = len(dataset.train) // self.batch_size
         self.backend = backends.get(options.backend)
+        self.input_dtype = self.backend.compute_dtype(options.precision, options.dtype)
+        self.loss_scale = optim.LossScale(self.backend) if options.precision == "fp16" else None
         self.model = models.model_of(config, backend=self.backend, dtype=options.dtype, seed=options.seed)
         self.optimizer = optim.SGD(self.model, lr=0.0, momentum=options.momentum, weight_decay=options.weight_decay,
-                                   clipping=options.agc)
+                                   clipping=options.agc, loss_scale=self.loss_scale)
         self.sam = optim.SAM(self.optimizer, options.sam, options.sam_fraction) if options.sam else None
         self.ema = optim.ExponentialMovingAverage(self.model.parameters(), options.ema) if options.ema else None
         total = options.epochs * self.steps_per_epoch
@@ -42,14 +46,16 @@ class Session:
         return self.model.randomness.step
 
     def train_step(self, images, labels):
-        """One step on uint8 images (N, H, W, 3) and labels (N,): returns (loss, correct), Python numbers.
+        """One step on uint8 images (N, H, W, 3) and labels (N,), as `backend.uploaded` hands them over.
 
-        With SAM on the whole batch they are those before the step uphill, else, as always, those of the gradient used.
-        Raises NotFinite, leaving the weights as they were, for a loss that is not finite.
+        Returns the step's Figures, which wait for the step only when they are read. With SAM on the whole batch loss
+        and accuracy are those before the step uphill, else, as always, those of the gradient used.
+        Raises NotFinite, leaving the weights as they were, for a loss that is not finite; on a GPU, which is ahead of
+        what the host knows, reading the figures does.
         """
-        x, labels = to_input(images, self.backend, self.options.dtype), self.backend.asarray(labels)
+        x, labels = self._to_input(images), self.backend.asarray(labels)
         self.optimizer.lr = self.schedule(self.step)
-        with self.backend.computing():
+        with self._computing():
             if self.sam is None:
                 result = self._backward(x, labels)
                 self.optimizer.step()
@@ -61,16 +67,37 @@ class Session:
                                        lambda: self._backward(x[:part], labels[:part]))
             if self.ema is not None:
                 self.ema.update()
-        return result
+            return Figures(self, *result)
+
+    def _to_input(self, images):
+        return to_input(images, self.backend, self.input_dtype)
+
+    @contextlib.contextmanager
+    def _computing(self):
+        with self.backend.computing(), backends.tf32(self.options.tf32 == "on"):
+            yield
 
     def _backward(self, x, labels):
+        """(loss, number correct) as arrays (), with the gradients in the parameters."""
         with trust_saved_arrays():
-            logits = self.model(x, training=True)
+            logits = self._logits(x, training=True)
             loss = ops.softmax_cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)
-            if not math.isfinite(loss.item()):
-                raise NotFinite(f"the loss became {loss.item()} at step {self.step + 1}")
-            loss.backward()
-        return loss.item(), _correct(logits, labels)
+            if not self.backend.asynchronous:
+                self.check_loss(loss.item(), self.step + 1)
+            loss.backward(self.loss_scale and self.loss_scale.scale)
+        return loss.data, count_correct(logits.data, labels)
+
+    def _logits(self, x, training=False):
+        """In the weights' dtype, whatever the network computes in."""
+        logits = self.model(x, training=training)
+        return logits if self.input_dtype == self.model.linear.weight.dtype else \
+            ops.cast(logits, dtype=self.model.linear.weight.dtype)
+
+    @staticmethod
+    def check_loss(loss, step):
+        """Raise NotFinite if the number `loss` is not finite."""
+        if not math.isfinite(loss):
+            raise NotFinite(f"the loss became {loss} at step {step}")
 
     def evaluate(self, batches):
         """Mean loss without smoothing and share correct over (images, labels) batches: (test_loss, test_accuracy).
@@ -78,9 +105,9 @@ class Session:
         Returns a dict of these and, for the averaged weights, of the same as ema_test_….
         """
         sums, count = {}, 0
-        with no_grad(), self.backend.computing():
-            for images, labels in batches:
-                x, labels = to_input(images, self.backend, self.options.dtype), self.backend.asarray(labels)
+        with no_grad(), self._computing():
+            for images, labels in self.backend.uploaded(batches):
+                x, labels = self._to_input(images), self.backend.asarray(labels)
                 self._score(x, labels, "test_", sums)
                 if self.ema is not None:
                     with self.ema.applied():
@@ -89,9 +116,9 @@ class Session:
         return {name: total / count for name, total in sums.items()}
 
     def _score(self, x, labels, prefix, sums):
-        logits = self.model(x)
+        logits = self._logits(x)
         loss = ops.softmax_cross_entropy(logits, labels).item() * len(labels)
-        for name, value in ((f"{prefix}loss", loss), (f"{prefix}accuracy", _correct(logits, labels))):
+        for name, value in ((f"{prefix}loss", loss), (f"{prefix}accuracy", int(count_correct(logits.data, labels)))):
             sums[name] = sums.get(name, 0) + value
 
     def save(self, path, progress):
@@ -105,6 +132,8 @@ class Session:
         groups = {"model": self.model.state_dict(), "velocity": self.optimizer.velocity}
         if self.ema is not None:
             groups["ema"] = self.ema.average
+        if self.loss_scale is not None:
+            groups["loss_scale"] = self.loss_scale.state
         checkpoint.save(path, groups, {
             "step": self.step, "ema_updates": self.ema.updates if self.ema is not None else None,
             "options": dataclasses.asdict(self.options), "progress": progress, **self._identity()})
@@ -127,9 +156,23 @@ class Session:
         if self.ema is not None:
             checkpoint.restore(groups.get("ema", {}), self.ema.average, "averaged weights")
             self.ema.updates = facts["ema_updates"] or 0
+        if self.loss_scale is not None:
+            checkpoint.restore(groups.get("loss_scale", {}), self.loss_scale.state, "loss scale")
         self.model.randomness.step = facts["step"]
         return facts["progress"]
 
 
-def _correct(logits, labels):
-    return int((logits.data.argmax(axis=1) == labels).sum())
+class Figures:
+    """What a step found: loss, number correct, share of units that AGC clipped."""
+
+    def __init__(self, session, loss, correct):
+        self._session, self._step = session, session.step
+        xp, clipped = session.backend.xp, session.optimizer.clipped_units
+        together = [loss, correct, xp.zeros_like(loss) if clipped is None else clipped]
+        self._values = session.backend.read_later(xp.stack([xp.astype(value, xp.float64) for value in together]))
+
+    def read(self):
+        """(loss, correct, clipped fraction), Python numbers; waits until they are known. Raises NotFinite."""
+        loss, correct, clipped = (float(value) for value in self._values())
+        self._session.check_loss(loss, self._step)
+        return loss, int(correct), clipped / max(1, self._session.optimizer.units)

@@ -7,13 +7,18 @@ array before a page that nobody may touch.
 import ctypes
 import functools
 import hashlib
+import math
 import os
+import re
 import subprocess
 import tempfile
 from pathlib import Path
 
 HEADER = Path(__file__).with_name("cuda_on_cpu.h")
-FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-ffp-contract=off", "-w", "-x", "c++")
+FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-ffp-contract=off", "-w", "-x", "c++", "-fno-gnu-unique",
+         "-fsanitize=alignment,bounds,shift,signed-integer-overflow", "-fsanitize-undefined-trap-on-error")
+UNBOUNDED_THREADS = 256
+MOST_BLOCKS, MOST_THREADS = (2**31 - 1, 65535, 65535), (1024, 1024, 64)  # along x, y, z
 ENTRIES = """
 extern "C" const char* signature_{k}() {{ return harness::signature({expression}); }}
 extern "C" const char* launch_{k}(const unsigned* g, int seed, void** arguments) {{
@@ -49,6 +54,7 @@ class Program:
     """The kernels of one source text, ready to run."""
 
     def __init__(self, source, expressions):
+        self._source = source
         self._library = ctypes.CDLL(str(compile_library(source, expressions)))
         self._entries = {expression: k for k, expression in enumerate(expressions)}
 
@@ -61,6 +67,7 @@ class Program:
 
     def launch(self, expression, grid, block, arguments, seed=0):
         """Run the kernel. arguments: ctypes values, as `signature` says; seed: in which order threads take turns."""
+        self._check_extent(expression, grid, block)
         entry = getattr(self._library, f"launch_{self._entries[expression]}")
         entry.restype = ctypes.c_char_p
         pointers = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(argument) for argument in arguments))
@@ -68,3 +75,14 @@ class Program:
         failure = entry(extent, seed, pointers)
         if failure:
             raise KernelError(f"{expression}: {failure.decode()}")
+
+    def _check_extent(self, expression, grid, block):
+        """Raise KernelError for what CUDA does not launch, or might not: a thread may take 255 of 65536 registers."""
+        kernel = expression.partition("<")[0]
+        bound = re.search(rf"__launch_bounds__\((\d+)[^;{{]*\b{kernel}\(", self._source)
+        for extent, most in ((grid, MOST_BLOCKS), (block, MOST_THREADS)):
+            if not 1 <= len(extent) <= 3 or not all(1 <= size <= limit for size, limit in zip(extent, most)):
+                raise KernelError(f"{expression}: cannot launch {grid} blocks of {block} threads")
+        if math.prod(block) > (int(bound[1]) if bound else UNBOUNDED_THREADS):
+            raise KernelError(f"{expression}: cannot launch {math.prod(block)} threads with "
+                              f"{bound[0].partition(')')[0] + ')' if bound else 'no __launch_bounds__'}")

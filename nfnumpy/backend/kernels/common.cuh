@@ -73,6 +73,30 @@ template <class T> __device__ inline void store_pack(T* to, const Pack<T>& pack)
     *reinterpret_cast<Pack<T>*>(to) = pack;
 }
 
+// `size` neighbouring values: 16 bytes at once, or a single one.
+template <int size, class T> __device__ inline void load_values(T (&values)[size], const T* from) {
+    static_assert(size == 1 || size == Pack<T>::size, "a pack or one value");
+    if constexpr (size == 1) {
+        values[0] = *from;
+    } else {
+        Pack<T> pack = load_pack(from);
+#pragma unroll
+        for (int k = 0; k < size; ++k) values[k] = pack.value[k];
+    }
+}
+
+template <int size, class T> __device__ inline void store_values(T* to, const T (&values)[size]) {
+    static_assert(size == 1 || size == Pack<T>::size, "a pack or one value");
+    if constexpr (size == 1) {
+        *to = values[0];
+    } else {
+        Pack<T> pack;
+#pragma unroll
+        for (int k = 0; k < size; ++k) pack.value[k] = values[k];
+        store_pack(to, pack);
+    }
+}
+
 // out[i] = f(in[i], …) for the pack of elements that belongs to this thread, `count` elements in all; one thread a
 // pack, so the grid has ceil(count / Pack::size / blockDim.x) blocks. f takes and returns Wide<T>.
 template <class T, class F, class... In>
@@ -90,6 +114,75 @@ __device__ inline void map_pack(int64 count, F f, T* out, const In*... in) {
     } else {
         for (int k = 0; k < Pack<T>::size && start + k < count; ++k)
             out[start + k] = narrow<T>(f(widen(in[start + k])...));
+    }
+}
+
+// ---- images (N, pixels, channels): a thread has the Pack::size neighbouring channels of a pixel from `first` on
+
+// Whether every thread can read and write its channels 16 bytes at a time.
+template <class... T> __device__ inline bool in_packs(int64 channels, const T*... image) {
+    return ((channels % Pack<T>::size == 0) && ...) && aligned(image...);
+}
+
+// Channels past the last one are 0.
+template <bool PACKS, class T>
+__device__ inline Pack<T> load_channels(const T* pixel, int64 first, int64 channels) {
+    if (PACKS) return load_pack(pixel + first);
+    Pack<T> pack = {};
+#pragma unroll
+    for (int k = 0; k < Pack<T>::size; ++k)
+        if (first + k < channels) pack.value[k] = pixel[first + k];
+    return pack;
+}
+
+template <bool PACKS, class T>
+__device__ inline void store_channels(T* pixel, int64 first, int64 channels, const Pack<T>& pack) {
+    if (PACKS) {
+        store_pack(pixel + first, pack);
+    } else {
+#pragma unroll
+        for (int k = 0; k < Pack<T>::size; ++k)
+            if (first + k < channels) pixel[first + k] = pack.value[k];
+    }
+}
+
+// What belongs to a thread of a block that has `lanes` packs of neighbouring channels of blockDim.x / lanes pixels at a
+// time, and in all a share of the pixels of one image. The blocks of a grid are numbered (image, share, channels).
+struct Tile {
+    int64 image, channel;  // the first channel; where that is past the last there are no pixels
+    int64 pixel, end, step;
+};
+
+template <class T> __device__ inline Tile tile_of(int64 pixels, int64 channels, int lanes, int shares) {
+    int width = lanes * Pack<T>::size;
+    unsigned across = (channels + width - 1) / width, share = blockIdx.x / across % shares;
+    int64 extent = (pixels + shares - 1) / shares;
+    Tile tile;
+    tile.image = blockIdx.x / across / shares;
+    tile.channel = int64(blockIdx.x % across) * width + threadIdx.x % lanes * Pack<T>::size;
+    tile.pixel = share * extent + threadIdx.x / lanes;
+    tile.end = tile.channel < channels ? min((share + 1) * extent, pixels) : tile.pixel;
+    tile.step = blockDim.x / lanes;
+    return tile;
+}
+
+// use(p, packs) for each pixel p of the tile, packs[c] being the thread's channels there of the image in[c]. Four loads
+// are on their way together, so that waiting for one is waiting for all.
+template <bool PACKS, int COUNT, class T, class F>
+__device__ inline void for_pixels(const Tile& tile, int64 channels, const T* const (&in)[COUNT], F use) {
+    constexpr int AHEAD = COUNT < 4 ? 4 / COUNT : 1;
+#pragma unroll 1
+    for (int64 p = tile.pixel; p < tile.end; p += AHEAD * tile.step) {
+        Pack<T> packs[AHEAD][COUNT];
+#pragma unroll
+        for (int a = 0; a < AHEAD; ++a)
+#pragma unroll
+            for (int c = 0; c < COUNT; ++c)
+                if (p + a * tile.step < tile.end)
+                    packs[a][c] = load_channels<PACKS>(in[c] + (p + a * tile.step) * channels, tile.channel, channels);
+#pragma unroll
+        for (int a = 0; a < AHEAD; ++a)
+            if (p + a * tile.step < tile.end) use(p + a * tile.step, packs[a]);
     }
 }
 
@@ -111,4 +204,22 @@ template <class A> __device__ inline A block_sum(A value) {
     if (lane == 0) of_warp[warp] = value;
     __syncthreads();
     return warp_sum(lane < warps ? of_warp[lane] : A(0));
+}
+
+// The sum over the threads whose threadIdx.x % width is this thread's, on each of them. width: a power of 2 up to 32,
+// the same on all threads; blockDim.x is a multiple of 32, at most 1024; all threads call it.
+template <class A> __device__ inline A column_sum(A value, int width) {
+    SHARED(A, of_warp, WARP * (WARP + 1));  // a row a warp; one longer, so that a column lies in 32 banks
+    SHARED(A, total, WARP);
+    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
+    for (int distance = WARP / 2; distance >= width; distance /= 2)
+        value += __shfl_xor_sync(0xffffffffu, value, distance);
+    if (lane < width) of_warp[warp * (WARP + 1) + lane] = value;
+    __syncthreads();
+    for (int column = warp; column < width; column += warps) {
+        A sum = warp_sum(lane < warps ? of_warp[lane * (WARP + 1) + column] : A(0));
+        if (lane == 0) total[column] = sum;
+    }
+    __syncthreads();
+    return total[lane % width];
 }

@@ -3,6 +3,8 @@
 Nobody needs to read them to understand. `with nfnumpy.reference():` switches them off.
 """
 
-from . import activations
+from . import (activations, convolution, images, linear, losses, pooling, regularization, residual, squeeze_excite,
+               weight_standardization)
 
-__all__ = ["activations"]
+__all__ = ["activations", "convolution", "images", "linear", "losses", "pooling", "regularization", "residual",
+           "squeeze_excite", "weight_standardization"]

@@ -11,6 +11,7 @@ import numpy as _np
 
 from . import cuda
 from ._array import bool, ndarray, wrap, unwrap, allocate, waiting
+from ._memory import get_default_memory_pool
 from ._raw import RawModule
 
 __version__ = "14.2.0"
@@ -71,6 +72,9 @@ def asarray(values, dtype=None, *, blocking=False):
 
 
 def ascontiguousarray(values, dtype=None):
+    """As CuPy's and NumPy's, of at least one axis."""
+    if not values.ndim:
+        return values.reshape(1)
     if values.flags.c_contiguous and (dtype is None or values.dtype == _np.dtype(dtype)):
         return values
     return wrap(_np.ascontiguousarray(unwrap(values), dtype=dtype))

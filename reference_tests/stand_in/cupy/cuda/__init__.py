@@ -1,8 +1,12 @@
 """Streams that run everything at once, and the device's figures."""
 
+import time
+
+from .._memory import MemoryHook, set_allocator
 from . import cublas, device, runtime
 
-__all__ = ["Event", "Stream", "cublas", "device", "get_current_stream", "runtime"]
+__all__ = ["Event", "MemoryHook", "Stream", "cublas", "device", "get_current_stream", "get_elapsed_time", "runtime",
+           "set_allocator"]
 
 
 class Event:
@@ -12,7 +16,7 @@ class Event:
         self.done = True
 
     def record(self, stream=None):
-        pass
+        self.moment = time.perf_counter()
 
     def synchronize(self):
         from .._array import waiting
@@ -46,6 +50,10 @@ class Stream:
 
 
 Stream.null = Stream()
+
+
+def get_elapsed_time(start_event, end_event):
+    return 1e3 * (end_event.moment - start_event.moment)
 
 
 def get_current_stream(device_id=-1):

@@ -31,7 +31,10 @@ def gemmStridedBatchedEx(handle, transa, transb, m, n, k, alpha, A, Atype, lda, 
                          C, Ctype, ldc, strideC, batchCount, computeType, algo):
     if handle != 77 or algo != CUBLAS_GEMM_DEFAULT or min(m, n, k, batchCount) < 1:
         raise ValueError("cuBLAS: invalid argument")
-    if (computeType == CUBLAS_COMPUTE_64F) != (Atype == 1) or not Atype == Btype == Ctype:
+    halves_into_float32 = Atype in (2, 14) and Ctype == 0
+    if (computeType == CUBLAS_COMPUTE_64F) != (Atype == 1) or Atype != Btype or \
+            not (Ctype == Atype or halves_into_float32) or \
+            (computeType == CUBLAS_COMPUTE_32F_FAST_TF32 and Atype != 0):
         raise ValueError("cuBLAS: not supported")
     wide = np.float64 if Atype == 1 else np.float32
     scalar = ctypes.c_double if Atype == 1 else ctypes.c_float

@@ -18,3 +18,11 @@ def getDeviceProperties(device):
 
 def getDevice():
     return 0
+
+
+def runtimeGetVersion():
+    return 13000
+
+
+def driverGetVersion():
+    return 13000

@@ -1,0 +1,83 @@
+"""Matrix products on CuPy's arrays, through cuBLAS.
+
+cuBLAS takes matrices of any spacing, and whole batches of them, where `cupy.matmul` would first copy them together.
+"""
+
+import contextlib
+import contextvars
+import os
+from typing import Any, NamedTuple
+
+import numpy
+
+from . import cuda
+
+_tf32 = contextvars.ContextVar("tf32", default=os.environ.get("NFNUMPY_TF32", "1") not in ("", "0"))
+_SCALARS = {name: numpy.array([0, 1], dtype=name) for name in cuda.FULL_PRECISION}  # read at each call
+_DATA_TYPES = {"float32": "CUDA_R_32F", "float64": "CUDA_R_64F", "float16": "CUDA_R_16F", "bfloat16": "CUDA_R_16BF"}
+
+
+@contextlib.contextmanager
+def tf32(enabled):
+    """Within this context products of float32 round their inputs to 10 bits after the point (TF32), or do not.
+
+    They do unless this or `NFNUMPY_TF32=0` in the environment says otherwise; sums are float32 in either case.
+    """
+    token = _tf32.set(bool(enabled))
+    try:
+        yield
+    finally:
+        _tf32.reset(token)
+
+
+class Matrices(NamedTuple):
+    """A batch of matrices in a contiguous array: element (i, j) of matrix b is at b·apart + i·row + j.
+
+    With `transposed` it is at b·apart + j·row + i.
+    """
+
+    array: Any
+    row: int
+    apart: int = 0
+    transposed: bool = False
+
+    @property
+    def T(self):
+        return self._replace(transposed=not self.transposed)
+
+
+def multiply(a, b, out, *, rows, columns, inner, batch=1, accumulate=False):
+    """out = a·b, or out + a·b with `accumulate`, for every matrix of the batch.
+
+    a, b, out: Matrices of (rows, inner), (inner, columns) and (rows, columns), out not transposed; a and b of one
+    dtype, out of the same one, or float32 for halves. Each result is a sum in float32 (float64 for float64), rounded
+    once. Sums of no terms are 0.
+    """
+    if not rows * columns * batch:
+        return
+    if not inner:
+        if not accumulate:
+            _strided(out, rows, columns, batch)[...] = 0
+        return
+    from cupy.cuda import cublas, device, runtime
+    dtype = a.array.dtype.name
+    compute = cublas.CUBLAS_COMPUTE_64F if dtype == "float64" else cublas.CUBLAS_COMPUTE_32F_FAST_TF32 \
+        if dtype == "float32" and _tf32.get() else cublas.CUBLAS_COMPUTE_32F
+    scalars = _SCALARS["float64" if dtype == "float64" else "float32"]
+    zero = scalars.ctypes.data
+    one = zero + scalars.itemsize
+    types = {name: getattr(runtime, _DATA_TYPES[name]) for name in (dtype, out.array.dtype.name)}
+    # cuBLAS counts column by column: what it is handed as b, a and out are their transposes, and outᵀ = bᵀ·aᵀ.
+    cublas.gemmStridedBatchedEx(
+        device.get_cublas_handle(), *(cublas.CUBLAS_OP_T if each.transposed else cublas.CUBLAS_OP_N for each in (b, a)),
+        columns, rows, inner, one, b.array.data.ptr, types[dtype], b.row, b.apart,
+        a.array.data.ptr, types[dtype], a.row, a.apart, one if accumulate else zero,
+        out.array.data.ptr, types[out.array.dtype.name], out.row, out.apart, batch, compute, cublas.CUBLAS_GEMM_DEFAULT)
+
+
+def _strided(matrices, rows, columns, batch):
+    """The Matrices as one view (batch, rows, columns)."""
+    from cupy.lib import stride_tricks
+    item = matrices.array.itemsize
+    return stride_tricks.as_strided(matrices.array, (batch, rows, columns),
+                                    (matrices.apart * item, matrices.row * item, item))

@@ -1,0 +1,32 @@
+// Bytes to what a network sees: out = (byte·(1/255) - mean)/deviation, mean and deviation by channel.
+//
+// images (N, H, W, 3) of bytes: red, green, blue in turn. Grid: one thread for each 16 bytes of `out`. Bytes moved:
+// every image byte read once, every value written once.
+#include "common.cuh"
+
+template <int size> struct alignas(size) Bytes { unsigned char value[size]; };
+
+template <class T>
+__global__ void normalize_images(const unsigned char* images, T* out, int64 count, Wide<T> mean_red, Wide<T> mean_green,
+                                 Wide<T> mean_blue, Wide<T> deviation_red, Wide<T> deviation_green,
+                                 Wide<T> deviation_blue) {
+    constexpr int size = Pack<T>::size;
+    int64 start = ((int64)blockIdx.x * blockDim.x + threadIdx.x) * size;
+    if (start >= count) return;
+    auto normalized = [=](unsigned char byte, int channel) {
+        Wide<T> mean = channel == 0 ? mean_red : channel == 1 ? mean_green : mean_blue;
+        Wide<T> deviation = channel == 0 ? deviation_red : channel == 1 ? deviation_green : deviation_blue;
+        return narrow<T>((Wide<T>(byte) * Wide<T>(1.0 / 255.0) - mean) / deviation);
+    };
+    int channel = start % 3;
+    images += start;
+    if (start + size <= count && aligned(out) && (unsigned long long)images % size == 0) {
+        Bytes<size> bytes = *reinterpret_cast<const Bytes<size>*>(images);
+        Pack<T> result;
+#pragma unroll
+        for (int k = 0; k < size; ++k) result.value[k] = normalized(bytes.value[k], (channel + k) % 3);
+        store_pack(out + start, result);
+    } else {
+        for (int k = 0; k < size && start + k < count; ++k) out[start + k] = normalized(images[k], (channel + k) % 3);
+    }
+}

@@ -1,0 +1,54 @@
+// The residual update with SkipInit and its derivatives; skip_gain is read where it is, on the GPU.
+//
+//   out = shortcut + residual·(alpha·skip_gain)    back = cotangent·(alpha·skip_gain)    alpha·⟨cotangent, residual⟩
+//
+// Grid: one thread for each 16 bytes. For ⟨,⟩ as many blocks as the size of the arrays calls for, at most 1024 whatever
+// the GPU, so that the bits do not depend on it; a second launch of one block adds up their sums.
+// Bytes moved: every array once.
+#include "common.cuh"
+
+template <class T>
+__global__ void skip_init(const T* shortcut, const T* residual, const T* skip_gain, T* out, int64 count,
+                          Wide<T> alpha) {
+    Wide<T> scale = alpha * widen(*skip_gain);
+    map_pack(count, [=](Wide<T> s, Wide<T> r) { return s + r * scale; }, out, shortcut, residual);
+}
+
+template <class T>
+__global__ void skip_init_residual_vjp(const T* cotangent, const T* skip_gain, T* back, int64 count, Wide<T> alpha) {
+    Wide<T> scale = alpha * widen(*skip_gain);
+    map_pack(count, [=](Wide<T> c) { return c * scale; }, back, cotangent);
+}
+
+// Adds the products of this thread's packs to `total`, position by position; `packs` in all.
+template <bool PACKS, class T>
+__device__ inline void add_products(const T* x, const T* y, int64 packs, Wide<T>* total) {
+    constexpr int size = Pack<T>::size;
+#pragma unroll 4
+    for (int64 i = (int64)blockIdx.x * blockDim.x + threadIdx.x; i < packs; i += (int64)gridDim.x * blockDim.x) {
+        Pack<T> a = load_channels<PACKS>(x + i * size, 0, size), b = load_channels<PACKS>(y + i * size, 0, size);
+#pragma unroll
+        for (int k = 0; k < size; ++k) total[k] += widen(a.value[k]) * widen(b.value[k]);
+    }
+}
+
+template <class T> __global__ void dot_of_blocks(const T* x, const T* y, Wide<T>* of_block, int64 count) {
+    constexpr int size = Pack<T>::size;
+    Wide<T> total[size] = {}, sum = 0;
+    if (aligned(x, y)) add_products<true>(x, y, count / size, total);
+    else add_products<false>(x, y, count / size, total);
+#pragma unroll
+    for (int k = 0; k < size; ++k) sum += total[k];
+    int64 rest = count / size * size + threadIdx.x;
+    if (blockIdx.x == 0 && rest < count) sum += widen(x[rest]) * widen(y[rest]);
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) of_block[blockIdx.x] = sum;
+}
+
+template <class T>
+__global__ void scaled_sum_of_blocks(const Wide<T>* of_block, T* out, int64 blocks, Wide<T> alpha) {
+    Wide<T> sum = 0;
+    for (int64 i = threadIdx.x; i < blocks; i += blockDim.x) sum += of_block[i];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) *out = narrow<T>(alpha * sum);
+}

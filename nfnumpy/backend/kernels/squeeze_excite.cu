@@ -1,0 +1,75 @@
+// Squeeze-and-excite, but for the means over the pixels (image_means.cu) and the products of (N, C) matrices.
+//
+//   out = x·2σ(gate)     back = cotangent·2σ(gate) + back_mean/pixels     gate's cotangent = dot·2σ(gate)·σ(-gate)
+//
+// x, out, cotangent, back: (N, pixels, C); gate, back_mean: (N, C); dot: its shares (N, shares, C), added up here.
+// Grid: (image, share of its pixels, channels), see Tile, so that a thread computes its gates once for several pixels;
+// of the gate's cotangent, a thread a value.
+// Launches, with biases: forward 7 (mean; two products, two biases, relu; out), backward 17 (mean with dot; the same
+// five again; gate's cotangent; two products and relu's derivative; back; two products and two launches a bias for the
+// parameters), and each way one more where pixels are shared out. Bytes moved: forward three images (x twice, out),
+// backward four (x, the cotangent twice, back); the matrices are small.
+#include "common.cuh"
+
+__device__ inline float exp_of(float x) { return expf(x); }
+__device__ inline double exp_of(double x) { return exp(x); }
+
+template <class A> __device__ inline A sigmoid(A x) {
+    A decay = exp_of(x < A(0) ? x : -x);
+    return x >= A(0) ? A(1) / (A(1) + decay) : decay / (A(1) + decay);
+}
+
+// out = in·2σ(gate) + shift over the pixels of the tile.
+template <bool PACKS, class T>
+__device__ inline void scale_by_gate(const Tile& tile, const T* image, const T* gate, const Wide<T>* shift, T* out,
+                                     int64 pixels, int64 channels) {
+    Pack<T> pack = load_channels<PACKS>(gate + tile.image * channels, tile.channel, channels);
+    Wide<T> scale[Pack<T>::size];
+#pragma unroll
+    for (int k = 0; k < Pack<T>::size; ++k) scale[k] = Wide<T>(2) * sigmoid(widen(pack.value[k]));
+    const T* const in[] = {image + tile.image * pixels * channels};
+    out += tile.image * pixels * channels;
+    for_pixels<PACKS>(tile, channels, in, [&](int64 p, const Pack<T>* seen) {
+        Pack<T> result;
+#pragma unroll
+        for (int k = 0; k < Pack<T>::size; ++k)
+            result.value[k] = narrow<T>(widen(seen->value[k]) * scale[k] + shift[k]);
+        store_channels<PACKS>(out + p * channels, tile.channel, channels, result);
+    });
+}
+
+template <class T>
+__global__ void excite(const T* __restrict__ x, const T* __restrict__ gate, T* __restrict__ out, int64 pixels,
+                       int64 channels, int lanes, int shares) {
+    Tile tile = tile_of<T>(pixels, channels, lanes, shares);
+    if (tile.pixel >= tile.end) return;
+    Wide<T> none[Pack<T>::size] = {};
+    if (in_packs(channels, x, gate, out)) scale_by_gate<true>(tile, x, gate, none, out, pixels, channels);
+    else scale_by_gate<false>(tile, x, gate, none, out, pixels, channels);
+}
+
+template <class T>
+__global__ void excite_vjp(const T* __restrict__ cotangent, const T* __restrict__ gate,
+                           const T* __restrict__ back_mean, T* __restrict__ back, int64 pixels, int64 channels,
+                           int lanes, int shares) {
+    Tile tile = tile_of<T>(pixels, channels, lanes, shares);
+    if (tile.pixel >= tile.end) return;
+    Wide<T> share[Pack<T>::size];
+    Pack<T> pack = load_channels<false>(back_mean + tile.image * channels, tile.channel, channels);
+#pragma unroll
+    for (int k = 0; k < Pack<T>::size; ++k) share[k] = widen(pack.value[k]) / pixels;
+    if (in_packs(channels, cotangent, gate, back))
+        scale_by_gate<true>(tile, cotangent, gate, share, back, pixels, channels);
+    else
+        scale_by_gate<false>(tile, cotangent, gate, share, back, pixels, channels);
+}
+
+template <class T>
+__global__ void gate_vjp(const Wide<T>* dot, const T* gate, T* back, int64 count, int64 channels, int shares) {
+    int64 i = (int64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    Wide<T> sum = 0, g = widen(gate[i]);
+    for (int share = 0; share < shares; ++share)
+        sum += dot[(i / channels * shares + share) * channels + i % channels];
+    back[i] = narrow<T>(sum * (Wide<T>(2) * sigmoid(g) * sigmoid(-g)));
+}

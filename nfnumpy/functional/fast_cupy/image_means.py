@@ -1,0 +1,78 @@
+"""Means over the pixels of images, for the global mean and squeeze-and-excite (kernels/image_means.cu)."""
+
+import numpy
+
+from ...backend import cuda
+
+LEAST_LANES, MOST_LANES = 8, 32  # packs of 16 bytes that a block has of a pixel: a line of memory, and four
+ENOUGH_BLOCKS = 512  # some four for each multiprocessor of a large GPU
+PIXELS_TO_SCALE = 8  # by a thread, which prepares its channels once
+PIXELS_TO_ADD = 4  # by a thread, at least, before its block grows narrower and takes more pixels at a time
+WORTH_A_SHARE = 16  # pixels a thread, before an image's pixels go to several blocks and their sums to another launch
+KERNELS = cuda.KernelFile("image_means", {
+    "image_mean": (cuda.FLOATING, ("false", "true")), "image_mean_and_dot": (cuda.FLOATING, ("false", "true")),
+    "mean_of_shares": (cuda.FLOATING,), "image_mean_vjp": (cuda.FLOATING,)})
+
+
+def _packs(channels, dtype):
+    return cuda.ceil_div(channels * dtype.itemsize, 16)
+
+
+def _lanes(packs, most):
+    """The least power of two that covers the packs of a pixel, `most` if none up to there does."""
+    return min(most, 1 << max(packs - 1, 0).bit_length())
+
+
+def map_tiles(file, kernel, shape, *arrays):
+    """Start a kernel that goes over images of `shape` (N, H, W, C) tile by tile."""
+    (images, height, width, channels), dtype = shape, arrays[0].dtype
+    packs = _packs(channels, dtype)
+    lanes = _lanes(packs, MOST_LANES)
+    shares = cuda.ceil_div(height * width, cuda.THREADS // lanes * PIXELS_TO_SCALE)
+    file.launch(kernel, (dtype,), images * shares * cuda.ceil_div(packs, lanes), cuda.THREADS, *arrays,
+                numpy.int64(height * width), numpy.int64(channels), numpy.int32(lanes), numpy.int32(shares))
+
+
+def _layout(images, pixels, packs):
+    """(lanes, shares, blocks) for sums over pixels; they depend on the images alone, not on the GPU."""
+    lanes = _lanes(packs, LEAST_LANES)
+    while lanes < _lanes(packs, MOST_LANES) and cuda.THREADS // lanes * PIXELS_TO_ADD > pixels:
+        lanes *= 2
+    blocks = images * cuda.ceil_div(packs, lanes)
+    shares = min(cuda.ceil_div(ENOUGH_BLOCKS, max(blocks, 1)), pixels // (cuda.THREADS // lanes * WORTH_A_SHARE))
+    return lanes, max(shares, 1), blocks * max(shares, 1)
+
+
+def _sums(x, *cotangent):
+    """The means (N, C) and, given a cotangent, its products with x, summed up in shares (N, shares, C)."""
+    images, pixels, channels = x.shape[0], x.shape[1] * x.shape[2], x.shape[3]
+    number = cuda.wide(x.dtype)
+    lanes, shares, blocks = _layout(images, pixels, _packs(channels, x.dtype))
+    means = cuda.empty((images, channels), x.dtype)
+    sums = means if shares == 1 else cuda.empty((images, shares, channels), number)
+    dot = [cuda.empty((images, shares, channels), number) for _ in cotangent]
+    KERNELS.launch("image_mean_and_dot" if cotangent else "image_mean", (x.dtype, "false" if shares == 1 else "true"),
+                   blocks, cuda.THREADS, x, *cotangent, sums, *dot, numpy.int64(pixels), numpy.int64(channels),
+                   numpy.int32(lanes), numpy.int32(shares), number(pixels if shares == 1 else 1))
+    if shares > 1:
+        KERNELS.launch("mean_of_shares", (x.dtype,), cuda.ceil_div(means.size, cuda.THREADS), cuda.THREADS, sums, means,
+                       numpy.int64(means.size), numpy.int64(channels), numpy.int32(shares), number(pixels))
+    return means, *dot
+
+
+def image_mean(x):
+    """(N, H, W, C), contiguous -> (N, C): one launch, two where the images are few and large."""
+    (means,) = _sums(x)
+    return means
+
+
+def image_mean_and_dot(x, cotangent):
+    """`image_mean` of x, to the bit, and Σ_HW cotangent·x in shares (N, shares, C), with one reading of both."""
+    return _sums(x, cotangent)
+
+
+def image_mean_vjp(cotangent, shape):
+    """(N, C), contiguous -> (N, H, W, C), each pixel an equal share: one launch."""
+    back = cuda.empty(shape, cotangent.dtype)
+    map_tiles(KERNELS, "image_mean_vjp", shape, cotangent, back)
+    return back

@@ -1,0 +1,77 @@
+"""The softmax cross entropy and the count of correct rows, without the host waiting (kernels/losses.cu).
+
+A label outside of 0 … classes - 1, for which the formula raises InputError, makes the loss and its row of the gradient
+NaN here: looking at labels before going on would make the host wait for the GPU in every step.
+"""
+
+import numpy
+
+from ...backend import cuda, fast_path
+from ..losses import are_whole_numbers, check_counted, check_logits
+
+KINDS = ("whole_numbers", "shares")
+KERNELS = cuda.KernelFile("losses", {
+    "cross_entropy_of_rows": (cuda.FLOATING, KINDS), "softmax_cross_entropy_vjp": (cuda.FLOATING, KINDS),
+    "mean_of_rows": (cuda.FLOATING,), "correct_rows": (cuda.FLOATING,), "sum_of_rows": (("int64",),)})
+
+
+def _over_rows(kernel, parameters, logits, *arguments):
+    """One block a row, no more threads than classes call for."""
+    count, classes = logits.shape
+    threads = min(cuda.THREADS, 32 * cuda.ceil_div(classes, 32))
+    KERNELS.launch(kernel, parameters, count, threads, *arguments)
+
+
+def _labels(labels, logits, label_smoothing):
+    """(kind, labels as the kernels take them, factor of a share, what is added to it)."""
+    whole = are_whole_numbers(labels, logits.shape, logits.dtype, label_smoothing)
+    number, classes = cuda.wide(logits.dtype), logits.shape[1]
+    return (KINDS[0] if whole else KINDS[1], labels.astype(numpy.int64 if whole else logits.dtype, copy=False),
+            number(1.0 - label_smoothing), number(label_smoothing / classes))
+
+
+def _together(*arrays):
+    return all(type(array).__module__.partition(".")[0] == "cupy" for array in arrays)
+
+
+@fast_path("cupy", "losses.softmax_cross_entropy")
+def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0):
+    """Two launches: a loss for every row, then their mean."""
+    check_logits(logits)
+    if not cuda.covered(logits) or not _together(labels):
+        return NotImplemented
+    kind, labels, keep, spread = _labels(labels, logits, label_smoothing)
+    logits, labels = cuda.contiguous(logits, labels)
+    count, classes = logits.shape
+    rows, out = cuda.empty((count,), cuda.wide(logits.dtype)), cuda.empty((), logits.dtype)
+    _over_rows("cross_entropy_of_rows", (logits.dtype, kind), logits, logits, labels, rows, numpy.int64(classes), keep,
+               spread)
+    KERNELS.launch("mean_of_rows", (logits.dtype,), 1, cuda.THREADS, rows, out, numpy.int64(count))
+    return out
+
+
+@fast_path("cupy", "losses.softmax_cross_entropy_vjp")
+def softmax_cross_entropy_vjp(cotangent, logits, labels, *, label_smoothing=0.0):
+    """One launch, which computes the softmax again and reads the cotangent where it is."""
+    if not _together(logits, labels) or not cuda.covered(cotangent, logits) or cotangent.shape or 0 in logits.shape:
+        return NotImplemented
+    kind, labels, keep, spread = _labels(labels, logits, label_smoothing)
+    cotangent, logits, labels = cuda.contiguous(cotangent, logits, labels)
+    back = cuda.empty_like(logits)
+    _over_rows("softmax_cross_entropy_vjp", (logits.dtype, kind), logits, cotangent, logits, labels, back,
+               numpy.int64(logits.shape[1]), keep, spread)
+    return back
+
+
+@fast_path("cupy", "losses.count_correct")
+def count_correct(logits, labels):
+    """Two launches: whether each row is, then their sum. A label that is no class is never correct."""
+    check_counted(logits, labels)
+    if not cuda.covered(logits) or not _together(labels):
+        return NotImplemented
+    logits, labels = cuda.contiguous(logits, labels.astype(numpy.int64, copy=False))
+    count, classes = logits.shape
+    rows, out = cuda.empty((count,), numpy.int64), cuda.empty((), numpy.int64)
+    _over_rows("correct_rows", (logits.dtype,), logits, logits, labels, rows, numpy.int64(classes))
+    KERNELS.launch("sum_of_rows", ("int64",), 1, cuda.THREADS, rows, out, numpy.int64(count))
+    return out

@@ -1,0 +1,72 @@
+"""Pooling, the global mean and their derivatives in one launch each (kernels/pooling.cu, image_means.cu)."""
+
+import numpy
+
+from ...backend import cuda, fast_path
+from ..pooling import image_windows
+from .image_means import image_mean, image_mean_vjp
+
+LARGEST = 1 << 29  # pixels along an axis, so that places along it are 32-bit numbers
+KERNELS = cuda.KernelFile("pooling", {name: (cuda.FLOATING,) for name in (
+    "avg_pool", "avg_pool_vjp", "max_pool", "max_pool_vjp")})
+
+
+def _pool(kernel, arrays, windows, result_shape):
+    """Start `kernel` on arrays (N, …, C); it writes an array of `result_shape`."""
+    figures = [(size, out, window, stride, before) for size, out, window, stride, (before, _) in zip(
+        windows.image, windows.out, windows.kernel, windows.stride, windows.padding)]
+    if not cuda.covered(*arrays) or max(figures[0] + figures[1]) > LARGEST:
+        return NotImplemented
+    arrays = cuda.contiguous(*arrays)
+    result = cuda.empty(result_shape, arrays[0].dtype)
+    images, height, width, channels = result_shape
+    threads = images * height * width * cuda.ceil_div(channels * result.dtype.itemsize, 16)
+    KERNELS.launch(kernel, (result.dtype,), cuda.ceil_div(threads, cuda.THREADS), cuda.THREADS, *arrays, result,
+                   numpy.int64(images), numpy.int64(channels), *map(numpy.int32, figures[0] + figures[1]))
+    return result
+
+
+@fast_path("cupy", "pooling.avg_pool")
+def avg_pool(x, *, window, stride=None, padding="SAME"):
+    """Reads x once where windows do not overlap."""
+    windows = image_windows(x.shape, window, stride, padding)
+    return _pool("avg_pool", [x], windows, (x.shape[0], *windows.out, x.shape[3]))
+
+
+@fast_path("cupy", "pooling.avg_pool_vjp")
+def avg_pool_vjp(cotangent, x_shape, *, window, stride=None, padding="SAME"):
+    """Every pixel gathers from the windows over it."""
+    windows = image_windows(x_shape, window, stride, padding)
+    if tuple(cotangent.shape) != (x_shape[0], *windows.out, x_shape[3]):
+        return NotImplemented
+    return _pool("avg_pool_vjp", [cotangent], windows, tuple(x_shape))
+
+
+@fast_path("cupy", "pooling.max_pool")
+def max_pool(x, *, window, stride=None, padding="SAME"):
+    """Reads x once where windows do not overlap."""
+    windows = image_windows(x.shape, window, stride, padding)
+    return _pool("max_pool", [x], windows, (x.shape[0], *windows.out, x.shape[3]))
+
+
+@fast_path("cupy", "pooling.max_pool_vjp")
+def max_pool_vjp(cotangent, x, output, *, window, stride=None, padding="SAME"):
+    """Every pixel asks each window over it whether it is that window's first greatest."""
+    windows = image_windows(x.shape, window, stride, padding)
+    if not cotangent.shape == output.shape == (x.shape[0], *windows.out, x.shape[3]):
+        return NotImplemented
+    return _pool("max_pool_vjp", [cotangent, x, output], windows, x.shape)
+
+
+@fast_path("cupy", "pooling.global_mean")
+def global_mean(x):
+    """One launch, or two where the images are few and large."""
+    return image_mean(*cuda.contiguous(x)) if x.ndim == 4 and cuda.covered(x) else NotImplemented
+
+
+@fast_path("cupy", "pooling.global_mean_vjp")
+def global_mean_vjp(cotangent, x_shape):
+    """One launch, which only writes."""
+    if len(x_shape) != 4 or tuple(cotangent.shape) != (x_shape[0], x_shape[3]) or not cuda.covered(cotangent):
+        return NotImplemented
+    return image_mean_vjp(*cuda.contiguous(cotangent), tuple(x_shape))

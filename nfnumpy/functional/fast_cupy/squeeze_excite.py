@@ -1,0 +1,58 @@
+"""`squeeze_excite` and its derivative (kernels/image_means.cu, squeeze_excite.cu): the images are read and written by
+kernels, the (N, C) matrices between go through `linear` and its derivatives.
+
+In half precision the means, hidden layers and gates between the launches are rounded to it.
+"""
+
+import numpy
+
+from ...backend import cuda, fast_path
+from ..activations import scaled_nonlinearity, scaled_nonlinearity_vjp
+from ..linear import bias_vjp, linear, linear_weight_vjp, linear_x_vjp
+from .image_means import image_mean, image_mean_and_dot, map_tiles
+
+KERNELS = cuda.KernelFile("squeeze_excite", {
+    "excite": (cuda.FLOATING,), "excite_vjp": (cuda.FLOATING,), "gate_vjp": (cuda.FLOATING,)})
+
+
+def _covers(x, weight0, bias0, weight1, bias1):
+    arrays = [array for array in (x, weight0, bias0, weight1, bias1) if array is not None]
+    return x.ndim == 4 and tuple(weight1.shape) == tuple(reversed(weight0.shape)) and cuda.covered(*arrays)
+
+
+def _relu(hidden):
+    return scaled_nonlinearity(hidden, name="relu", scale=1.0)
+
+
+@fast_path("cupy", "squeeze_excite.squeeze_excite")
+def squeeze_excite(x, weight0, bias0, weight1, bias1):
+    """Reads x twice, for its means and for the result."""
+    if not _covers(x, weight0, bias0, weight1, bias1):
+        return NotImplemented
+    (x,) = cuda.contiguous(x)
+    hidden = linear(image_mean(x), weight0, bias0)
+    (gate,) = cuda.contiguous(linear(_relu(hidden), weight1, bias1))
+    out = cuda.empty_like(x)
+    map_tiles(KERNELS, "excite", x.shape, x, gate, out)
+    return out
+
+
+@fast_path("cupy", "squeeze_excite.squeeze_excite_vjp")
+def squeeze_excite_vjp(cotangent, x, weight0, bias0, weight1, bias1):
+    """Reads x once, the cotangent twice."""
+    if not _covers(x, weight0, bias0, weight1, bias1) or not cuda.covered(cotangent, x) or cotangent.shape != x.shape:
+        return NotImplemented
+    cotangent, x = cuda.contiguous(cotangent, x)
+    pooled, dot = image_mean_and_dot(x, cotangent)
+    hidden = linear(pooled, weight0, bias0)
+    active = _relu(hidden)
+    (gate,) = cuda.contiguous(linear(active, weight1, bias1))
+    back = cuda.empty_like(gate)
+    KERNELS.launch("gate_vjp", (x.dtype,), cuda.ceil_div(gate.size, cuda.THREADS), cuda.THREADS, dot, gate, back,
+                   numpy.int64(gate.size), numpy.int64(gate.shape[1]), numpy.int32(dot.shape[1]))
+    back_hidden = scaled_nonlinearity_vjp(linear_x_vjp(back, weight1), hidden, name="relu", scale=1.0)
+    (back_mean,) = cuda.contiguous(linear_x_vjp(back_hidden, weight0))
+    back_x = cuda.empty_like(x)
+    map_tiles(KERNELS, "excite_vjp", x.shape, cotangent, gate, back_mean, back_x)
+    return (back_x, linear_weight_vjp(back_hidden, pooled), bias_vjp(back_hidden), linear_weight_vjp(back, active),
+            bias_vjp(back))

@@ -1,0 +1,182 @@
+"""Fast paths on CuPy: whole lists of tensors in one launch or two (backend/kernels/optimizer.cu).
+
+Nobody needs to read them to understand. `with nfnumpy.reference():` switches them off.
+"""
+
+import functools
+import math
+
+import numpy
+
+from ..backend import cuda, fast_path
+from .agc import is_single_unit
+
+RUN = 16384  # entries that a block takes of a tensor that may be cut anywhere
+UNITS = 16  # units that a block takes: see `_unit_pieces`
+THREADS, UNIT_THREADS = 512, 1024  # of such blocks
+SUMS = 512  # blocks that share out a sum of squares; as many numbers are then added up by the threads of one block
+KERNELS = cuda.KernelFile("optimizer", {"total": (("int64",),), **{name: (cuda.FULL_PRECISION,) for name in (
+    "clipped_update", "sums_of_squares", "norm", "ascend", "moving_average")}})
+
+
+# ---- which block does what: it depends on nothing but shapes
+
+
+def _runs(tensor, size):
+    """Pieces (see optimizer.cu) of a tensor that may be cut anywhere, given its number and its size."""
+    first = numpy.arange(0, size, RUN)
+    return [tensor, first, numpy.minimum(size - first, RUN), 1, 1, 1]
+
+
+def _unit_pieces(tensor, shape):
+    """Pieces of whole units, of a tensor that is not empty.
+
+    A block reads its units twice and should find them in the L2 cache the second time: with 16 units of 1152 weights
+    and as many gradients each, the 264 blocks that an H200 runs at once hold 39 MB, which fits; with 32 it would not.
+    """
+    size = math.prod(shape)
+    if is_single_unit(shape):
+        return [tensor, 0, size, 1, 1, 1]
+    first = numpy.arange(0, shape[-1], UNITS)
+    width = 1 << (min(shape[-1], UNITS) - 1).bit_length()
+    return [tensor, first, size // shape[-1], shape[-1], numpy.minimum(shape[-1] - first, UNITS), width]
+
+
+@functools.lru_cache(maxsize=32)
+def _pieces(device, shapes, in_units):
+    """All pieces of tensors of these shapes, the largest first, as an array (pieces, 6) on the GPU `device`.
+
+    in_units: for each tensor whether its units stay whole.
+    """
+    import cupy
+    fields = [_unit_pieces(tensor, shape) if whole else _runs(tensor, math.prod(shape))
+              for tensor, (shape, whole) in enumerate(zip(shapes, in_units)) if math.prod(shape)]
+    pieces = numpy.concatenate([numpy.stack(numpy.broadcast_arrays(*numpy.atleast_1d(*field)), axis=1)
+                                for field in fields] or [numpy.empty((0, 6))]).astype(numpy.int64)
+    order = numpy.argsort(-pieces[:, 2] * pieces[:, 4], kind="stable")
+    return cupy.asarray(pieces[order], blocking=True)  # kept, and so used on streams that know nothing of this copy
+
+
+def _pieces_of(shapes, in_units=None):
+    import cupy
+    return _pieces(cupy.cuda.runtime.getDevice(), shapes, in_units or (False,) * len(shapes))
+
+
+# ---- lists of arrays
+
+
+def _common_shapes(*lists):
+    """The shapes of the arrays in the first list, if the others' are the same and all of one dtype; else None."""
+    dtype = lists[0][0].dtype
+    if dtype.name not in cuda.FULL_PRECISION or any(array.dtype != dtype for arrays in lists for array in arrays):
+        return None
+    shapes = tuple(array.shape for array in lists[0])
+    return shapes if all(tuple(array.shape for array in arrays) == shapes for arrays in lists[1:]) else None
+
+
+def _contiguous(arrays):
+    return [array if array.flags.c_contiguous else cuda.contiguous(array)[0] for array in arrays]
+
+
+def _table(lists, options=()):
+    """The arrays' addresses, a row a list, and the bits of rows of float64, on the GPU; nobody waits for the copy."""
+    import cupy
+    addresses = numpy.asarray([[array.data.ptr for array in arrays] for arrays in lists], dtype=numpy.int64)
+    bits = [numpy.asarray([row], dtype=numpy.float64).view(numpy.int64) for row in options]
+    return cupy.asarray(numpy.concatenate([addresses, *bits]))
+
+
+def _are_numbers(*values):
+    return {type(value) for value in values} <= {int, float}
+
+
+# ---- SGD
+
+
+def _is_scalar(array, dtype):
+    return array is None or array.shape == () and array.dtype == dtype
+
+
+def _address(array):
+    return numpy.int64(0 if array is None else array.data.ptr)
+
+
+@fast_path("cupy", "sgd.clipped_update")
+def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True, weight_decays, clippings, eps=1e-3,
+                   inverse_scale=None, proceed=None):
+    """Norms and update in one launch, the count of clipped units in a second one."""
+    shapes = _common_shapes(params, grads, velocities)
+    thresholds = [-1.0 if clipping is None else clipping for clipping in clippings]
+    if (shapes is None or not _are_numbers(lr, momentum, eps, *weight_decays, *thresholds)
+            or not len(shapes) == len(weight_decays) == len(clippings)
+            or not _is_scalar(inverse_scale, params[0].dtype) or not _is_scalar(proceed, numpy.bool_)):
+        return NotImplemented
+    dtype, wide = params[0].dtype, cuda.wide(params[0].dtype)
+    pieces = _pieces_of(shapes, tuple(clipping is not None for clipping in clippings))
+    lists = [_contiguous(arrays) for arrays in (params, grads, velocities)]
+    new_params, new_velocities = ([cuda.empty(shape, dtype) for shape in shapes] for _ in range(2))
+    clipped = cuda.empty(len(pieces), numpy.int64)
+    KERNELS.launch("clipped_update", (dtype,), len(pieces), UNIT_THREADS, pieces,
+                   _table([*lists, new_params, new_velocities], [weight_decays, thresholds]), numpy.int64(len(shapes)),
+                   wide(lr), wide(momentum), numpy.bool_(nesterov), wide(eps), _address(inverse_scale),
+                   _address(proceed), clipped)
+    clipped_units = cuda.empty((), numpy.int64)
+    KERNELS.launch("total", ("int64",), 1, UNIT_THREADS, clipped, numpy.int64(len(pieces)), clipped_units)
+    return new_params, new_velocities, clipped_units
+
+
+# ---- the norm over everything, and SAM's step along it
+
+
+def _sums_of_squares(arrays, shapes):
+    """Up to SUMS numbers that add up to the sum of all squares; none for tensors without entries."""
+    pieces = _pieces_of(shapes)
+    sums = cuda.empty(min(SUMS, len(pieces)), arrays[0].dtype)
+    KERNELS.launch("sums_of_squares", (sums.dtype,), sums.size, THREADS, pieces, numpy.int64(len(pieces)),
+                   _table([arrays]), sums)
+    return sums
+
+
+@fast_path("cupy", "global_norm.global_norm")
+def global_norm(arrays):
+    """A launch for the sums, one for their norm."""
+    shapes = _common_shapes(arrays)
+    if shapes is None:
+        return NotImplemented
+    arrays = _contiguous(arrays)
+    sums, norm = _sums_of_squares(arrays, shapes), cuda.empty((), arrays[0].dtype)
+    KERNELS.launch("norm", (norm.dtype,), 1, THREADS, sums, numpy.int32(sums.size), norm)
+    return norm
+
+
+@fast_path("cupy", "sam.ascend")
+def ascend(params, grads, *, rho):
+    """A launch for the sums; every block of the second takes their norm for itself."""
+    shapes = _common_shapes(params, grads)
+    if shapes is None or not _are_numbers(rho):
+        return NotImplemented
+    params, grads = _contiguous(params), _contiguous(grads)
+    sums = _sums_of_squares(grads, shapes)
+    return _map_runs("ascend", params, grads, shapes, sums, numpy.int32(sums.size), cuda.wide(sums.dtype)(rho))
+
+
+def _map_runs(kernel, first, second, shapes, *arguments):
+    """The list of results of a kernel that goes element by element through two lists of arrays."""
+    out, pieces = [cuda.empty_like(array) for array in first], _pieces_of(shapes)
+    KERNELS.launch(kernel, (first[0].dtype,), len(pieces), THREADS, pieces, _table([first, second, out]),
+                   numpy.int64(len(shapes)), *arguments)
+    return out
+
+
+# ---- the moving average
+
+
+@fast_path("cupy", "ema.moving_average")
+def moving_average(averages, arrays, *, decay):
+    """One launch."""
+    shapes = _common_shapes(averages, arrays)
+    if shapes is None or not _are_numbers(decay):
+        return NotImplemented
+    wide = cuda.wide(averages[0].dtype)
+    return _map_runs("moving_average", _contiguous(averages), _contiguous(arrays), shapes, wide(decay),
+                     wide(1.0 - decay))
