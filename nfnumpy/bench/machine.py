@@ -1,0 +1,49 @@
+"""What was measured on, and with which versions."""
+
+import importlib.metadata
+import platform
+import shutil
+import subprocess
+
+import cupy
+
+
+def facts():
+    """A dict of names and versions; None for what is not there."""
+    device = cupy.cuda.runtime.getDevice()
+    properties = cupy.cuda.runtime.getDeviceProperties(device)
+    return {"device": properties["name"].decode(), "multiprocessors": properties["multiProcessorCount"],
+            "compute_capability": f"{properties['major']}.{properties['minor']}",
+            "memory_bytes": properties["totalGlobalMem"], "driver": _driver(device),
+            "cuda": _cuda_version(cupy.cuda.runtime.runtimeGetVersion()),
+            "cuda_of_driver": _cuda_version(cupy.cuda.runtime.driverGetVersion()), "cupy": cupy.__version__,
+            "torch": _version("torch"), "timm": _version("timm"), "nfnumpy": _version("nfnumpy"),
+            "numpy": _version("numpy"), "python": platform.python_version(), "system": platform.platform()}
+
+
+def summary(machine):
+    """One line."""
+    versions = ", ".join(f"{name} {machine[key]}" for name, key in (
+        ("driver", "driver"), ("CUDA", "cuda"), ("CuPy", "cupy"), ("PyTorch", "torch")) if machine[key])
+    return f"{machine['device']}: {versions}"
+
+
+def _version(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cuda_version(number):
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _driver(device):
+    """The display driver's version, as nvidia-smi tells it."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    told = subprocess.run([program, "--query-gpu=driver_version", "--format=csv,noheader", f"--id={device}"],
+                          capture_output=True, text=True)
+    return told.stdout.strip() or None if told.returncode == 0 else None

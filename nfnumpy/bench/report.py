@@ -1,0 +1,114 @@
+"""What a bench found: sections of rows, printed as they come and kept in a JSON file that is always whole."""
+
+import contextlib
+import datetime
+import gc
+import json
+import math
+import sys
+import time
+
+import tqdm
+
+from ..errors import InputError
+from ..whole_files import write_whole
+from . import table
+from .timing import one_line
+
+FORMAT = 1
+
+
+class Section:
+    """One part of a report: rows (dicts of plain values), notes (lines), and what stopped it, if anything did."""
+
+    def __init__(self, name, title):
+        self.name, self.title = name, title
+        self.rows, self.notes, self.failure, self.seconds = [], [], None, 0.0
+
+    def add(self, **facts):
+        """Keep a row and return it."""
+        self.rows.append(facts)
+        return facts
+
+    def note(self, text):
+        """Keep a line and print it."""
+        self.notes.append(text)
+        _say("\n".join(table.wrapped(text)))
+
+    def show(self, columns, rows=None):
+        """Print these rows (all of the section's by default) as a table."""
+        rows = self.rows if rows is None else rows
+        if rows:
+            _say("\n".join("  " + line for line in table.lines(rows, columns)))
+
+
+class Report:
+    """Sections by name. path: where the JSON goes after every section, or None; facts: about machine and options."""
+
+    def __init__(self, path, **facts):
+        self.path = path
+        self.sections, self.bars = {}, []
+        self.facts = {"format": FORMAT, "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+                      **facts}
+
+    @contextlib.contextmanager
+    def section(self, name, title):
+        """Context that measures one part. Whatever it raises is told in one line, and the next part has its turn."""
+        section = self.sections[name] = Section(name, title)
+        _say(f"\n{title}")
+        started = time.perf_counter()
+        try:
+            yield section
+        except Exception as error:
+            section.failure = one_line(error)
+            _say("\n".join(table.wrapped(f"stopped: {section.failure}")))
+        gc.collect()  # what failed may hold memory that the next part needs
+        section.seconds = time.perf_counter() - started
+        try:
+            self.write()
+        except InputError as error:  # there is more to measure and to print, and another chance to write
+            _say("\n".join(table.wrapped(str(error))))
+
+    def rows(self, section, **wanted):
+        """The rows of a section, which need not be there, that hold all the values `wanted`."""
+        rows = self.sections[section].rows if section in self.sections else []
+        return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
+
+    def judge(self, bars):
+        """Keep and print the `bars`: dicts with name, value, bar and result."""
+        self.bars = bars
+        _say("\nBars")
+        shown = [("bar", "name", ""), ("wanted", "bar", ""), ("measured", "value", ".3g"), ("", "result", "")]
+        _say("\n".join("  " + line for line in table.lines(bars, shown)))
+        self.write()
+
+    def as_dict(self):
+        """Everything, as JSON has it."""
+        return {**self.facts, "bars": self.bars, "sections": {
+            name: {"title": section.title, "rows": section.rows, "notes": section.notes, "failure": section.failure,
+                   "seconds": section.seconds} for name, section in self.sections.items()}}
+
+    def write(self):
+        """Put the file in its place, if there is to be one."""
+        if self.path is not None:
+            write_whole(self.path, (json.dumps(_plain(self.as_dict()), indent=1, allow_nan=False) + "\n").encode())
+
+
+def _plain(value):
+    """The same with numbers that JSON does not have, infinities and NaN, as text."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def watched(items, title):
+    """The items one by one, with a bar for who watches a terminal."""
+    return tqdm.tqdm(items, desc=f"  {title}", leave=False, bar_format="{desc} |{bar:20}| {n_fmt}/{total_fmt}",
+                     disable=sys.stderr is None or not sys.stderr.isatty())
+
+
+def _say(text):
+    tqdm.tqdm.write(text, file=sys.stdout)  # clear of any bar
+    sys.stdout.flush()
