@@ -5,7 +5,10 @@ from .errors import InputError
 
 COMMANDS = {
     "train": "train a normalizer-free network on images",
-    "predict": "classify image files with a trained checkpoint",
+    "predict": "classify image files with a checkpoint or with published weights",
+    "weights": "carry weights between nfnumpy, timm and the authors' files",
+    "verify": "hold another implementation against the reference",
+    "bench": "measure the GPU backend beside PyTorch",
 }
 
 

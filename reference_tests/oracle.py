@@ -39,7 +39,7 @@ def in_dtype(value, dtype):
 
 
 def tensors_of(problem, dtype, put=lambda array: array):
-    """The inputs as nfnumpy wants them, arrays where `put` puts them: Tensors that ask for a gradient if there is one."""
+    """The inputs as nfnumpy wants them, where `put` puts arrays: Tensors that ask for a gradient if there is one."""
     inputs = [in_dtype(value, dtype) for value in problem.inputs]
     inputs = [put(value) if isinstance(value, np.ndarray) else value for value in inputs]
     return [Tensor(value, requires_grad=True) if k in problem.wrt else value for k, value in enumerate(inputs)]

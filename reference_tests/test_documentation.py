@@ -8,14 +8,14 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/library.md", "docs/weights.md"])
 def test_every_python_block_of_a_page_runs(page, capsys):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.S)
     names = {}
     for block in blocks:
         exec(compile(block, page, "exec"), names)
     assert blocks and capsys.readouterr().out
-    if page.startswith("docs"):
+    if page == "docs/library.md":
         assert names["accuracy"] > 0.5
 
 

@@ -98,12 +98,6 @@ def test_bad_flags_are_one_line_and_status_2(capsys, monkeypatch, tmp_path, flag
     assert not (tmp_path / "run").exists()
 
 
-def test_cupy_where_it_cannot_run_is_one_line_that_says_how_to_install_it(capsys, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    status, _, error = run(capsys, monkeypatch, "--backend", "cupy", "--out", tmp_path / "run")
-    expect_one_line(status, error, "cupy", "pip install")
-
-
 def spoil_with(content):
     """A function that overwrites one training picture with `content`."""
     def spoil(folder):

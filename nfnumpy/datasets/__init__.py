@@ -6,6 +6,7 @@ from .dataset import ArraySplit, Dataset, Split
 from .digits import open_digits
 from .folder import FolderSplit, open_folder
 from .idx import open_idx, read_idx, write_idx
+from .imagenet import imagenet_classes
 from .images import checked_image_size, read_image
 from .loader import Loader
 from ..errors import InputError
@@ -16,6 +17,7 @@ __all__ = [
     "FolderSplit",
     "Loader",
     "Split",
+    "imagenet_classes",
     "open_dataset",
     "read_idx",
     "read_image",

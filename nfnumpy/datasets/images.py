@@ -29,10 +29,11 @@ TO_UPRIGHT = {
 }
 
 
-def read_image(path, size=None):
+def read_image(path, size=None, margin=0, squash=False):
     """Decode an image file to uint8 (H, W, 3), red, green and blue in 0..255, upright as its EXIF orientation says.
 
-    With `size` (pixels) the shorter side is resized to `size`, bicubic, and the centre cut out: (size, size, 3).
+    With `size` (pixels) the shorter side is resized to `size + margin`, bicubic, and the centre cut out:
+    (size, size, 3). With `squash` both sides are, whatever the picture's proportions.
     16-bit grey 0..65535 and floats 0..1 are scaled to 0..255; transparent pixels show white. Of an animation, the
     first frame. Raises InputError, naming the file, for anything that is not a whole image of at most
     89,478,485 pixels.
@@ -46,7 +47,7 @@ def read_image(path, size=None):
             _refuse_above_limit(*image.size)
             image.load()
             picture = _to_rgb(_upright(image))
-        return np.array(picture if size is None else _square(picture, size))
+        return np.array(picture if size is None else _square(picture, size, margin, squash))
     # Damaged files make Pillow raise nearly everything: OSError, SyntaxError, struct.error, IndexError and more.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -105,13 +106,14 @@ def _deep_grey_to_bytes(image):
     return grey
 
 
-def _square(image, size):
-    if image.size == (size, size):
+def _square(image, size, margin=0, squash=False):
+    if image.size == (size, size) and not margin:
         return image
     width, height = image.size
-    shorter = min(width, height)
+    shorter, resized = min(width, height), size + margin
     # Rounded down as torchvision does, so that the same file gives a ported model the same pixels.
-    scaled_width, scaled_height = size * width // shorter, size * height // shorter
+    scaled_width, scaled_height = (resized, resized) if squash else \
+        (resized * width // shorter, resized * height // shorter)
     # A strip one pixel high is small in its file and enormous once resized.
     _refuse_above_limit(scaled_width, scaled_height)
     left, top = (scaled_width - size) // 2, (scaled_height - size) // 2

@@ -21,13 +21,13 @@ def variant_of(state):
         if alike > most_alike:
             nearest, most_alike = variant, alike
     if nearest is None:
-        raise InputError(f"state: no variant has names and shapes such as those of {str(next(iter(shapes), ''))[:80]!r}")
+        raise InputError(f"state: no variant has names and shapes such as {str(next(iter(shapes), 'none'))[:80]!r}")
     raise InputError(f"state: it fits no variant; the nearest is {nearest}, but "
                      + _first_difference(_expected_shapes(nearest, shapes), shapes))
 
 
 def where_it_fits(state, model_state):
-    """What to add to the complaint that `state` does not fit a model with `model_state`: where it does fit, if known."""
+    """What to add when `state` does not fit a model that has `model_state`: where it does fit, if that is known."""
     if any(str(name).startswith("model.") for name in state):
         return "; these are all arrays of a checkpoint: nf.weights.load(path, group='model') takes the weights"
     fitting, own = _variant_or_none(state), _variant_or_none(model_state)

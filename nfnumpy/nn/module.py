@@ -47,6 +47,8 @@ class Module:
                                  f"{tuple(parameter.shape)}")
         taken = {}
         for name, parameter in parameters.items():
-            taken[name] = backends.backend_of(parameter.data).asarray(state[name].astype(parameter.dtype, copy=True))
+            # In C order, whatever order they came in: sums go through memory, so that order decides their last bits.
+            own = state[name].astype(parameter.dtype, order="C", copy=True)
+            taken[name] = backends.backend_of(parameter.data).asarray(own)
         for name, parameter in parameters.items():
             parameter.data = taken[name]

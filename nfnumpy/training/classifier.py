@@ -1,23 +1,37 @@
-"""A network together with what its inputs and outputs mean, and how to bring it back from a checkpoint."""
+"""A network together with what its inputs and outputs mean, and how to bring it back from a file."""
 
 import dataclasses
 
-from .. import models
+from .. import models, weights
 from ..autograd import no_grad
 from ..backend import backend_of, get
+from ..datasets import imagenet_classes, read_image
 from ..errors import InputError
 from ..functional.activations import softmax
 from . import checkpoint
 from .inputs import to_input
 
+# How the authors evaluate: their released code resizes to 32 pixels more than the network sees and cuts the centre out.
+MARGIN = 32
+SMALLEST_WITH_MARGIN = 192  # pixels; our own small variants see their images whole
+
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """A model, the names of its classes, and the side in pixels of the square images it was trained on."""
+    """A model, the names of its classes, and how it sees pictures.
+
+    image_size: the side in pixels of its square images; margin, squash: as datasets.read_image has them.
+    """
 
     model: models.NormalizerFreeNetwork
     classes: tuple
     image_size: int
+    margin: int = 0
+    squash: bool = False
+
+    def read(self, path):
+        """The picture in the file at `path` as the model sees it: uint8 (1, image_size, image_size, 3)."""
+        return read_image(path, self.image_size, self.margin, self.squash)[None]
 
     def probabilities(self, images):
         """Host array (N, classes) of the softmax of the logits, for uint8 images (N, H, W, 3) on the host."""
@@ -32,10 +46,16 @@ class Classifier:
 
 
 def load_classifier(path, backend="numpy", averaged=True):
-    """The classifier in the checkpoint at `path`, with its averaged weights if it has them and `averaged` holds.
+    """The classifier in the file at `path`: a checkpoint of ours, or weights of a named variant from anywhere.
 
-    InputError, one line, when the file is not a checkpoint or does not fit together.
+    Of a checkpoint, with its averaged weights if it has them and `averaged` holds. InputError, one line, when the file
+    does not fit together.
     """
+    return (_from_checkpoint if weights.is_checkpoint(path) else _from_weights)(path, backend, averaged)
+
+
+def _from_checkpoint(path, backend, averaged):
+    """The classifier that a training run left."""
     groups, facts = checkpoint.load(path)
     try:
         config_class = {cls.__name__: cls for cls in models.CONFIGS}[facts["family"]]
@@ -53,3 +73,24 @@ def load_classifier(path, backend="numpy", averaged=True):
     model = models.model_of(config, shapes_only=True, backend=backend, dtype=dtype)
     model.load_state_dict(state)
     return Classifier(model, classes, image_size)
+
+
+def _from_weights(path, backend, averaged):
+    """The classifier whose weights alone are known: which variant it is, its shapes tell, and that tells the rest."""
+    state = weights.load(path)
+    try:
+        variant, classes = weights.variant_of(state), state["linear.bias"].shape[0]
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    dtype = "float64" if state["linear.weight"].dtype == "float64" else "float32"
+    get(backend)
+    model = models.create(variant, num_classes=classes, shapes_only=True, backend=backend, dtype=dtype)
+    model.load_state_dict(state)
+    names = imagenet_classes() if classes == 1000 else tuple(f"class {k}" for k in range(classes))
+    return Classifier(model, names, *evaluation_of(model.config))
+
+
+def evaluation_of(config):
+    """(image_size, margin, squash) of the authors' evaluation; only for NFNets do they give up proportions."""
+    margin = MARGIN if config.test_size >= SMALLEST_WITH_MARGIN else 0
+    return config.test_size, margin, bool(margin) and isinstance(config, models.NFNetConfig)

@@ -1,7 +1,11 @@
 """Reading and writing weights: our own safetensors files, and the names and layouts other implementations use."""
 
-from .files import load, read, save
+from ..models.fitting import variant_of
+from .conversion import convert
+from .files import read, save
 from .haiku import from_haiku, to_haiku
-from .timm import from_timm, to_timm
+from .recognize import is_checkpoint, load
+from .timm import from_timm, to_timm, with_timm_epsilon
 
-__all__ = ["from_haiku", "from_timm", "load", "read", "save", "to_haiku", "to_timm"]
+__all__ = ["convert", "from_haiku", "from_timm", "is_checkpoint", "load", "read", "save", "to_haiku", "to_timm",
+           "variant_of", "with_timm_epsilon"]

@@ -1,6 +1,15 @@
 """Which family of networks a state belongs to, told by its names, and where its stages begin."""
 
+import re
+
 from ..errors import InputError
+
+NUMBER = r"0|[1-9]\d{0,4}"  # of a block; names come from files, where a number can have any length
+
+
+PART = r"conv0|conv1|conv1b|conv2|conv_shortcut|squeeze_excite\.fc[01]"
+OUR_NAME = re.compile(rf"(stem_convs\.({NUMBER})|initial_conv|final_conv|linear|blocks\.({NUMBER})\.({PART}))\."
+                      rf"(weight|gain|bias)|blocks\.({NUMBER})\.skip_gain")
 
 
 def family_of(state):
@@ -10,12 +19,28 @@ def family_of(state):
     if "initial_conv.weight" in state:
         return "NFRegNet" if "final_conv.weight" in state else "NFResNet"
     raise InputError(f"state: expected the names of a network of ours, such as 'initial_conv.weight', got "
-                     f"{next(iter(state), 'nothing')!r}")
+                     f"{str(next(iter(state), 'nothing'))[:80]!r}")
+
+
+def check_names(state, what, theirs=None):
+    """InputError, naming one, unless all names of `state` are such as our networks have, with blocks numbered from 0.
+
+    theirs: our name -> what it was translated from, for the message.
+    """
+    for name in state:
+        if not isinstance(name, str) or not OUR_NAME.fullmatch(name):
+            given = str((theirs or {}).get(name, name))[:80]
+            raise InputError(f"{what}: {given!r} is no name of a normalizer-free network's parameters")
+    family_of(state)
+    block_count(state)
 
 
 def block_count(state):
-    """How many blocks a state of ours describes."""
-    return 1 + max((int(name.split(".")[1]) for name in state if name.startswith("blocks.")), default=-1)
+    """How many blocks a state of ours describes; InputError unless they are numbered from 0 on without a gap."""
+    found = {int(block[1]) for block in (re.match(rf"blocks\.({NUMBER})\.", name) for name in state) if block}
+    if found != set(range(len(found))):
+        raise InputError(f"state: its blocks are numbered up to {max(found)}, but there are {len(found)} of them")
+    return len(found)
 
 
 def stage_positions(state):
@@ -32,5 +57,5 @@ def translated(state, names, what):
     """`state` renamed by the dict `names`; InputError, naming one, when `state` holds others or lacks some of them."""
     for problem, odd in (("unexpected", set(state) - set(names)), ("missing", set(names) - set(state))):
         if odd:
-            raise InputError(f"{what}: {problem} {min(odd)!r}, one of {len(odd)} such names")
+            raise InputError(f"{what}: {problem} {min(odd)[:80]!r}, one of {len(odd)} such names")
     return {names[name]: array for name, array in state.items()}

@@ -6,7 +6,7 @@ Shapes and layouts are ours already, so this is renaming and nothing else.
 import re
 
 from ..errors import InputError
-from .families import family_of
+from .families import NUMBER, check_names, family_of
 
 ROOTS = {"NFNet": ("NFNet", "nf_block"), "NFResNet": ("NF_ResNet", "nf_res_block"),
          "NFRegNet": ("NF_RegNet", "nf_block")}
@@ -20,7 +20,7 @@ def _haiku_name(name, family):
     module, _, leaf = name.rpartition(".")
     leaves = LINEAR_LEAVES if module == "linear" or ".fc" in module else CONVOLUTION_LEAVES
     module = re.sub(r"^stem_convs\.", "stem_conv", module)
-    module = re.sub(r"^blocks\.(\d+)", lambda k: block + ("" if k[1] == "0" else f"_{k[1]}"), module)
+    module = re.sub(rf"^blocks\.({NUMBER})", lambda k: block + ("" if k[1] == "0" else f"_{k[1]}"), module)
     module = module.replace(".squeeze_excite.fc0", ".squeeze_excite.linear")
     module = module.replace(".squeeze_excite.fc1", ".squeeze_excite.linear_1")
     return f"{root}/~/" + module.replace(".", "/~/"), leaves.get(leaf, leaf)
@@ -29,8 +29,8 @@ def _haiku_name(name, family):
 def _our_name(path, leaf):
     """Our name of the authors' `leaf` in the module `path`."""
     parts = path.split("/~/")[1:]
-    first = re.sub(r"^stem_conv(\d+)$", r"stem_convs.\1", parts[0])
-    first = re.sub(r"^nf_(?:res_)?block(?:_(\d+))?$", lambda k: f"blocks.{k[1] or 0}", first)
+    first = re.sub(rf"^stem_conv({NUMBER})$", r"stem_convs.\1", parts[0])
+    first = re.sub(rf"^nf_(?:res_)?block(?:_({NUMBER}))?$", lambda k: f"blocks.{k[1] or 0}", first)
     rest = [{"linear": "fc0", "linear_1": "fc1"}.get(part, part) for part in parts[1:]]
     return ".".join([first, *rest, {"w": "weight", "b": "bias"}.get(leaf, leaf)])
 
@@ -51,13 +51,18 @@ def from_haiku(tree):
     """
     state, roots = {}, {root for root, _ in ROOTS.values()}
     for path, leaves in tree.items():
-        if path.split("/~/")[0] not in roots or "/~/" not in path or not hasattr(leaves, "items"):
-            raise InputError(f"haiku weights: {path!r} is not a module of {', '.join(sorted(roots))} with named arrays")
+        if not isinstance(path, str) or path.split("/~/")[0] not in roots or "/~/" not in path \
+                or not hasattr(leaves, "items"):
+            raise InputError(f"haiku weights: {str(path)[:80]!r} is not a module of {', '.join(sorted(roots))} with "
+                             f"named arrays")
         for leaf, array in leaves.items():
+            if not isinstance(leaf, str) or not hasattr(array, "shape") or _our_name(path, leaf) in state:
+                raise InputError(f"haiku weights: {str(leaf)[:80]!r} of {path[:80]!r} is not an array, or stands twice")
             state[_our_name(path, leaf)] = array
+    check_names(state, "haiku weights")
     family = family_of(state)
     for name in state:
         path, leaf = _haiku_name(name, family)
         if leaf not in tree.get(path, {}):
-            raise InputError(f"haiku weights: a name that reads as {name!r} is not one of the authors'")
+            raise InputError(f"haiku weights: a name that reads as {name[:80]!r} is not one of the authors'")
     return state

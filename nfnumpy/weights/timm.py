@@ -1,24 +1,29 @@
 """The names and layouts of timm's models: outputs first, gains (C, 1, 1, 1), squeeze-and-excite as 1×1 convolutions.
 
-The renaming is exact. The networks differ slightly: timm's dm_ models add 1e-5 to the variance of the weights and use
-the erf GELU; its nfnet_* models without dm_ fold gamma into the weights and are not these networks.
+The renaming is exact. The networks differ slightly: timm's dm_ models add 1e-5 to the variance of the weights, which
+`with_timm_epsilon` accounts for, and use the erf GELU. Its models without dm_ fold gamma into the weights, have no skip
+gain and pad on all sides: they are not these networks.
 """
 
+import math
 import re
 
 from ..backend import namespace
 from ..errors import InputError
-from .families import family_of, stage_positions, translated
+from .families import NUMBER, check_names, family_of, stage_positions, translated
 
+EPSILON = 1e-5  # what timm adds to the variance of the weights
+FLOOR = 1e-4  # ours, and the authors', of fan-in times that variance
+BLOCK = rf"stages\.({NUMBER})\.({NUMBER})\."
 PARTS = {"conv0": "conv1", "conv1": "conv2", "conv1b": "conv2b", "conv2": "conv3", "conv_shortcut": "downsample.conv"}
 
 
 def _timm_name(name, family, positions):
     """timm's name of one of ours."""
-    name = re.sub(r"^stem_convs\.(\d+)", lambda k: f"stem.conv{int(k[1]) + 1}", name)
+    name = re.sub(rf"^stem_convs\.({NUMBER})", lambda k: f"stem.conv{int(k[1]) + 1}", name)
     name = re.sub(r"^initial_conv", "stem.conv", name)
     name = re.sub(r"^linear\.", "head.fc.", name)
-    block = re.match(r"blocks\.(\d+)\.([a-z0-9_]+)(.*)$", name)
+    block = re.match(rf"blocks\.({NUMBER})\.([a-z0-9_]+)(.*)$", name)
     if block is None:
         return name
     stage, position = positions[int(block[1])]
@@ -54,22 +59,26 @@ def to_timm(state):
 def from_timm(state):
     """Our state (name -> array) for the state of one of timm's normalizer-free models.
 
-    InputError, naming the name, when it is not one.
+    InputError, naming the name, when it is not one, or one whose gamma is in its weights.
     """
-    blocks = sorted({(int(s), int(b)) for s, b in re.findall(r"(?:^|\n)stages\.(\d+)\.(\d+)\.", "\n".join(state))})
-    index = {place: k for k, place in enumerate(blocks)}
+    blocks = {name: re.match(BLOCK, name) for name in state}
+    if any(blocks.values()) and not any(name.endswith(".skipinit_gain") for name in state):
+        raise InputError("timm weights: there is no skipinit_gain, so they are of a model with gamma in its weights and "
+                         "padding on all sides, such as nfnet_*, nf_resnet*, nf_regnet*; dm_nfnet_* are the papers'")
+    index = {place: k for k, place in enumerate(sorted({(int(b[1]), int(b[2])) for b in blocks.values() if b}))}
     names = {name: _our_name(name, index) for name in state}
     ours = {names[name]: _our_layout(name, array) for name, array in state.items()}
+    check_names(ours, "timm weights", theirs={our: name for name, our in names.items()})
     back = {timm: our for our, timm in _names(ours).items()}
     return {our: ours[our] for our in translated(state, back, "timm weights")}
 
 
 def _our_name(name, index):
     """Our name of one of timm's."""
-    name = re.sub(r"^stem\.conv(\d+)\.", lambda k: f"stem_convs.{int(k[1]) - 1}.", name)
+    name = re.sub(rf"^stem\.conv({NUMBER})\.", lambda k: f"stem_convs.{int(k[1]) - 1}.", name)
     name = re.sub(r"^stem\.conv\.", "initial_conv.", name)
     name = re.sub(r"^head\.fc\.", "linear.", name)
-    block = re.match(r"stages\.(\d+)\.(\d+)\.(.*)$", name)
+    block = re.match(rf"{BLOCK}(.*)$", name)
     if block is None:
         return name
     rest = block[3].replace("skipinit_gain", "skip_gain").replace("downsample.conv.", "conv_shortcut.")
@@ -81,13 +90,32 @@ def _our_name(name, index):
 
 def _our_layout(name, array):
     """One of timm's arrays in our layout."""
-    xp = namespace(array)
-    if name.endswith(".gain"):
+    xp, shape = namespace(array), tuple(array.shape)
+    if name.endswith(".gain") and shape == (*shape[:1], 1, 1, 1):
         return xp.reshape(array, (-1,))
-    if not name.endswith(".weight"):
+    if not name.endswith((".gain", ".weight")):
         return array
-    if array.ndim not in (2, 4):
-        raise InputError(f"timm weights: {name!r} has shape {tuple(array.shape)}, expected two or four axes")
-    if array.ndim == 4 and ".attn" not in name:
+    if name.endswith(".weight") and len(shape) == 2:
+        return xp.permute_dims(array, (1, 0))
+    if name.endswith(".weight") and len(shape) == 4 and ".attn" not in name:
         return xp.permute_dims(array, (2, 3, 1, 0))
-    return xp.permute_dims(array[:, :, 0, 0] if array.ndim == 4 else array, (1, 0))
+    if name.endswith(".weight") and shape == (*shape[:2], 1, 1):
+        return xp.permute_dims(array[:, :, 0, 0], (1, 0))
+    raise InputError(f"timm weights: {name[:80]!r} has shape {shape}; expected (C, 1, 1, 1) of gains, two or four "
+                     f"axes of weights")
+
+
+def with_timm_epsilon(state):
+    """`state` (ours) with gains under which our network computes what timm's does with the gains of `state`.
+
+    timm standardizes with √(sigma² + 1e-5) where ours has √max(sigma², 1e-4/N), N being the fan-in; each gain is
+    multiplied by the ratio of the two. Both networks still have GELUs of their own.
+    """
+    changed = dict(state)
+    for name, gain in state.items():
+        if name.endswith(".gain"):
+            weight = state[name.removesuffix("gain") + "weight"]
+            xp, fan_in = namespace(weight), math.prod(weight.shape[:-1])
+            variance = xp.var(weight, axis=tuple(range(weight.ndim - 1)))
+            changed[name] = gain * xp.sqrt(xp.clip(variance, FLOOR / fan_in, None) / (variance + EPSILON))
+    return changed

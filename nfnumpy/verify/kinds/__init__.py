@@ -1,0 +1,1 @@
+"""What can be checked: a file for each kind, with its rules, its catalogue of known forms, and its problems."""

@@ -1,0 +1,69 @@
+"""Writing weights under the names, in the layout and in the file format of another implementation."""
+
+import os
+import pickle
+
+import numpy as np
+
+from .. import backend as backends
+from ..errors import InputError
+from ..models.fitting import variant_of
+from ..whole_files import write_whole
+from .families import family_of
+from .files import save
+from .haiku import to_haiku
+from .recognize import is_checkpoint, load
+from .timm import to_timm
+
+SCHEMES = ("nfnumpy", "timm", "haiku")
+# What a reader of the written file has to know, because names alone do not make the networks the same.
+TIMM_NOTES = {
+    "NFNet": "timm's dm_nfnet_* have these names; they add 1e-5 to the weights' variance and use the erf GELU",
+    "NFResNet": "timm's nf_resnet* pool before their projections and pad otherwise: with these names, other networks",
+    "NFRegNet": "timm's nf_regnet* need skipinit, gamma_in_act, same_padding, ch_div=1; B3 and B5 then fit",
+}
+
+
+def convert(source, target, to):
+    """Read weights of any kind from the file `source`, write them to `target` for `to`: "nfnumpy", "timm" or "haiku".
+
+    Of a training checkpoint, the averaged weights if it has them. Returns lines that say what was written. InputError
+    when `source` cannot be read, is not a network of ours, or is `target`.
+    """
+    if to not in SCHEMES:
+        raise InputError(f"--to {to}: expected one of {', '.join(SCHEMES)}")
+    if os.path.exists(target) and os.path.exists(source) and os.path.samefile(source, target):
+        raise InputError(f"{target} is the file to read; write to another one")
+    state = network_state(source)
+    family = family_of(state)
+    if to == "timm":
+        save(target, to_timm(state), {"format": "pt"})
+    elif to == "haiku":
+        save_haiku(target, state)
+    else:
+        save(target, state)
+    lines = [f"{target}: {len(state)} arrays of {_what(state)} under the names of {to}"]
+    return lines + ([f"note: {TIMM_NOTES[family]}; see docs/weights.md"] if to == "timm" else [])
+
+
+def network_state(path, averaged=True):
+    """The weights of one network in the file at `path`: of a checkpoint, the averaged ones if it has them."""
+    if not is_checkpoint(path):
+        return load(path)
+    groups = {name.partition(".")[0] for name in load(path)}
+    return load(path, "ema" if averaged and "ema" in groups else "model")
+
+
+def save_haiku(path, state):
+    """Write the authors' tree of `state` as a pickle of dicts and NumPy arrays, whole or not at all."""
+    tree = {module: {leaf: np.array(backends.to_host(array), order="C") for leaf, array in leaves.items()}
+            for module, leaves in to_haiku(state).items()}
+    write_whole(path, pickle.dumps(tree, protocol=4))
+
+
+def _what(state):
+    """The variant of `state` and its classes, or its family."""
+    try:
+        return f"{variant_of(state)} with {state['linear.bias'].shape[0]} classes"
+    except InputError:
+        return f"an {family_of(state)} of no named variant"
