@@ -243,6 +243,7 @@ def pickles(canary):
         "block number a billion": ("is no name of a", block_number("999999999")),
         "block number of ten thousand digits": ("is no name of a", block_number("9" * 10_000)),
         "block number 7 of one": ("numbered up to 7", block_number("7")),
+        "text with a brace where safetensors has one": ("its str is not names", whole(text("a{b"))),
         "a number and nothing else": ("is not names with arrays", pickle.dumps(5)),
         "an empty dict": ("is not names with arrays", pickle.dumps({})),
         "a list of arrays": ("is not names with arrays", pickle.dumps([np.ones(3)])),

@@ -20,8 +20,9 @@ OF_A_BLOCK = ("nfnet: GELU by erf", "nfnet: gamma missing", "nfnet: eps 1e-06 ad
               "nfnet: alpha on the shortcut", "nfnet: factor 2 missing", "nfnet: silu in place of relu",
               "nfnet: conv1 and conv1b exchanged", "nfnet: no nonlinearity before conv1b",
               "nfnet: stride on the second 3×3", "nfnet: average pool counts padding",
-              "nfnet: shortcut by a strided 1×1", "nfnet: standardization not differentiated", "nfnet: skip gain not trained",
-              "nf_resnet: shortcut averages first", "nf_regnet: squeeze-and-excite after the last nonlinearity",
+              "nfnet: shortcut by a strided 1×1", "nfnet: standardization not differentiated",
+              "nfnet: skip gain not trained", "nf_resnet: shortcut averages first",
+              "nf_regnet: squeeze-and-excite after the last nonlinearity",
               "nf_regnet: nonlinearity relu with another's gamma")
 
 

@@ -29,7 +29,7 @@ def _nonlinearities():
 
 GAMMA = (
     Entry("gamma missing", {"gamma": "left out"}, "Nonlinearities are not multiplied by gamma, so that the signal "
-          "fades from layer to layer. Right only if gamma is folded into every weight that follows, and into the head."),
+          "fades from layer to layer. Right only if gamma is folded into all weights that follow, and into the head."),
     Entry("gamma applied twice", {"gamma": "squared"}, "Nonlinearities are multiplied by gamma², as where gamma is in "
           "the activation and in the weight too."),
     *(Entry(f"gamma of {name}", {"gamma": f"{name}'s"}, f"The nonlinearity is multiplied by the gamma of {name}, which "
@@ -116,7 +116,7 @@ JOIN = (
     Entry("alpha squared", {"alpha": "squared"}, "The branch is multiplied by alpha²: alpha is applied twice."),
     Entry("root of alpha", {"alpha": "its root"}, "The branch is multiplied by √alpha."),
     Entry("alpha on the shortcut", {"alpha": "on the shortcut"}, "alpha multiplies the shortcut and not the branch."),
-    Entry("alpha on the sum", {"alpha": "on both sides of the sum"}, "alpha multiplies the sum of shortcut and branch."),
+    Entry("alpha on the sum", {"alpha": "on both sides of the sum"}, "alpha multiplies shortcut and branch alike."),
 )
 
 SHORTCUT = (

@@ -15,8 +15,8 @@ from .problems import question
 
 RANDOM = {"pooled features": Entry("dropout on in evaluation", {}, "In evaluation the features before the last layer "
                                    "change from call to call: dropout is not switched off."),
-          "blocks": Entry("stochastic depth on in evaluation", {}, "In evaluation a block's output changes from call to "
-                          "call: stochastic depth or dropout is not switched off."),
+          "blocks": Entry("stochastic depth on in evaluation", {}, "In evaluation a block's output changes from call "
+                          "to call: stochastic depth or dropout is not switched off."),
           "logits": Entry("random in evaluation", {}, "In evaluation the logits change from call to call.")}
 
 

@@ -85,7 +85,7 @@ def _of_module(module, family, activation, options):
     told = {name: options.pop(name, getattr(module, name, usual))
             for name, usual in (("alpha", 0.2), ("beta", 1.0), ("stride", None))}
     if options:
-        raise InputError(f"block: {', '.join(options)}: of a module that exists only alpha, beta and stride can be told")
+        raise InputError(f"block: {', '.join(options)}: of a module only alpha, beta and stride can be told")
     first = next((value for value in module.parameters() if value.ndim == 4), None)
     if first is None:
         raise InputError(f"block: {type(module).__name__} holds no convolution")
