@@ -24,7 +24,7 @@ class NumpyBackend:
         return numpy.dtype(name)
 
     def compute_dtype(self, precision, dtype):
-        """The dtype of images in a network of `dtype` (a name); precision: None (bf16 and fp16 are a GPU's business)."""
+        """The dtype of images in a network of `dtype` (a name); precision: None, as bf16 and fp16 want a GPU."""
         if precision is not None:
             raise InputError(f"precision {precision}: the numpy backend computes in {' or '.join(DTYPES)}; bf16 and "
                              f"fp16 want --backend cupy")

@@ -224,7 +224,8 @@ def _optimizers():
             states[f"update {step}"] = ema.average["w"]
         return states
     yield Case("ema", "starts as values[0]; after values[t + 1]: d·average + (1 - d)·value, d = min(decay, "
-               "(1 + t)/(10 + t)), t = 0, 1, …", {"decay": 0.9}, {"values": _rounded(random.standard_normal((8, 3)))}, average)
+               "(1 + t)/(10 + t)), t = 0, 1, …", {"decay": 0.9}, {"values": _rounded(random.standard_normal((8, 3)))},
+               average)
 
     def rates(inputs, dtype):
         schedule = optim.warmup_cosine(0.4, 5, 40)
