@@ -64,7 +64,7 @@ def from_timm(state):
     blocks = {name: re.match(BLOCK, name) for name in state}
     if any(blocks.values()) and not any(name.endswith(".skipinit_gain") for name in state):
         raise InputError("timm weights: there is no skipinit_gain, so they are of a model with gamma in its weights "
-                         "and padding on all sides, such as nfnet_*, nf_resnet*, nf_regnet*; dm_nfnet_* are the papers'")
+                         "and padding on all sides, as nfnet_*, nf_resnet*, nf_regnet*; dm_nfnet_* are the papers'")
     index = {place: k for k, place in enumerate(sorted({(int(b[1]), int(b[2])) for b in blocks.values() if b}))}
     names = {name: _our_name(name, index) for name in state}
     ours = {names[name]: _our_layout(name, array) for name, array in state.items()}
