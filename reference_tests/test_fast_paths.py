@@ -15,18 +15,31 @@ from nfnumpy.backend import threads
 from nfnumpy.functional import activations, convolution
 from nfnumpy.functional.fast_numpy import activations as fast_activations
 from nfnumpy.functional.fast_numpy import convolution as fast_convolution
+from nfnumpy.functional.fast_numpy import correlation
 
 DTYPES = st.sampled_from([np.float32, np.float64])
 THREADS = st.integers(1, 3)
 
 
-def with_threads(count, function):
-    """What `function()` returns on `count` threads, to which even the smallest arrays are handed."""
+def with_threads(count, function, block_bytes=300, small_sum=0):
+    """What `function()` returns on `count` threads, to which even the smallest arrays are handed, in small blocks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threads, "count", lambda: count)
         patch.setattr(fast_convolution, "WORTH_A_THREAD", 0)
+        patch.setattr(fast_convolution, "SMALL_SUM", small_sum)
+        patch.setattr(correlation, "BLOCK_BYTES", block_bytes)
+        patch.setattr(fast_activations, "WORTH_A_THREAD", 0)
         patch.setattr(fast_activations, "BLOCK", 5)
         return function()
+
+
+def strided(array, way):
+    """The same values lying differently in memory."""
+    if way == "reversed":
+        return np.ascontiguousarray(array[..., ::-1])[..., ::-1]
+    if way == "every other":
+        return np.repeat(array, 2, axis=-1)[..., ::2]
+    return np.asfortranarray(array) if way == "transposed" else array
 
 
 def expect_close(fast, formula, magnitude, roundings):
@@ -40,20 +53,27 @@ def gemm_roundings(*sizes):
     return 2 + int(np.prod(sizes))
 
 
-@given(problem=problems.convolutions(), dtype=DTYPES, count=THREADS)
-def test_convolution_on_threads_is_the_formula_but_for_the_order_of_adding(problem, dtype, count):
-    arrays = [None if array is None else array.astype(dtype) for array in problem.inputs]
+@given(problem=problems.convolutions(), dtype=DTYPES, count=THREADS, block_bytes=st.sampled_from([1, 300, 1 << 20]),
+       small_sum=st.sampled_from([0, 1 << 20]), way=st.sampled_from(["", "reversed", "every other", "transposed"]))
+def test_convolution_on_threads_is_the_formula_but_for_the_order_of_adding(
+        problem, dtype, count, block_bytes, small_sum, way):
+    arrays = [None if array is None else strided(array.astype(dtype), way) for array in problem.inputs]
     x, weight, bias = arrays if len(arrays) == 3 else (*arrays, None)
     options, sizes = problem.options, [None if array is None else np.abs(array) for array in (x, weight, bias)]
+
+    def fast(function, *inputs):
+        return with_threads(count, lambda: function(*inputs, **options), block_bytes, small_sum)
+
     out = convolution.conv2d.formula(x, weight, bias, **options)
-    expect_close(with_threads(count, lambda: convolution.conv2d(x, weight, bias, **options)), out,
-                 convolution.conv2d.formula(*sizes, **options), gemm_roundings(*weight.shape[:3]))
-    back = convolution.conv2d_x_vjp.formula(out, weight, x.shape, **options)
-    expect_close(with_threads(count, lambda: convolution.conv2d_x_vjp(out, weight, x.shape, **options)), back,
+    expect_close(fast(convolution.conv2d, x, weight, bias), out, convolution.conv2d.formula(*sizes, **options),
+                 gemm_roundings(*weight.shape[:3]))
+    cotangent = strided(out, way)
+    back = convolution.conv2d_x_vjp.formula(cotangent, weight, x.shape, **options)
+    expect_close(fast(convolution.conv2d_x_vjp, cotangent, weight, x.shape), back,
                  convolution.conv2d_x_vjp.formula(np.abs(out), sizes[1], x.shape, **options),
                  gemm_roundings(*weight.shape[:2], weight.shape[3]))
-    back = convolution.conv2d_weight_vjp.formula(out, x, weight.shape, **options)
-    expect_close(with_threads(count, lambda: convolution.conv2d_weight_vjp(out, x, weight.shape, **options)), back,
+    back = convolution.conv2d_weight_vjp.formula(cotangent, x, weight.shape, **options)
+    expect_close(fast(convolution.conv2d_weight_vjp, cotangent, x, weight.shape), back,
                  convolution.conv2d_weight_vjp.formula(np.abs(out), sizes[0], weight.shape, **options),
                  gemm_roundings(*out.shape[:3]))
 

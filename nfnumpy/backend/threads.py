@@ -8,8 +8,11 @@ import concurrent.futures
 import contextlib
 import contextvars
 import functools
+import math
 import os
+import threading
 
+import numpy
 import threadpoolctl
 
 from ..errors import InputError
@@ -28,7 +31,7 @@ def count():
 
 @functools.cache
 def _pool():
-    return concurrent.futures.ThreadPoolExecutor(count(), thread_name_prefix="nfnumpy")
+    return concurrent.futures.ThreadPoolExecutor(max(1, count() - 1), thread_name_prefix="nfnumpy")
 
 
 @functools.cache
@@ -52,17 +55,53 @@ def single_threaded_blas():
 
 
 def in_parallel(function, pieces):
-    """[function(piece) for piece in pieces], on our threads; the order of the results is that of the pieces."""
+    """[function(piece) for piece in pieces], on our threads; the order of the results is that of the pieces.
+
+    The thread that calls is one of ours; each takes the next piece when it is done with its last.
+    """
     pieces = list(pieces)
+    results, errors, waiting = [None] * len(pieces), {}, iter(enumerate(pieces))
+
+    def work():
+        for position, piece in waiting:
+            try:
+                results[position] = function(piece)
+            except BaseException as error:
+                errors[position] = error
+                return
+
     with single_threaded_blas():
-        if len(pieces) < 2:
-            return [function(piece) for piece in pieces]
         # A thread knows nothing of its caller's contexts (reference, no_grad, warnings) unless it is handed a copy.
-        futures = [_pool().submit(contextvars.copy_context().run, function, piece) for piece in pieces]
-        return [future.result() for future in futures]
+        helpers = [_pool().submit(contextvars.copy_context().run, work) for _ in range(min(count(), len(pieces)) - 1)]
+        work()
+        concurrent.futures.wait(helpers)
+    if errors:
+        raise errors[min(errors)]
+    return results
+
+
+_own = threading.local()
+
+
+def scratch(name, shape, dtype):
+    """Room for an array that is needed for a moment: the same memory whenever this thread asks under this `name`.
+
+    Fresh memory costs a page fault every 4096 bytes the first time it is written. Whatever was there is still there.
+    """
+    rooms = _own.__dict__.setdefault("rooms", {})
+    size = math.prod(shape) * numpy.dtype(dtype).itemsize
+    room = rooms.get(name)
+    if room is None or room.size < size:
+        room = rooms[name] = numpy.empty(size, dtype=numpy.uint8)
+    return room[:size].view(dtype).reshape(shape)
+
+
+def even(length, parts):
+    """`range(length)` cut into `parts` slices whose lengths differ by one at most; fewer where some would be empty."""
+    parts = max(1, min(parts, length))
+    return [slice(length * k // parts, length * (k + 1) // parts) for k in range(parts)]
 
 
 def shares(length):
     """`range(length)` cut into as many even slices as there are threads, none of them empty."""
-    parts = max(1, min(count(), length))
-    return [slice(length * k // parts, length * (k + 1) // parts) for k in range(parts)]
+    return even(length, count())

@@ -1,49 +1,180 @@
-"""`convolution.conv2d` and its derivatives on our threads: the formula itself, on a share of the batch each."""
+"""`convolution.conv2d` and its derivatives as few large products of gathered windows (correlation.py), on our threads.
 
+The way back to the image is a convolution too: outputs `stride` pixels apart see the same taps, so each of the stride²
+lattices of pixels is a correlation of the cotangent with taps of its own, turned around (Dumoulin, Visin, 2016, arXiv
+1603.07285, chapter 4).
+"""
+
+import itertools
 import math
 
 import numpy
 
 from ...backend import fast_path, threads
 from .. import convolution
+from .correlation import Correlation, blocks, windows
 
-WORTH_A_THREAD = 1 << 24  # multiply-adds: a fraction of a millisecond, several times what handing over costs
+WORTH_A_THREAD = 1 << 22  # multiply-adds: some 50 µs, about what handing over costs
+LONG = 512  # values: below, the start of NumPy's innermost loop costs more than the loop
+SMALL_SUM = 1 << 18  # bytes of a weight of which every thread may well have a sum of its own
 
 
-def _shares(x_shape, weight_shape, geometry):
-    """The batch cut into shares, or left whole when a share would not be worth a thread."""
-    windows = convolution.conv2d_windows(x_shape, weight_shape, **geometry)
-    work = x_shape[0] * math.prod(windows.out) * math.prod(weight_shape)
-    return threads.shares(x_shape[0]) if work >= WORTH_A_THREAD else [slice(0, x_shape[0])]
+def _parts(multiply_adds):
+    """How many threads so many multiply-adds are worth."""
+    return threads.count() if multiply_adds >= WORTH_A_THREAD else 1
+
+
+def _covers(*arrays):
+    return arrays[0].dtype.kind == "f" and all(array.size and array.dtype == arrays[0].dtype for array in arrays)
+
+
+def _by_group(weight, groups):
+    """(kh, kw, in/groups, out) as (groups, kh·kw·in/groups, out/groups), without copying."""
+    *fan_in, out = weight.shape
+    return weight.reshape(math.prod(fan_in), groups, out // groups).transpose(1, 0, 2)
+
+
+def _forward(seen):
+    return Correlation(seen.kernel, seen.stride, seen.dilation, tuple(before for before, _ in seen.padding), seen.out)
 
 
 @fast_path("numpy", "convolution.conv2d")
-def conv2d(x, weight, bias=None, **geometry):
-    """Every thread convolves its images."""
-    return _joined(lambda share: convolution.conv2d.formula(x[share], weight, bias, **geometry),
-                   _shares(x.shape, weight.shape, geometry))
+def conv2d(x, weight, bias=None, *, groups=1, **geometry):
+    """A correlation of the image with the kernel."""
+    seen = convolution.conv2d_windows(x.shape, weight.shape, groups=groups, **geometry)
+    if not _covers(x, weight) or bias is not None and (bias.dtype != x.dtype or bias.shape != weight.shape[3:]):
+        return NotImplemented
+    out = numpy.empty((x.shape[0], *seen.out, weight.shape[3]), dtype=x.dtype)
+    _correlate(x, _by_group(weight, groups), out, _forward(seen), bias)
+    return out
+
+
+def _correlate(image, kernel, out, correlation, bias=None):
+    """Write the correlation of `image` with `kernel` (groups, taps·in, out) and the bias into `out` (N, H, W, C)."""
+    (groups, fan_in, channels), side_by_side = kernel.shape, out.flags.c_contiguous
+
+    def compute(block):
+        rows = windows(image, groups, correlation, block)
+        run = slice(block.groups.start * channels, block.groups.stop * channels)
+        target = out[block.images, block.rows, :, run]
+        if side_by_side:
+            whole = out[block.images, block.rows].reshape(-1, groups, channels)
+            result = whole[:, block.groups]
+        else:
+            result = threads.scratch("result", (rows.shape[1], len(rows), channels), out.dtype)
+        numpy.matmul(rows, kernel[block.groups], out=result.transpose(1, 0, 2))
+        if bias is not None:
+            _add_bias(result, bias[run])
+        if not side_by_side:
+            target[...] = result.reshape(target.shape)
+
+    work = math.prod(out.shape[:3]) * kernel.size
+    threads.in_parallel(compute, blocks(correlation, len(image), groups, (fan_in + channels) * image.itemsize,
+                                         _parts(work)))
+
+
+def _add_bias(result, bias):
+    """result (outputs, groups, channels) += bias (groups·channels,), several outputs at a time where these are short."""
+    if len(bias) < LONG and result.flags.c_contiguous:
+        together = math.gcd(len(result), 1 << (LONG // len(bias)).bit_length())
+        result, bias = result.reshape(len(result) // together, -1), numpy.tile(bias, together)
+        result += bias
+    else:
+        result += bias.reshape(result.shape[1:])
 
 
 @fast_path("numpy", "convolution.conv2d_x_vjp")
-def conv2d_x_vjp(cotangent, weight, x_shape, **geometry):
-    """Every thread goes back through its images."""
-    return _joined(lambda share: convolution.conv2d_x_vjp.formula(
-        cotangent[share], weight, (share.stop - share.start, *x_shape[1:]), **geometry),
-        _shares(x_shape, weight.shape, geometry))
+def conv2d_x_vjp(cotangent, weight, x_shape, *, groups=1, **geometry):
+    """A correlation of the cotangent for every lattice of pixels."""
+    seen = convolution.conv2d_windows(x_shape, weight.shape, groups=groups, **geometry)
+    if not _covers(cotangent, weight) or not math.prod(x_shape):
+        return NotImplemented
+    out = numpy.empty(x_shape, dtype=cotangent.dtype)
+    for rests in itertools.product(*map(range, seen.stride)):
+        axes = [_lattice(seen, axis, rest) for axis, rest in enumerate(rests)]
+        (pixels, taps, spacing, before), lattice = zip(*axes), out[:, axes[0][0], axes[1][0]]
+        if not lattice.size:
+            continue
+        if all(taps):
+            correlation = Correlation(tuple(map(len, taps)), (1, 1), spacing, before, lattice.shape[1:3])
+            _correlate(cotangent, _turned(weight, taps, groups), lattice, correlation)
+        else:
+            lattice[...] = 0.0
+    return out
+
+
+def _lattice(seen, axis, rest):
+    """(pixels, taps, spacing, before) of the pixels of an axis whose place on the padded axis is `rest` modulo stride.
+
+    Pixel stride·u + rest is seen through tap i by output u - (i·dilation - rest)/stride, where that is whole.
+    """
+    stride, dilation, padding = seen.stride[axis], seen.dilation[axis], seen.padding[axis][0]
+    first = (rest - padding) % stride
+    taps = [tap for tap in reversed(range(seen.kernel[axis])) if tap * dilation % stride == rest]
+    behind = [(tap * dilation - rest) // stride for tap in taps]
+    spacing = behind[0] - behind[1] if len(taps) > 1 else 1
+    return slice(first, None, stride), taps, spacing, behind[0] - (first + padding) // stride if taps else 0
+
+
+def _turned(weight, taps, groups):
+    """These taps of the weight (kh, kw, in, out) with inputs and outputs exchanged: (groups, taps·out/groups, in)."""
+    (_, _, fan_in, out), (down, along) = weight.shape, taps
+    if len(down) == len(along) == 1:
+        return weight[down[0], along[0]].reshape(fan_in, groups, out // groups).transpose(1, 2, 0)
+    turned = numpy.empty((groups, len(down) * len(along), out // groups, fan_in), dtype=weight.dtype)
+
+    def turn(tap):
+        source = weight[down[tap // len(along)], along[tap % len(along)]]
+        turned[:, tap] = source.reshape(fan_in, groups, out // groups).transpose(1, 2, 0)
+
+    threads.in_parallel(turn, range(turned.shape[1])) if turned.size >= WORTH_A_THREAD >> 4 else \
+        [turn(tap) for tap in range(turned.shape[1])]
+    return turned.reshape(groups, -1, fan_in)
 
 
 @fast_path("numpy", "convolution.conv2d_weight_vjp")
-def conv2d_weight_vjp(cotangent, x, weight_shape, **geometry):
-    """Every thread's images give a sum; the sums are added in the order of the shares."""
-    total, *others = threads.in_parallel(
-        lambda share: convolution.conv2d_weight_vjp.formula(cotangent[share], x[share], weight_shape, **geometry),
-        _shares(x.shape, weight_shape, geometry))
-    for other in others:
-        total += other
-    return total
+def conv2d_weight_vjp(cotangent, x, weight_shape, *, groups=1, **geometry):
+    """The product of all windows with the cotangents of their outputs.
+
+    Every thread has some of the groups, or some of the inputs of each; only where the weight is small does it have
+    some of the outputs instead, and the sums are added in their order.
+    """
+    seen = convolution.conv2d_windows(x.shape, weight_shape, groups=groups, **geometry)
+    if not _covers(cotangent, x):
+        return NotImplemented
+    kh, kw, fan_in, out = weight_shape
+    cotangent, weight = numpy.ascontiguousarray(cotangent), numpy.zeros(weight_shape, dtype=x.dtype)
+    by_group = weight.reshape(kh, kw, fan_in, groups, -1).transpose(3, 0, 1, 2, 4)
+    parts, correlation = _parts(math.prod(cotangent.shape[:3]) * weight.size), _forward(seen)
+    plan = blocks(correlation, len(x), groups, kh * kw * fan_in * x.itemsize, parts)
+    runs = [list(some) for _, some in itertools.groupby(plan, key=lambda block: block.groups.start)]
+    pieces = -(-parts // len(runs))
+    small = pieces > 1 and weight.nbytes <= SMALL_SUM
+    tasks = [(piece, slice(0, fan_in)) for some in runs for piece in _cut(some, pieces)] if small else \
+        [(some, inputs) for some in runs for inputs in threads.even(fan_in, pieces)]
+
+    def add_up(task):
+        some, inputs = task
+        total = None
+        for block in some:
+            rows = windows(x, groups, correlation, block, inputs).transpose(0, 2, 1)
+            outputs = cotangent[block.images, block.rows].reshape(-1, groups, out // groups)[:, block.groups]
+            if total is None:
+                total = numpy.matmul(rows, outputs.transpose(1, 0, 2))
+            else:
+                product = threads.scratch("product", total.shape, total.dtype)
+                total += numpy.matmul(rows, outputs.transpose(1, 0, 2), out=product)
+        target = by_group[some[0].groups, :, :, inputs]
+        total = total.reshape(target.shape)
+        if not small:
+            target[...] = total
+        return target, total
+
+    for target, total in threads.in_parallel(add_up, tasks):
+        if small:
+            target += total
+    return weight
 
 
-def _joined(function, shares):
-    """The results of `function` on every share, one after the other in one array."""
-    parts = threads.in_parallel(function, shares)
-    return parts[0] if len(parts) == 1 else numpy.concatenate(parts)
+def _cut(some, pieces):
+    return [some[piece] for piece in threads.even(len(some), pieces)]

@@ -1,0 +1,101 @@
+"""What convolution and its way back are made of: windows of an image, gathered in rows, times a matrix.
+
+A row has the values of one window, tap by tap; all windows of a block of images are one matrix, large enough for a
+fast product and small enough to stay in the cache. Blocks and groups of channels are shared out to our threads.
+"""
+
+import dataclasses
+import math
+
+import numpy
+from numpy.lib.stride_tricks import as_strided
+
+from ...backend import threads
+
+BLOCK_BYTES = 3 << 20  # a few hundred windows of 3×3×128 values, and less than a core's share of the last cache
+
+
+@dataclasses.dataclass(frozen=True)
+class Correlation:
+    """out[n, y, x] = Σ_{i, j} image[n, y·step + i·spacing - before, …]·kernel[i, j], where outside of the image is 0.
+
+    All are (vertical, horizontal) pairs; `taps` is how many there are of i and j, `out` of y and x.
+    """
+
+    taps: tuple
+    step: tuple
+    spacing: tuple
+    before: tuple
+    out: tuple
+
+    def seen(self, axis, start, stop):
+        """The range (first, last + 1) of pixels that outputs start … stop - 1 along `axis` see; may leave the image."""
+        first = start * self.step[axis] - self.before[axis]
+        return first, first + (stop - start - 1) * self.step[axis] + (self.taps[axis] - 1) * self.spacing[axis] + 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Slices of the images, of the rows of output and of the groups of channels."""
+
+    images: slice
+    rows: slice
+    groups: slice
+
+
+def blocks(correlation, images, groups, row_bytes, parts):
+    """Blocks that cover everything: `parts` or more, where there is enough to do, each of some BLOCK_BYTES at most.
+
+    row_bytes: of one window of one group and what comes of it. A block is some rows of one image or several whole images, of one
+    group or, where these are small, of several.
+    """
+    (height, width), most = correlation.out, max(1, BLOCK_BYTES // max(row_bytes, 1))
+    outputs = images * height * width
+    together = max(1, min(most // max(outputs, 1), -(-groups // parts)))
+    runs = threads.even(groups, -(-groups // together))
+    pieces = max(-(-outputs // most), -(-parts // len(runs)))
+    if len(runs) % parts:
+        pieces = -(-pieces // parts) * parts  # as much to do for every thread
+    if height * width > most or images < pieces:
+        by_row = threads.even(height, -(-pieces // max(images, 1)))
+        return [Block(slice(n, n + 1), rows, run) for run in runs for n in range(images) for rows in by_row]
+    return [Block(some, slice(0, height), run) for run in runs for some in threads.even(images, pieces)]
+
+
+def windows(image, groups, correlation, block, channels=slice(None)):
+    """The windows of a block, each a row of its taps' values: (groups, outputs, taps·channels). Valid until next time.
+
+    image (N, H, W, C), its channels in so many `groups`, of each of which these `channels` are wanted.
+    """
+    width = correlation.out[1]
+    image = image.reshape(*image.shape[:3], groups, -1)[block.images, :, :, block.groups, channels]
+    framed = _framed(image.transpose(3, 0, 1, 2, 4), correlation.seen(0, block.rows.start, block.rows.stop),
+                     correlation.seen(1, 0, width))
+    (groups, n, _, _, channels), kernel = framed.shape, math.prod(correlation.taps)
+    outputs = n * (block.rows.stop - block.rows.start) * width
+    if kernel == 1 and correlation.step == (1, 1):
+        return framed.reshape(groups, outputs, channels)
+    group, n, y, x, c = framed.strides
+    view = as_strided(framed, (*framed.shape[:2], block.rows.stop - block.rows.start, width, *correlation.taps,
+                               channels), (group, n, y * correlation.step[0], x * correlation.step[1],
+                                           y * correlation.spacing[0], x * correlation.spacing[1], c), writeable=False)
+    gathered = threads.scratch("windows", view.shape, image.dtype)
+    numpy.copyto(gathered, view)
+    return gathered.reshape(groups, outputs, kernel * channels)
+
+
+def _framed(image, vertical, horizontal):
+    """The part of the image (groups, N, H, W, C) in these ranges of pixels, side by side; 0 where they leave it."""
+    (top, bottom), (left, right), (groups, n, height, width, c) = vertical, horizontal, image.shape
+    inside = slice(max(top, 0), max(0, min(bottom, height))), slice(max(left, 0), max(0, min(right, width)))
+    seen = image[:, :, inside[0], inside[1]]
+    if seen.shape[2:4] == (bottom - top, right - left) and seen.flags.c_contiguous:
+        return seen
+    framed = threads.scratch("framed", (groups, n, bottom - top, right - left, c), image.dtype)
+    above, beside = inside[0].start - top, inside[1].start - left
+    below, beyond = above + seen.shape[2], beside + seen.shape[3]
+    for margin in (framed[:, :, :above], framed[:, :, below:], framed[:, :, above:below, :beside],
+                   framed[:, :, above:below, beyond:]):
+        margin[...] = 0.0
+    framed[:, :, above:below, beside:beyond] = seen
+    return framed
