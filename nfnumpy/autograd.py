@@ -199,7 +199,8 @@ def _walk(root, cotangent):
         for parent, contribution in zip(parents, pull(saved, cotangent)):
             if parent is None or contribution is None:
                 continue
-            if isinstance(parent, Tensor) and (contribution is cotangent or contribution.base is not None):
+            if isinstance(parent, Tensor) and (contribution is cotangent
+                                               or not backend.memory.owns_its_memory(contribution)):
                 contribution = contribution.copy()  # what a leaf keeps is nobody else's memory
             earlier = cotangents.get(id(parent))
             cotangents[id(parent)] = contribution if earlier is None else earlier + contribution

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import problems
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
@@ -53,6 +53,7 @@ def gemm_roundings(*sizes):
     return 2 + int(np.prod(sizes))
 
 
+@settings(max_examples=100)
 @given(problem=problems.convolutions(), dtype=DTYPES, count=THREADS, block_bytes=st.sampled_from([1, 300, 1 << 20]),
        small_sum=st.sampled_from([0, 1 << 20]), way=st.sampled_from(["", "reversed", "every other", "transposed"]))
 def test_convolution_on_threads_is_the_formula_but_for_the_order_of_adding(

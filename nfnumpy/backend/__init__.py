@@ -1,6 +1,6 @@
 """Where arrays live: one small object each for NumPy and CuPy, and the one place where fast paths are chosen."""
 
-from . import threads
+from . import memory, threads
 from .arrays import as_array, fingerprint, is_array, is_floating, namespace
 from .cublas import tf32
 from .dispatch import fast_path, fast_paths, formula, reference
@@ -8,4 +8,4 @@ from .philox import Randomness
 from .registry import backend_of, get, to_host
 
 __all__ = ["Randomness", "as_array", "backend_of", "fast_path", "fast_paths", "fingerprint", "formula", "get",
-           "is_array", "is_floating", "namespace", "reference", "tf32", "threads", "to_host"]
+           "is_array", "is_floating", "memory", "namespace", "reference", "tf32", "threads", "to_host"]

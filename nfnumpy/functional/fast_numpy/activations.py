@@ -6,7 +6,7 @@ three that the networks use write every pass into the same few arrays; the other
 
 import numpy
 
-from ...backend import fast_path, threads
+from ...backend import fast_path, memory, threads
 from .. import activations
 from ..activations import GELU_IS_STRAIGHT_FROM, TANH_GELU_CUBIC, TANH_GELU_SLOPE
 
@@ -35,7 +35,7 @@ def _in_blocks(function, arrays, name, scale):
                                                   for array in arrays):
         return NotImplemented
     flat = [numpy.ascontiguousarray(array).reshape(-1) for array in arrays]
-    out = numpy.empty(arrays[0].shape, dtype=arrays[0].dtype)
+    out = memory.empty(arrays[0].shape, arrays[0].dtype)
     out_flat, scale = out.reshape(-1), out.dtype.type(scale)
 
     def work(share):

@@ -10,9 +10,10 @@ import math
 
 import numpy
 
-from ...backend import fast_path, threads
+from ...backend import fast_path, memory, threads
 from .. import convolution
-from .correlation import Correlation, blocks, windows
+from . import winograd
+from .correlation import Correlation, blocks, chunks_of, windows
 
 WORTH_A_THREAD = 1 << 22  # multiply-adds: some 50 µs, about what handing over costs
 LONG = 512  # values: below, the start of NumPy's innermost loop costs more than the loop
@@ -44,7 +45,7 @@ def conv2d(x, weight, bias=None, *, groups=1, **geometry):
     seen = convolution.conv2d_windows(x.shape, weight.shape, groups=groups, **geometry)
     if not _covers(x, weight) or bias is not None and (bias.dtype != x.dtype or bias.shape != weight.shape[3:]):
         return NotImplemented
-    out = numpy.empty((x.shape[0], *seen.out, weight.shape[3]), dtype=x.dtype)
+    out = memory.empty((x.shape[0], *seen.out, weight.shape[3]), x.dtype)
     _correlate(x, _by_group(weight, groups), out, _forward(seen), bias)
     return out
 
@@ -52,6 +53,10 @@ def conv2d(x, weight, bias=None, *, groups=1, **geometry):
 def _correlate(image, kernel, out, correlation, bias=None):
     """Write the correlation of `image` with `kernel` (groups, taps·in, out) and the bias into `out` (N, H, W, C)."""
     (groups, fan_in, channels), side_by_side = kernel.shape, out.flags.c_contiguous
+    parts = _parts(math.prod(out.shape[:3]) * kernel.size)
+    if winograd.suits(correlation, len(image), fan_in // 9, channels):
+        winograd.correlate(image, kernel, out, correlation, bias, parts)
+        return
 
     def compute(block):
         rows = windows(image, groups, correlation, block)
@@ -68,13 +73,12 @@ def _correlate(image, kernel, out, correlation, bias=None):
         if not side_by_side:
             target[...] = result.reshape(target.shape)
 
-    work = math.prod(out.shape[:3]) * kernel.size
-    threads.in_parallel(compute, blocks(correlation, len(image), groups, (fan_in + channels) * image.itemsize,
-                                         _parts(work)))
+    row_bytes = (fan_in + channels) * image.itemsize
+    threads.in_parallel(compute, blocks(correlation, len(image), groups, row_bytes, parts))
 
 
 def _add_bias(result, bias):
-    """result (outputs, groups, channels) += bias (groups·channels,), several outputs at a time where these are short."""
+    """result (outputs, groups, channels) += bias (groups·channels,), several outputs at a time where they are short."""
     if len(bias) < LONG and result.flags.c_contiguous:
         together = math.gcd(len(result), 1 << (LONG // len(bias)).bit_length())
         result, bias = result.reshape(len(result) // together, -1), numpy.tile(bias, together)
@@ -89,10 +93,11 @@ def conv2d_x_vjp(cotangent, weight, x_shape, *, groups=1, **geometry):
     seen = convolution.conv2d_windows(x_shape, weight.shape, groups=groups, **geometry)
     if not _covers(cotangent, weight) or not math.prod(x_shape):
         return NotImplemented
-    out = numpy.empty(x_shape, dtype=cotangent.dtype)
+    out = memory.empty(tuple(x_shape), cotangent.dtype)
     for rests in itertools.product(*map(range, seen.stride)):
         axes = [_lattice(seen, axis, rest) for axis, rest in enumerate(rests)]
-        (pixels, taps, spacing, before), lattice = zip(*axes), out[:, axes[0][0], axes[1][0]]
+        pixels, taps, spacing, before = zip(*axes)
+        lattice = out[:, *pixels]
         if not lattice.size:
             continue
         if all(taps):
@@ -121,14 +126,13 @@ def _turned(weight, taps, groups):
     (_, _, fan_in, out), (down, along) = weight.shape, taps
     if len(down) == len(along) == 1:
         return weight[down[0], along[0]].reshape(fan_in, groups, out // groups).transpose(1, 2, 0)
-    turned = numpy.empty((groups, len(down) * len(along), out // groups, fan_in), dtype=weight.dtype)
+    turned = memory.empty((groups, len(down) * len(along), out // groups, fan_in), weight.dtype)
 
     def turn(tap):
         source = weight[down[tap // len(along)], along[tap % len(along)]]
         turned[:, tap] = source.reshape(fan_in, groups, out // groups).transpose(1, 2, 0)
 
-    threads.in_parallel(turn, range(turned.shape[1])) if turned.size >= WORTH_A_THREAD >> 4 else \
-        [turn(tap) for tap in range(turned.shape[1])]
+    threads.in_parallel(turn, range(turned.shape[1]))
     return turned.reshape(groups, -1, fan_in)
 
 
@@ -143,15 +147,19 @@ def conv2d_weight_vjp(cotangent, x, weight_shape, *, groups=1, **geometry):
     if not _covers(cotangent, x):
         return NotImplemented
     kh, kw, fan_in, out = weight_shape
-    cotangent, weight = numpy.ascontiguousarray(cotangent), numpy.zeros(weight_shape, dtype=x.dtype)
+    cotangent, weight = numpy.ascontiguousarray(cotangent), memory.empty(tuple(weight_shape), x.dtype)
     by_group = weight.reshape(kh, kw, fan_in, groups, -1).transpose(3, 0, 1, 2, 4)
     parts, correlation = _parts(math.prod(cotangent.shape[:3]) * weight.size), _forward(seen)
+    if winograd.suits(correlation, len(x), fan_in, out // groups):
+        winograd.weight_vjp(cotangent, x, by_group, correlation, parts)
+        return weight
     plan = blocks(correlation, len(x), groups, kh * kw * fan_in * x.itemsize, parts)
-    runs = [list(some) for _, some in itertools.groupby(plan, key=lambda block: block.groups.start)]
-    pieces = -(-parts // len(runs))
-    small = pieces > 1 and weight.nbytes <= SMALL_SUM
-    tasks = [(piece, slice(0, fan_in)) for some in runs for piece in _cut(some, pieces)] if small else \
-        [(some, inputs) for some in runs for inputs in threads.even(fan_in, pieces)]
+    runs = chunks_of(plan, 1)
+    small = len(runs) < parts and weight.nbytes <= SMALL_SUM
+    if small:
+        weight[...] = 0.0
+    tasks = [(chunk, slice(0, fan_in)) for chunk in chunks_of(plan, parts)] if small else \
+        [(run, inputs) for run in runs for inputs in threads.even(fan_in, -(-parts // len(runs)))]
 
     def add_up(task):
         some, inputs = task
@@ -174,7 +182,3 @@ def conv2d_weight_vjp(cotangent, x, weight_shape, *, groups=1, **geometry):
         if small:
             target += total
     return weight
-
-
-def _cut(some, pieces):
-    return [some[piece] for piece in threads.even(len(some), pieces)]

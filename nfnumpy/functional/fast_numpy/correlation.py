@@ -5,6 +5,7 @@ fast product and small enough to stay in the cache. Blocks and groups of channel
 """
 
 import dataclasses
+import itertools
 import math
 
 import numpy
@@ -43,13 +44,13 @@ class Block:
     groups: slice
 
 
-def blocks(correlation, images, groups, row_bytes, parts):
+def blocks(correlation, images, groups, row_bytes, parts, block_bytes=None):
     """Blocks that cover everything: `parts` or more, where there is enough to do, each of some BLOCK_BYTES at most.
 
     row_bytes: of one window of one group and what comes of it. A block is some rows of one image or several whole images, of one
     group or, where these are small, of several.
     """
-    (height, width), most = correlation.out, max(1, BLOCK_BYTES // max(row_bytes, 1))
+    (height, width), most = correlation.out, max(1, (block_bytes or BLOCK_BYTES) // row_bytes)
     outputs = images * height * width
     together = max(1, min(most // max(outputs, 1), -(-groups // parts)))
     runs = threads.even(groups, -(-groups // together))
@@ -60,6 +61,15 @@ def blocks(correlation, images, groups, row_bytes, parts):
         by_row = threads.even(height, -(-pieces // max(images, 1)))
         return [Block(slice(n, n + 1), rows, run) for run in runs for n in range(images) for rows in by_row]
     return [Block(some, slice(0, height), run) for run in runs for some in threads.even(images, pieces)]
+
+
+def chunks_of(plan, parts):
+    """The blocks in lists that can be added up side by side: those of a run of groups, or some of them for a thread.
+
+    Lists of the same run follow each other. Only where there are fewer runs than threads are they cut.
+    """
+    runs = [list(some) for _, some in itertools.groupby(plan, key=lambda block: block.groups.start)]
+    return [some[piece] for some in runs for piece in threads.even(len(some), -(-parts // len(runs)))]
 
 
 def windows(image, groups, correlation, block, channels=slice(None)):
