@@ -4,7 +4,7 @@ import math
 import os
 import time
 
-from .. import datasets, models
+from .. import blas, datasets, models
 from ..backend import Randomness, threads
 from ..errors import InputError
 from . import checkpoint
@@ -106,6 +106,9 @@ class _Run:
         line(f"{self.options.data}: {len(data.train)} training and {len(data.test)} test images of "
              f"{data.image_size} px, {len(data.classes)} classes; {self.model_name}: {parameters:,} parameters"
              + (f"; resuming at step {session.step} of {total}" if session.step else ""))
+        remark = blas.remark(threads.count())
+        if remark and self.options.backend == "numpy":
+            line(remark)
         with datasets.Loader(data.train, session.batch_size, workers=self.options.workers) as loader:
             try:
                 while session.step < total:
