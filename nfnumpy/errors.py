@@ -6,3 +6,8 @@ class InputError(ValueError):
 
     Commands print the line and exit with status 2; callers of the Python API catch it as a `ValueError`.
     """
+
+
+def first_line(error):
+    """What an exception, or its text, says first, without blank lines and rules; "" if it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip(" =")), "")

@@ -2,7 +2,7 @@
 
 import contextlib
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 from . import transfer
 
 DTYPES = ("float32", "float64")
@@ -105,6 +105,4 @@ ABILITIES = {
 
 def _line(error):
     """What is said first in an exception of one or many lines, or in the original one that CuPy wraps in its own."""
-    message = str(error).rpartition("Original error:")[2]
-    lines = [line.strip() for line in message.splitlines() if line.strip(" =")]
-    return lines[0] if lines else type(error).__name__
+    return first_line(str(error).rpartition("Original error:")[2]) or type(error).__name__

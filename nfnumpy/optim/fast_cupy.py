@@ -74,10 +74,6 @@ def _common_shapes(*lists):
     return shapes if all(tuple(array.shape for array in arrays) == shapes for arrays in lists[1:]) else None
 
 
-def _contiguous(arrays):
-    return [array if array.flags.c_contiguous else cuda.contiguous(array)[0] for array in arrays]
-
-
 def _table(lists, options=()):
     """The arrays' addresses, a row a list, and the bits of rows of float64, on the GPU; nobody waits for the copy."""
     import cupy
@@ -113,7 +109,7 @@ def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True
         return NotImplemented
     dtype, wide = params[0].dtype, cuda.wide(params[0].dtype)
     pieces = _pieces_of(shapes, tuple(clipping is not None for clipping in clippings))
-    lists = [_contiguous(arrays) for arrays in (params, grads, velocities)]
+    lists = [cuda.contiguous(*arrays) for arrays in (params, grads, velocities)]
     new_params, new_velocities = ([cuda.empty(shape, dtype) for shape in shapes] for _ in range(2))
     clipped = cuda.empty(len(pieces), numpy.int64)
     KERNELS.launch("clipped_update", (dtype,), len(pieces), UNIT_THREADS, pieces,
@@ -143,7 +139,7 @@ def global_norm(arrays):
     shapes = _common_shapes(arrays)
     if shapes is None:
         return NotImplemented
-    arrays = _contiguous(arrays)
+    arrays = cuda.contiguous(*arrays)
     sums, norm = _sums_of_squares(arrays, shapes), cuda.empty((), arrays[0].dtype)
     KERNELS.launch("norm", (norm.dtype,), 1, THREADS, sums, numpy.int32(sums.size), norm)
     return norm
@@ -155,7 +151,7 @@ def ascend(params, grads, *, rho):
     shapes = _common_shapes(params, grads)
     if shapes is None or not _are_numbers(rho):
         return NotImplemented
-    params, grads = _contiguous(params), _contiguous(grads)
+    params, grads = cuda.contiguous(*params), cuda.contiguous(*grads)
     sums = _sums_of_squares(grads, shapes)
     return _map_runs("ascend", params, grads, shapes, sums, numpy.int32(sums.size), cuda.wide(sums.dtype)(rho))
 
@@ -178,5 +174,5 @@ def moving_average(averages, arrays, *, decay):
     if shapes is None or not _are_numbers(decay):
         return NotImplemented
     wide = cuda.wide(averages[0].dtype)
-    return _map_runs("moving_average", _contiguous(averages), _contiguous(arrays), shapes, wide(decay),
+    return _map_runs("moving_average", cuda.contiguous(*averages), cuda.contiguous(*arrays), shapes, wide(decay),
                      wide(1.0 - decay))

@@ -5,7 +5,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 
 
 def load_target(text):
@@ -34,8 +34,8 @@ def _module(place, text):
         raise InputError(f"target {text!r}: no module named {error.name!r}; install it, or give a path that ends in "
                          f".py") from None
     except Exception as error:  # whatever a stranger's module raises while it is imported
-        first = (str(error).splitlines() or [""])[0]
-        raise InputError(f"target {text!r}: importing {place} failed: {type(error).__name__}: {first}") from None
+        raise InputError(f"target {text!r}: importing {place} failed: {type(error).__name__}: "
+                         f"{first_line(error)}") from None
 
 
 def _from_file(path):

@@ -1,10 +1,10 @@
-"""How far rounding may take a target: measured on the reference itself, in the target's precision.
+"""How far rounding may take a target: measured on the reference itself in float32, scaled to the target's precision.
 
-The reference is computed twice on the same problem, in float64 and
-in float32. The distance is what the roundings of this very computation, of this very size, do; another order of the
-same additions does as much, give or take. In another precision it is scaled by the ratio of the epsilons. A target may
-err `LEEWAY` times as far, and never has to be better than `LEEWAY` epsilons of a tensor's largest magnitude, or of the
-largest magnitude that was added up to make it, where a kind knows that they cancel.
+The reference is computed twice on the same problem, in float64 and in float32. The distance is what the roundings of
+this very computation, of this very size, do; another order of the same additions does as much, give or take. In another
+precision it is scaled by the ratio of the epsilons. A target may err `LEEWAY` times as far, and never has to be better
+than `LEEWAY` epsilons of a tensor's largest magnitude, or of the largest magnitude that was added up to make it, where
+a kind knows that they cancel.
 """
 
 import numpy as np

@@ -7,6 +7,7 @@ NaN here: looking at labels before going on would make the host wait for the GPU
 import numpy
 
 from ...backend import cuda, fast_path
+from ...backend.registry import backend_name_of
 from ..losses import are_whole_numbers, check_counted, check_logits
 
 KINDS = ("whole_numbers", "shares")
@@ -31,7 +32,7 @@ def _labels(labels, logits, label_smoothing):
 
 
 def _together(*arrays):
-    return all(type(array).__module__.partition(".")[0] == "cupy" for array in arrays)
+    return all(backend_name_of(array) == "cupy" for array in arrays)
 
 
 @fast_path("cupy", "losses.softmax_cross_entropy")

@@ -7,6 +7,8 @@ import numpy as np
 from ...errors import InputError
 from .calling import asked
 
+VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
 
 def parameters_of(target):
     """A dict name -> inspect.Parameter; None where a callable does not tell (built-in functions)."""
@@ -16,10 +18,15 @@ def parameters_of(target):
         return None
 
 
+def parameter_names(target):
+    """The names that a callable takes, in order, without *args and **kwargs; none where it does not tell."""
+    return [name for name, parameter in (parameters_of(target) or {}).items() if parameter.kind not in VARIADIC]
+
+
 def required(parameters):
     """The names that must be given."""
-    return [name for name, parameter in (parameters or {}).items() if parameter.default is parameter.empty
-            and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)]
+    return [name for name, parameter in (parameters or {}).items()
+            if parameter.default is parameter.empty and parameter.kind not in VARIADIC]
 
 
 def takes_any_keyword(parameters):

@@ -9,7 +9,8 @@ from ...errors import InputError
 from ...functional.activations import GAMMA
 from ..frameworks import framework_of
 from ..networks.matching import match
-from .calling import asked, parameter_names
+from .asking import parameter_names
+from .calling import asked
 
 INPUTS = ("in_chs", "in_channels", "in_ch", "inplanes", "in_planes", "cin", "c_in", "in_features", "in_dim", "dim_in")
 OUTPUTS = ("out_chs", "out_channels", "out_ch", "planes", "outplanes", "cout", "c_out", "out_features", "dim_out")

@@ -1,12 +1,12 @@
 """Convolutions with standardized weights: torch modules, and bare functions of a weight."""
 
 import functools
-import inspect
 
 import numpy as np
 
 from ...errors import InputError
 from ..frameworks import framework_of
+from .asking import parameter_names, parameters_of, required
 from .calling import asked
 
 GAIN_NAMES = ("gain", "g", "weight_gain", "scale")
@@ -25,7 +25,7 @@ def convolution_subject(target, wish, options):
 
 def _makes_modules(target):
     """Whether a function's parameters are those of a convolution's constructor."""
-    names = list(inspect.signature(target).parameters)
+    names = parameter_names(target)
     return len(names) >= 3 and not {"in_channels", "in_features", "inplanes", "cin"}.isdisjoint(names[:1])
 
 
@@ -120,15 +120,13 @@ def _watched(torch, module, x):
 
 def _function_subject(target, framework, layout, options):
     """A function of a weight, and of a gain if it asks for one (which otherwise is taken out of the question)."""
-    required = [parameter for parameter in inspect.signature(target).parameters.values()
-                if parameter.default is parameter.empty and parameter.kind in (
-                    parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)]
+    wanted = [name for name in required(parameters_of(target)) if name not in options]
 
     def subject(problem):
         weight, gain = problem.arrays["weight"], problem.arrays["gain"]
         there = weight.transpose(3, 2, 0, 1) if layout == "OIHW" else weight
         shaped = gain.reshape(-1, 1, 1, 1) if layout == "OIHW" else gain
-        arguments = [framework.array(there), framework.array(shaped)][:max(1, min(2, len(required)))]
+        arguments = [framework.array(there), framework.array(shaped)][:max(1, min(2, len(wanted)))]
         value, _ = framework.value_and_vjp(lambda *arrays: target(*arrays, **options), arguments, None)
         value = value.transpose(2, 3, 1, 0) if layout == "OIHW" else value
         return {"standardized weight": value * gain if len(arguments) == 1 else value}

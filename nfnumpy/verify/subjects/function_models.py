@@ -9,7 +9,8 @@ from ...errors import InputError
 from ...weights import to_haiku, to_timm
 from ..networks.rules import Rules
 from ..networks.shapes import parameter_shapes
-from .calling import asked, parameter_names
+from .asking import parameter_names
+from .calling import asked
 from .torch_models import _logits_of
 
 SCHEMES = ("ours", "timm", "haiku")

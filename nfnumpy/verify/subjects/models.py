@@ -7,9 +7,10 @@ can look into, with "logits", and {its parameter's name: gradient}, or None; cot
 derivative. Arrays of the trace lie as they do in the target.
 """
 
-from ...errors import InputError
+from ...errors import InputError, first_line
 from ..frameworks import framework_of
-from .calling import asked, parameter_names
+from .asking import parameter_names
+from .calling import asked
 from .function_models import FunctionModel, TreeModel
 from .torch_models import TorchModel
 
@@ -62,6 +63,6 @@ def _of_timm(text, options):
     try:
         import timm
     except Exception as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise InputError(f"model {text}: timm cannot be imported: {type(error).__name__}: {first}") from None
+        raise InputError(f"model {text}: timm cannot be imported: {type(error).__name__}: "
+                         f"{first_line(error)}") from None
     return asked("model", timm.create_model, name, **{"pretrained": False, **options})

@@ -1,14 +1,14 @@
 """Squeeze-and-excite: torch modules and their factories, and bare functions."""
 
 import functools
-import inspect
 import math
 
 import numpy as np
 
 from ...errors import InputError
 from ..frameworks import framework_of
-from .calling import asked, parameter_names
+from .asking import parameter_names, parameters_of, required
+from .calling import asked
 
 DIVISORS = ("reduction", "reduction_ratio", "r", "red", "divisor")
 WIDTHS = ("hidden", "hidden_channels", "rd_channels", "squeeze_channels", "squeezed_channels", "se_channels",
@@ -39,9 +39,8 @@ def squeeze_excite_subject(target, wish, options):
 def _factory(target, names, options):
     """A function of a problem that builds a module, having found out what the second argument is."""
     second = next((name for name in names[1:] if name in (*RATIOS, *DIVISORS, *WIDTHS) and name not in options), None)
-    if second is None and len(names) > 1 and names[1] not in options:
-        second = next((parameter.name for parameter in list(inspect.signature(target).parameters.values())[1:2]
-                       if parameter.default is parameter.empty), None)
+    if second is None and len(names) > 1 and names[1] not in options and names[1] in required(parameters_of(target)):
+        second = names[1]
 
     def build(problem):
         channels, ratio = problem.options["channels"], problem.options["ratio"]

@@ -6,7 +6,8 @@ import numpy as np
 
 from ...errors import InputError
 from ..frameworks import framework_of
-from .calling import asked, parameter_names
+from .asking import parameter_names
+from .calling import asked
 
 RATES = ("rate", "drop_rate", "drop_prob", "drop_path_rate", "drop_path", "drop", "prob", "p", "dropout_rate",
          "stochdepth_rate", "stochastic_depth_rate", "stochastic_depth_prob", "probability")
