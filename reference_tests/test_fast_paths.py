@@ -15,19 +15,25 @@ from nfnumpy.backend import threads
 from nfnumpy.functional import activations, convolution
 from nfnumpy.functional.fast_numpy import activations as fast_activations
 from nfnumpy.functional.fast_numpy import convolution as fast_convolution
-from nfnumpy.functional.fast_numpy import correlation
+from nfnumpy.functional.fast_numpy import correlation, products
 
 DTYPES = st.sampled_from([np.float32, np.float64])
 THREADS = st.integers(1, 3)
 
 
-def with_threads(count, function, block_bytes=300, small_sum=0):
-    """What `function()` returns on `count` threads, to which even the smallest arrays are handed, in small blocks."""
+def with_threads(count, function, block_bytes=300, small_sum=0, rows=8):
+    """What `function()` returns on `count` threads, to which even the smallest arrays are handed, in small blocks.
+
+    rows: how many are multiplied at a time, 0 for all.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threads, "count", lambda: count)
         patch.setattr(fast_convolution, "WORTH_A_THREAD", 0)
         patch.setattr(fast_convolution, "SMALL_SUM", small_sum)
         patch.setattr(correlation, "BLOCK_BYTES", block_bytes)
+        patch.setattr(products, "small_products_are_fast", lambda: bool(rows))
+        patch.setattr(products, "MOST_ROWS", rows)
+        patch.setattr(products, "FEWEST_ROWS", 1)
         patch.setattr(fast_activations, "WORTH_A_THREAD", 0)
         patch.setattr(fast_activations, "BLOCK", 5)
         return function()
@@ -55,15 +61,15 @@ def gemm_roundings(*sizes):
 
 @settings(max_examples=100)
 @given(problem=problems.convolutions(), dtype=DTYPES, count=THREADS, block_bytes=st.sampled_from([1, 300, 1 << 20]),
-       small_sum=st.sampled_from([0, 1 << 20]), way=st.sampled_from(["", "reversed", "every other", "transposed"]))
+       small_sum=st.sampled_from([0, 1 << 20]), rows=st.sampled_from([0, 8]), way=st.sampled_from(["", "reversed", "every other", "transposed"]))
 def test_convolution_on_threads_is_the_formula_but_for_the_order_of_adding(
-        problem, dtype, count, block_bytes, small_sum, way):
+        problem, dtype, count, block_bytes, small_sum, rows, way):
     arrays = [None if array is None else strided(array.astype(dtype), way) for array in problem.inputs]
     x, weight, bias = arrays if len(arrays) == 3 else (*arrays, None)
     options, sizes = problem.options, [None if array is None else np.abs(array) for array in (x, weight, bias)]
 
     def fast(function, *inputs):
-        return with_threads(count, lambda: function(*inputs, **options), block_bytes, small_sum)
+        return with_threads(count, lambda: function(*inputs, **options), block_bytes, small_sum, rows)
 
     out = convolution.conv2d.formula(x, weight, bias, **options)
     expect_close(fast(convolution.conv2d, x, weight, bias), out, convolution.conv2d.formula(*sizes, **options),
@@ -100,6 +106,23 @@ def test_nonlinearities_in_blocks_are_the_formula_within_the_rounding_of_a_vecto
         formula = np.asarray(function.formula(*inputs, name=name, scale=1.7))
         fast = np.asarray(with_threads(count, lambda: function(*inputs, name=name, scale=1.7)))
         expect_close(fast, formula, np.maximum(np.abs(formula), 1 + np.abs(x)), 16)
+
+
+@given(groups=st.integers(1, 3), sizes=st.tuples(st.integers(1, 40), st.integers(1, 5), st.integers(1, 5)), dtype=DTYPES,
+       seed=st.integers(0, 2**32 - 1), transposed=st.booleans())
+def test_products_cut_into_rows_are_the_whole_ones(groups, sizes, dtype, seed, transposed):
+    """Each value is a sum of `inner` products; cut or not, it errs by at most (inner + 1)/2 eps of their magnitudes."""
+    (rows, inner, columns), draws = sizes, np.random.default_rng(seed)
+    left, right = (draws.standard_normal(shape).astype(dtype) for shape in ((groups, rows, inner),
+                                                                           (groups, inner, columns)))
+    right = np.ascontiguousarray(right.swapaxes(1, 2)).swapaxes(1, 2) if transposed else right
+    into = np.empty((rows, groups, columns), dtype).transpose(1, 0, 2)
+    with_threads(1, lambda: products.multiply(left, right, into))
+    expect_close(into, left @ right, np.abs(left) @ np.abs(right), inner + 1)
+    given, back = draws.standard_normal((groups, rows, columns)).astype(dtype), np.empty((groups, inner, columns), dtype)
+    with_threads(1, lambda: products.multiply_transposed(left, given, back))
+    left = left.swapaxes(1, 2)
+    expect_close(back, left @ given, np.abs(left) @ np.abs(given), rows + 1)
 
 
 def test_the_same_number_of_threads_gives_the_same_bits():

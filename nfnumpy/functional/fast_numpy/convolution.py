@@ -12,8 +12,9 @@ import numpy
 
 from ...backend import fast_path, memory, threads
 from .. import convolution
-from . import winograd
-from .correlation import Correlation, blocks, chunks_of, windows
+from . import depthwise, winograd
+from .correlation import Correlation, blocks, chunks_of, windows, worth_of
+from .products import multiply, multiply_transposed
 
 WORTH_A_THREAD = 1 << 22  # multiply-adds: some 50 µs, about what handing over costs
 LONG = 512  # values: below, the start of NumPy's innermost loop costs more than the loop
@@ -55,8 +56,9 @@ def _correlate(image, kernel, out, correlation, bias=None):
     (groups, fan_in, channels), side_by_side = kernel.shape, out.flags.c_contiguous
     parts = _parts(math.prod(out.shape[:3]) * kernel.size)
     if winograd.suits(correlation, len(image), fan_in // 9, channels):
-        winograd.correlate(image, kernel, out, correlation, bias, parts)
-        return
+        return winograd.correlate(image, kernel, out, correlation, bias, parts)
+    if channels == 1 and fan_in == math.prod(correlation.taps):
+        return depthwise.correlate(image, kernel, out, correlation, bias, parts)
 
     def compute(block):
         rows = windows(image, groups, correlation, block)
@@ -67,14 +69,15 @@ def _correlate(image, kernel, out, correlation, bias=None):
             result = whole[:, block.groups]
         else:
             result = threads.scratch("result", (rows.shape[1], len(rows), channels), out.dtype)
-        numpy.matmul(rows, kernel[block.groups], out=result.transpose(1, 0, 2))
+        multiply(rows, kernel[block.groups], result.transpose(1, 0, 2))
         if bias is not None:
             _add_bias(result, bias[run])
         if not side_by_side:
             target[...] = result.reshape(target.shape)
 
-    row_bytes = (fan_in + channels) * image.itemsize
-    threads.in_parallel(compute, blocks(correlation, len(image), groups, row_bytes, parts))
+    row_bytes, taps = (fan_in + channels) * image.itemsize, math.prod(correlation.taps)
+    threads.in_parallel(compute, blocks(correlation, len(image), groups, fan_in // taps, row_bytes, parts,
+                                         worth_of(kernel[0])))
 
 
 def _add_bias(result, bias):
@@ -153,7 +156,10 @@ def conv2d_weight_vjp(cotangent, x, weight_shape, *, groups=1, **geometry):
     if winograd.suits(correlation, len(x), fan_in, out // groups):
         winograd.weight_vjp(cotangent, x, by_group, correlation, parts)
         return weight
-    plan = blocks(correlation, len(x), groups, kh * kw * fan_in * x.itemsize, parts)
+    if fan_in == 1 and out == groups:
+        depthwise.weight_vjp(cotangent, x, by_group, correlation, parts)
+        return weight
+    plan = blocks(correlation, len(x), groups, fan_in, kh * kw * fan_in * x.itemsize, parts)
     runs = chunks_of(plan, 1)
     small = len(runs) < parts and weight.nbytes <= SMALL_SUM
     if small:
@@ -165,13 +171,12 @@ def conv2d_weight_vjp(cotangent, x, weight_shape, *, groups=1, **geometry):
         some, inputs = task
         total = None
         for block in some:
-            rows = windows(x, groups, correlation, block, inputs).transpose(0, 2, 1)
+            rows = windows(x, groups, correlation, block, inputs)
             outputs = cotangent[block.images, block.rows].reshape(-1, groups, out // groups)[:, block.groups]
-            if total is None:
-                total = numpy.matmul(rows, outputs.transpose(1, 0, 2))
-            else:
-                product = threads.scratch("product", total.shape, total.dtype)
-                total += numpy.matmul(rows, outputs.transpose(1, 0, 2), out=product)
+            shape = (len(rows), rows.shape[2], out // groups)
+            product = numpy.empty(shape, x.dtype) if total is None else threads.scratch("product", shape, x.dtype)
+            multiply_transposed(rows, outputs.transpose(1, 0, 2), product)
+            total = product if total is None else numpy.add(total, product, out=total)
         target = by_group[some[0].groups, :, :, inputs]
         total = total.reshape(target.shape)
         if not small:

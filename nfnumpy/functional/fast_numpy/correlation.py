@@ -15,6 +15,9 @@ from ...backend import threads
 
 BLOCK_BYTES = 3 << 20  # a few hundred windows of 3×3×128 values, and less than a core's share of the last cache
 
+NARROW = 64  # channels
+LONG_RUN = 384  # bytes that are copied in about the time in which a loop is started
+
 
 @dataclasses.dataclass(frozen=True)
 class Correlation:
@@ -44,16 +47,17 @@ class Block:
     groups: slice
 
 
-def blocks(correlation, images, groups, row_bytes, parts, block_bytes=None):
+def blocks(correlation, images, groups, channels, row_bytes, parts, block_bytes=None):
     """Blocks that cover everything: `parts` or more, where there is enough to do, each of some BLOCK_BYTES at most.
 
-    row_bytes: of one window of one group and what comes of it. A block is some rows of one image or several whole images, of one
-    group or, where these are small, of several.
+    channels, row_bytes: the inputs of a group, and the bytes of one of its windows with what comes of it. A block is
+    some rows of one image or several whole images, of one group, or of several where these are small; of all where
+    groups are so narrow that taking them one by one would fetch the same lines of memory again and again.
     """
     (height, width), most = correlation.out, max(1, (block_bytes or BLOCK_BYTES) // row_bytes)
     outputs = images * height * width
-    together = max(1, min(most // max(outputs, 1), -(-groups // parts)))
-    runs = threads.even(groups, -(-groups // together))
+    together = groups if channels < NARROW else max(1, min(most // max(outputs, 1), -(-groups // parts)))
+    runs, most = threads.even(groups, -(-groups // together)), max(1, most // together)
     pieces = max(-(-outputs // most), -(-parts // len(runs)))
     if len(runs) % parts:
         pieces = -(-pieces // parts) * parts  # as much to do for every thread
@@ -61,6 +65,11 @@ def blocks(correlation, images, groups, row_bytes, parts, block_bytes=None):
         by_row = threads.even(height, -(-pieces // max(images, 1)))
         return [Block(slice(n, n + 1), rows, run) for run in runs for n in range(images) for rows in by_row]
     return [Block(some, slice(0, height), run) for run in runs for some in threads.even(images, pieces)]
+
+
+def worth_of(matrix):
+    """How many bytes of windows to multiply with a matrix at a time: BLAS orders it anew for every product."""
+    return max(BLOCK_BYTES, 4 * matrix.nbytes)
 
 
 def chunks_of(plan, parts):
@@ -77,21 +86,45 @@ def windows(image, groups, correlation, block, channels=slice(None)):
 
     image (N, H, W, C), its channels in so many `groups`, of each of which these `channels` are wanted.
     """
-    width = correlation.out[1]
+    view = window_view(image, groups, correlation, block, channels)
+    groups, n, height, width, *_, channels = view.shape
+    kernel = math.prod(correlation.taps)
+    if kernel == 1 and view.flags.c_contiguous:
+        return view.reshape(groups, n * height * width, channels)
+    gathered = threads.scratch("windows", view.shape, image.dtype)
+    if correlation.spacing[1] == 1:
+        runs = (*view.shape[:5], correlation.taps[1] * channels)
+        _copy_runs(gathered.reshape(runs), as_strided(view, runs, (*view.strides[:5], view.itemsize)))
+    else:
+        numpy.copyto(gathered, view)
+    return gathered.reshape(groups, n * height * width, kernel * channels)
+
+
+def window_view(image, groups, correlation, block, channels=slice(None)):
+    """The same as a view in which pixels stand as often as windows see them: (groups, n, y, x, i, j, channels)."""
+    (down, along), width = correlation.step, correlation.out[1]
     image = image.reshape(*image.shape[:3], groups, -1)[block.images, :, :, block.groups, channels]
     framed = _framed(image.transpose(3, 0, 1, 2, 4), correlation.seen(0, block.rows.start, block.rows.stop),
                      correlation.seen(1, 0, width))
-    (groups, n, _, _, channels), kernel = framed.shape, math.prod(correlation.taps)
-    outputs = n * (block.rows.stop - block.rows.start) * width
-    if kernel == 1 and correlation.step == (1, 1):
-        return framed.reshape(groups, outputs, channels)
     group, n, y, x, c = framed.strides
-    view = as_strided(framed, (*framed.shape[:2], block.rows.stop - block.rows.start, width, *correlation.taps,
-                               channels), (group, n, y * correlation.step[0], x * correlation.step[1],
-                                           y * correlation.spacing[0], x * correlation.spacing[1], c), writeable=False)
-    gathered = threads.scratch("windows", view.shape, image.dtype)
-    numpy.copyto(gathered, view)
-    return gathered.reshape(groups, outputs, kernel * channels)
+    return as_strided(framed, (*framed.shape[:2], block.rows.stop - block.rows.start, width, *correlation.taps,
+                               framed.shape[4]),
+                      (group, n, y * down, x * along, y * correlation.spacing[0], x * correlation.spacing[1], c),
+                      writeable=False)
+
+
+def _copy_runs(target, source):
+    """target[...] = source, (…, rows, values): NumPy starts a loop for every run of values, which costs as much as 20.
+
+    Short runs are copied as single items of their length instead, so that the loop is over their neighbours.
+    """
+    size = source.shape[-1] * source.itemsize
+    if size > LONG_RUN or source.strides[-1] != source.itemsize:
+        numpy.copyto(target, source)
+        return
+    target, source = (array.view(f"V{size}")[..., 0] for array in (target, source))
+    for row in range(source.shape[-1]):
+        target[..., row] = source[..., row]
 
 
 def _framed(image, vertical, horizontal):
@@ -107,5 +140,5 @@ def _framed(image, vertical, horizontal):
     for margin in (framed[:, :, :above], framed[:, :, below:], framed[:, :, above:below, :beside],
                    framed[:, :, above:below, beyond:]):
         margin[...] = 0.0
-    framed[:, :, above:below, beside:beyond] = seen
+    _copy_runs(framed[:, :, above:below, beside:beyond, None], seen[..., None, :])
     return framed

@@ -15,9 +15,10 @@ import numpy
 
 from ...backend import memory, threads
 from .correlation import Correlation, blocks, chunks_of
+from .products import multiply
 
 LEAST_CHANNELS = 128  # of a group, in and out
-LEAST_TILES = 256  # products of fewer rows are slow
+LEAST_TILES = 64  # products of fewer rows are slow
 BLOCK_BYTES = 4 << 20  # of tiles and their products
 
 
@@ -31,7 +32,7 @@ def suits(correlation, images, fan_in, channels):
 def _plan(correlation, images, groups, fan_in, channels, itemsize, parts):
     """Blocks whose rows are rows of tiles."""
     tiles = Correlation((1, 1), (1, 1), (1, 1), (0, 0), tuple(-(-size // 2) for size in correlation.out))
-    return tiles.out, blocks(tiles, images, groups, 16 * (fan_in + channels) * itemsize, parts, BLOCK_BYTES)
+    return tiles.out, blocks(tiles, images, groups, fan_in, 16 * (fan_in + channels) * itemsize, parts, BLOCK_BYTES)
 
 
 def correlate(image, kernel, out, correlation, bias, parts):
@@ -44,39 +45,45 @@ def correlate(image, kernel, out, correlation, bias, parts):
         run = slice(block.groups.start * channels, block.groups.stop * channels)
         seen = _image_tiles(image, groups, correlation, block, tiles[1])
         products = threads.scratch("products", (*seen.shape[:-2], seen.shape[-2], channels), image.dtype)
-        numpy.matmul(_as_rows(seen), transformed[:, block.groups], out=_as_rows(products))
-        _write_outputs(products.reshape(4, 4, *seen.shape[2:5], -1), out[block.images, 2 * block.rows.start:
-                       2 * block.rows.stop, :, run], None if bias is None else bias[run])
+        multiply(_as_rows(seen), transformed[:, block.groups], _as_rows(products))
+        _write_outputs(products.reshape(4, 4, *seen.shape[2:5], -1),
+                       out[block.images, 2 * block.rows.start:2 * block.rows.stop, :, run],
+                       None if bias is None else bias[run])
 
     threads.in_parallel(compute, plan)
 
 
 def _as_rows(tiles):
-    """(4, 4, n, y, x, groups, C) as (16, groups, n·y·x, C), without copying."""
+    """(4, 4, y, x, n, groups, C) as (16, groups, y·x·n, C), without copying."""
     *_, groups, channels = tiles.shape
     return tiles.reshape(16, -1, groups, channels).transpose(0, 2, 1, 3)
 
 
 def _image_tiles(image, groups, correlation, block, columns):
-    """Bᵀ d B of a block: (4, 4, n, rows, columns of tiles, groups, C), valid until the next call."""
+    """Bᵀ d B of a block: (4, 4, rows, columns of tiles, n, groups, C), valid until the next call."""
     image = image.reshape(*image.shape[:3], groups, -1)[block.images, :, :, block.groups]
     n, height, _, groups, channels = image.shape
     rows, (top, left) = block.rows.stop - block.rows.start, correlation.before
     top -= 2 * block.rows.start
-    # Even and odd columns lie apart, so that every sum runs along whole rows of tiles.
-    framed = threads.scratch("framed", (2, n, 2 * rows + 2, columns + 1, groups, channels), image.dtype)
+    # Even and odd columns lie apart, images side by side, so that every sum runs along whole rows of tiles.
+    framed = threads.scratch("framed", (2, 2 * rows + 2, columns + 1, n, groups, channels), image.dtype)
     framed[...] = 0.0
     first, last = max(0, -top), min(height, 2 * rows + 2 - top)
     for parity in (0, 1):
         start = max(0, -((parity - left) // 2))
         some = image[:, first:max(first, last), 2 * start + parity - left::2][:, :, :columns + 1 - start]
-        framed[parity, :, first + top:first + top + some.shape[1], start:start + some.shape[2]] = some
-    half = threads.scratch("half", (4, 2, n, rows, columns + 1, groups, channels), image.dtype)
-    _of_four(*(framed[:, :, k:k + 2 * rows - 1:2] for k in range(4)), half)
-    tiles = threads.scratch("tiles", (4, 4, n, rows, columns, groups, channels), image.dtype)
+        framed[parity, first + top:first + top + some.shape[1], start:start + some.shape[2]] = _images_last(some)
+    half = threads.scratch("half", (4, 2, rows, columns + 1, n, groups, channels), image.dtype)
+    _of_four(*(framed[:, k:k + 2 * rows - 1:2] for k in range(4)), half)
+    tiles = threads.scratch("tiles", (4, 4, rows, columns, n, groups, channels), image.dtype)
     even, odd = half[:, 0], half[:, 1]
-    _of_four(even[:, :, :, :-1], odd[:, :, :, :-1], even[:, :, :, 1:], odd[:, :, :, 1:], tiles.swapaxes(0, 1))
+    _of_four(even[:, :, :-1], odd[:, :, :-1], even[:, :, 1:], odd[:, :, 1:], tiles.swapaxes(0, 1))
     return tiles
+
+
+def _images_last(image):
+    """(n, y, x, groups, C) as (y, x, n, groups, C), without copying."""
+    return image.transpose(1, 2, 0, 3, 4)
 
 
 def _of_four(d0, d1, d2, d3, out):
@@ -112,26 +119,26 @@ def _of_three(g, out):
 
 
 def _write_outputs(products, out, bias):
-    """Aᵀ m A of products (4, 4, n, y, x, C) into out (n, 2·y, 2·x, C), whose last row or column may be missing.
+    """Aᵀ m A of products (4, 4, y, x, n, C) into out (n, 2·y, 2·x, C), whose last row or column may be missing.
 
     products is overwritten. A bias that all four outputs get is one that only the product (1, 1) gets.
     """
     if bias is not None:
         products[1, 1] += bias
-    left, right = products[:, 0], products[:, 1]
-    left += right
-    left += products[:, 2]
-    right -= products[:, 2]
-    right -= products[:, 3]
-    above, below = products[0, :2], products[1, :2]
-    above += below
-    below -= products[2, :2]
-    for column in (0, 1):
-        for row, (sums, rest, join) in enumerate(((above, products[2, :2], numpy.add),
-                                                  (below, products[3, :2], numpy.subtract))):
-            target = out[:, row::2, column::2]
-            present = slice(None), slice(0, target.shape[1]), slice(0, target.shape[2])
-            join(sums[column][present], rest[column][present], out=target)
+    _to_two(products.swapaxes(0, 1))
+    _to_two(products[:, :2])
+    for row in (0, 1):
+        for column in (0, 1):
+            target = out[:, row::2, column::2].transpose(1, 2, 0, 3)
+            target[...] = products[row, column, :target.shape[0], :target.shape[1]]
+
+
+def _to_two(m):
+    """Aᵀm in the place of m0 and m1."""
+    m[0] += m[1]
+    m[0] += m[2]
+    m[1] -= m[2]
+    m[1] -= m[3]
 
 
 def weight_vjp(cotangent, image, weight, correlation, parts):
@@ -165,7 +172,7 @@ def weight_vjp(cotangent, image, weight, correlation, parts):
 
 
 def _cotangent_tiles(cotangent, groups, block, columns):
-    """A y Aᵀ of a block but for the sign of what a 3 stands for: (4, 4, n, rows, columns of tiles, groups, O)."""
+    """A y Aᵀ of a block but for the sign of what a 3 stands for: (4, 4, rows, columns of tiles, n, groups, O)."""
     rows = block.rows.stop - block.rows.start
     some = cotangent.reshape(*cotangent.shape[:3], groups, -1)[
         block.images, 2 * block.rows.start:2 * block.rows.stop, :, block.groups]
@@ -174,9 +181,10 @@ def _cotangent_tiles(cotangent, groups, block, columns):
         framed[...] = 0.0
         framed[:, :some.shape[1], :some.shape[2]] = some
         some = framed
-    half = threads.scratch("half", (4, 2, len(some), rows, columns, *some.shape[3:]), some.dtype)
+    half = threads.scratch("half", (4, 2, rows, columns, len(some), *some.shape[3:]), some.dtype)
+    some = _images_last(some)
     for parity in (0, 1):
-        _of_two(some[:, 0::2, parity::2], some[:, 1::2, parity::2], half[:, parity])
+        _of_two(some[0::2, parity::2], some[1::2, parity::2], half[:, parity])
     tiles = threads.scratch("cotangent tiles", (4, 4, *half.shape[2:]), some.dtype)
     _of_two(half[:, 0], half[:, 1], tiles.swapaxes(0, 1))
     return tiles
