@@ -8,7 +8,7 @@ COMMANDS = {
     "predict": "classify image files with a checkpoint or with published weights",
     "weights": "carry weights between nfnumpy, timm and the authors' files",
     "verify": "hold another implementation against the reference",
-    "bench": "measure the GPU backend beside PyTorch",
+    "bench": "measure the processor or a GPU beside PyTorch",
 }
 
 

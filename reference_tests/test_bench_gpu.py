@@ -20,9 +20,9 @@ from torch.nn import functional as F
 
 import nfnumpy as nf
 from nfnumpy import backend as backends
-from nfnumpy.bench import (__main__ as command, bars, ceilings, compare, correctness, gpu, launches, machine, ours,
-                           problem, profile, report, small_steps, table, theirs, timing, torch_nfnet, torch_update,
-                           update)
+from nfnumpy.bench import (__main__ as command, bars, ceilings, compare, correctness, gpu, gpu_bars, launches,
+                           machine, ours, problem, profile, report, small_steps, table, theirs, timing, torch_layers,
+                           torch_networks, torch_update, update)
 from nfnumpy.functional import activations, linear
 from nfnumpy.models import registry
 
@@ -48,8 +48,8 @@ def pair(config, seed=1):
     """Our model on NumPy and PyTorch's, both float64 with the same random values."""
     model = nf.models.model_of(config, dtype="float64", seed=seed)
     model.load_state_dict(random_state(model, seed))
-    network = torch_nfnet.NFNet(config).double()
-    torch_nfnet.load(network, model.state_dict())
+    network = torch_networks.network_of(config).double()
+    torch_layers.load(network, model.state_dict())
     return model, network.to(memory_format=torch.channels_last)
 
 
@@ -80,7 +80,7 @@ def test_the_torch_update_is_our_update():
     for _ in range(3):
         for name, parameter in model.parameters().items():
             parameter.grad = 0.01 * rng.standard_normal(parameter.shape)
-            parameters[name].grad = torch_nfnet.in_torch_layout(parameter.grad).clone()
+            parameters[name].grad = torch_layers.in_torch_layout(parameter.grad).clone()
         optimizer.step()
         their_update.step()
         assert 0.1 < optimizer.clipped_fraction() < 0.9
@@ -90,7 +90,7 @@ def test_the_torch_update_is_our_update():
 def test_images_enter_both_networks_alike():
     images, _ = problem.Problem("tiny", 3, "tf32").images_and_labels()
     ours_in = nf.training.inputs.to_input(images, backends.get("numpy"), np.dtype("float64"))
-    theirs_in = torch_nfnet.to_input(torch.from_numpy(images), torch.float64)
+    theirs_in = torch_layers.to_input(torch.from_numpy(images), torch.float64)
     assert theirs_in.is_contiguous(memory_format=torch.channels_last)
     np.testing.assert_allclose(theirs_in.permute(0, 2, 3, 1).numpy(), ours_in, rtol=1e-14, atol=1e-14)
 
@@ -101,8 +101,20 @@ def test_timms_clipping_is_taken_where_it_is_installed(monkeypatch):
     assert torch_update.timm_or_loop() == (torch_update.clip_one_by_one, "a loop like timm's")
     installed = type(sys)("timm.utils")
     installed.adaptive_clip_grad = lambda parameters, clip_factor=0.01, eps=1e-3, norm_type=2.0: None
+    monkeypatch.setitem(sys.modules, "timm", type(sys)("timm"))
     monkeypatch.setitem(sys.modules, "timm.utils", installed)
     assert torch_update.timm_or_loop() == (installed.adaptive_clip_grad, "timm")
+
+
+def test_a_timm_that_cannot_be_loaded_is_as_if_it_were_not_there(monkeypatch):
+    def raises(name):
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    broken = type(sys)("timm.utils")
+    broken.__getattr__ = raises
+    monkeypatch.setitem(sys.modules, "timm", type(sys)("timm"))
+    monkeypatch.setitem(sys.modules, "timm.utils", broken)
+    assert torch_update.timm_or_loop()[1] == "a loop like timm's"
 
 
 def test_torchs_settings_are_as_they_were_after_a_measurement():
@@ -278,13 +290,13 @@ F0 = {"model": "nfnet_f0", "batch": 128, "work": "training"}
     (6, "against PyTorch", {**F0, "precision": "bf16"}, "memory_ratio", 1.0, 1.01)])
 def test_a_bar_is_met_missed_or_not_measured(number, section, row, key, met, missed):
     for value, result in ((met, "met"), (missed, "missed"), (None, "not measured")):
-        judged = bars.judged(report_with(section, **row, **{key: value}))
+        judged = bars.judged(gpu_bars.BARS, report_with(section, **row, **{key: value}))
         assert (judged[number]["result"], judged[number]["value"]) == (result, value)
-        assert sum(bar["result"] == "not measured" for bar in judged) >= len(bars.BARS) - 1
+        assert sum(bar["result"] == "not measured" for bar in judged) >= len(gpu_bars.BARS) - 1
     for change in {"model": "nfnet_f1", "batch": 64, "work": "inference"}.items():
         if change[0] in row:
             other = report_with(section, **{**row, change[0]: change[1]}, **{key: met})
-            assert bars.judged(other)[number]["result"] == "not measured"
+            assert bars.judged(gpu_bars.BARS, other)[number]["result"] == "not measured"
 
 
 # ---- correctness
@@ -386,7 +398,7 @@ def test_the_status_says_whether_all_is_right_and_everything_is_printed_first(
     monkeypatch.setattr(correctness, "compare_losses", lambda *_: (passed, "nothing"))
     path = tmp_path / "gpu.json"
     assert run(capsys, monkeypatch, "gpu", "--quick", "--no-tests", "--json", path)[0] == status
-    assert [bar["result"] for bar in json.loads(path.read_text())["bars"]] == ["not measured"] * len(bars.BARS)
+    assert [bar["result"] for bar in json.loads(path.read_text())["bars"]] == ["not measured"] * len(gpu_bars.BARS)
 
 
 @pytest.mark.parametrize("flags, words", [
@@ -455,7 +467,7 @@ def test_a_whole_run_leaves_a_report_of_every_section(whole_run):
     assert {name: section["failure"] for name, section in told["sections"].items() if section["failure"]} == {}
     assert all(section["rows"] for section in told["sections"].values())
     assert {"device", "driver", "cuda", "cupy", "torch"} <= set(told["machine"])
-    assert len(told["bars"]) == len(bars.BARS) and status == 0
+    assert len(told["bars"]) == len(gpu_bars.BARS) and status == 0
 
 
 def test_a_whole_run_compares_steps_and_inference_in_both_precisions(whole_run):
@@ -526,13 +538,13 @@ def test_a_side_that_runs_out_of_memory_is_a_line_and_the_other_is_measured(monk
 
 def test_other_weights_than_ours_are_noticed(monkeypatch, capsys):
     """A network whose residual branches are off, which is how networks start, computes other logits."""
-    plain = torch_nfnet.load
+    plain = torch_layers.load
 
     def load(network, state):
         plain(network, {name: np.zeros_like(array) if name.endswith("skip_gain") else array
                         for name, array in state.items()})
 
-    monkeypatch.setattr(torch_nfnet, "load", load)
+    monkeypatch.setattr(torch_layers, "load", load)
     told = report_with("correctness", passed=True)
     compare.measure(told, PLAN)
     row, = told.rows("against PyTorch", agrees=False)

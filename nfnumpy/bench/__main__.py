@@ -1,17 +1,19 @@
 """`python -m nfnumpy.bench`: measurements on the machine at hand."""
 
 from ..commands import Parser, run
-from . import gpu
+from . import cpu, gpu
 
 EXAMPLE = """example:
-  python -m nfnumpy.bench gpu --json gpu.json
+  python -m nfnumpy.bench cpu --json cpu.json
 docs/benchmarks says how to read what it prints"""
 
 
 def parser():
     """A parser with one command a measurement; each sets `main`, a function of its flags."""
     p = Parser(prog="python -m nfnumpy.bench", epilog=EXAMPLE, description="Measure nfnumpy on this machine.")
-    gpu.add_to(p.add_subparsers(metavar="MEASUREMENT", required=True))
+    commands = p.add_subparsers(metavar="MEASUREMENT", required=True)
+    cpu.add_to(commands)
+    gpu.add_to(commands)
     return p
 
 

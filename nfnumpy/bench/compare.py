@@ -4,11 +4,9 @@ import functools
 import gc
 import sys
 
-import numpy
-
 from .launches import recording
 from .ours import Ours
-from .problem import PRECISIONS, Problem
+from .problem import PRECISIONS, Problem, apart
 from .report import watched
 from .table import gigabytes
 from .timing import one_line, ratio, take_turns
@@ -141,9 +139,7 @@ def _compared(answers, precision):
     """How far the first logits and losses of both sides are apart, and whether they agree, as a row holds it."""
     facts = {f"{name}_first_loss": answer[1] for name, answer in answers.items() if answer is not None}
     if len(facts) == 2:
-        (our_logits, our_loss), (their_logits, their_loss) = answers["nfnumpy"], answers["torch"]
-        apart = {"logits": float(numpy.linalg.norm(our_logits - their_logits) / numpy.linalg.norm(their_logits)),
-                 "loss": abs(our_loss - their_loss) / abs(their_loss)}
-        facts.update({f"{what}_apart": distance for what, distance in apart.items()})
-        facts["agrees"] = all(distance <= BOUNDS[precision][what] for what, distance in apart.items())
+        distances = apart(answers["nfnumpy"], answers["torch"])
+        facts.update(distances)
+        facts["agrees"] = all(distances[f"{what}_apart"] <= bound for what, bound in BOUNDS[precision].items())
     return facts

@@ -7,6 +7,7 @@ import os
 from .. import backend as backends
 from ..errors import InputError
 from . import bars, correctness
+from .gpu_bars import BARS
 from .problem import check_models
 from .report import Report
 
@@ -86,5 +87,5 @@ def measure(plan, path):
     compare.measure(report, plan)
     profile.measure(report, plan, ceilings.copy_rate(report))
     update.measure(report, plan, ceilings.copy_rate(report))
-    report.judge(bars.judged(report))
+    report.judge(bars.judged(BARS, report))
     return int(correctness.failed(report))

@@ -1,11 +1,11 @@
-"""What was measured on, and with which versions."""
+"""Which GPU was measured on, and with which versions."""
 
-import importlib.metadata
-import platform
 import shutil
 import subprocess
 
 import cupy
+
+from . import versions
 
 
 def facts():
@@ -17,22 +17,14 @@ def facts():
             "memory_bytes": properties["totalGlobalMem"], "driver": _driver(device),
             "cuda": _cuda_version(cupy.cuda.runtime.runtimeGetVersion()),
             "cuda_of_driver": _cuda_version(cupy.cuda.runtime.driverGetVersion()), "cupy": cupy.__version__,
-            "torch": _version("torch"), "timm": _version("timm"), "nfnumpy": _version("nfnumpy"),
-            "numpy": _version("numpy"), "python": platform.python_version(), "system": platform.platform()}
+            **versions.facts()}
 
 
 def summary(machine):
     """One line."""
-    versions = ", ".join(f"{name} {machine[key]}" for name, key in (
+    known = ", ".join(f"{name} {machine[key]}" for name, key in (
         ("driver", "driver"), ("CUDA", "cuda"), ("CuPy", "cupy"), ("PyTorch", "torch")) if machine[key])
-    return f"{machine['device']}: {versions}"
-
-
-def _version(package):
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return f"{machine['device']}: {known}"
 
 
 def _cuda_version(number):

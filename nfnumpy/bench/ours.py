@@ -5,12 +5,8 @@ import contextlib
 import cupy
 
 from .. import backend as backends
-from .. import datasets
 from ..autograd import no_grad
-from ..training import TrainingOptions
 from ..training.inputs import to_input
-from ..training.session import Session
-from .problem import LEARNING_RATE
 
 
 class Ours:
@@ -20,16 +16,8 @@ class Ours:
 
     def __init__(self, problem):
         images, labels = problem.images_and_labels()
-        split = datasets.ArraySplit(images, labels)
-        classes = tuple(map(str, range(problem.config.num_classes)))
-        options = TrainingOptions(backend="cupy", model=problem.model, batch_size=problem.batch, lr=LEARNING_RATE,
-                                  warmup_epochs=0.0, epochs=10**6, label_smoothing=0.0, ema=None, tf32="on",
-                                  precision="bf16" if problem.precision == "bf16" else None)
-        self.session = Session(options, problem.config,
-                               datasets.Dataset("random images", classes, problem.pixels, split, split))
-        for name, parameter in self.session.model.parameters().items():
-            if name.endswith("skip_gain"):  # at their start, 0, the loss would say nothing about the blocks
-                parameter.data.fill(1.0)
+        self.session = problem.session(images, labels, backend="cupy", tf32="on",
+                                       precision="bf16" if problem.precision == "bf16" else None)
         self.images, self.labels = cupy.asarray(images), cupy.asarray(labels)
 
     def state(self):

@@ -1,32 +1,38 @@
-"""PyTorch's side: eager, channels last, cuDNN's choice by measurement, TF32 or autocast to bfloat16."""
+"""PyTorch's side, eager. On a GPU: cuDNN's choice by measurement, TF32 or autocast to bfloat16."""
 
 import contextlib
 
 import torch
 from torch.nn import functional as F
 
-from . import torch_nfnet
+from . import torch_layers
 from .problem import LEARNING_RATE
 from .timing import host_milliseconds
+from .torch_networks import network_of
 from .torch_update import Update
 
 
 class Theirs:
-    """A Problem's network in PyTorch with the weights `state` (names and layout ours), on `device`."""
+    """A Problem's network in PyTorch with the weights `state` (names and layout ours), on `device`.
+
+    channels_last: whether images and weights lie so in memory, else channels first.
+    """
 
     name = "torch"
 
-    def __init__(self, problem, state, device):
+    def __init__(self, problem, state, device, channels_last=True):
         self.device, self.precision = torch.device(device), problem.precision
-        self.network = torch_nfnet.NFNet(problem.config)
-        torch_nfnet.load(self.network, state)
-        self.network = self.network.to(self.device, memory_format=torch.channels_last)
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.network = network_of(problem.config)
+        torch_layers.load(self.network, state)
+        self.network = self.network.to(self.device, memory_format=self.memory_format)
         self.update = Update(self.network, LEARNING_RATE)
         self.images, self.labels = (torch.from_numpy(array).to(self.device) for array in problem.images_and_labels())
 
     def _logits(self):
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            return self.network(torch_nfnet.to_input(self.images, torch.float32))
+            x = torch_layers.to_input(self.images, torch.float32)
+            return self.network(x.contiguous(memory_format=self.memory_format))
 
     def train(self):
         """Start one training step; returns its loss, a tensor."""

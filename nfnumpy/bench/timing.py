@@ -50,8 +50,14 @@ def ratio(ours, theirs):
     return Timing(tuple(a / b for a, b in zip(ours.samples, theirs.samples)))
 
 
+class OneLine(Exception):
+    """What went wrong somewhere else, told in one line already."""
+
+
 def one_line(error):
     """What went wrong, as one line of at most 160 characters."""
+    if isinstance(error, OneLine):
+        return str(error)
     text = " ".join(str(error).split()) or type(error).__name__
     known = "out of memory" in text.lower() or isinstance(error, MemoryError)
     prefix = "out of memory: " if known else f"{type(error).__name__}: "

@@ -26,26 +26,33 @@ def timm_or_loop():
     """(the clipping function, where it is from)."""
     try:
         from timm.utils import adaptive_clip_grad
-    except ImportError:
+    except (ImportError, RuntimeError):  # a torchvision of another version than torch's makes timm raise the latter
         return clip_one_by_one, "a loop like timm's"
     return adaptive_clip_grad, "timm"
 
 
 class Update:
-    """Clip, then decay, then Nesterov momentum, over the named parameters of a network."""
+    """Clip, then decay, then Nesterov momentum, over the named parameters of a network.
 
-    def __init__(self, network, lr, clipping=0.01, weight_decay=2e-5, momentum=0.9):
+    fused: torch.optim.SGD's option; None is its default.
+    """
+
+    def __init__(self, network, lr, clipping=0.01, weight_decay=2e-5, momentum=0.9, fused=None):
         named = list(network.named_parameters())
         self.clip, self.source = timm_or_loop()
         self.clipping, self.clipped = clipping, [parameter for name, parameter in named if is_clipped(name)]
         self.sgd = torch.optim.SGD(
             [{"params": [parameter for name, parameter in named if is_decayed(name)], "weight_decay": weight_decay},
              {"params": [parameter for name, parameter in named if not is_decayed(name)], "weight_decay": 0.0}],
-            lr=lr, momentum=momentum, nesterov=True)
+            lr=lr, momentum=momentum, nesterov=True, fused=fused)
+
+    def clip_gradients(self):
+        """Shorten the gradients that are too long beside their parameters."""
+        self.clip(self.clipped, self.clipping, eps=1e-3)
 
     def step(self):
         """Change every parameter by its gradient, which stays."""
-        self.clip(self.clipped, self.clipping, eps=1e-3)
+        self.clip_gradients()
         self.sgd.step()
 
     def forget_gradients(self):

@@ -3,13 +3,12 @@
 import math
 
 import cupy
-import numpy
 
 from .compare import opponent
 from .launches import recording
 from .occupation import Occupation
 from .ours import Ours
-from .problem import Problem
+from .problem import Problem, random_gradients
 from .table import percent
 from .timing import one_line, ratio, take_turns
 
@@ -70,17 +69,12 @@ def measured(contestants, plan, copy_rate, parameters):
     return row
 
 
-def _gradients(shapes):
-    random = numpy.random.default_rng(1)
-    return [numpy.asarray(1e-2 * random.standard_normal(shape), dtype=numpy.float32) for shape in shapes]
-
-
 def our_update(ours):
     """(a function that starts AGC and the update with given gradients, its clock)."""
     optimizer = ours.session.optimizer
     optimizer.lr = 1e-3
     parameters = list(optimizer.parameters.values())
-    gradients = [cupy.asarray(array) for array in _gradients([parameter.shape for parameter in parameters])]
+    gradients = [cupy.asarray(array) for array in random_gradients([parameter.shape for parameter in parameters])]
 
     def start():
         for parameter, gradient in zip(parameters, gradients):
@@ -93,6 +87,6 @@ def their_update(theirs):
     """The same for PyTorch's side."""
     import torch
     parameters = list(theirs.network.parameters())
-    for parameter, array in zip(parameters, _gradients([parameter.shape for parameter in parameters])):
+    for parameter, array in zip(parameters, random_gradients([parameter.shape for parameter in parameters])):
         parameter.grad = torch.from_numpy(array).to(parameter.device)
     return theirs.update.step, theirs.milliseconds

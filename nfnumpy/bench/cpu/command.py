@@ -1,0 +1,106 @@
+"""What `python -m nfnumpy.bench cpu` measures, and in which order."""
+
+import argparse
+import dataclasses
+import os
+
+from ... import models
+from ...errors import InputError
+from .. import bars
+from ..report import Report
+from . import ceilings, growth, input_side, machine, networks, operations, pictures, update
+from .limits import bars_of
+
+DESCRIPTION = """Measure nfnumpy on this processor beside PyTorch, pair by pair: training steps, inference and memory
+of whole networks, clipping and update alone, operations at the shapes where they matter, growth with batch, resolution
+and depth, and what training waits for when images are decoded. Ends with the bars, each met or missed, and leaves
+pictures beside FILE. Status 1 if two contestants compute different things. NFNUMPY_THREADS says how many threads."""
+BUSY = 0.5  # cores, from which on what runs beside the measurement is worth a line
+SMALL_IMAGES = 64  # pixels: up to here, batches are large
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How much is measured. repeats: rounds, in each of which everyone has a turn; plain_repeats: in reference mode."""
+
+    models: tuple = ("nfnet_f0", "nf_resnet50", "nf_regnet_b0", "nfnet_32px", "nf_resnet_32px", "nf_regnet_32px")
+    repeats: int = 5
+    plain_repeats: int = 1
+    pause: float = 0.25  # seconds
+    large_images_batch: int = 8
+    small_images_batch: int = 128
+    copy_bytes: int = 1 << 29
+    product_size: int = 3072
+    update_model: str = "nfnet_f0"
+    operations_shrunk: int = 1  # by how much their batches are divided
+    operation_milliseconds: float = 20.0  # of a sample, for which short ones are repeated
+    growth: tuple = ("nfnet_32px", 16, 4)  # model, smallest batch, points
+    input_cases: tuple = (("nfnet_f0", 8, 4, 500), ("nfnet_32px", 128, 8, 96))  # model, batch, steps, JPEG's pixels
+
+    def batch_of(self, model):
+        """Images of a step."""
+        small = models.variant(model).train_size <= SMALL_IMAGES
+        return self.small_images_batch if small else self.large_images_batch
+
+
+QUICK = Plan(models=("nfnet_8px",), repeats=1, pause=0.0, small_images_batch=4, copy_bytes=1 << 22, product_size=256,
+             update_model="nfnet_8px", operations_shrunk=128, operation_milliseconds=0.0, growth=("nfnet_8px", 2, 2),
+             input_cases=(("nfnet_8px", 4, 2, 16),))
+SECTIONS = ("ceilings", "networks", "update", "operations", "growth", "input")
+
+
+def add_to(commands):
+    """Add `cpu` to the commands of `nfnumpy.bench`."""
+    p = commands.add_parser("cpu", help="this processor, beside PyTorch", description=DESCRIPTION,
+                            argument_default=argparse.SUPPRESS)
+    p.add_argument("--json", metavar="FILE", default=None, help="write everything that was measured to FILE")
+    p.add_argument("--models", metavar="NAMES",
+                   help=f"networks, separated by commas (default: {','.join(Plan.models)})")
+    p.add_argument("--repeats", type=int, metavar="N", help=f"rounds of samples (default: {Plan.repeats})")
+    p.add_argument("--only", nargs="+", metavar="SECTION", default=list(SECTIONS),
+                   help=f"measure these alone, of {', '.join(SECTIONS)}")
+    p.add_argument("--quick", action="store_true", default=False,
+                   help=f"does everything run? {QUICK.models[0]}, one round, small arrays")
+    p.set_defaults(main=main)
+
+
+def plan_of(given):
+    """The Plan that the flags (a dict) ask for; InputError for what cannot be measured."""
+    base = QUICK if given.pop("quick") else Plan()
+    if "models" in given:
+        given["models"] = tuple(given["models"].split(","))
+    plan = dataclasses.replace(base, **given)
+    if plan.repeats < 1:
+        raise InputError(f"--repeats {plan.repeats}: expected a whole number above 0")
+    for model in plan.models:
+        models.variant(model)
+    return plan
+
+
+def main(given):
+    """Measure what the flags (a dict) say; returns the status."""
+    path, sections = given.pop("json"), given.pop("only")
+    for section in sections:
+        if section not in SECTIONS:
+            raise InputError(f"--only {section}: expected some of {', '.join(SECTIONS)}")
+    plan = plan_of(given)
+    if path is not None and not os.access(os.path.dirname(path) or ".", os.W_OK):
+        raise InputError(f"--json {path}: there is no such folder, or nothing may be written there")
+    return measure(plan, path, sections)
+
+
+def measure(plan, path, sections=SECTIONS):
+    """These sections in their order; each goes its own way whatever became of the others."""
+    facts = machine.facts()
+    print(machine.summary(facts), flush=True)
+    if (facts["load"] or 0.0) > BUSY:
+        print(f"in the last minute {facts['load']:.1f} cores were busy: times are of use when nothing else runs")
+    report = Report(path, machine=facts, options=dataclasses.asdict(plan))
+    parts = dict(zip(SECTIONS, (ceilings, networks, update, operations, growth, input_side)))
+    for name in SECTIONS:
+        if name in sections:
+            parts[name].measure(report, plan)
+    report.judge(bars.judged(bars_of(plan), report))
+    if path is not None:
+        pictures.draw_all(report, os.path.splitext(path)[0])
+    return int(networks.failed(report))

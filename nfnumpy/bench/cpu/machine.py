@@ -1,0 +1,52 @@
+"""Which processor was measured on, with which libraries and how many threads."""
+
+import os
+import platform
+
+import threadpoolctl
+
+from ...backend import threads
+from .. import versions
+
+
+def facts():
+    """A dict of names, numbers and versions; None for what is not there."""
+    return {"processor": _processor(), "cores": os.cpu_count(), "threads": threads.count(), "blas": _blas(),
+            "memory_bytes": _memory(), "load": busy(), **versions.facts()}
+
+
+def summary(machine):
+    """One line."""
+    known = ", ".join(f"{name} {machine[key] or 'not installed'}" for name, key in (
+        ("NumPy", "numpy"), ("PyTorch", "torch"), ("timm", "timm"), ("JAX", "jax")))
+    blas = ", ".join(f"{library['name']} {library['version']} with its {library['kernels']} kernels"
+                     for library in machine["blas"]) or "a BLAS that does not tell its name"
+    threads_told = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
+    return f"{machine['processor']}, {threads_told} of {machine['cores']} cores; {blas}; {known}"
+
+
+def busy():
+    """How many cores were busy on average over the last minute; None where the system does not tell."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def _processor():
+    try:
+        with open("/proc/cpuinfo") as file:
+            found = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        found = []
+    return found[0] if found else platform.processor() or platform.machine()
+
+
+def _blas():
+    return [{"name": library.get("internal_api"), "version": library.get("version"),
+             "kernels": library.get("architecture"), "threads": library.get("num_threads"),
+             "threading": library.get("threading_layer")}
+            for library in threadpoolctl.threadpool_info() if library.get("user_api") == "blas"]
+
+
+def _memory():
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
