@@ -14,6 +14,7 @@ import numbers
 
 from . import backend
 from .errors import InputError
+from .functional.elementwise import add
 
 _recording = contextvars.ContextVar("recording", default=True)
 _checking = contextvars.ContextVar("checking", default=True)
@@ -203,7 +204,7 @@ def _walk(root, cotangent):
                                                or not backend.memory.owns_its_memory(contribution)):
                 contribution = contribution.copy()  # what a leaf keeps is nobody else's memory
             earlier = cotangents.get(id(parent))
-            cotangents[id(parent)] = contribution if earlier is None else earlier + contribution
+            cotangents[id(parent)] = contribution if earlier is None else add(earlier, contribution)
 
 
 class _Derivative:

@@ -61,7 +61,8 @@ def gemm_roundings(*sizes):
 
 @settings(max_examples=100)
 @given(problem=problems.convolutions(), dtype=DTYPES, count=THREADS, block_bytes=st.sampled_from([1, 300, 1 << 20]),
-       small_sum=st.sampled_from([0, 1 << 20]), rows=st.sampled_from([0, 8]), way=st.sampled_from(["", "reversed", "every other", "transposed"]))
+       small_sum=st.sampled_from([0, 1 << 20]), rows=st.sampled_from([0, 8]),
+       way=st.sampled_from(["", "reversed", "every other", "transposed"]))
 def test_convolution_on_threads_is_the_formula_but_for_the_order_of_adding(
         problem, dtype, count, block_bytes, small_sum, rows, way):
     arrays = [None if array is None else strided(array.astype(dtype), way) for array in problem.inputs]
@@ -108,8 +109,8 @@ def test_nonlinearities_in_blocks_are_the_formula_within_the_rounding_of_a_vecto
         expect_close(fast, formula, np.maximum(np.abs(formula), 1 + np.abs(x)), 16)
 
 
-@given(groups=st.integers(1, 3), sizes=st.tuples(st.integers(1, 40), st.integers(1, 5), st.integers(1, 5)), dtype=DTYPES,
-       seed=st.integers(0, 2**32 - 1), transposed=st.booleans())
+@given(groups=st.integers(1, 3), sizes=st.tuples(st.integers(1, 40), st.integers(1, 5), st.integers(1, 5)),
+       dtype=DTYPES, seed=st.integers(0, 2**32 - 1), transposed=st.booleans())
 def test_products_cut_into_rows_are_the_whole_ones(groups, sizes, dtype, seed, transposed):
     """Each value is a sum of `inner` products; cut or not, it errs by at most (inner + 1)/2 eps of their magnitudes."""
     (rows, inner, columns), draws = sizes, np.random.default_rng(seed)
@@ -119,10 +120,10 @@ def test_products_cut_into_rows_are_the_whole_ones(groups, sizes, dtype, seed, t
     into = np.empty((rows, groups, columns), dtype).transpose(1, 0, 2)
     with_threads(1, lambda: products.multiply(left, right, into))
     expect_close(into, left @ right, np.abs(left) @ np.abs(right), inner + 1)
-    given, back = draws.standard_normal((groups, rows, columns)).astype(dtype), np.empty((groups, inner, columns), dtype)
-    with_threads(1, lambda: products.multiply_transposed(left, given, back))
+    other, back = draws.standard_normal((groups, rows, columns)).astype(dtype), np.empty_like(right)
+    with_threads(1, lambda: products.multiply_transposed(left, other, back))
     left = left.swapaxes(1, 2)
-    expect_close(back, left @ given, np.abs(left) @ np.abs(given), rows + 1)
+    expect_close(back, left @ other, np.abs(left) @ np.abs(other), rows + 1)
 
 
 def test_the_same_number_of_threads_gives_the_same_bits():

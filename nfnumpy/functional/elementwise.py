@@ -1,6 +1,6 @@
 """Arithmetic and elementary functions, element by element, broadcasting as the array API standard does."""
 
-from ..backend import namespace
+from ..backend import formula, namespace
 
 
 def unbroadcast(cotangent, shape):
@@ -20,6 +20,7 @@ def masked(condition, cotangent):
     return xp.where(condition, cotangent, xp.zeros_like(cotangent))
 
 
+@formula
 def add(x, y):
     """x + y."""
     return x + y

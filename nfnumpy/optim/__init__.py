@@ -1,6 +1,6 @@
 """From gradients to changed weights. The formulas work on arrays, the optimizers on named parameters."""
 
-from . import fast_cupy  # its fast paths announce themselves
+from . import fast_cupy, fast_numpy  # their fast paths announce themselves
 from .agc import adaptive_gradient_clip, clip_factor, unitwise_norm
 from .ema import ExponentialMovingAverage, moving_average
 from .global_norm import clip_by_global_norm, global_norm
@@ -10,5 +10,6 @@ from .schedules import constant, cosine, step_decay, warmup_cosine
 from .sgd import SGD, clipped_update, is_clipped, is_decayed, sgd_update
 
 __all__ = ["ExponentialMovingAverage", "LossScale", "SAM", "SGD", "adaptive_gradient_clip", "ascend",
-           "clip_by_global_norm", "clip_factor", "clipped_update", "constant", "cosine", "fast_cupy", "global_norm",
-           "is_clipped", "is_decayed", "moving_average", "sgd_update", "step_decay", "unitwise_norm", "warmup_cosine"]
+           "clip_by_global_norm", "clip_factor", "clipped_update", "constant", "cosine", "fast_cupy", "fast_numpy",
+           "global_norm", "is_clipped", "is_decayed", "moving_average", "sgd_update", "step_decay", "unitwise_norm",
+           "warmup_cosine"]

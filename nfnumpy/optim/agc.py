@@ -39,8 +39,13 @@ def clip_factor(grad, param, *, clipping=0.01, eps=1e-3):
 
     grad and param of one shape; the result has the shape of their unit-wise norms.
     """
-    xp, norm = namespace(grad), unitwise_norm(grad)
-    largest = xp.clip(unitwise_norm(param), eps, None) * clipping
+    return factor_of_norms(unitwise_norm(grad), unitwise_norm(param), clipping, eps)
+
+
+def factor_of_norms(norm, param_norm, clipping, eps):
+    """`clip_factor` for a gradient and a parameter whose unit-wise norms are known."""
+    xp = namespace(norm)
+    largest = xp.clip(param_norm, eps, None) * clipping
     scale = largest / xp.clip(norm, SMALLEST_GRADIENT_NORM, None)
     return xp.where(norm > largest, scale, xp.ones_like(scale))
 

@@ -8,6 +8,7 @@ import contextlib
 
 from ..backend import as_array, formula
 from ..errors import InputError
+from .parts import parts
 
 
 @formula
@@ -31,9 +32,9 @@ class ExponentialMovingAverage:
     def update(self):
         """Take in the parameters as they are now."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        averages = [self.average[name] for name in self.parameters]
-        arrays = [parameter.data for parameter in self.parameters.values()]
-        self.average.update(zip(self.parameters, moving_average(averages, arrays, decay=decay)))
+        for part in parts(self.parameters):
+            averages, arrays = [self.average[name] for name in part], [parameter.data for parameter in part.values()]
+            self.average.update(zip(part, moving_average(averages, arrays, decay=decay)))
         self.updates += 1
 
     @contextlib.contextmanager

@@ -9,6 +9,7 @@ import math
 from ..backend import as_array, formula, namespace
 from ..errors import InputError
 from .agc import clip_factor, unit_count
+from .parts import parts
 
 
 def is_decayed(name):
@@ -101,21 +102,31 @@ class SGD:
         clipped = {name for name in trained if self.clipping is not None and is_clipped(name)}
         self.units = sum(unit_count(trained[name].shape) for name in clipped)
         if trained:
-            grads, inverse_scale, proceed = [parameter.grad for parameter in trained.values()], None, None
+            inverse_scale, proceed = None, None
             if self.loss_scale is not None:
-                inverse_scale, proceed = self.loss_scale.inverse(), self.loss_scale.finite(grads)
+                inverse_scale = self.loss_scale.inverse()
+                proceed = self.loss_scale.finite([parameter.grad for parameter in trained.values()])
                 self.loss_scale.update(proceed)
-            params, velocities, self.clipped_units = clipped_update(
-                [parameter.data for parameter in trained.values()], grads, [self.velocity[name] for name in trained],
-                lr=self.lr, momentum=self.momentum, nesterov=self.nesterov,
-                weight_decays=[self.weight_decay if is_decayed(name) else 0.0 for name in trained],
-                clippings=[self.clipping if name in clipped else None for name in trained], eps=self.eps,
-                inverse_scale=inverse_scale, proceed=proceed)
-            self.velocity.update(zip(trained, velocities))
-            for parameter, param in zip(trained.values(), params):
-                parameter.data, parameter.grad = param, None
+            counts = [self._change(part, clipped, inverse_scale, proceed) for part in parts(trained)]
+            self.clipped_units = as_array(sum(counts[1:], start=counts[0]))
         if self.randomness is not None:
             self.randomness.step += 1
+
+    def _change(self, part, clipped, inverse_scale, proceed):
+        """Change the parameters and velocities of a part (name -> Tensor) and forget its gradients.
+
+        clipped: the names that AGC looks at. Returns how many units it clipped, an array ().
+        """
+        params, velocities, count = clipped_update(
+            [parameter.data for parameter in part.values()], [parameter.grad for parameter in part.values()],
+            [self.velocity[name] for name in part], lr=self.lr, momentum=self.momentum, nesterov=self.nesterov,
+            weight_decays=[self.weight_decay if is_decayed(name) else 0.0 for name in part],
+            clippings=[self.clipping if name in clipped else None for name in part], eps=self.eps,
+            inverse_scale=inverse_scale, proceed=proceed)
+        self.velocity.update(zip(part, velocities))
+        for parameter, param in zip(part.values(), params):
+            parameter.data, parameter.grad = param, None
+        return count
 
     def zero_grad(self):
         """Forget the gradients."""

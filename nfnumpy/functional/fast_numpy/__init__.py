@@ -3,6 +3,8 @@
 Nobody needs to read them to understand. `with nfnumpy.reference():` switches them off.
 """
 
-from . import activations, convolution
+from . import (activations, convolution, elementwise, linear, pooling, regularization, residual, squeeze_excite,
+               weight_standardization)
 
-__all__ = ["activations", "convolution"]
+__all__ = ["activations", "convolution", "elementwise", "linear", "pooling", "regularization", "residual",
+           "squeeze_excite", "weight_standardization"]

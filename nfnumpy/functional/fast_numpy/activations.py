@@ -69,28 +69,26 @@ def _tanh_of_gelu(x, squared, out):
 
 
 def _gelu(x, out, scale):
-    near = numpy.clip(x, -GELU_IS_STRAIGHT_FROM, GELU_IS_STRAIGHT_FROM, out=_room("near", x))
-    _tanh_of_gelu(near, _room("squared", x), out)
+    with numpy.errstate(over="ignore"):  # the square of a huge x is infinite, and tanh ±1, as it should be
+        _tanh_of_gelu(x, out, out)
     out += 1
     out *= x
     out *= x.dtype.type(0.5) * scale
 
 
 def _gelu_vjp(cotangent, x, out, scale):
-    """The bracket of the formula, (1 + t)/2 + x/2·(1 - t²)·u', as (1 + t)/2 · (1 + x·u'·(1 - t))."""
-    number = x.dtype.type
+    """The bracket of the formula, (1 + t)/2 + x/2·(1 - t²)·u', as (1 + t) · (1/2 + x·u'/2·(1 - t))."""
     near = numpy.clip(x, -GELU_IS_STRAIGHT_FROM, GELU_IS_STRAIGHT_FROM, out=_room("near", x))
-    slope = _room("squared", x)
+    slope, half = _room("squared", x), x.dtype.type(0.5) * scale
     _tanh_of_gelu(near, slope, out)
-    slope *= number(3.0 * TANH_GELU_SLOPE * TANH_GELU_CUBIC)
-    slope += number(TANH_GELU_SLOPE)
+    slope *= half * x.dtype.type(3.0 * TANH_GELU_SLOPE * TANH_GELU_CUBIC)
+    slope += half * x.dtype.type(TANH_GELU_SLOPE)
     slope *= near
     slope *= numpy.subtract(1, out, out=near)
-    slope += 1
+    slope += half
     out += 1
     out *= slope
     out *= cotangent
-    out *= number(0.5) * scale
 
 
 def _relu(x, out, scale):

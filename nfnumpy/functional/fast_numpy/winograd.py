@@ -17,7 +17,7 @@ from ...backend import memory, threads
 from .correlation import Correlation, blocks, chunks_of
 from .products import multiply
 
-LEAST_CHANNELS = 128  # of a group, in and out
+LEAST_CHANNELS = 32  # of a group, in and out
 LEAST_TILES = 64  # products of fewer rows are slow
 BLOCK_BYTES = 4 << 20  # of tiles and their products
 

@@ -1,0 +1,15 @@
+"""`elementwise.add` of large arrays on our threads: where gradients of two ways meet."""
+
+import numpy
+
+from ...backend import fast_path
+from . import blocks
+
+
+@fast_path("numpy", "elementwise.add")
+def add(x, y):
+    """Each block is written once."""
+    if not (isinstance(x, numpy.ndarray) and isinstance(y, numpy.ndarray)) or x.shape != y.shape \
+            or x.size <= blocks.LARGE >> 4 or not blocks.covers(x, y):
+        return NotImplemented
+    return blocks.fill(lambda out, x, y: numpy.add(x, y, out=out), x, y)

@@ -1,0 +1,148 @@
+"""Pooling on our threads, image by image: each tap of a window adds, or is compared with, the pixels that it sees.
+
+Unlike in the formulas no image is framed first: where a tap would leave the image, the outputs there are left out.
+"""
+
+import math
+
+import numpy
+
+from ...backend import fast_path, memory, threads
+from ..pooling import image_windows
+from . import blocks, images
+
+GROUP = 1 << 18  # values of the images that are pooled at a time
+
+
+def _covers(shape, *arrays):
+    """Whether threads pay for images of `shape`, as only with them this is faster, and the arrays are of one dtype."""
+    return len(shape) == 4 and len(blocks.shares(shape[0], math.prod(shape))) > 1 and blocks.covers(*arrays)
+
+
+def _taps(windows):
+    """For every tap, row by row, the outputs at which it sees a pixel, and these pixels: indices into (n, H, W, C)."""
+    found = []
+    for (i, j), _ in windows.taps():
+        seen = [_seen(tap, windows, axis) for axis, tap in enumerate((i, j))]
+        if all(out.start < out.stop for out, _ in seen):
+            found.append(tuple((slice(None), *axes) for axes in zip(*seen)))
+    return found
+
+
+def _seen(tap, windows, axis):
+    """The outputs along an axis at which a tap sees a pixel, and these pixels."""
+    stride, offset = windows.stride[axis], tap * windows.dilation[axis] - windows.padding[axis][0]
+    first = max(0, -(offset // stride))
+    stop = min(windows.out[axis], (windows.image[axis] - 1 - offset) // stride + 1)
+    return slice(first, stop), slice(first * stride + offset, max(0, (stop - 1) * stride + offset + 1), stride)
+
+
+def _pixels_under(windows, taps, dtype):
+    """How many real pixels each window covers: (1, out_h, out_w, 1)."""
+    counts = numpy.zeros((1, *windows.out, 1), dtype=dtype)
+    for outputs, _ in taps:
+        counts[outputs] += 1.0
+    return counts
+
+
+def _by_image(compute, shape, dtype, *arrays):
+    """A new array of `shape`, of which compute(out, *arrays) fills some images after the other."""
+    out = memory.empty(tuple(shape), dtype)
+    largest = max(array.size for array in (out, *arrays))
+    step = max(1, GROUP * len(out) // max(largest, 1))
+
+    def work(share):
+        for start in range(share.start, share.stop, step):
+            compute(*(array[start:min(start + step, share.stop)] for array in (out, *arrays)))
+
+    threads.in_parallel(work, blocks.shares(len(out), largest))
+    return out
+
+
+@fast_path("numpy", "pooling.avg_pool")
+def avg_pool(x, *, window, stride=None, padding="SAME"):
+    """The sum over taps, in their order, by the number of pixels."""
+    if not _covers(x.shape, x):
+        return NotImplemented
+    windows = image_windows(x.shape, window, stride, padding)
+    taps = _taps(windows)
+    counts = _pixels_under(windows, taps, x.dtype)
+
+    def compute(total, image):
+        total[...] = 0.0
+        for outputs, pixels in taps:
+            total[outputs] += image[pixels]
+        total /= counts
+
+    return _by_image(compute, (x.shape[0], *windows.out, x.shape[3]), x.dtype, x)
+
+
+@fast_path("numpy", "pooling.avg_pool_vjp")
+def avg_pool_vjp(cotangent, x_shape, *, window, stride=None, padding="SAME"):
+    """Every tap adds its outputs' shares to the pixels that it sees."""
+    if not _covers(x_shape, cotangent):
+        return NotImplemented
+    windows = image_windows(x_shape, window, stride, padding)
+    if cotangent.shape != (x_shape[0], *windows.out, x_shape[3]):
+        return NotImplemented
+    taps = _taps(windows)
+    counts = _pixels_under(windows, taps, cotangent.dtype)
+
+    def compute(back, cotangent):
+        share = numpy.divide(cotangent, counts, out=threads.scratch("share", cotangent.shape, cotangent.dtype))
+        back[...] = 0.0
+        for outputs, pixels in taps:
+            back[pixels] += share[outputs]
+
+    return _by_image(compute, tuple(x_shape), cotangent.dtype, cotangent)
+
+
+@fast_path("numpy", "pooling.max_pool")
+def max_pool(x, *, window, stride=None, padding="SAME"):
+    """The greatest of all taps."""
+    if not _covers(x.shape, x):
+        return NotImplemented
+    windows = image_windows(x.shape, window, stride, padding)
+    taps = _taps(windows)
+
+    def compute(greatest, image):
+        greatest[...] = float("-inf")
+        for outputs, pixels in taps:
+            numpy.maximum(greatest[outputs], image[pixels], out=greatest[outputs])
+
+    return _by_image(compute, (x.shape[0], *windows.out, x.shape[3]), x.dtype, x)
+
+
+@fast_path("numpy", "pooling.max_pool_vjp")
+def max_pool_vjp(cotangent, x, output, *, window, stride=None, padding="SAME"):
+    """Tap by tap, the outputs that no earlier tap has claimed hand their cotangent over to the pixels equal to them."""
+    if not _covers(x.shape, x, cotangent, output):
+        return NotImplemented
+    windows = image_windows(x.shape, window, stride, padding)
+    if not cotangent.shape == output.shape == (x.shape[0], *windows.out, x.shape[3]):
+        return NotImplemented
+    taps = _taps(windows)
+
+    def compute(back, cotangent, image, output):
+        back[...] = 0.0
+        unclaimed = threads.scratch("unclaimed", output.shape, bool)
+        unclaimed[...] = True
+        for outputs, pixels in taps:
+            chosen = threads.scratch("chosen", output[outputs].shape, bool)
+            numpy.equal(image[pixels], output[outputs], out=chosen)
+            chosen &= unclaimed[outputs]
+            unclaimed[outputs] ^= chosen
+            back[pixels] += numpy.multiply(cotangent[outputs], chosen, out=threads.scratch(
+                "share", chosen.shape, cotangent.dtype))
+
+    return _by_image(compute, x.shape, x.dtype, cotangent, x, output)
+
+
+@fast_path("numpy", "pooling.global_mean")
+def global_mean(x):
+    """Σ over pixels as a product with ones."""
+    if x.ndim != 4 or x.size <= blocks.SMALL or not blocks.covers(x):
+        return NotImplemented
+    image = images.pixels(x)
+    (sums,) = images.add_up(lambda image: images.total(image)[None], image)
+    return sums / image.shape[1]
