@@ -154,12 +154,13 @@ def test_within_reference_no_fast_path_runs(monkeypatch):
     assert calls == ["activations.scaled_nonlinearity", "convolution.conv2d"]
 
 
-def test_every_fast_path_names_a_formula_that_exists():
+def test_every_fast_path_names_a_formula_that_exists_and_leads_to_it():
     assert backend.fast_paths()
-    for _, name in backend.fast_paths():
+    for (where, name), path in backend.fast_paths().items():
         module, _, function = name.partition(".")
         room = "functional" if importlib.util.find_spec(f"nfnumpy.functional.{module}") else "optim"
-        assert hasattr(getattr(importlib.import_module(f"nfnumpy.{room}.{module}"), function), "formula")
+        formula = getattr(importlib.import_module(f"nfnumpy.{room}.{module}"), function)
+        assert formula.formula is not formula and formula.fast_paths()[where] is path
 
 
 def test_mistakes_are_the_formulas_errors_on_the_fast_path_too():

@@ -44,7 +44,8 @@ def formula(function):
 
     Its first argument, an array or a list of arrays, says whose fast path that is.
 
-    The plain formula stays at hand as the attribute `.formula`.
+    The plain formula stays at hand as the attribute `.formula`; `.fast_paths()` is a dict backend -> function of what
+    may stand in for it.
     """
     name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
 
@@ -61,4 +62,6 @@ def formula(function):
         return function(*arrays, **options)
 
     dispatched.formula = function
+    dispatched.fast_paths = lambda: {backend: path for (backend, replaced), path in _fast_paths.items()
+                                     if replaced == name}
     return dispatched

@@ -16,7 +16,8 @@ import numpy
 SMALLEST = 1 << 16  # bytes; the C library keeps smaller pieces itself
 LARGE_PAGE = 1 << 21  # bytes
 LARGER_BY = 1.5  # a piece may be that much larger than what is asked of it
-SPARE = 1.25  # how much more than was ever in use at a time may be kept
+SPARE = 1.25  # how much more than was ever in use at a time may be kept …
+SPARE_BYTES = 1 << 27  # … but this much in any case: inference uses little at a time, of many sizes
 
 
 class Pool:
@@ -39,7 +40,8 @@ class Pool:
                 size, _, piece = self._waiting.pop(place)
                 self.waiting_bytes -= size
             else:
-                self._shrink(SPARE * max(self.most_lent_bytes, self.lent_bytes + size) - self.lent_bytes - size)
+                most = max(self.most_lent_bytes, self.lent_bytes + size)
+                self._shrink(max(SPARE * most, most + SPARE_BYTES) - self.lent_bytes - size)
                 piece = _fresh(size)
             self.lent_bytes += size
             self.most_lent_bytes = max(self.most_lent_bytes, self.lent_bytes)
@@ -107,6 +109,18 @@ def empty(shape, dtype):
     if size < SMALLEST:
         return numpy.empty(shape, dtype)
     return numpy.asarray(_Lease(pool.take(size), shape, dtype, pool.give_back))
+
+
+def kept(array):
+    """A copy of an array that will be held for long and replaced often, as parameters are; others than NumPy's as is.
+
+    Like what replaces it, it leaves its memory to the next.
+    """
+    if not isinstance(array, numpy.ndarray):
+        return array
+    copy = empty(array.shape, array.dtype)
+    copy[...] = array
+    return copy
 
 
 def owns_its_memory(array):

@@ -38,7 +38,7 @@ class Initializer:
             return self.constant(shape, 0.0)
         drawn = self.randomness.normal(f"{self.path}.{name}", shape)
         drawn *= standard_deviation
-        return Tensor(self.backend.asarray(drawn.astype(self.dtype)), requires_grad=True)
+        return Tensor(backends.memory.kept(self.backend.asarray(drawn.astype(self.dtype))), requires_grad=True)
 
     def fan_in_normal(self, name, shape):
         """N(0, 1/fan_in), untruncated, the output unit being the last axis. Source: the authors' released code."""
