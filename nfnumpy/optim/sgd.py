@@ -90,7 +90,10 @@ class SGD:
         self.clipped_units, self.units = None, 0
 
     def step(self):
-        """Change every parameter by its gradient and forget the gradients; InputError if one has none."""
+        """Change every parameter by its gradient and forget the gradients; InputError if one has none.
+
+        Parameters of large models change part by part: who interrupts it has some of them changed, and others not.
+        """
         trained = {name: parameter for name, parameter in self.parameters.items() if parameter.requires_grad}
         for name, parameter in trained.items():
             grad = parameter.grad

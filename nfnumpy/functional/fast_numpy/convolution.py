@@ -141,43 +141,49 @@ def _turned(weight, taps, groups):
 
 @fast_path("numpy", "convolution.conv2d_weight_vjp")
 def conv2d_weight_vjp(cotangent, x, weight_shape, *, groups=1, **geometry):
-    """The product of all windows with the cotangents of their outputs.
-
-    Every thread has some of the groups, or some of the inputs of each; only where the weight is small does it have
-    some of the outputs instead, and the sums are added in their order.
-    """
+    """The product of all windows with the cotangents of their outputs."""
     seen = convolution.conv2d_windows(x.shape, weight_shape, groups=groups, **geometry)
     if not _covers(cotangent, x):
         return NotImplemented
     kh, kw, fan_in, out = weight_shape
     cotangent, weight = numpy.ascontiguousarray(cotangent), memory.empty(tuple(weight_shape), x.dtype)
     by_group = weight.reshape(kh, kw, fan_in, groups, -1).transpose(3, 0, 1, 2, 4)
-    parts, correlation = _parts(math.prod(cotangent.shape[:3]) * weight.size), _forward(seen)
-    if winograd.suits(correlation, len(x), fan_in, out // groups):
-        winograd.weight_vjp(cotangent, x, by_group, correlation, parts)
-        return weight
-    if fan_in == 1 and out == groups:
-        depthwise.weight_vjp(cotangent, x, by_group, correlation, parts)
-        return weight
+    parts = _parts(math.prod(cotangent.shape[:3]) * weight.size)
+    if winograd.suits(_forward(seen), len(x), fan_in, out // groups):
+        add_up = winograd.weight_vjp
+    else:
+        add_up = depthwise.weight_vjp if fan_in == 1 and out == groups else _weight_vjp
+    add_up(cotangent, x, by_group, _forward(seen), parts)
+    return weight
+
+
+def _weight_vjp(cotangent, x, weight, correlation, parts):
+    """Write into `weight` (groups, kh, kw, in, out) the products of all windows with their cotangents, added up.
+
+    Every thread has some of the groups, or some of the inputs of each; only where the weight is small does it have
+    some of the outputs instead, and the sums are added in their order.
+    """
+    groups, kh, kw, fan_in, channels = weight.shape
     plan = blocks(correlation, len(x), groups, fan_in, kh * kw * fan_in * x.itemsize, parts)
     runs = chunks_of(plan, 1)
     small = len(runs) < parts and weight.nbytes <= SMALL_SUM
     if small:
         weight[...] = 0.0
-    tasks = [(chunk, slice(0, fan_in)) for chunk in chunks_of(plan, parts)] if small else \
-        [(run, inputs) for run in runs for inputs in threads.even(fan_in, -(-parts // len(runs)))]
+        tasks = [(chunk, slice(0, fan_in)) for chunk in chunks_of(plan, parts)]
+    else:
+        tasks = [(run, inputs) for run in runs for inputs in threads.even(fan_in, -(-parts // len(runs)))]
 
     def add_up(task):
         some, inputs = task
         total = None
         for block in some:
             rows = windows(x, groups, correlation, block, inputs)
-            outputs = cotangent[block.images, block.rows].reshape(-1, groups, out // groups)[:, block.groups]
-            shape = (len(rows), rows.shape[2], out // groups)
+            outputs = cotangent[block.images, block.rows].reshape(-1, groups, channels)[:, block.groups]
+            shape = (len(rows), rows.shape[2], channels)
             product = numpy.empty(shape, x.dtype) if total is None else threads.scratch("product", shape, x.dtype)
             multiply_transposed(rows, outputs.transpose(1, 0, 2), product)
             total = product if total is None else numpy.add(total, product, out=total)
-        target = by_group[some[0].groups, :, :, inputs]
+        target = weight[some[0].groups, :, :, inputs]
         total = total.reshape(target.shape)
         if not small:
             target[...] = total
@@ -186,4 +192,3 @@ def conv2d_weight_vjp(cotangent, x, weight_shape, *, groups=1, **geometry):
     for target, total in threads.in_parallel(add_up, tasks):
         if small:
             target += total
-    return weight

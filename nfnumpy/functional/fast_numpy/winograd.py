@@ -8,7 +8,8 @@ one axis
     Aᵀm = (m0 + m1 + m2, m1 - m2 - m3)            A y = (y0, y0 + y1, y0 - y1, -y1)
 
 and Gᵀ, for the way back to the kernel, follows. These sums are passes over memory: they pay where the products are
-much longer, that is with many channels, and cost about a factor of two in rounding errors.
+much longer, that is with many channels, and cost about a factor of two in rounding errors. What is not finite reaches
+a whole tile of 2×2 outputs, as NaN where a difference of infinities is taken.
 """
 
 import numpy
