@@ -16,15 +16,16 @@ from nfnumpy.functional import activations, convolution
 from nfnumpy.functional.fast_numpy import activations as fast_activations
 from nfnumpy.functional.fast_numpy import convolution as fast_convolution
 from nfnumpy.functional.fast_numpy import correlation, products
+from nfnumpy.functional.fast_numpy import rows as window_rows
 
 DTYPES = st.sampled_from([np.float32, np.float64])
 THREADS = st.integers(1, 3)
 
 
-def with_threads(count, function, block_bytes=300, small_sum=0, rows=8):
+def with_threads(count, function, block_bytes=300, small_sum=0, rows=8, by_rows=False):
     """What `function()` returns on `count` threads, to which even the smallest arrays are handed, in small blocks.
 
-    rows: how many are multiplied at a time, 0 for all.
+    rows: how many are multiplied at a time, 0 for all; by_rows: whether windows' rows are used where they lie.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threads, "count", lambda: count)
@@ -34,6 +35,8 @@ def with_threads(count, function, block_bytes=300, small_sum=0, rows=8):
         patch.setattr(products, "small_products_are_fast", lambda: bool(rows))
         patch.setattr(products, "MOST_ROWS", rows)
         patch.setattr(products, "FEWEST_ROWS", 1)
+        patch.setattr(window_rows, "FEWEST_CHANNELS", 1 if by_rows else 1 << 30)
+        patch.setattr(window_rows, "NARROWEST", 1)
         patch.setattr(fast_activations, "WORTH_A_THREAD", 0)
         patch.setattr(fast_activations, "BLOCK", 5)
         return function()
@@ -61,16 +64,17 @@ def gemm_roundings(*sizes):
 
 @settings(max_examples=100)
 @given(problem=problems.convolutions(), dtype=DTYPES, count=THREADS, block_bytes=st.sampled_from([1, 300, 1 << 20]),
-       small_sum=st.sampled_from([0, 1 << 20]), rows=st.sampled_from([0, 8]),
+       small_sum=st.sampled_from([0, 1 << 20]), rows=st.sampled_from([0, 8]), by_rows=st.booleans(),
        way=st.sampled_from(["", "reversed", "every other", "transposed"]))
 def test_convolution_on_threads_is_the_formula_but_for_the_order_of_adding(
-        problem, dtype, count, block_bytes, small_sum, rows, way):
+        problem, dtype, count, block_bytes, small_sum, rows, by_rows, way):
     arrays = [None if array is None else strided(array.astype(dtype), way) for array in problem.inputs]
     x, weight, bias = arrays if len(arrays) == 3 else (*arrays, None)
     options, sizes = problem.options, [None if array is None else np.abs(array) for array in (x, weight, bias)]
 
     def fast(function, *inputs):
-        return with_threads(count, lambda: function(*inputs, **options), block_bytes, small_sum, rows)
+        return with_threads(count, lambda: function(*inputs, **options), block_bytes, small_sum, rows,
+                            by_rows)
 
     out = convolution.conv2d.formula(x, weight, bias, **options)
     expect_close(fast(convolution.conv2d, x, weight, bias), out, convolution.conv2d.formula(*sizes, **options),

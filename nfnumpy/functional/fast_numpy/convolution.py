@@ -12,12 +12,11 @@ import numpy
 
 from ...backend import fast_path, memory, threads
 from .. import convolution
-from . import depthwise, winograd
-from .correlation import Correlation, blocks, chunks_of, windows, worth_of
+from . import depthwise, rows as window_rows, winograd
+from .correlation import Correlation, add_bias, blocks, chunks_of, windows, worth_of
 from .products import multiply, multiply_transposed
 
 WORTH_A_THREAD = 1 << 22  # multiply-adds: some 50 µs, about what handing over costs
-LONG = 512  # values: below, the start of NumPy's innermost loop costs more than the loop
 SMALL_SUM = 1 << 18  # bytes of a weight of which every thread may well have a sum of its own
 
 
@@ -59,6 +58,8 @@ def _correlate(image, kernel, out, correlation, bias=None):
         return winograd.correlate(image, kernel, out, correlation, bias, parts)
     if channels == 1 and fan_in == math.prod(correlation.taps):
         return depthwise.correlate(image, kernel, out, correlation, bias, parts)
+    if side_by_side and window_rows.suits(correlation, fan_in // math.prod(correlation.taps)):
+        return window_rows.correlate(image, kernel, out, correlation, bias, parts)
 
     def compute(block):
         rows = windows(image, groups, correlation, block)
@@ -71,23 +72,13 @@ def _correlate(image, kernel, out, correlation, bias=None):
             result = threads.scratch("result", (rows.shape[1], len(rows), channels), out.dtype)
         multiply(rows, kernel[block.groups], result.transpose(1, 0, 2))
         if bias is not None:
-            _add_bias(result, bias[run])
+            add_bias(result, bias[run])
         if not side_by_side:
             target[...] = result.reshape(target.shape)
 
     row_bytes, taps = (fan_in + channels) * image.itemsize, math.prod(correlation.taps)
     threads.in_parallel(compute, blocks(correlation, len(image), groups, fan_in // taps, row_bytes, parts,
                                          worth_of(kernel[0])))
-
-
-def _add_bias(result, bias):
-    """result (outputs, groups, channels) += bias (groups·channels,), several outputs at a time where they are short."""
-    if len(bias) < LONG and result.flags.c_contiguous:
-        together = math.gcd(len(result), 1 << (LONG // len(bias)).bit_length())
-        result, bias = result.reshape(len(result) // together, -1), numpy.tile(bias, together)
-        result += bias
-    else:
-        result += bias.reshape(result.shape[1:])
 
 
 @fast_path("numpy", "convolution.conv2d_x_vjp")
@@ -151,6 +142,8 @@ def conv2d_weight_vjp(cotangent, x, weight_shape, *, groups=1, **geometry):
     parts = _parts(math.prod(cotangent.shape[:3]) * weight.size)
     if winograd.suits(_forward(seen), len(x), fan_in, out // groups):
         add_up = winograd.weight_vjp
+    elif window_rows.suits(_forward(seen), fan_in):
+        add_up = window_rows.weight_vjp
     else:
         add_up = depthwise.weight_vjp if fan_in == 1 and out == groups else _weight_vjp
     add_up(cotangent, x, by_group, _forward(seen), parts)

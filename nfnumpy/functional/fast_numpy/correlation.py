@@ -16,6 +16,7 @@ from ...backend import threads
 BLOCK_BYTES = 3 << 20  # a few hundred windows of 3×3×128 values, and less than a core's share of the last cache
 
 NARROW = 64  # channels
+LONG_ROW = 512  # values: below, the start of NumPy's innermost loop costs more than the loop
 LONG_RUN = 384  # bytes that are copied in about the time in which a loop is started
 
 
@@ -94,7 +95,7 @@ def windows(image, groups, correlation, block, channels=slice(None)):
     gathered = threads.scratch("windows", view.shape, image.dtype)
     if correlation.spacing[1] == 1:
         runs = (*view.shape[:5], correlation.taps[1] * channels)
-        _copy_runs(gathered.reshape(runs), as_strided(view, runs, (*view.strides[:5], view.itemsize)))
+        copy_runs(gathered.reshape(runs), as_strided(view, runs, (*view.strides[:5], view.itemsize)))
     else:
         numpy.copyto(gathered, view)
     return gathered.reshape(groups, n * height * width, kernel * channels)
@@ -113,7 +114,7 @@ def window_view(image, groups, correlation, block, channels=slice(None)):
                       writeable=False)
 
 
-def _copy_runs(target, source):
+def copy_runs(target, source):
     """target[...] = source, (…, rows, values): NumPy starts a loop for every run of values, which costs as much as 20.
 
     Short runs are copied as single items of their length instead, so that the loop is over their neighbours.
@@ -129,16 +130,32 @@ def _copy_runs(target, source):
 
 def _framed(image, vertical, horizontal):
     """The part of the image (groups, N, H, W, C) in these ranges of pixels, side by side; 0 where they leave it."""
-    (top, bottom), (left, right), (groups, n, height, width, c) = vertical, horizontal, image.shape
-    inside = slice(max(top, 0), max(0, min(bottom, height))), slice(max(left, 0), max(0, min(right, width)))
-    seen = image[:, :, inside[0], inside[1]]
-    if seen.shape[2:4] == (bottom - top, right - left) and seen.flags.c_contiguous:
-        return seen
-    framed = threads.scratch("framed", (groups, n, bottom - top, right - left, c), image.dtype)
-    above, beside = inside[0].start - top, inside[1].start - left
+    groups, n, height, width, c = image.shape
+    shape = (groups, n, vertical[1] - vertical[0], horizontal[1] - horizontal[0], c)
+    if vertical == (0, height) and horizontal == (0, width) and image.flags.c_contiguous:
+        return image
+    framed = threads.scratch("framed", shape, image.dtype)
+    fill_frame(framed, image, vertical, horizontal)
+    return framed
+
+
+def fill_frame(framed, image, vertical, horizontal):
+    """Write that part of the image into `framed`."""
+    (top, bottom), (left, right), (_, _, height, width, _) = vertical, horizontal, image.shape
+    seen = image[:, :, max(top, 0):max(0, min(bottom, height)), max(left, 0):max(0, min(right, width))]
+    above, beside = max(-top, 0), max(-left, 0)
     below, beyond = above + seen.shape[2], beside + seen.shape[3]
     for margin in (framed[:, :, :above], framed[:, :, below:], framed[:, :, above:below, :beside],
                    framed[:, :, above:below, beyond:]):
         margin[...] = 0.0
-    _copy_runs(framed[:, :, above:below, beside:beyond, None], seen[..., None, :])
-    return framed
+    copy_runs(framed[:, :, above:below, beside:beyond, None], seen[..., None, :])
+
+
+def add_bias(result, bias):
+    """result (outputs, groups, channels) += bias (groups·channels,), several outputs at a time where they are short."""
+    if len(bias) < LONG_ROW and result.flags.c_contiguous:
+        together = math.gcd(len(result), 1 << (LONG_ROW // len(bias)).bit_length())
+        result, bias = result.reshape(len(result) // together, -1), numpy.tile(bias, together)
+        result += bias
+    else:
+        result += bias.reshape(result.shape[1:])
