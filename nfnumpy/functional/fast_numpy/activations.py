@@ -11,7 +11,7 @@ from .. import activations
 from ..activations import GELU_IS_STRAIGHT_FROM, TANH_GELU_CUBIC, TANH_GELU_SLOPE
 
 BLOCK = 1 << 18  # values: one float32 megabyte an array; in shorter calls the threads wait for the interpreter
-WORTH_A_THREAD = 1 << 15  # values
+WORTH_A_THREAD = 1 << 16  # values
 ALONG_THE_LAST_AXIS = ("glu", "log_softmax")
 
 

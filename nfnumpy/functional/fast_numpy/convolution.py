@@ -16,7 +16,7 @@ from . import depthwise, rows as window_rows, winograd
 from .correlation import Correlation, add_bias, blocks, chunks_of, windows, worth_of
 from .products import multiply, multiply_transposed
 
-WORTH_A_THREAD = 1 << 22  # multiply-adds: some 50 µs, about what handing over costs
+WORTH_A_THREAD = 1 << 23  # multiply-adds: some 150 µs, about twice what handing over costs
 SMALL_SUM = 1 << 18  # bytes of a weight of which every thread may well have a sum of its own
 
 
