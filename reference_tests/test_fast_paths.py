@@ -15,8 +15,7 @@ from nfnumpy.backend import threads
 from nfnumpy.functional import activations, convolution
 from nfnumpy.functional.fast_numpy import activations as fast_activations
 from nfnumpy.functional.fast_numpy import convolution as fast_convolution
-from nfnumpy.functional.fast_numpy import correlation, products
-from nfnumpy.functional.fast_numpy import rows as window_rows
+from nfnumpy.functional.fast_numpy import correlation, products, window_rows
 
 DTYPES = st.sampled_from([np.float32, np.float64])
 THREADS = st.integers(1, 3)

@@ -94,6 +94,12 @@ def test_threads_may_come_and_go_with_arrays(pool):
     assert not wrong and memory.pool.lent_bytes == SMALLEST
 
 
+def test_too_much_is_a_memory_error_that_leaves_the_rest_as_it_was(pool):
+    with pytest.raises(MemoryError, match="no memory"):
+        memory.empty((1 << 50,), "float32")
+    assert pool.lent_bytes == 0 and memory.empty(LARGE, "float32").shape == LARGE
+
+
 def test_small_arrays_are_numpys_own(pool):
     assert memory.empty((3, 4), "float64").base is None and memory.pool.lent_bytes == 0
 
@@ -115,5 +121,7 @@ def test_after_two_training_steps_no_memory_is_fresh(monkeypatch):
 
     step()
     step()
-    monkeypatch.setattr(memory, "_fresh", lambda size: pytest.fail(f"{size} fresh bytes"))
+    fresh = []
+    monkeypatch.setattr(memory, "_fresh", lambda size: fresh.append(size) or np.empty(size, dtype=np.uint8))
     step()
+    assert fresh == []

@@ -76,7 +76,10 @@ class Pool:
 def _fresh(size):
     """Memory straight from the system, which has it back the moment it is let go, in large pages where it has them."""
     spare = LARGE_PAGE if size >= LARGE_PAGE else 0
-    piece = mmap.mmap(-1, size + spare)
+    try:
+        piece = mmap.mmap(-1, size + spare)
+    except OSError as error:
+        raise MemoryError(f"no memory for an array of {size} bytes") from error
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a system without them
             piece.madvise(mmap.MADV_HUGEPAGE)

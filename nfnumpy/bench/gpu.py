@@ -2,14 +2,13 @@
 
 import argparse
 import dataclasses
-import os
 
 from .. import backend as backends
 from ..errors import InputError
 from . import bars, correctness
 from .gpu_bars import BARS
 from .problem import check_models
-from .report import Report
+from .report import Report, check_place
 
 DESCRIPTION = """Prove the GPU backend on this machine and measure it beside PyTorch: property tests, compute-sanitizer,
 losses beside NumPy's, the digits' accuracy; bandwidth and products at best; training steps and inference, memory,
@@ -68,8 +67,7 @@ def main(given):
     """Measure what the flags (a dict) say; returns the status."""
     path = given.pop("json")
     plan = plan_of(given)
-    if path is not None and not os.access(os.path.dirname(path) or ".", os.W_OK):
-        raise InputError(f"--json {path}: there is no such folder, or nothing may be written there")
+    check_place(path)
     backends.get("cupy")
     if plan.tests:
         correctness.test_files()

@@ -5,6 +5,7 @@ import datetime
 import gc
 import json
 import math
+import os
 import sys
 import time
 
@@ -16,6 +17,12 @@ from . import table
 from .timing import one_line
 
 FORMAT = 1
+
+
+def check_place(path):
+    """InputError unless a file can be written at `path`, or none is wanted (None)."""
+    if path is not None and not os.access(os.path.dirname(path) or ".", os.W_OK):
+        raise InputError(f"--json {path}: there is no such folder, or nothing may be written there")
 
 
 class Section:

@@ -7,7 +7,7 @@ import os
 from ... import models
 from ...errors import InputError
 from .. import bars
-from ..report import Report
+from ..report import Report, check_place
 from . import ceilings, growth, input_side, machine, networks, operations, pictures, update
 from .limits import bars_of
 
@@ -84,8 +84,7 @@ def main(given):
         if section not in SECTIONS:
             raise InputError(f"--only {section}: expected some of {', '.join(SECTIONS)}")
     plan = plan_of(given)
-    if path is not None and not os.access(os.path.dirname(path) or ".", os.W_OK):
-        raise InputError(f"--json {path}: there is no such folder, or nothing may be written there")
+    check_place(path)
     return measure(plan, path, sections)
 
 

@@ -12,7 +12,7 @@ import numpy
 
 from ...backend import fast_path, memory, threads
 from .. import convolution
-from . import depthwise, rows as window_rows, winograd
+from . import blocks as cut, depthwise, window_rows, winograd
 from .correlation import Correlation, add_bias, blocks, chunks_of, windows, worth_of
 from .products import multiply, multiply_transposed
 
@@ -26,7 +26,7 @@ def _parts(multiply_adds):
 
 
 def _covers(*arrays):
-    return arrays[0].dtype.kind == "f" and all(array.size and array.dtype == arrays[0].dtype for array in arrays)
+    return cut.covers(*arrays) and all(array.size for array in arrays)
 
 
 def _by_group(weight, groups):

@@ -12,11 +12,10 @@ import numpy
 from numpy.lib.stride_tricks import as_strided
 
 from ...backend import threads
+from .blocks import LONG_ROW
 
 BLOCK_BYTES = 3 << 20  # a few hundred windows of 3×3×128 values, and less than a core's share of the last cache
-
 NARROW = 64  # channels
-LONG_ROW = 512  # values: below, the start of NumPy's innermost loop costs more than the loop
 LONG_RUN = 384  # bytes that are copied in about the time in which a loop is started
 
 

@@ -10,6 +10,6 @@ from . import blocks
 def add(x, y):
     """Each block is written once."""
     if not (isinstance(x, numpy.ndarray) and isinstance(y, numpy.ndarray)) or x.shape != y.shape \
-            or x.size <= blocks.LARGE >> 4 or not blocks.covers(x, y):
+            or x.size <= blocks.LARGE or not blocks.covers(x, y):
         return NotImplemented
     return blocks.fill(lambda out, x, y: numpy.add(x, y, out=out), x, y)

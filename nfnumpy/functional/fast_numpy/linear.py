@@ -10,8 +10,6 @@ from . import blocks
 from .products import multiply
 
 FEW_CHANNELS = 128  # up to here NumPy's own sums over rows are slow
-
-
 LARGE_WEIGHT = 1 << 17  # values: from here on reading it is most of the work, where rows are few
 FEW_ROWS = 64
 
