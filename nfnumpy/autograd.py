@@ -118,7 +118,7 @@ class Tensor:
                 else type(cotangent).__name__
             if given != f"{tuple(self.shape)}, {self.dtype}":
                 raise GraphError(f"backward: expected a cotangent of {tuple(self.shape)}, {self.dtype}, got {given}")
-        _walk(self if self.node is None else self.node, cotangent)
+        walk(cotangent, self if self.node is None else self.node)
 
     def __array__(self, dtype=None, copy=None):
         return backend.get("numpy").asarray(self.numpy(), dtype=dtype)
@@ -134,22 +134,27 @@ class Tensor:
 
 
 class Node:
-    """One recorded operation: its name, where its inputs came from, what it saved, and how to go back."""
+    """One recorded operation: its name, where its inputs came from, what it saved, and how to go back.
 
-    __slots__ = ("name", "parents", "saved", "fingerprints", "pull")
+    ways: a list of (numbers of inputs, function), where function(saved, cotangent) returns the cotangents of these
+    inputs. is_closed: whether these are all that going back changes; parameters reached otherwise get theirs meanwhile.
+    """
 
-    def __init__(self, name, inputs, saved, pull):
+    __slots__ = ("name", "parents", "saved", "fingerprints", "ways", "is_closed")
+
+    def __init__(self, name, inputs, saved, ways, is_closed=True):
         self.name = name
         self.parents = tuple(source(value) for value in inputs)
         self.saved = saved
         self.fingerprints = {key: backend.fingerprint(value) for key, value in saved.items()
                              if backend.is_array(value)} if _checking.get() else {}
-        self.pull = pull
+        self.ways = ways
+        self.is_closed = is_closed
 
     def release(self):
-        """Give up the saved arrays and the way back; returns (saved, pull, parents) to whoever walks last."""
-        held = self.saved, self.pull, self.parents
-        self.saved, self.pull, self.parents = None, None, ()
+        """Give up the saved arrays and the ways back; returns (saved, ways, parents) to whoever walks last."""
+        held = self.saved, self.ways, self.parents
+        self.saved, self.ways, self.parents = None, None, ()
         return held
 
     def check(self):
@@ -167,8 +172,8 @@ def source(value):
     return value.node if value.node is not None else (value if value.requires_grad else None)
 
 
-def _from_last_to_first(root):
-    """Every node and leaf that `root` was computed from, each after all that used it."""
+def from_last_to_first(root):
+    """Every node and leaf that `root` was computed from, each after all that used it: an iterator."""
     order, seen, stack = [], set(), [(root, False)]
     while stack:
         place, expanded = stack.pop()
@@ -178,33 +183,46 @@ def _from_last_to_first(root):
             seen.add(id(place))
             stack.append((place, True))
             if isinstance(place, Node):
-                if place.pull is None:
+                if place.ways is None:
                     raise GraphError(f"backward through {place.name}: its graph was already freed by an earlier "
                                      f"backward; run the forward computation again")
                 stack.extend((parent, False) for parent in place.parents if parent is not None)
     return reversed(order)
 
 
-def _walk(root, cotangent):
+@backend.formula
+def walk(cotangent, root):
+    """Carry the cotangent of `root`, a node or a leaf, back to every leaf, from last to first."""
     cotangents = {id(root): cotangent.copy() if isinstance(root, Tensor) else cotangent}
-    for place in _from_last_to_first(root):
+    for place in from_last_to_first(root):
         cotangent = cotangents.pop(id(place), None)
         if cotangent is None:
             continue
         if isinstance(place, Tensor):
-            total = cotangent if place.grad is None else place.grad + cotangent
-            place.grad = backend.as_array(total)
+            keep(place, cotangent)
             continue
         place.check()
-        saved, pull, parents = place.release()
-        for parent, contribution in zip(parents, pull(saved, cotangent)):
-            if parent is None or contribution is None:
-                continue
-            if isinstance(parent, Tensor) and (contribution is cotangent
-                                               or not backend.memory.owns_its_memory(contribution)):
-                contribution = contribution.copy()  # what a leaf keeps is nobody else's memory
-            earlier = cotangents.get(id(parent))
-            cotangents[id(parent)] = contribution if earlier is None else add(earlier, contribution)
+        saved, ways, parents = place.release()
+        for chosen, way in ways:
+            for parent, contribution in zip((parents[number] for number in chosen), way(saved, cotangent)):
+                if parent is None or contribution is None:
+                    continue
+                contribution = own(contribution, parent, cotangent)
+                earlier = cotangents.get(id(parent))
+                cotangents[id(parent)] = contribution if earlier is None else add(earlier, contribution)
+
+
+def keep(leaf, cotangent):
+    """Add what has come to a leaf to its gradient."""
+    total = cotangent if leaf.grad is None else leaf.grad + cotangent
+    leaf.grad = backend.as_array(total)
+
+
+def own(contribution, place, cotangent):
+    """The contribution, computed from `cotangent`, to a place: a copy for a leaf, if others may hold its memory too."""
+    if isinstance(place, Tensor) and (contribution is cotangent or not backend.memory.owns_its_memory(contribution)):
+        return contribution.copy()
+    return contribution
 
 
 class _Derivative:
@@ -269,27 +287,25 @@ def differentiable(formula, joint=None, **separate):
         return result
 
     def record(inputs, arrays, output, options):
-        if joint:
-            labels, ways = names, [joint]
-        else:
-            labels = [name if source(value) is not None and name in separate else None
-                      for name, value in zip(names, inputs)]
-            ways = [separate[label] for label in labels if label]
+        derivatives = {tuple(range(len(inputs))): joint} if joint else \
+            {(number,): separate[name] for number, (name, value) in enumerate(zip(names, inputs))
+             if name in separate and source(value) is not None}
         facts = [("shape", [tuple(getattr(array, "shape", ())) for array in arrays]),
                  ("dtype", [getattr(array, "dtype", None) for array in arrays])]
         facts = {f"{names[0]}_{kind}": tuple(values) for kind, values in facts} if variadic else \
             {f"{name}_{kind}": value for kind, values in facts for name, value in zip(names, values)}
         known = {**dict(zip(names, arrays)), "output": output}
-        saved = {name: known[name] for way in ways for name in way.arrays}
+        saved = {name: known[name] for derivative in derivatives.values() for name in derivative.arrays}
 
-        def pull(saved, cotangent):
-            known = {**saved, **facts}
-            if joint:
-                return joint(cotangent, known, options)
-            return tuple(separate[label](cotangent, known, options) if label else None for label in labels)
+        def way_of(derivative):
+            def way(saved, cotangent):
+                found = derivative(cotangent, {**saved, **facts}, options)
+                return found if joint else (found,)
+            return way
 
-        parents = inputs if joint else [value if label else None for label, value in zip(labels, inputs)]
-        return Node(formula.__name__, parents, saved, pull)
+        reached = {number for chosen in derivatives for number in chosen}
+        return Node(formula.__name__, [value if number in reached else None for number, value in enumerate(inputs)],
+                    saved, [(chosen, way_of(derivative)) for chosen, derivative in derivatives.items()])
 
     operation.formula = formula
     return operation
@@ -346,6 +362,6 @@ def checkpoint(function, *inputs):
         return tuple(value.grad if want else None for value, want in zip(again, wants))
 
     result = Tensor(output.data)
-    result.node = Node("checkpoint", inputs, {f"input {k}": value.data if tensor else value for k, (value, tensor)
-                                              in enumerate(zip(inputs, is_tensor))}, pull)
+    saved = {f"input {k}": value.data if tensor else value for k, (value, tensor) in enumerate(zip(inputs, is_tensor))}
+    result.node = Node("checkpoint", inputs, saved, [(range(len(inputs)), pull)], is_closed=False)
     return result

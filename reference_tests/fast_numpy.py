@@ -1,9 +1,12 @@
 """What the tests of fast paths on NumPy share: layouts in memory, numbers of threads, small blocks, bounds."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from nfnumpy import fast_walk
 from nfnumpy.backend import threads
 from nfnumpy.functional.fast_numpy import blocks, linear, pooling, squeeze_excite, weight_standardization
 from nfnumpy.optim.fast_numpy import lists
@@ -35,6 +38,15 @@ def with_threads(count, function, *arrays, **options):
         result = function(*arrays, **options)
     assert all(np.array_equal(array, copy, equal_nan=True) for array, copy in zip(given, before))
     return result
+
+
+@contextlib.contextmanager
+def walking(how, count=2):
+    """Context in which even the smallest graphs go back "side by side" on `count` threads, or "one after the other"."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "count", lambda: count)
+        patch.setattr(fast_walk, "LARGE", 0 if how == "side by side" else float("inf"))
+        yield
 
 
 SMALLEST = [(blocks, "BLOCK", 7), (blocks, "WORTH_A_THREAD", 0), (blocks, "SMALL", 0), (blocks, "LARGE", 0),

@@ -10,8 +10,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as shapes_of
 from oracle import OPERATIONS, TABLE, cotangent_for, tensors_of
 
+from fast_numpy import walking
 from nfnumpy import GraphError, InputError, Tensor, no_grad, ops, trust_saved_arrays
 from nfnumpy.autograd import differentiable
+
+
+@pytest.fixture(scope="module", autouse=True, params=["one after the other", "side by side"])
+def way_back(request):
+    """All of this holds for the formula and for its fast path, however small the graph."""
+    with walking(request.param):
+        yield
 
 
 def leaf(values, dtype=np.float64):

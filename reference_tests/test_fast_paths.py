@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from nfnumpy import InputError, backend, reference
-from nfnumpy.backend import threads
+from nfnumpy.backend import crew, threads
 from nfnumpy.functional import activations, convolution
 from nfnumpy.functional.fast_numpy import activations as fast_activations
 from nfnumpy.functional.fast_numpy import convolution as fast_convolution
@@ -161,8 +161,9 @@ def test_every_fast_path_names_a_formula_that_exists_and_leads_to_it():
     assert backend.fast_paths()
     for (where, name), path in backend.fast_paths().items():
         module, _, function = name.partition(".")
-        room = "functional" if importlib.util.find_spec(f"nfnumpy.functional.{module}") else "optim"
-        formula = getattr(importlib.import_module(f"nfnumpy.{room}.{module}"), function)
+        room = next(room for room in ("nfnumpy.functional", "nfnumpy.optim", "nfnumpy")
+                    if importlib.util.find_spec(f"{room}.{module}"))
+        formula = getattr(importlib.import_module(f"{room}.{module}"), function)
         assert formula.formula is not formula and formula.fast_paths()[where] is path
 
 
@@ -174,7 +175,7 @@ def test_mistakes_are_the_formulas_errors_on_the_fast_path_too():
 
 def test_threads_compute_with_blas_to_themselves_and_give_it_back():
     before = [library.num_threads for library in threads._blas()]
-    seen = with_threads(2, lambda: threads.in_parallel(
+    seen = with_threads(2, lambda: crew.in_parallel(
         lambda piece: [library.num_threads for library in threads._blas()], range(4)))
     assert before and all(count == 1 for counts in seen for count in counts)
     assert [library.num_threads for library in threads._blas()] == before
@@ -192,13 +193,13 @@ def test_an_error_on_a_thread_reaches_the_caller():
     def fail(piece):
         raise InputError(f"piece {piece} on {threading.current_thread().name}")
     with pytest.raises(InputError, match="piece 0"):
-        with_threads(2, lambda: threads.in_parallel(fail, range(3)))
+        with_threads(2, lambda: crew.in_parallel(fail, range(3)))
 
 
 def test_threads_know_the_contexts_of_their_caller():
     from nfnumpy.backend import dispatch
     with reference(), np.errstate(over="raise"):
-        seen = with_threads(2, lambda: threads.in_parallel(
+        seen = with_threads(2, lambda: crew.in_parallel(
             lambda piece: (dispatch._reference.get(), np.geterr()["over"]), range(3)))
     assert seen == [(True, "raise")] * 3
 

@@ -5,11 +5,10 @@ measured ten to thirty times slower than on ours (docs/performance.md).
 """
 
 import contextlib
-import contextvars
 import functools
 import math
 import os
-import queue
+import sys
 import threading
 
 import numpy
@@ -17,9 +16,7 @@ import threadpoolctl
 
 from ..errors import InputError
 
-PATIENCE = 100  # looks at what the others do before going to sleep
-IDLE = numpy.broadcast_to(numpy.float32(0.0), (1 << 14,))  # a sum of one value in memory takes some 3 µs
-
+TURN = 2e-5  # seconds
 
 @functools.cache
 def count():
@@ -53,6 +50,17 @@ def single_threaded_blas():
 
 
 @contextlib.contextmanager
+def quick_turns():
+    """Context in which a thread that asks for the interpreter's lock has it a moment later, not after Python's 5 ms."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(min(before, TURN))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+@contextlib.contextmanager
 def short_buffers():
     """Context in which NumPy walks rows of some hundred values where they lie.
 
@@ -64,79 +72,6 @@ def short_buffers():
         yield
     finally:
         numpy.setbufsize(before)
-
-
-class _Job:
-    """Pieces of work that whoever has time takes one of, until none is left."""
-
-    def __init__(self, function, pieces):
-        self.function, self.pieces = function, iter(list(enumerate(pieces)))
-        self.results, self.errors = [None] * len(pieces), {}
-        self._finished, self._last = [], queue.SimpleQueue()
-
-    def work(self):
-        """Take pieces and finish them."""
-        with short_buffers():
-            for position, piece in self.pieces:
-                try:
-                    self.results[position] = self.function(piece)
-                except BaseException as error:
-                    self.errors[position] = error
-                self._finished.append(position)
-        if self.is_done():
-            self._last.put(None)
-
-    def is_done(self):
-        """Whether all pieces are finished."""
-        return len(self._finished) == len(self.results)
-
-    def wait(self):
-        """Until those have finished who took the last pieces.
-
-        Waking up takes some 60 µs, so for a while this thread stays awake, without the interpreter's lock: the others
-        need it to finish.
-        """
-        for _ in range(PATIENCE):
-            if self.is_done():
-                return
-            numpy.add.reduce(IDLE)
-        while not self.is_done():
-            self._last.get()
-
-
-@functools.cache
-def _helpers():
-    """A queue of (context, job), which all our threads but the caller's wait at."""
-    jobs = queue.SimpleQueue()
-
-    def serve():
-        while True:
-            context, job = jobs.get()
-            context.run(job.work)
-            del context, job  # and what they hold, before the next comes
-
-    for number in range(count() - 1):
-        threading.Thread(target=serve, name=f"nfnumpy {number}", daemon=True).start()
-    return jobs
-
-
-def in_parallel(function, pieces):
-    """[function(piece) for piece in pieces], on our threads; the order of the results is that of the pieces.
-
-    The thread that calls is one of ours. Each takes the next piece when it is done with its last, and nobody waits for
-    a thread that has not begun: what is done before it wakes up is done. Of several errors the first piece's is raised.
-    """
-    job = _Job(function, list(pieces))
-    with single_threaded_blas():
-        for _ in range(min(count(), len(job.results)) - 1):
-            # A thread knows nothing of its caller's contexts (reference, no_grad, warnings) unless it has a copy.
-            _helpers().put((contextvars.copy_context(), job))
-        job.work()
-        job.wait()
-    if job.errors:
-        raise job.errors[min(job.errors)]
-    results, job.function, job.results = job.results, None, ()
-    return results
 
 
 _own = threading.local()

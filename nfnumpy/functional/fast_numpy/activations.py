@@ -6,7 +6,7 @@ three that the networks use write every pass into the same few arrays; the other
 
 import numpy
 
-from ...backend import fast_path, memory, threads
+from ...backend import crew, fast_path, memory, threads
 from .. import activations
 from ..activations import GELU_IS_STRAIGHT_FROM, TANH_GELU_CUBIC, TANH_GELU_SLOPE
 
@@ -43,7 +43,7 @@ def _in_blocks(function, arrays, name, scale):
             block = slice(start, min(start + BLOCK, share.stop))
             function(*(values[block] for values in flat), out_flat[block], scale)
 
-    threads.in_parallel(work, threads.shares(out.size) if out.size >= WORTH_A_THREAD else [slice(0, out.size)])
+    crew.in_parallel(work, threads.shares(out.size) if out.size >= WORTH_A_THREAD else [slice(0, out.size)])
     return out
 
 

@@ -2,7 +2,7 @@
 
 import numpy
 
-from ...backend import memory, threads
+from ...backend import crew, memory, threads
 
 SMALL = 1 << 16  # values: up to here the formulas are as fast
 LARGE = 1 << 19  # values: up to here a single pass over an array is as fast in one piece
@@ -48,5 +48,5 @@ def fill(compute, *arrays):
         for block in blocks(share, 1):
             compute(*(values[block] for values in flat))
 
-    threads.in_parallel(work, shares(out.size, out.size))
+    crew.in_parallel(work, shares(out.size, out.size))
     return out

@@ -10,9 +10,9 @@ import math
 
 import numpy
 
-from ...backend import fast_path, memory, threads
+from ...backend import crew, fast_path, memory, threads
 from .. import convolution
-from . import blocks as cut, depthwise, window_rows, winograd
+from . import blocks as cut, depthwise, lattices, window_rows, winograd
 from .correlation import Correlation, add_bias, blocks, chunks_of, windows, worth_of
 from .products import multiply, multiply_transposed
 
@@ -58,7 +58,7 @@ def _correlate(image, kernel, out, correlation, bias=None):
         return winograd.correlate(image, kernel, out, correlation, bias, parts)
     if channels == 1 and fan_in == math.prod(correlation.taps):
         return depthwise.correlate(image, kernel, out, correlation, bias, parts)
-    if side_by_side and window_rows.suits(correlation, fan_in // math.prod(correlation.taps)):
+    if side_by_side and window_rows.suits(correlation, fan_in // math.prod(correlation.taps), channels, out.dtype):
         return window_rows.correlate(image, kernel, out, correlation, bias, parts)
 
     def compute(block):
@@ -77,17 +77,21 @@ def _correlate(image, kernel, out, correlation, bias=None):
             target[...] = result.reshape(target.shape)
 
     row_bytes, taps = (fan_in + channels) * image.itemsize, math.prod(correlation.taps)
-    threads.in_parallel(compute, blocks(correlation, len(image), groups, fan_in // taps, row_bytes, parts,
+    crew.in_parallel(compute, blocks(correlation, len(image), groups, fan_in // taps, row_bytes, parts,
                                          worth_of(kernel[0])))
 
 
 @fast_path("numpy", "convolution.conv2d_x_vjp")
 def conv2d_x_vjp(cotangent, weight, x_shape, *, groups=1, **geometry):
-    """A correlation of the cotangent for every lattice of pixels."""
+    """A correlation of the cotangent for every lattice of pixels, or for all at once."""
     seen = convolution.conv2d_windows(x_shape, weight.shape, groups=groups, **geometry)
     if not _covers(cotangent, weight) or not math.prod(x_shape):
         return NotImplemented
     out = memory.empty(tuple(x_shape), cotangent.dtype)
+    if lattices.suits(seen, x_shape, weight.shape, groups):
+        parts = _parts(math.prod(cotangent.shape[:3]) * weight.size)
+        lattices.x_vjp(cotangent, weight, out, seen, groups, parts)
+        return out
     for rests in itertools.product(*map(range, seen.stride)):
         axes = [_lattice(seen, axis, rest) for axis, rest in enumerate(rests)]
         pixels, taps, spacing, before = zip(*axes)
@@ -126,7 +130,11 @@ def _turned(weight, taps, groups):
         source = weight[down[tap // len(along)], along[tap % len(along)]]
         turned[:, tap] = source.reshape(fan_in, groups, out // groups).transpose(1, 2, 0)
 
-    threads.in_parallel(turn, range(turned.shape[1]))
+    if weight.size >= cut.WORTH_A_THREAD:
+        crew.in_parallel(turn, range(turned.shape[1]))
+    else:
+        for tap in range(turned.shape[1]):
+            turn(tap)
     return turned.reshape(groups, -1, fan_in)
 
 
@@ -142,7 +150,7 @@ def conv2d_weight_vjp(cotangent, x, weight_shape, *, groups=1, **geometry):
     parts = _parts(math.prod(cotangent.shape[:3]) * weight.size)
     if winograd.suits(_forward(seen), len(x), fan_in, out // groups):
         add_up = winograd.weight_vjp
-    elif window_rows.suits(_forward(seen), fan_in):
+    elif window_rows.suits(_forward(seen), fan_in, out // groups, x.dtype):
         add_up = window_rows.weight_vjp
     else:
         add_up = depthwise.weight_vjp if fan_in == 1 and out == groups else _weight_vjp
@@ -182,6 +190,6 @@ def _weight_vjp(cotangent, x, weight, correlation, parts):
             target[...] = total
         return target, total
 
-    for target, total in threads.in_parallel(add_up, tasks):
+    for target, total in crew.in_parallel(add_up, tasks):
         if small:
             target += total

@@ -5,7 +5,7 @@ One call adds up all taps, reading each pixel where it lies; its innermost loop 
 
 import numpy
 
-from ...backend import threads
+from ...backend import crew
 from .correlation import blocks, chunks_of, window_view
 
 
@@ -25,7 +25,7 @@ def correlate(image, kernel, out, correlation, bias, parts):
         if bias is not None:
             target += bias
 
-    threads.in_parallel(compute, _plan(correlation, image, parts))
+    crew.in_parallel(compute, _plan(correlation, image, parts))
 
 
 def weight_vjp(cotangent, image, weight, correlation, parts):
@@ -37,5 +37,5 @@ def weight_vjp(cotangent, image, weight, correlation, parts):
             total += numpy.einsum("nyxijc,nyxc->ijc", view, cotangent[block.images, block.rows])
         return total
 
-    totals = threads.in_parallel(add_up, chunks_of(_plan(correlation, image, parts), parts))
+    totals = crew.in_parallel(add_up, chunks_of(_plan(correlation, image, parts), parts))
     weight[..., 0, 0] = sum(totals[1:], start=totals[0]).transpose(2, 0, 1)

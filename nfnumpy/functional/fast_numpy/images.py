@@ -2,7 +2,7 @@
 
 import numpy
 
-from ...backend import memory, threads
+from ...backend import crew, memory
 from . import blocks
 
 
@@ -24,7 +24,7 @@ def pieces(images):
 def add_up(compute, *images):
     """Sums over pixels, (N, C) each: compute(*parts of the images) gives some for every piece of work."""
     cut = pieces(images[0])
-    found = threads.in_parallel(lambda piece: compute(*(image[piece] for image in images)), cut)
+    found = crew.in_parallel(lambda piece: compute(*(image[piece] for image in images)), cut)
     sums = numpy.zeros((len(found[0]), len(images[0]), images[0].shape[2]), dtype=images[0].dtype)
     for (run, _), parts in zip(cut, found):
         sums[:, run] += parts
@@ -59,7 +59,7 @@ def fill(compute, images, channels):
                         *(row[:block.stop - block.start] for row in rows))
 
     if count * width <= blocks.BLOCK:
-        threads.in_parallel(whole_images, blocks.shares(len(out), out.size))
+        crew.in_parallel(whole_images, blocks.shares(len(out), out.size))
     else:
-        threads.in_parallel(pixel_rows, pieces(out))
+        crew.in_parallel(pixel_rows, pieces(out))
     return out

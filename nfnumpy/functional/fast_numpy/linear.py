@@ -4,7 +4,7 @@ import math
 
 import numpy
 
-from ...backend import fast_path, memory, threads
+from ...backend import crew, fast_path, memory, threads
 from ..linear import check_bias
 from . import blocks
 from .products import multiply
@@ -26,7 +26,7 @@ def linear(x, weight, bias=None):
     if not _covers(len(x), weight.shape, x, weight) or x.shape[1] != weight.shape[0]:
         return NotImplemented
     check_bias(bias, weight.shape[1], "linear")
-    parts = threads.in_parallel(lambda some: numpy.matmul(x[:, some], weight[some]), threads.shares(len(weight)))
+    parts = crew.in_parallel(lambda some: numpy.matmul(x[:, some], weight[some]), threads.shares(len(weight)))
     product = sum(parts[1:], start=parts[0])
     return product if bias is None else product + bias
 
@@ -37,7 +37,7 @@ def linear_x_vjp(cotangent, weight):
     if not _covers(len(cotangent), weight.shape, cotangent, weight):
         return NotImplemented
     out, column = numpy.empty((len(cotangent), len(weight)), dtype=weight.dtype), cotangent.T
-    threads.in_parallel(lambda some: multiply(weight[some], column, out.T[some]), threads.shares(len(weight)))
+    crew.in_parallel(lambda some: multiply(weight[some], column, out.T[some]), threads.shares(len(weight)))
     return out
 
 
@@ -47,7 +47,7 @@ def linear_weight_vjp(cotangent, x):
     if not _covers(len(x), (x.shape[-1], cotangent.shape[-1]), cotangent, x):
         return NotImplemented
     out = memory.empty((x.shape[1], cotangent.shape[1]), x.dtype)
-    threads.in_parallel(lambda some: numpy.matmul(x[:, some].T, cotangent, out=out[some]), threads.shares(len(out)))
+    crew.in_parallel(lambda some: numpy.matmul(x[:, some].T, cotangent, out=out[some]), threads.shares(len(out)))
     return out
 
 
@@ -69,5 +69,5 @@ def bias_vjp(cotangent):
             numpy.matmul(ones[:block.stop - block.start], rows[block], out=part)
         return parts.sum(axis=0)
 
-    parts = threads.in_parallel(add_up, blocks.shares(len(rows), rows.size))
+    parts = crew.in_parallel(add_up, blocks.shares(len(rows), rows.size))
     return sum(parts[1:], start=parts[0])

@@ -7,7 +7,7 @@ import math
 
 import numpy
 
-from ...backend import fast_path, memory, threads
+from ...backend import crew, fast_path, memory, threads
 from ..pooling import image_windows
 from . import blocks, images
 
@@ -55,7 +55,7 @@ def _by_image(compute, shape, dtype, *arrays):
         for start in range(share.start, share.stop, step):
             compute(*(array[start:min(start + step, share.stop)] for array in (out, *arrays)))
 
-    threads.in_parallel(work, blocks.shares(len(out), largest))
+    crew.in_parallel(work, blocks.shares(len(out), largest))
     return out
 
 

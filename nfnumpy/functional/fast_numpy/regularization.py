@@ -2,7 +2,7 @@
 
 import numpy
 
-from ...backend import fast_path, memory, threads
+from ...backend import crew, fast_path, memory
 from ..regularization import keep_probability
 from . import blocks, images
 
@@ -22,5 +22,5 @@ def stochastic_depth(x, mask, *, rate, rescale=False):
         if rescale:
             kept *= scale
 
-    threads.in_parallel(work, images.pieces(out[:, :, None]))
+    crew.in_parallel(work, images.pieces(out[:, :, None]))
     return out.reshape(x.shape)

@@ -2,7 +2,7 @@
 
 import numpy
 
-from ...backend import fast_path, threads
+from ...backend import crew, fast_path
 from . import blocks
 
 
@@ -46,5 +46,5 @@ def skip_init_skip_gain_vjp(cotangent, residual, *, alpha):
     def add_up(share):
         return sum(float(numpy.dot(*(values[block] for values in flat))) for block in blocks.blocks(share, 1))
 
-    total = sum(threads.in_parallel(add_up, blocks.shares(cotangent.size, cotangent.size)))
+    total = sum(crew.in_parallel(add_up, blocks.shares(cotangent.size, cotangent.size)))
     return numpy.asarray(alpha * numpy.asarray(total).astype(cotangent.dtype))

@@ -6,7 +6,7 @@ both results are sums of W, G and 1, each times a number for each unit.
 
 import numpy
 
-from ...backend import fast_path, memory, threads
+from ...backend import crew, fast_path, memory, threads
 from .blocks import blocks, covers, repeated, shares
 
 SMALL = 1 << 17  # values: up to here the formula is as fast
@@ -33,7 +33,7 @@ def _sums(weight, others):
             numpy.einsum("ij,ij->j", own, array[share], out=sums[2 * k + 1])
         return sums
 
-    parts = threads.in_parallel(add_up, shares(len(weight), PASSES * weight.size))
+    parts = crew.in_parallel(add_up, shares(len(weight), PASSES * weight.size))
     return sum(parts[1:], start=parts[0])
 
 
@@ -56,7 +56,7 @@ def _fill(out, weight, compute, rows):
         for block in cut:
             compute(block, *(each[:block.stop - block.start] for each in below))
 
-    threads.in_parallel(work, shares(len(weight), PASSES * weight.size))
+    crew.in_parallel(work, shares(len(weight), PASSES * weight.size))
     return out
 
 

@@ -14,7 +14,7 @@ a whole tile of 2×2 outputs, as NaN where a difference of infinities is taken.
 
 import numpy
 
-from ...backend import memory, threads
+from ...backend import crew, memory, threads
 from .correlation import Correlation, blocks, chunks_of
 from .products import multiply
 
@@ -51,7 +51,7 @@ def correlate(image, kernel, out, correlation, bias, parts):
                        out[block.images, 2 * block.rows.start:2 * block.rows.stop, :, run],
                        None if bias is None else bias[run])
 
-    threads.in_parallel(compute, plan)
+    crew.in_parallel(compute, plan)
 
 
 def _as_rows(tiles):
@@ -106,7 +106,7 @@ def _kernel_tiles(kernel):
         _of_three(some, half)
         _of_three(half.swapaxes(0, 1), transformed[..., share, :].swapaxes(0, 1))
 
-    threads.in_parallel(compute, threads.shares(fan_in))
+    crew.in_parallel(compute, threads.shares(fan_in))
     return transformed.reshape(16, groups, fan_in, channels)
 
 
@@ -159,7 +159,7 @@ def weight_vjp(cotangent, image, weight, correlation, parts):
         return (chunk[0].groups.start, chunk[0].groups.stop), total
 
     sums = {}
-    for run, total in threads.in_parallel(add_up, chunks_of(plan, parts)):
+    for run, total in crew.in_parallel(add_up, chunks_of(plan, parts)):
         if run in sums:
             sums[run] += total
         else:
@@ -169,7 +169,7 @@ def weight_vjp(cotangent, image, weight, correlation, parts):
         total = sums[run]
         _write_kernel(total.reshape(4, 4, *total.shape[1:]), weight[slice(*run)].transpose(1, 2, 0, 3, 4))
 
-    threads.in_parallel(write, sums)
+    crew.in_parallel(write, sums)
 
 
 def _cotangent_tiles(cotangent, groups, block, columns):

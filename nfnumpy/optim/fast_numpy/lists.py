@@ -1,6 +1,6 @@
 """Lists of arrays, and how they are shared out to our threads."""
 
-from ...backend import memory, threads
+from ...backend import crew, memory
 
 BLOCK = 1 << 17  # values: enough for a pass to be worth calling NumPy for, few enough for a core's share of the cache
 WORTH_THREADS = 1 << 18  # values: some 100 µs of work, a few times what handing over costs
@@ -17,8 +17,8 @@ def covered(numbers, *lists):
 def share_out(function, pieces, size):
     """[function(piece) for piece in pieces]; on threads where they have so many values in all that it is worth it."""
     if size >= WORTH_THREADS:
-        return threads.in_parallel(function, pieces)
-    return threads.in_parallel(lambda some: [function(piece) for piece in some], [pieces])[0]
+        return crew.in_parallel(function, pieces)
+    return crew.in_parallel(lambda some: [function(piece) for piece in some], [pieces])[0]
 
 
 def size_of(arrays):

@@ -1,0 +1,161 @@
+"""Our threads at work: pieces of one job, and tasks of which one makes others possible.
+
+A thread that calls is one of the crew. Work lies in one queue, oldest first; who has nothing to do takes of it, or
+sleeps until there is some. Nobody waits for a thread that has not begun: what is done before it wakes up is done.
+"""
+
+import collections
+import contextvars
+import functools
+import heapq
+import queue
+import threading
+
+import numpy
+
+from . import threads
+
+PATIENCE = 100  # looks at what the others do before going to sleep
+IDLE = numpy.broadcast_to(numpy.float32(0.0), (1 << 14,))  # a sum of one value in memory takes some 3 µs
+
+
+class _Crew:
+    """The work that waits, and those threads that sleep until there is some."""
+
+    def __init__(self, helpers):
+        self.waiting, self.sleepers = collections.deque(), collections.deque()
+        for number in range(helpers):
+            threading.Thread(target=self.serve, args=(queue.SimpleQueue(), lambda: False), name=f"nfnumpy {number}",
+                             daemon=True).start()
+
+    def post(self, work):
+        """Have someone call work(); a thread knows nothing of its caller's contexts (no_grad, …) but a copy."""
+        self.waiting.append((contextvars.copy_context(), work))
+        try:
+            self.sleepers.pop().put(None)
+        except IndexError:
+            pass  # all are awake and will look
+
+    def serve(self, alarm, is_done):
+        """Take work until there is none left that is_done() waits for; alarm: a queue that wakes this thread."""
+        while not is_done():
+            try:
+                context, work = self.waiting.popleft()
+            except IndexError:
+                self.sleepers.append(alarm)
+                if not self.waiting and not is_done():  # once more, as who came before the last line rang no alarm
+                    alarm.get()
+                if alarm in self.sleepers:
+                    self.sleepers.remove(alarm)
+            else:
+                context.run(work)
+                del context, work  # and what they hold, before the next comes
+
+
+@functools.cache
+def _crew():
+    return _Crew(threads.count() - 1)
+
+
+class _Job:
+    """Pieces of work that whoever has time takes one of, until none is left."""
+
+    def __init__(self, function, pieces):
+        self.function, self.pieces = function, iter(list(enumerate(pieces)))
+        self.results, self.errors = [None] * len(pieces), {}
+        self._finished, self._last = [], queue.SimpleQueue()
+
+    def work(self):
+        """Take pieces and finish them."""
+        with threads.short_buffers():
+            for position, piece in self.pieces:
+                try:
+                    self.results[position] = self.function(piece)
+                except BaseException as error:
+                    self.errors[position] = error
+                self._finished.append(position)
+        if self.is_done():
+            self._last.put(None)
+
+    def is_done(self):
+        """Whether all pieces are finished."""
+        return len(self._finished) == len(self.results)
+
+    def wait(self):
+        """Until those have finished who took the last pieces.
+
+        Waking up takes some 60 µs, so for a while this thread stays awake, without the interpreter's lock: the others
+        need it to finish.
+        """
+        for _ in range(PATIENCE):
+            if self.is_done():
+                return
+            numpy.add.reduce(IDLE)
+        while not self.is_done():
+            self._last.get()
+
+
+def in_parallel(function, pieces):
+    """[function(piece) for piece in pieces], on our threads; the order of the results is that of the pieces.
+
+    Each thread takes the next piece when it is done with its last. Of several errors the first piece's is raised.
+    """
+    job = _Job(function, list(pieces))
+    with threads.single_threaded_blas():
+        for _ in range(min(threads.count(), len(job.results)) - 1):
+            _crew().post(job.work)
+        job.work()
+        job.wait()
+    if job.errors:
+        raise job.errors[min(job.errors)]
+    results, job.function, job.results = job.results, None, ()
+    return results
+
+
+class _Tasks:
+    """Tasks that can be done now, the least first, and how many are not finished."""
+
+    def __init__(self, run):
+        self.run, self.ready, self.unfinished, self.errors = run, [], 0, {}
+        self.lock, self.alarm = threading.Lock(), queue.SimpleQueue()
+
+    def add(self, tasks):
+        """These can be done now."""
+        with self.lock:
+            for task in tasks:
+                heapq.heappush(self.ready, task)
+            self.unfinished += len(tasks)
+        for _ in tasks:
+            _crew().post(self.do_one)
+
+    def do_one(self):
+        """The least of the tasks, unless one has failed."""
+        with self.lock:
+            task = heapq.heappop(self.ready)
+        try:
+            self.add([] if self.errors else self.run(task))
+        except BaseException as error:
+            self.errors[task] = error
+        with self.lock:
+            self.unfinished -= 1
+        if self.is_done():
+            self.alarm.put(None)
+
+    def is_done(self):
+        """Whether none is left."""
+        return not self.unfinished
+
+
+def in_order(first, run):
+    """Do the tasks of the list `first`, and those that run(task) returns, on our threads, the least first.
+
+    Of several errors the least task's is raised; what has not begun by then is left undone.
+    """
+    tasks = _Tasks(run)
+    with threads.single_threaded_blas(), threads.quick_turns():
+        tasks.add(first)
+        _crew().serve(tasks.alarm, tasks.is_done)
+    if tasks.errors:
+        raise tasks.errors[min(tasks.errors)]
+
+threads.in_parallel = in_parallel

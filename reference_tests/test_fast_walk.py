@@ -1,0 +1,240 @@
+"""The way back on all threads: the same bits as one after the other, whoever comes first, and no way to get stuck."""
+
+import contextvars
+import gc
+import threading
+import weakref
+
+import numpy as np
+import pytest
+from fast_numpy import walking
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nfnumpy import GraphError, InputError, Tensor, backend, checkpoint, fast_walk, models, ops, reference
+from nfnumpy.autograd import differentiable
+from nfnumpy.backend import crew, threads
+
+WAYS = ("one after the other", "side by side")
+
+
+def of_unlike_sizes(draws, count):
+    """Leaves whose sums depend on the order of adding."""
+    return [Tensor(draws.standard_normal((3, 4)) * 10.0 ** draws.integers(-8, 9), requires_grad=True)
+            for _ in range(count)]
+
+
+@settings(max_examples=100)
+@given(seed=st.integers(0, 2**32 - 1), leaves=st.integers(1, 4), operations=st.integers(1, 40),
+       count=st.integers(2, 4))
+def test_every_sum_is_made_in_the_order_of_the_formula(seed, leaves, operations, count):
+    """Random graphs, in which many operations share inputs, twice each way: gradients add up, too."""
+    def gradients(how):
+        draws = np.random.default_rng(seed)
+        tensors = of_unlike_sizes(draws, leaves)
+        some = tensors[:]
+        for _ in range(operations):
+            x, y = (some[draws.integers(len(some))] for _ in range(2))
+            some.append([lambda: x + y, lambda: ops.sqrt(ops.absolute(x) + 1.0), lambda: x * y * 1e-3,
+                         lambda: ops.stack([x, y, x]).sum(axis=0)][draws.integers(4)]())
+        with walking(how, count):
+            for _ in range(2):
+                (some[-1] * 1.5 + some[len(some) // 2]).sum().backward()
+                some[-1], some[len(some) // 2] = some[0] * 2.0, some[0]
+        return [tensor.grad for tensor in tensors]
+
+    for alone, together in zip(*map(gradients, WAYS)):
+        assert (alone is None) == (together is None)
+        assert alone is None or np.array_equal(alone, together, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["nfnet_32px", "nf_resnet_32px", "nf_regnet_32px"])
+def test_a_network_has_the_same_gradients_to_the_last_bit(name):
+    draws = np.random.default_rng(0)
+    x, labels = draws.standard_normal((4, 32, 32, 3)).astype(np.float32), np.arange(4)
+
+    def gradients(how):
+        model = models.create(name, seed=0)
+        with walking(how):
+            ops.softmax_cross_entropy(model(x, training=True), labels).backward()
+        return {name: parameter.grad for name, parameter in model.parameters().items()}
+
+    alone, together = map(gradients, WAYS)
+    assert all(np.array_equal(alone[name], together[name]) for name in alone)
+
+
+def double(x):
+    return x * 2.0
+
+
+def graph_of(vjp, count=20):
+    """The sum of `count` branches, each through an operation with this derivative."""
+    operation = differentiable(double, x=vjp)
+    leaves = [Tensor(np.full(3, float(k)), requires_grad=True) for k in range(count)]
+    total = operation(leaves[0])
+    for leaf in leaves[1:]:
+        total = total + operation(leaf)
+    return leaves, total.sum()
+
+
+def test_branches_are_walked_by_more_than_one_thread():
+    """Each of two derivatives waits until the other has begun, which one thread alone would never see."""
+    both = threading.Barrier(2, timeout=60)
+
+    def vjp(cotangent):
+        both.wait()
+        return cotangent * 2.0
+
+    leaves, total = graph_of(vjp, count=2)
+    with walking("side by side"):
+        total.backward()
+    assert all(np.array_equal(leaf.grad, np.full(3, 2.0)) for leaf in leaves)
+
+
+def test_within_reference_one_walks_alone():
+    seen = set()
+
+    def vjp(cotangent):
+        seen.add(threading.current_thread())
+        return cotangent * 2.0
+
+    with walking("side by side"), reference():
+        graph_of(vjp)[1].backward()
+    assert seen == {threading.current_thread()}
+
+
+def test_an_error_in_a_derivative_reaches_the_caller_and_nothing_is_left_behind():
+    class Mistake(Exception):
+        pass
+
+    def vjp(cotangent):
+        raise Mistake("here")
+
+    leaves, total = graph_of(vjp)
+    with walking("side by side"):
+        with pytest.raises(Mistake, match="here"):
+            total.backward()
+        with pytest.raises(GraphError, match="already freed"):
+            total.backward()
+        leaves, total = graph_of(lambda cotangent: cotangent * 2.0)
+        total.backward()
+    assert all(leaf.grad is not None for leaf in leaves)
+
+
+def test_derivatives_know_the_contexts_of_who_asked_for_them():
+    mark = contextvars.ContextVar("mark", default="")
+    mark.set("here")
+    seen = []
+
+    def vjp(cotangent):
+        seen.append((mark.get(), np.geterr()["over"]))
+        return cotangent * 2.0
+
+    with walking("side by side"), np.errstate(over="raise"):
+        graph_of(vjp)[1].backward()
+    assert seen == [("here", "raise")] * 20
+
+
+def test_saved_arrays_are_free_as_soon_as_both_derivatives_have_used_them():
+    x, y = (Tensor(np.ones(1 << 12), requires_grad=True) for _ in range(2))
+    middle = x * 2.0
+    saved = weakref.ref(middle.data)
+    total = (middle * y).sum()
+    del middle
+    gc.collect()
+    assert saved() is not None
+    with walking("side by side"):
+        total.backward()
+    gc.collect()
+    assert saved() is None
+
+
+def test_checkpoints_whose_insides_share_a_parameter_are_walked_one_after_the_other():
+    """Each leaves its gradients behind while it goes back, so that their order must be that of the formula."""
+    draws, found = np.random.default_rng(0), []
+    start = of_unlike_sizes(draws, 4)
+    for how in WAYS:
+        shared, *leaves = [Tensor(leaf.data, requires_grad=True) for leaf in start]
+        with walking(how):
+            total = sum((checkpoint(lambda x: x * shared, leaf) for leaf in leaves), start=shared * 1.0)
+            total.sum().backward()
+        found.append([tensor.grad for tensor in (shared, *leaves)])
+    assert all(np.array_equal(alone, together) for alone, together in zip(*found))
+
+
+def test_small_graphs_are_walked_alone():
+    x = Tensor(np.ones(3), requires_grad=True)
+    with walking("side by side"):
+        node = (x * 2.0).sum().node
+        assert fast_walk.walk(np.ones(()), node) is None
+    assert fast_walk.walk(np.ones(()), (x * 2.0).sum().node) is NotImplemented
+
+
+# ---- tasks that make others possible
+
+
+@given(parents=st.lists(st.integers(0, 30), max_size=30), count=st.integers(1, 4))
+def test_every_task_is_done_once_and_after_the_one_that_made_it_possible(parents, count):
+    parents = [min(parent, task) for task, parent in enumerate(parents)]  # of task + 1
+    done = []
+
+    def run(task):
+        done.append(task)
+        return [child + 1 for child, parent in enumerate(parents) if parent == task]
+
+    with walking("side by side", count):
+        crew.in_order([0], run)
+    assert sorted(done) == list(range(len(parents) + 1))
+    assert all(done.index(parent) < done.index(child + 1) for child, parent in enumerate(parents))
+
+
+def test_one_thread_alone_does_the_least_task_first():
+    done = []
+    with walking("side by side", 1):
+        crew.in_order([5, 3], lambda task: done.append(task) or ([1, 4] if task == 3 else []))
+    assert done == [3, 1, 4, 5]
+
+
+def test_of_several_errors_the_least_tasks_is_raised_and_nothing_begins_after_it():
+    begun = []
+
+    def run(task):
+        begun.append(task)
+        raise InputError(f"task {task}")
+
+    with walking("side by side", 1), pytest.raises(InputError, match="task 2"):
+        crew.in_order([7, 2, 4], run)
+    assert begun == [2]
+
+
+def test_tasks_may_share_out_work_of_their_own():
+    with walking("side by side"):
+        found = {}
+
+        def run(task):
+            found[task] = crew.in_parallel(lambda piece: task * piece, range(4))
+            return [task + 1] if task < 20 else []
+
+        crew.in_order([0], run)
+    assert found == {task: [task * piece for piece in range(4)] for task in range(21)}
+
+
+def test_blas_and_the_interpreter_are_as_before_afterwards():
+    import sys
+    before = sys.getswitchinterval(), [library.num_threads for library in threads._blas()]
+    seen = []
+
+    def run(task):
+        seen.append([library.num_threads for library in threads._blas()])
+        return []
+
+    with walking("side by side"):
+        crew.in_order([1, 2], run)
+    assert seen == [[1] * len(before[1])] * 2
+    assert (sys.getswitchinterval(), [library.num_threads for library in threads._blas()]) == before
+
+
+def test_the_formula_is_one_step_from_its_fast_path():
+    from nfnumpy import autograd
+    assert autograd.walk.fast_paths() == {"numpy": fast_walk.walk}
+    assert backend.fast_paths()["numpy", "autograd.walk"] is fast_walk.walk
