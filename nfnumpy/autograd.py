@@ -13,7 +13,7 @@ import inspect
 import numbers
 
 from . import backend
-from .errors import InputError
+from .errors import InputError, first_line
 from .functional.elementwise import add
 
 _recording = contextvars.ContextVar("recording", default=True)
@@ -274,7 +274,7 @@ def differentiable(formula, joint=None, **separate):
             raise
         except (ValueError, IndexError, TypeError, AttributeError) as error:
             given = ", ".join(str(tuple(array.shape)) if backend.is_array(array) else repr(array) for array in arrays)
-            raise InputError(f"{formula.__name__} of {given or 'nothing'}: {str(error).splitlines()[0]}") from error
+            raise InputError(f"{formula.__name__} of {given or 'nothing'}: {first_line(error)}") from error
         if floating and len(floating) < _dtypes(arrays) and backend.is_floating(output.dtype) \
                 and output.dtype not in floating:
             raise InputError(f"{formula.__name__}: an integer array would turn {floating.pop()} into {output.dtype}; "

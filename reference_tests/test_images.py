@@ -165,10 +165,10 @@ def test_only_the_listed_decoders_are_tried(tmp_path, form):
 
 
 def test_missing_image_and_directory_are_named(tmp_path):
-    for path in (tmp_path / "nowhere.png", tmp_path):
+    for path, reason in ((tmp_path / "nowhere.png", "there is no such file"), (tmp_path, "not a regular file")):
         with pytest.raises(InputError) as caught:
             read_image(path)
-        one_line(caught, path)
+        one_line(caught, path, reason)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

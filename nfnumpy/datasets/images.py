@@ -48,6 +48,9 @@ def read_image(path, size=None, margin=0, squash=False):
             image.load()
             picture = _to_rgb(_upright(image))
         return np.array(picture if size is None else _square(picture, size, margin, squash))
+    except FileNotFoundError as error:
+        raise InputError(f"{os.fspath(path)}: expected an image ({', '.join(FORMATS)}), but there is no such file") \
+            from error
     # Damaged files make Pillow raise nearly everything: OSError, SyntaxError, struct.error, IndexError and more.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__

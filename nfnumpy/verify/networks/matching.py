@@ -4,7 +4,7 @@ import dataclasses
 import json
 import re
 
-from ...errors import InputError
+from ...errors import InputError, first_line
 from .layouts import OURS, OUTPUTS_FIRST, layout_of
 from .schemes import by_scheme
 
@@ -41,7 +41,7 @@ def read_map(given):
         with open(given, encoding="utf-8") as file:
             found = json.load(file)
     except (OSError, ValueError) as error:
-        raise InputError(f"map {given}: {str(error).splitlines()[0]}") from None
+        raise InputError(f"map {given}: {first_line(error)}") from None
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
         raise InputError(f"map {given}: expected an object of the target's parameter names to ours")
     return found
