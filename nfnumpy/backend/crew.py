@@ -157,5 +157,3 @@ def in_order(first, run):
         _crew().serve(tasks.alarm, tasks.is_done)
     if tasks.errors:
         raise tasks.errors[min(tasks.errors)]
-
-threads.in_parallel = in_parallel
