@@ -73,32 +73,37 @@ class _Way:
         node, chosen, way, parents, saved, cotangent = self.tasks.pop(task)
         found = way(saved, cotangent)
         del saved
-        more = []
-        for number, contribution in zip(chosen, found):
-            if parents[number] is not None:
-                contribution = None if contribution is None else autograd.own(contribution, parents[number], cotangent)
-                more += self.arrive(parents[number], (id(node), number), contribution)
-        return more
+        return [more for number, contribution in zip(chosen, found) if parents[number] is not None
+                for more in self.arrive(parents[number], (id(node), number), contribution, cotangent)]
 
-    def arrive(self, place, edge, contribution):
-        """Hand a place what came along an edge, or None; returns the tasks that can be done then."""
-        waiting = self.sums[id(place)]
-        if not waiting.put(edge, contribution):
-            return []
-        del self.sums[id(place)]
-        if waiting.total is None:
-            return [more for number, parent in enumerate(_parents(place)) if parent is not None
-                    for more in self.arrive(parent, (id(place), number), None)]
-        if isinstance(place, autograd.Tensor):
-            autograd.keep(place, waiting.total)
-            return []
-        place.check()
-        saved, ways, parents = place.release()
-        position, more = self.positions[id(place)], []
+    def arrive(self, place, edge, contribution, cotangent=None):
+        """Hand a place what came along an edge, computed from `cotangent`; returns the tasks that can be done then."""
+        tasks, coming = [], [(place, edge, contribution)]
+        while coming:
+            place, edge, contribution = coming.pop()
+            if contribution is not None:
+                contribution = autograd.own(contribution, place, cotangent)
+            waiting = self.sums[id(place)]
+            if not waiting.put(edge, contribution):
+                continue
+            del self.sums[id(place)]
+            if waiting.total is None:
+                coming += [(parent, (id(place), number), None) for number, parent in enumerate(_parents(place))
+                           if parent is not None]
+            elif isinstance(place, autograd.Tensor):
+                autograd.keep(place, waiting.total)
+            else:
+                tasks += self._open(place, waiting.total)
+        return tasks
+
+    def _open(self, node, cotangent):
+        """The tasks of a node whose cotangent is complete."""
+        node.check()
+        saved, ways, parents = node.release()
+        position = self.positions[id(node)]
         for number, (chosen, way) in enumerate(ways):
-            self.tasks[position, number] = place, chosen, way, parents, saved, waiting.total
-            more.append((position, number))
-        return more
+            self.tasks[position, number] = node, chosen, way, parents, saved, cotangent
+        return [(position, number) for number in range(len(ways))]
 
 
 def _parents(place):

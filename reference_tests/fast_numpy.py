@@ -1,13 +1,14 @@
 """What the tests of fast paths on NumPy share: layouts in memory, numbers of threads, small blocks, bounds."""
 
 import contextlib
+import functools
 
 import numpy as np
 import pytest
 from hypothesis import strategies as st
 
 from nfnumpy import fast_walk
-from nfnumpy.backend import threads
+from nfnumpy.backend import crew, threads
 from nfnumpy.functional.fast_numpy import blocks, linear, pooling, squeeze_excite, weight_standardization
 from nfnumpy.optim.fast_numpy import lists
 
@@ -40,11 +41,18 @@ def with_threads(count, function, *arrays, **options):
     return result
 
 
+@functools.cache
+def crew_of_four():
+    """The caller and three more, on any machine."""
+    return crew._Crew(3)
+
+
 @contextlib.contextmanager
 def walking(how, count=2):
     """Context in which even the smallest graphs go back "side by side" on `count` threads, or "one after the other"."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threads, "count", lambda: count)
+        patch.setattr(crew, "_crew", crew_of_four)
         patch.setattr(fast_walk, "LARGE", 0 if how == "side by side" else float("inf"))
         yield
 

@@ -2,6 +2,7 @@
 
 import contextvars
 import gc
+import signal
 import threading
 import weakref
 
@@ -205,6 +206,35 @@ def test_of_several_errors_the_least_tasks_is_raised_and_nothing_begins_after_it
     with walking("side by side", 1), pytest.raises(InputError, match="task 2"):
         crew.in_order([7, 2, 4], run)
     assert begun == [2]
+
+
+def test_an_interruption_of_the_callers_sleep_ends_what_has_begun_and_begins_nothing_else(monkeypatch):
+    both, crew_of_two, made, done = threading.Barrier(2, timeout=60), crew._Crew(1), [], []
+
+    class Tasks(crew._Tasks):
+        def __init__(self, run):
+            super().__init__(run)
+            made.append(self)
+
+    def run(task):
+        if task != "later":
+            both.wait()
+        if threading.current_thread() is threading.main_thread():
+            return []
+        while not crew_of_two.sleepers:  # until the caller has nothing to do
+            pass
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        while not made[0].is_called_off:
+            pass
+        done.append(task)
+        return ["later"]
+
+    with walking("side by side"):
+        monkeypatch.setattr(crew, "_crew", lambda: crew_of_two)
+        monkeypatch.setattr(crew, "_Tasks", Tasks)
+        with pytest.raises(KeyboardInterrupt):
+            crew.in_order(["a", "b"], run)
+    assert len(done) == 1 and made[0].is_done() and not crew_of_two.waiting
 
 
 def test_tasks_may_share_out_work_of_their_own():

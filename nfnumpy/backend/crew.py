@@ -5,6 +5,7 @@ sleeps until there is some. Nobody waits for a thread that has not begun: what i
 """
 
 import collections
+import contextlib
 import contextvars
 import functools
 import heapq
@@ -42,14 +43,19 @@ class _Crew:
             try:
                 context, work = self.waiting.popleft()
             except IndexError:
-                self.sleepers.append(alarm)
-                if not self.waiting and not is_done():  # once more, as who came before the last line rang no alarm
-                    alarm.get()
-                if alarm in self.sleepers:
-                    self.sleepers.remove(alarm)
+                self._sleep(alarm, is_done)
             else:
                 context.run(work)
                 del context, work  # and what they hold, before the next comes
+
+    def _sleep(self, alarm, is_done):
+        self.sleepers.append(alarm)
+        try:
+            if not self.waiting and not is_done():  # once more, as who came before the last line rang no alarm
+                alarm.get()
+        finally:
+            with contextlib.suppress(ValueError):
+                self.sleepers.remove(alarm)
 
 
 @functools.cache
@@ -117,7 +123,7 @@ class _Tasks:
 
     def __init__(self, run):
         self.run, self.ready, self.unfinished, self.errors = run, [], 0, {}
-        self.lock, self.alarm = threading.Lock(), queue.SimpleQueue()
+        self.lock, self.alarm, self.is_called_off = threading.Lock(), queue.SimpleQueue(), False
 
     def add(self, tasks):
         """These can be done now."""
@@ -129,11 +135,11 @@ class _Tasks:
             _crew().post(self.do_one)
 
     def do_one(self):
-        """The least of the tasks, unless one has failed."""
+        """The least of the tasks, unless one has failed or they are called off."""
         with self.lock:
             task = heapq.heappop(self.ready)
         try:
-            self.add([] if self.errors else self.run(task))
+            self.add([] if self.errors or self.is_called_off else self.run(task))
         except BaseException as error:
             self.errors[task] = error
         with self.lock:
@@ -154,6 +160,11 @@ def in_order(first, run):
     tasks = _Tasks(run)
     with threads.single_threaded_blas(), threads.quick_turns():
         tasks.add(first)
-        _crew().serve(tasks.alarm, tasks.is_done)
+        try:
+            _crew().serve(tasks.alarm, tasks.is_done)
+        except BaseException:  # an interruption of the caller's sleep
+            tasks.is_called_off = True
+            _crew().serve(tasks.alarm, tasks.is_done)
+            raise
     if tasks.errors:
         raise tasks.errors[min(tasks.errors)]
