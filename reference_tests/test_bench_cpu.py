@@ -130,9 +130,23 @@ def test_a_process_does_what_it_is_asked_and_tells_what_went_wrong_in_one_line()
         assert process.ask("most_common", 1) == [("a", 2)]
         with pytest.raises(timing.OneLine, match="^AttributeError: .*nonsense"):
             process.ask("nonsense")
-        milliseconds, peak = process.sample("update", "b")
-        assert milliseconds > 0.0 and peak > 0 and process.ask("total") == 5
+        milliseconds, peak = process.sample(0.0, "update", "b")
+        assert milliseconds > 0.0 and peak > 0 and process.ask("total") == 6  # one is not counted
     assert not process._process.is_alive()
+
+
+@pytest.mark.parametrize("least, counted", [(0.0, 1), (7.0, 1), (70.0, 7), (75.0, 8)])
+def test_a_turn_is_as_many_calls_as_it_takes_after_one_that_does_not_count(monkeypatch, least, counted):
+    """On a clock that goes on by 10 ms a call, but by 30 in the first of those that count."""
+    clock, calls = [0.0], []
+
+    def work():
+        calls.append(clock[0])
+        clock[0] += 0.03 if len(calls) == 2 else 0.01
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
+    assert timing.steady_milliseconds(work, least) == pytest.approx((10 * counted + 20) / counted)
+    assert len(calls) == 1 + counted
 
 
 @pytest.mark.parametrize("maker, line", [("nowhere:Thing", "ModuleNotFoundError"),
@@ -157,9 +171,9 @@ def test_a_process_that_dies_is_a_line():
 def test_a_peak_of_memory_is_that_of_the_call_alone():
     size = 1 << 26
     with processes.Process("numpy.random:default_rng", 0) as process:
-        small = process.sample("random", 1)[1]
-        large = process.sample("random", size // 8)[1]
-        again = process.sample("random", 1)[1]
+        small = process.sample(0.0, "random", 1)[1]
+        large = process.sample(0.0, "random", size // 8)[1]
+        again = process.sample(0.0, "random", 1)[1]
     assert large - small >= 0.9 * size and large - again >= 0.9 * size
 
 

@@ -1,6 +1,7 @@
 """Times as samples: their median and how far they spread, and contestants that take turns."""
 
 import dataclasses
+import math
 import statistics
 import time
 
@@ -26,6 +27,17 @@ def host_milliseconds(work):
     started = time.perf_counter()
     work()
     return 1e3 * (time.perf_counter() - started)
+
+
+def steady_milliseconds(work, least):
+    """How long a call `work()` takes among those of `least` milliseconds in a row, after one that is not counted."""
+    times = max(1, math.ceil(least / max(1e-3, host_milliseconds(work))))
+
+    def all_of_them():
+        for _ in range(times):
+            work()
+
+    return host_milliseconds(all_of_them) / times
 
 
 def take_turns(contestants, repeats):

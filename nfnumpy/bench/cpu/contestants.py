@@ -43,17 +43,17 @@ def ask_all(processes, method, *arguments):
     return answers, failures
 
 
-def take_turns(processes, repeats, pause, method, *arguments):
+def take_turns(processes, repeats, plan, method, *arguments):
     """(timings, failures, peaks) of that method in each of the processes, a dict, as timing.take_turns has them.
 
-    peaks: the greatest resident memory of each, bytes. pause: seconds before each turn, in which the threads of the one
-    before, which wait busily for a while, fall asleep.
+    peaks: the greatest resident memory of each, bytes. Before each turn there is a pause, in which the threads of the
+    one before, which wait busily for a while, fall asleep.
     """
     peaks = {}
 
     def sample(name):
-        time.sleep(pause)
-        milliseconds, peak = processes[name].sample(method, *arguments)
+        time.sleep(plan.pause)
+        milliseconds, peak = processes[name].sample(plan.turn_milliseconds, method, *arguments)
         peaks[name] = max(peak or 0, peaks.get(name, 0))
         return milliseconds
 

@@ -52,7 +52,7 @@ def _point(problem, plan):
     """Time, memory and arithmetic of one training step, once warm."""
     with Process("nfnumpy.bench.cpu.our_network:OurNetwork", problem) as process:
         process.ask("training")
-        timings, failures, peaks = take_turns({OURS: process}, plan.repeats, plan.pause / 5, "training")
+        timings, failures, peaks = take_turns({OURS: process}, plan.repeats, plan, "training")
         if failures:
             raise RuntimeError(failures[OURS])
         memory = peaks[OURS] - process.ask("resident_before")

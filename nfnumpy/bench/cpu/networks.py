@@ -100,7 +100,7 @@ def _rows(contestants, plan, work):
     timings, peaks = {}, {}
     plain = {name: ready.pop(name) for name in (PLAIN,) if name in ready}
     for group, repeats in ((ready, plan.repeats), (plain, plan.plain_repeats)):
-        of_group = take_turns(group, repeats, plan.pause, work)
+        of_group = take_turns(group, repeats, plan, work)
         for found, more in zip((timings, failures, peaks), of_group):
             found.update(more)
     rows = {name: {"work": work, "contestant": name, "failure": failures.get(name)} for name in contestants}

@@ -38,9 +38,9 @@ class Process:
         """The result of that method there; raises timing.OneLine when it raises, or when the process ends."""
         return self._request("call", method, *arguments)
 
-    def sample(self, method, *arguments):
-        """(milliseconds that the call takes there, the process's peak of resident memory meanwhile, in bytes)."""
-        return self._request("sample", method, *arguments)
+    def sample(self, least, method, *arguments):
+        """(milliseconds of a call there, as timing.steady_milliseconds has it, the peak of resident memory, bytes)."""
+        return self._request("sample", least, method, *arguments)
 
     def _request(self, *request):
         try:
@@ -78,9 +78,9 @@ class _Holder:
     def call(self, method, *arguments):
         return getattr(self.held, method)(*arguments)
 
-    def sample(self, method, *arguments):
+    def sample(self, least, method, *arguments):
         memory.forget_peak()
-        return timing.host_milliseconds(lambda: self.call(method, *arguments)), memory.peak()
+        return timing.steady_milliseconds(lambda: self.call(method, *arguments), least), memory.peak()
 
 
 def _serve(connection):

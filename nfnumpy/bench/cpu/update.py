@@ -39,7 +39,7 @@ def _measure_one(section, problem, processes, work, plan, copy):
     """The rows of one kind of work; the first call of each contestant is its warm-up."""
     first, failures = ask_all(processes, "work", work)
     ready = {name: processes[name] for name in first}
-    timings, more, _ = take_turns(ready, 2 * plan.repeats, plan.pause, "work", work)
+    timings, more, _ = take_turns(ready, 2 * plan.repeats, plan, "work", work)
     failures.update(more)
     for name in processes:
         row = section.add(model=problem.model, work=work, contestant=name, failure=failures.get(name))
