@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nfnumpy import InputError
+from nfnumpy.functional.geometry import pair
 from nfnumpy.functional.pooling import avg_pool, avg_pool_vjp, max_pool, max_pool_vjp
 
 
@@ -16,10 +17,13 @@ def with_ties(random, shape):
 
 
 @given(problem=problems.pools(problems.normal, min_batch=0), dtype=DTYPES, layout=LAYOUTS, count=THREADS)
-def test_average_pooling_and_its_derivative_are_the_formulas_bit_for_bit(problem, dtype, layout, count):
+def test_average_pooling_is_the_formula_but_for_the_order_of_adding_and_its_derivative_bit_for_bit(
+        problem, dtype, layout, count):
+    """A sum of as many pixels as a window sees errs by half a rounding of their magnitudes for each, in any order."""
     x, options = in_layout(problem.inputs[0].astype(dtype), layout), problem.options
     out = avg_pool.formula(x, **options)
-    expect_close(with_threads(count, avg_pool, x, **options), out, 0, 1.0)
+    taps = int(np.prod(pair(options["window"], "window")))
+    expect_close(with_threads(count, avg_pool, x, **options), out, taps, avg_pool.formula(np.abs(x), **options))
     cotangent = in_layout(out, layout)
     expect_close(with_threads(count, avg_pool_vjp, cotangent, x_shape=x.shape, **options),
                  avg_pool_vjp.formula(cotangent, x.shape, **options), 0, 1.0)
@@ -34,6 +38,22 @@ def test_max_pooling_and_its_derivative_are_the_formulas_bit_for_bit(problem, dt
     cotangent = in_layout(np.cos(out), layout)
     expect_close(with_threads(count, max_pool_vjp, cotangent, x, out, **options),
                  max_pool_vjp.formula(cotangent, x, out, **options), 0, 1.0)
+
+
+@given(images=st.integers(1, 3), tiles=st.tuples(st.integers(1, 4), st.integers(1, 4)), channels=st.integers(1, 5),
+       window=st.tuples(st.integers(1, 3), st.integers(1, 3)), dtype=DTYPES, layout=LAYOUTS, count=THREADS,
+       padding=st.sampled_from(["SAME", "VALID"]), seed=problems.seeds)
+def test_windows_side_by_side_are_pooled_by_rows_of_pixels(images, tiles, channels, window, dtype, layout, count,
+                                                           padding, seed):
+    shape = (images, *(some * size for some, size in zip(tiles, window)), channels)
+    x = in_layout(np.random.default_rng(seed).standard_normal(shape).astype(dtype), layout)
+    options = {"window": window, "stride": window, "padding": padding}
+    out = avg_pool.formula(x, **options)
+    expect_close(with_threads(count, avg_pool, x, **options), out, int(np.prod(window)),
+                 avg_pool.formula(np.abs(x), **options))
+    cotangent = in_layout(out, layout)
+    expect_close(with_threads(count, avg_pool_vjp, cotangent, x_shape=x.shape, **options),
+                 avg_pool_vjp.formula(cotangent, x.shape, **options), 0, 1.0)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

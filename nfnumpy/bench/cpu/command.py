@@ -45,7 +45,8 @@ class Plan:
 
 
 QUICK = Plan(models=("nfnet_8px",), repeats=1, pause=0.0, turn_milliseconds=0.0, small_images_batch=4,
-             copy_bytes=1 << 22, product_size=256, update_model="nfnet_8px", operations_shrunk=128, operation_milliseconds=0.0, growth=("nfnet_8px", 2, 2),
+             copy_bytes=1 << 22, product_size=256, update_model="nfnet_8px", operations_shrunk=128,
+             operation_milliseconds=0.0, growth=("nfnet_8px", 2, 2),
              input_cases=(("nfnet_8px", 4, 2, 16),))
 SECTIONS = ("ceilings", "networks", "update", "operations", "growth", "input")
 

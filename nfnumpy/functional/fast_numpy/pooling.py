@@ -10,6 +10,7 @@ import numpy
 from ...backend import crew, fast_path, memory, threads
 from ..pooling import image_windows
 from . import blocks, images
+from .correlation import copy_runs
 
 GROUP = 1 << 18  # values of the images that are pooled at a time
 
@@ -59,12 +60,51 @@ def _by_image(compute, shape, dtype, *arrays):
     return out
 
 
+def _are_tiles(windows):
+    """Whether every pixel is seen once, and every tap sees one."""
+    return windows.kernel == windows.stride and windows.dilation == (1, 1) and windows.padding == ((0, 0), (0, 0)) \
+        and all(out * size == image for out, size, image in zip(windows.out, windows.kernel, windows.image))
+
+
+def _average_tiles(out, image, down, along):
+    """Rows of pixels are added first, which are long, then neighbours in the row that is left."""
+    n, height, width, channels = out.shape
+    rows = image.reshape(n, height, down, width * along * channels)
+    sums = threads.scratch("sums", (n, height, width, along, channels), out.dtype)
+    _add_up(rows.transpose(2, 0, 1, 3), sums.reshape(n, height, -1))
+    _add_up(sums.transpose(3, 0, 1, 2, 4), out)
+    out /= out.dtype.type(down * along)
+
+
+def _add_up(arrays, out):
+    """out ← the sum of `arrays`, along the first axis."""
+    if len(arrays) == 1:
+        out[...] = arrays[0]
+    else:
+        numpy.add(arrays[0], arrays[1], out=out)
+    for array in arrays[2:]:
+        out += array
+
+
+def _spread_tiles(back, cotangent, down, along):
+    """Every pixel of a tile gets the same share."""
+    n, height, width, channels = cotangent.shape
+    share = threads.scratch("share", cotangent.shape, cotangent.dtype)
+    numpy.divide(cotangent, cotangent.dtype.type(down * along), out=share)
+    row = threads.scratch("row", (n, height, width, along, 1, channels), cotangent.dtype)
+    copy_runs(row, numpy.broadcast_to(share[:, :, :, None, None], row.shape))
+    back.reshape(n, height, down, -1)[...] = row.reshape(n, height, 1, -1)
+
+
 @fast_path("numpy", "pooling.avg_pool")
 def avg_pool(x, *, window, stride=None, padding="SAME"):
-    """The sum over taps, in their order, by the number of pixels."""
+    """The sum over taps by the number of pixels."""
     if not _covers(x.shape, x):
         return NotImplemented
     windows = image_windows(x.shape, window, stride, padding)
+    if _are_tiles(windows):
+        return _by_image(lambda *block: _average_tiles(*block, *windows.kernel),
+                         (x.shape[0], *windows.out, x.shape[3]), x.dtype, x)
     taps = _taps(windows)
     counts = _pixels_under(windows, taps, x.dtype)
 
@@ -85,6 +125,9 @@ def avg_pool_vjp(cotangent, x_shape, *, window, stride=None, padding="SAME"):
     windows = image_windows(x_shape, window, stride, padding)
     if cotangent.shape != (x_shape[0], *windows.out, x_shape[3]):
         return NotImplemented
+    if _are_tiles(windows):
+        return _by_image(lambda *block: _spread_tiles(*block, *windows.kernel), tuple(x_shape), cotangent.dtype,
+                         cotangent)
     taps = _taps(windows)
     counts = _pixels_under(windows, taps, cotangent.dtype)
 
