@@ -3,6 +3,7 @@
 import contextvars
 import gc
 import signal
+import sys
 import threading
 import weakref
 
@@ -150,17 +151,32 @@ def test_saved_arrays_are_free_as_soon_as_both_derivatives_have_used_them():
     assert saved() is None
 
 
-def test_checkpoints_whose_insides_share_a_parameter_are_walked_one_after_the_other():
-    """Each leaves its gradients behind while it goes back, so that their order must be that of the formula."""
-    draws, found = np.random.default_rng(0), []
-    start = of_unlike_sizes(draws, 4)
-    for how in WAYS:
-        shared, *leaves = [Tensor(leaf.data, requires_grad=True) for leaf in start]
-        with walking(how):
-            total = sum((checkpoint(lambda x: x * shared, leaf) for leaf in leaves), start=shared * 1.0)
-            total.sum().backward()
-        found.append([tensor.grad for tensor in (shared, *leaves)])
-    assert all(np.array_equal(alone, together) for alone, together in zip(*found))
+def test_checkpoints_are_walked_one_after_the_other():
+    """Each leaves gradients of what it reaches behind while it goes back, so that their order must be the formula's."""
+    shared = Tensor(np.ones(3), requires_grad=True)
+    leaves, seen = [Tensor(np.ones(3), requires_grad=True) for _ in range(20)], []
+
+    def function(x):
+        seen.append(threading.current_thread())
+        return x * shared
+
+    total = sum((checkpoint(function, leaf) for leaf in leaves), start=shared * 1.0).sum()
+    seen.clear()
+    with walking("side by side"):
+        assert fast_walk.walk(np.ones(()), total.node) is NotImplemented
+        total.backward()
+    assert seen == [threading.current_thread()] * 20 and np.array_equal(shared.grad, np.full(3, 21.0))
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_inputs_that_get_nothing_keep_nobody_waiting(how):
+    """A sum is reached by an operation that gives it nothing; both of its leaves have something from elsewhere, too."""
+    x, y = (Tensor(np.ones(3), requires_grad=True) for _ in range(2))
+    nothing = differentiable(lambda z, w: z + w, joint=lambda cotangent, z, w: (None, cotangent))
+    total = (nothing(x * 5.0 + y * 5.0, x * 3.0) + y * 2.0).sum()
+    with walking(how):
+        total.backward()
+    assert np.array_equal(x.grad, np.full(3, 3.0)) and np.array_equal(y.grad, np.full(3, 2.0))
 
 
 def test_small_graphs_are_walked_alone():
@@ -196,7 +212,7 @@ def test_one_thread_alone_does_the_least_task_first():
     assert done == [3, 1, 4, 5]
 
 
-def test_of_several_errors_the_least_tasks_is_raised_and_nothing_begins_after_it():
+def test_after_an_error_nothing_begins():
     begun = []
 
     def run(task):
@@ -206,6 +222,18 @@ def test_of_several_errors_the_least_tasks_is_raised_and_nothing_begins_after_it
     with walking("side by side", 1), pytest.raises(InputError, match="task 2"):
         crew.in_order([7, 2, 4], run)
     assert begun == [2]
+
+
+def test_of_several_errors_the_least_tasks_is_raised():
+    both = threading.Barrier(2, timeout=60)
+
+    def run(task):
+        both.wait()
+        raise InputError(f"task {task}")
+
+    for tasks in ([1, 2], [2, 1]):
+        with walking("side by side"), pytest.raises(InputError, match="task 1"):
+            crew.in_order(tasks, run)
 
 
 def test_an_interruption_of_the_callers_sleep_ends_what_has_begun_and_begins_nothing_else(monkeypatch):
@@ -250,18 +278,25 @@ def test_tasks_may_share_out_work_of_their_own():
 
 
 def test_blas_and_the_interpreter_are_as_before_afterwards():
-    import sys
-    before = sys.getswitchinterval(), [library.num_threads for library in threads._blas()]
-    seen = []
+    libraries, interval = threads._blas(), sys.getswitchinterval()
+    before, seen = [library.num_threads for library in libraries], []
 
     def run(task):
-        seen.append([library.num_threads for library in threads._blas()])
+        seen.append(([library.num_threads for library in libraries], sys.getswitchinterval() < 0.001))
         return []
 
-    with walking("side by side"):
-        crew.in_order([1, 2], run)
-    assert seen == [[1] * len(before[1])] * 2
-    assert (sys.getswitchinterval(), [library.num_threads for library in threads._blas()]) == before
+    try:
+        sys.setswitchinterval(0.25)
+        for library in libraries:
+            library.set_num_threads(2)
+        with walking("side by side"):
+            crew.in_order([1, 2], run)
+        assert seen == [([1] * len(libraries), True)] * 2
+        assert sys.getswitchinterval() == 0.25 and all(library.num_threads == 2 for library in libraries)
+    finally:
+        sys.setswitchinterval(interval)
+        for library, count in zip(libraries, before):
+            library.set_num_threads(count)
 
 
 def test_the_formula_is_one_step_from_its_fast_path():

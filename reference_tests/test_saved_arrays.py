@@ -6,12 +6,21 @@ values, negated arrays and swapped signs are changes too.
 
 import numpy as np
 import pytest
+from fast_numpy import walking
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as shapes_of
 from oracle import OPERATIONS, TABLE, cotangent_for, tensors_of
 
 from nfnumpy import GraphError, Tensor, backend, checkpoint, ops, trust_saved_arrays
+
+
+@pytest.fixture(scope="module", autouse=True, params=["one after the other", "side by side"])
+def way_back(request):
+    """All of this holds for the formula and for its fast path, however small the graph."""
+    with walking(request.param):
+        yield
+
 
 DTYPES = st.sampled_from([np.float32, np.float64])
 small_arrays = DTYPES.flatmap(lambda dtype: shapes_of.arrays(
