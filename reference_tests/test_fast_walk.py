@@ -237,7 +237,8 @@ def test_of_several_errors_the_least_tasks_is_raised():
 
 
 def test_an_interruption_of_the_callers_sleep_ends_what_has_begun_and_begins_nothing_else(monkeypatch):
-    both, crew_of_two, made, done = threading.Barrier(2, timeout=60), crew._Crew(1), [], []
+    both, crew_of_two = threading.Barrier(2, timeout=60), crew._Crew(1)
+    made, done, interruptions = [], [], []
 
     class Tasks(crew._Tasks):
         def __init__(self, run):
@@ -251,17 +252,25 @@ def test_an_interruption_of_the_callers_sleep_ends_what_has_begun_and_begins_not
             return []
         while not crew_of_two.sleepers:  # until the caller has nothing to do
             pass
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        while not made[0].is_called_off:
-            pass
+        while not made[0].is_called_off:  # one that comes just before the caller falls asleep does not wake it
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         done.append(task)
         return ["later"]
 
-    with walking("side by side"):
-        monkeypatch.setattr(crew, "_crew", lambda: crew_of_two)
-        monkeypatch.setattr(crew, "_Tasks", Tasks)
-        with pytest.raises(KeyboardInterrupt):
-            crew.in_order(["a", "b"], run)
+    def interrupt_once(number, frame):
+        if not interruptions:
+            interruptions.append(number)
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt_once)
+    try:
+        with walking("side by side"):
+            monkeypatch.setattr(crew, "_crew", lambda: crew_of_two)
+            monkeypatch.setattr(crew, "_Tasks", Tasks)
+            with pytest.raises(KeyboardInterrupt):
+                crew.in_order(["a", "b"], run)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len(done) == 1 and made[0].is_done() and not crew_of_two.waiting
 
 
