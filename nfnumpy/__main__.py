@@ -1,6 +1,6 @@
 """`python -m nfnumpy`: what there is to run."""
 
-from .commands import run
+from .cli import run
 from .errors import InputError
 
 COMMANDS = {

@@ -4,25 +4,37 @@ Every operation takes Tensors, arrays or numbers and returns a Tensor; shapes, o
 """
 
 from .autograd import Tensor, differentiable
-from .functional import (activations, convolution, elementwise, erf as error_function, linear as products, losses,
-                         pooling, rearrangement, reductions, regularization, residual, squeeze_excite as excitation,
-                         weight_standardization)
+from .functional import (
+    activations,
+    convolution,
+    arithmetic,
+    erf as error_function,
+    linear as products,
+    losses,
+    pooling,
+    shapes,
+    reductions,
+    dropout as dropping,
+    residual,
+    squeeze_excite as excitation,
+    weight_standardization,
+)
 
-add = differentiable(elementwise.add, x=elementwise.add_x_vjp, y=elementwise.add_y_vjp)
-subtract = differentiable(elementwise.subtract, x=elementwise.add_x_vjp, y=elementwise.subtract_y_vjp)
-multiply = differentiable(elementwise.multiply, x=elementwise.multiply_x_vjp, y=elementwise.multiply_y_vjp)
-divide = differentiable(elementwise.divide, x=elementwise.divide_x_vjp, y=elementwise.divide_y_vjp)
-negative = differentiable(elementwise.negative, x=elementwise.negative_vjp)
-cast = differentiable(elementwise.cast, x=elementwise.cast_vjp)
-power = differentiable(elementwise.power, x=elementwise.power_vjp)
-exp = differentiable(elementwise.exp, x=elementwise.exp_vjp)
-log = differentiable(elementwise.log, x=elementwise.log_vjp)
-sqrt = differentiable(elementwise.sqrt, x=elementwise.sqrt_vjp)
-absolute = differentiable(elementwise.absolute, x=elementwise.absolute_vjp)
-maximum = differentiable(elementwise.maximum, x=elementwise.extremum_x_vjp, y=elementwise.extremum_y_vjp)
-minimum = differentiable(elementwise.minimum, x=elementwise.extremum_x_vjp, y=elementwise.extremum_y_vjp)
-clip = differentiable(elementwise.clip, x=elementwise.clip_vjp)
-where = differentiable(elementwise.where, x=elementwise.where_x_vjp, y=elementwise.where_y_vjp)
+add = differentiable(arithmetic.add, x=arithmetic.add_x_vjp, y=arithmetic.add_y_vjp)
+subtract = differentiable(arithmetic.subtract, x=arithmetic.add_x_vjp, y=arithmetic.subtract_y_vjp)
+multiply = differentiable(arithmetic.multiply, x=arithmetic.multiply_x_vjp, y=arithmetic.multiply_y_vjp)
+divide = differentiable(arithmetic.divide, x=arithmetic.divide_x_vjp, y=arithmetic.divide_y_vjp)
+negative = differentiable(arithmetic.negative, x=arithmetic.negative_vjp)
+cast = differentiable(arithmetic.cast, x=arithmetic.cast_vjp)
+power = differentiable(arithmetic.power, x=arithmetic.power_vjp)
+exp = differentiable(arithmetic.exp, x=arithmetic.exp_vjp)
+log = differentiable(arithmetic.log, x=arithmetic.log_vjp)
+sqrt = differentiable(arithmetic.sqrt, x=arithmetic.sqrt_vjp)
+absolute = differentiable(arithmetic.absolute, x=arithmetic.absolute_vjp)
+maximum = differentiable(arithmetic.maximum, x=arithmetic.extremum_x_vjp, y=arithmetic.extremum_y_vjp)
+minimum = differentiable(arithmetic.minimum, x=arithmetic.extremum_x_vjp, y=arithmetic.extremum_y_vjp)
+clip = differentiable(arithmetic.clip, x=arithmetic.clip_vjp)
+where = differentiable(arithmetic.where, x=arithmetic.where_x_vjp, y=arithmetic.where_y_vjp)
 erf = differentiable(error_function.erf, x=activations.erf_vjp)
 
 sum = differentiable(reductions.sum, x=reductions.sum_vjp)
@@ -31,14 +43,14 @@ variance = differentiable(reductions.variance, x=reductions.variance_vjp)
 max = differentiable(reductions.max, x=reductions.extreme_vjp)
 min = differentiable(reductions.min, x=reductions.extreme_vjp)
 
-reshape = differentiable(rearrangement.reshape, x=rearrangement.reshape_vjp)
-transpose = differentiable(rearrangement.transpose, x=rearrangement.transpose_vjp)
-broadcast_to = differentiable(rearrangement.broadcast_to, x=rearrangement.broadcast_to_vjp)
-flip = differentiable(rearrangement.flip, x=rearrangement.flip_vjp)
-take_slice = differentiable(rearrangement.take_slice, x=rearrangement.take_slice_vjp)
-pad = differentiable(rearrangement.pad, x=rearrangement.pad_vjp)
-concatenate = differentiable(rearrangement.concatenate, rearrangement.concatenate_vjp)
-stack = differentiable(rearrangement.stack, rearrangement.stack_vjp)
+reshape = differentiable(shapes.reshape, x=shapes.reshape_vjp)
+transpose = differentiable(shapes.transpose, x=shapes.transpose_vjp)
+broadcast_to = differentiable(shapes.broadcast_to, x=shapes.broadcast_to_vjp)
+flip = differentiable(shapes.flip, x=shapes.flip_vjp)
+take_slice = differentiable(shapes.take_slice, x=shapes.take_slice_vjp)
+pad = differentiable(shapes.pad, x=shapes.pad_vjp)
+concatenate = differentiable(shapes.concatenate, shapes.concatenate_vjp)
+stack = differentiable(shapes.stack, shapes.stack_vjp)
 
 identity = differentiable(activations.identity, x=activations.identity_vjp)
 relu = differentiable(activations.relu, x=activations.relu_vjp)
@@ -74,8 +86,8 @@ standardize_weight = differentiable(weight_standardization.standardize_weight,
 squeeze_excite = differentiable(excitation.squeeze_excite, excitation.squeeze_excite_vjp)
 skip_init = differentiable(residual.skip_init, shortcut=residual.skip_init_shortcut_vjp,
                            residual=residual.skip_init_residual_vjp, skip_gain=residual.skip_init_skip_gain_vjp)
-dropout = differentiable(regularization.dropout, x=regularization.dropout_x_vjp)
-stochastic_depth = differentiable(regularization.stochastic_depth, x=regularization.stochastic_depth_x_vjp)
+dropout = differentiable(dropping.dropout, x=dropping.dropout_x_vjp)
+stochastic_depth = differentiable(dropping.stochastic_depth, x=dropping.stochastic_depth_x_vjp)
 
 softmax_cross_entropy = differentiable(losses.softmax_cross_entropy, logits=losses.softmax_cross_entropy_vjp)
 sigmoid_cross_entropy = differentiable(losses.sigmoid_cross_entropy, logits=losses.sigmoid_cross_entropy_vjp)

@@ -1,6 +1,6 @@
 """`python -m nfnumpy.predict`: classify image files with a trained checkpoint or with published weights."""
 
-from .commands import Parser, run
+from .cli import Parser, run
 from .errors import InputError
 from .training import load_classifier
 

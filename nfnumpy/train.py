@@ -3,7 +3,7 @@
 import argparse
 
 from . import models
-from .commands import Parser, run
+from .cli import Parser, run
 from .training import TrainingOptions, train
 
 EXAMPLE = """example:

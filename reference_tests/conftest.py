@@ -28,7 +28,8 @@ def _gpu_is_at_hand():
 
 
 GPU = _gpu_is_at_hand()
-STAND_IN = str(Path(__file__).with_name("stand_in"))
+ROOT = Path(__file__).parents[1]
+STAND_IN = str(Path(__file__).parent / "helpers" / "cupy_stand_in")
 if not GPU:
     sys.path.insert(0, STAND_IN)  # `import cupy` finds the stand-in, whose kernels run on the CPU
 

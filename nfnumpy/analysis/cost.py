@@ -6,7 +6,7 @@ that run are counted, so that the count is of the code and cannot drift from it.
 
 import math
 
-from ..autograd import no_grad, watch
+from ..autograd import no_grad, record_operations
 from ..backend import backend_of
 
 
@@ -35,7 +35,7 @@ def operation_costs(model, height, width):
 
     weight = model.linear.weight
     empty = backend_of(weight.data).xp.zeros((0, height, width, model.config.in_channels), dtype=weight.dtype)
-    with no_grad(), watch(record):
+    with no_grad(), record_operations(record):
         model(empty)
     return costs
 

@@ -7,7 +7,7 @@ import dataclasses
 
 from ..autograd import Tensor, no_grad
 from ..backend import namespace
-from ..models.base import block_plan
+from ..models.base import block_schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,6 @@ def predicted_variances(config):
     That first block's shortcut is a projection of a normalized signal, of variance 1; other shortcuts are identities.
     """
     predictions = []
-    for _, position, _, _ in block_plan(config.depths, config.alpha, 0.0):
+    for _, position, _, _ in block_schedule(config.depths, config.alpha, 0.0):
         predictions.append((1.0 if position == 0 else predictions[-1]) + config.alpha**2)
     return predictions

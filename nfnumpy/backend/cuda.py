@@ -64,7 +64,7 @@ class KernelFile:
         if 0 not in grid:
             self._function(_expression(kernel, parameters))(grid, block, arguments)
 
-    def map(self, kernel, parameters, out, *arguments):
+    def launch_elementwise(self, kernel, parameters, out, *arguments):
         """Start an element-by-element kernel, one thread for each 16 bytes of `out`."""
         packs = ceil_div(out.size * out.dtype.itemsize, 16)
         self.launch(kernel, parameters, ceil_div(packs, THREADS), THREADS, *arguments)
@@ -74,12 +74,12 @@ def _expression(kernel, parameters):
     return f"{kernel}<{', '.join(FLOATING.get(str(value), str(value)) for value in parameters)}>"
 
 
-def wide(dtype):
+def accumulator_type(dtype):
     """The NumPy type that values of `dtype` are computed and summed in: float64 for itself, float32 for the others."""
     return numpy.float64 if dtype.name == "float64" else numpy.float32
 
 
-def tile(across, down):
+def block_shape(across, down):
     """((threads across, threads down), pieces): a block that works on `across` neighbouring places, and down.
 
     Where the places are too many for one block they are cut into even pieces; where they are few, a block works on
@@ -90,7 +90,7 @@ def tile(across, down):
     return (of_piece, min(down, max(1, THREADS // of_piece))), pieces
 
 
-def covered(*arrays):
+def supports(*arrays):
     """Whether the kernels take these arrays: all of one floating dtype that they know."""
     return arrays[0].dtype.name in FLOATING and all(array.dtype == arrays[0].dtype for array in arrays)
 

@@ -3,7 +3,7 @@
 import contextlib
 
 from ..errors import InputError, first_line
-from . import transfer
+from . import streams
 
 DTYPES = ("float32", "float64")
 PRECISIONS = ("bf16", "fp16")
@@ -51,13 +51,13 @@ class CupyBackend:
         """`array` copied to the host as a NumPy array."""
         return self.xp.asnumpy(array)
 
-    def read_later(self, array):
+    def copy_to_host_async(self, array):
         """A function that returns `array` as a NumPy array, waiting for what computes it and for nothing after that."""
-        return transfer.read_later(array)
+        return streams.copy_to_host_async(array)
 
-    def uploaded(self, batches):
+    def prefetch_to_device(self, batches):
         """The batches (tuples of host arrays) as arrays on the GPU, each copied while the one before is computed on."""
-        return transfer.uploaded(batches)
+        return streams.prefetch_to_device(batches)
 
     def computing(self):
         """Context for a loop of heavy work that judges its own results (nothing to set up on a GPU)."""

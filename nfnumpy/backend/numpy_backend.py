@@ -38,11 +38,11 @@ class NumpyBackend:
         """`array` as a NumPy array on the host (no copy here)."""
         return numpy.asarray(array)
 
-    def read_later(self, array):
+    def copy_to_host_async(self, array):
         """A function that returns `array` as a NumPy array once it is there (here it is)."""
         return lambda: array
 
-    def uploaded(self, batches):
+    def prefetch_to_device(self, batches):
         """The batches (tuples of host arrays) as arrays of this backend."""
         return batches
 

@@ -50,7 +50,7 @@ def single_threaded_blas():
 
 
 @contextlib.contextmanager
-def quick_turns():
+def short_switch_interval():
     """Context in which a thread that asks for the interpreter's lock has it a moment later, not after Python's 5 ms."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(min(before, TURN))
@@ -61,7 +61,7 @@ def quick_turns():
 
 
 @contextlib.contextmanager
-def short_buffers():
+def small_ufunc_buffer():
     """Context in which NumPy walks rows of some hundred values where they lie.
 
     It copies rows shorter than about a third of its buffer (of 8192 values by default) into that buffer first, which
@@ -90,12 +90,12 @@ def scratch(name, shape, dtype):
     return room[:size].view(dtype).reshape(shape)
 
 
-def even(length, parts):
+def split_evenly(length, parts):
     """`range(length)` cut into `parts` slices whose lengths differ by one at most; fewer where some would be empty."""
     parts = max(1, min(parts, length))
     return [slice(length * k // parts, length * (k + 1) // parts) for k in range(parts)]
 
 
-def shares(length):
+def split_by_thread(length):
     """`range(length)` cut into as many even slices as there are threads, none of them empty."""
-    return even(length, count())
+    return split_evenly(length, count())

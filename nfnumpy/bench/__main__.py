@@ -1,6 +1,6 @@
 """`python -m nfnumpy.bench`: measurements on the machine at hand."""
 
-from ..commands import Parser, run
+from ..cli import Parser, run
 from . import cpu, gpu
 
 EXAMPLE = """example:

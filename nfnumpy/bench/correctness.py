@@ -12,12 +12,12 @@ import tempfile
 from .. import datasets, models
 from ..errors import InputError
 from ..training import TrainingOptions, train
-from ..training.session import Session
+from ..training.trainer import Trainer
 from .report import watched
 from .timing import one_line
 
 ROOT = pathlib.Path(__file__).parents[2]
-TESTS = ("test_*_on_cupy.py", "test_kernels_*.py")
+TESTS = ("**/test_*_on_cupy.py", "kernels/test_*.py")
 TOOLS = ("memcheck", "racecheck")
 DIGITS_ACCURACY, DIGITS_TOLERANCE = 0.9916, 0.006
 # (dtype, rho of SAM, steps, greatest relative distance of a step's losses)
@@ -102,10 +102,10 @@ def losses_of(backend, dtype, sam, steps, batch_size):
     """The losses of the first steps on the digits, without TF32."""
     dataset = datasets.open_dataset("digits")
     options = TrainingOptions(backend=backend, dtype=dtype, sam=sam, batch_size=batch_size, epochs=2, tf32="off")
-    session = Session(options, models.variant(models.suited_to(dataset.image_size)), dataset)
+    session = Trainer(options, models.config_of(models.default_for(dataset.image_size)), dataset)
     order = range(steps * session.batch_size)
     with datasets.Loader(dataset.train, session.batch_size) as loader:
-        return [session.train_step(*batch).read()[0] for batch in session.backend.uploaded(loader.batches(order))]
+        return [session.train_step(*batch).read()[0] for batch in session.backend.prefetch_to_device(loader.batches(order))]
 
 
 def train_the_digits(**changes):

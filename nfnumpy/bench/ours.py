@@ -6,7 +6,7 @@ import cupy
 
 from .. import backend as backends
 from ..autograd import no_grad
-from ..training.inputs import to_input
+from ..datasets.preprocessing import to_input
 
 
 class Ours:

@@ -7,7 +7,7 @@ import numpy
 from .. import datasets, models
 from ..errors import InputError
 from ..training import TrainingOptions
-from ..training.session import Session
+from ..training.trainer import Trainer
 
 PRECISIONS = ("tf32", "bf16")  # of products on a GPU; in bf16 the activations too
 LEARNING_RATE = 1e-3
@@ -28,7 +28,7 @@ class Problem:
     @property
     def config(self):
         """The model's configuration, nothing dropped."""
-        return models.variant(self.model, drop_rate=0.0, stochdepth_rate=0.0, **self.changes)
+        return models.config_of(self.model, drop_rate=0.0, stochdepth_rate=0.0, **self.changes)
 
     @property
     def pixels(self):
@@ -53,7 +53,7 @@ class Problem:
         """
         split = datasets.ArraySplit(images, labels)
         classes = tuple(map(str, range(self.config.num_classes)))
-        session = Session(TrainingOptions(model=self.model, batch_size=self.batch, lr=LEARNING_RATE, warmup_epochs=0.0,
+        session = Trainer(TrainingOptions(model=self.model, batch_size=self.batch, lr=LEARNING_RATE, warmup_epochs=0.0,
                                           epochs=10**6, label_smoothing=0.0, ema=None, **options),
                           self.config, datasets.Dataset("random images", classes, self.pixels, split, split))
         for name, parameter in session.model.parameters().items():
@@ -81,5 +81,5 @@ def apart(answer, other):
 def check_models(names):
     """InputError unless all `names` are NFNets: the PyTorch side on the GPU knows no other family."""
     for name in names:
-        if not isinstance(models.variant(name), models.NFNetConfig):
+        if not isinstance(models.config_of(name), models.NFNetConfig):
             raise InputError(f"--models {name}: the comparison knows NFNets only, such as nfnet_f0")

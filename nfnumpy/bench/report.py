@@ -12,7 +12,7 @@ import time
 import tqdm
 
 from ..errors import InputError
-from ..whole_files import write_whole
+from ..files import atomic_write
 from . import table
 from .timing import one_line
 
@@ -98,7 +98,7 @@ class Report:
     def write(self):
         """Put the file in its place, if there is to be one."""
         if self.path is not None:
-            write_whole(self.path, (json.dumps(_plain(self.as_dict()), indent=1, allow_nan=False) + "\n").encode())
+            atomic_write(self.path, (json.dumps(_plain(self.as_dict()), indent=1, allow_nan=False) + "\n").encode())
 
 
 def _plain(value):

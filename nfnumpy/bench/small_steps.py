@@ -11,7 +11,7 @@ import numpy
 
 from .. import datasets, models
 from ..training import TrainingOptions
-from ..training.session import Session
+from ..training.trainer import Trainer
 
 MODELS = ("nfnet_8px", "nf_resnet_32px", "nf_regnet_32px")
 KINDS = ({"sam": 0.05}, {"sam": 0.05, "sam_fraction": 0.5, "precision": "bf16"}, {"precision": "fp16"},
@@ -24,14 +24,14 @@ def run(names=MODELS):
     cupy.cuda.set_allocator(None)
     random = numpy.random.default_rng(0)
     for name in names:
-        config = dataclasses.replace(models.variant(name), drop_rate=0.2, stochdepth_rate=0.5)
+        config = dataclasses.replace(models.config_of(name), drop_rate=0.2, stochdepth_rate=0.5)
         images = random.integers(0, 256, (IMAGES, config.train_size, config.train_size, 3), dtype=numpy.uint8)
         split = datasets.ArraySplit(images, random.integers(0, config.num_classes, IMAGES))
         dataset = datasets.Dataset("random images", tuple("0123456789"), config.train_size, split, split)
         for kind in KINDS:
-            session = Session(TrainingOptions(backend="cupy", batch_size=IMAGES, lr=1e-3, **kind), config, dataset)
+            session = Trainer(TrainingOptions(backend="cupy", batch_size=IMAGES, lr=1e-3, **kind), config, dataset)
             batch = images, split.labels
-            for uploaded in session.backend.uploaded([batch, batch]):
+            for uploaded in session.backend.prefetch_to_device([batch, batch]):
                 figures = session.train_step(*uploaded)
             session.evaluate([batch])
             print(name, kind, "loss", figures.read()[0], flush=True)

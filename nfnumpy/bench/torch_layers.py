@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from ..functional.activations import GAMMA
-from ..training.inputs import MEAN, STANDARD_DEVIATION
+from ..datasets.preprocessing import MEAN, STANDARD_DEVIATION
 
 FUNCTIONS = {"gelu": lambda x: F.gelu(x, approximate="tanh"), "relu": F.relu, "silu": F.silu}
 

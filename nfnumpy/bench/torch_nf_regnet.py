@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from ..models.base import block_plan
+from ..models.base import block_schedule
 from .torch_layers import ResidualBlock, ScaledConv2d, SqueezeExcite, activation, halved
 
 
@@ -38,7 +38,7 @@ class NFRegNet(nn.Module):
         self.activation, channels = activation(config.activation), config.channels(0)
         self.initial_conv = ScaledConv2d(config.in_channels, channels, 3, stride=config.stem_stride)
         self.blocks = nn.ModuleList()
-        for stage, position, beta, _ in block_plan(config.depths, config.alpha, 0.0):
+        for stage, position, beta, _ in block_schedule(config.depths, config.alpha, 0.0):
             self.blocks.append(NFRegNetBlock(channels, config.channels(stage), config,
                                              config.strides[stage] if position == 0 else 1, beta,
                                              config.expansion if self.blocks else 1))

@@ -3,7 +3,7 @@
 from torch import nn
 from torch.nn import functional as F
 
-from ..models.base import block_plan
+from ..models.base import block_schedule
 from .torch_layers import ResidualBlock, ScaledConv2d, SqueezeExcite, activation
 
 
@@ -35,7 +35,7 @@ class NFResNet(nn.Module):
         self.activation, self.pools, channels = activation(config.activation), config.stem_pool, config.widths[0] // 4
         self.initial_conv = ScaledConv2d(config.in_channels, channels, config.stem_kernel, stride=config.stem_stride)
         self.blocks = nn.ModuleList()
-        for stage, position, beta, _ in block_plan(config.depths, config.alpha, 0.0):
+        for stage, position, beta, _ in block_schedule(config.depths, config.alpha, 0.0):
             self.blocks.append(NFResBlock(channels, config.widths[stage], config,
                                           config.strides[stage] if position == 0 else 1, beta))
             channels = config.widths[stage]

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from ..models.base import block_plan
+from ..models.base import block_schedule
 from .torch_layers import ResidualBlock, ScaledConv2d, SqueezeExcite, activation, halved
 
 
@@ -43,7 +43,7 @@ class NFNet(nn.Module):
             self.stem_convs.append(ScaledConv2d(channels, width, 3, stride=stride))
             channels = width
         self.blocks = nn.ModuleList()
-        for stage, position, beta, _ in block_plan(config.depths, config.alpha, 0.0):
+        for stage, position, beta, _ in block_schedule(config.depths, config.alpha, 0.0):
             self.blocks.append(NFBlock(channels, config.widths[stage], config,
                                        config.strides[stage] if position == 0 else 1, beta))
             channels = config.widths[stage]

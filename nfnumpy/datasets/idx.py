@@ -16,7 +16,7 @@ import numpy as np
 
 from .dataset import ArraySplit, Dataset
 from ..errors import InputError
-from ..whole_files import write_whole
+from ..files import atomic_write
 
 UNSIGNED_BYTE = 0x08
 GZIP_MAGIC = b"\x1f\x8b"
@@ -54,7 +54,7 @@ def write_idx(path, array):
     header = struct.pack(f">HBB{array.ndim}I", 0, UNSIGNED_BYTE, array.ndim, *array.shape)
     content = header + array.tobytes()
     path = Path(path)
-    write_whole(path, _gzipped(content) if path.suffix == ".gz" else content)
+    atomic_write(path, _gzipped(content) if path.suffix == ".gz" else content)
 
 
 def open_idx(directory, image_size=None, name=None):

@@ -10,7 +10,7 @@ import math
 
 from ..backend import formula, namespace
 from ..errors import InputError
-from .elementwise import masked
+from .arithmetic import masked
 from .erf import erfc
 
 GAMMA = {

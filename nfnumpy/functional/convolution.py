@@ -7,7 +7,7 @@ and output channels are cut into `groups` equal runs, and run g of the output se
 
 from ..backend import formula, namespace
 from ..errors import InputError
-from .geometry import Windows
+from .windows import Windows
 from .linear import check_bias
 
 

@@ -2,7 +2,7 @@
 
 Near zero, erf(x) = x + x Q(x^2 - 1/2), where x Q is so small beside x that its own rounding hardly shows. Away from
 zero, erfc(x) = exp(-x^2) P(t) / (x + 1/2) with t = (x - pivot) / (x + pivot), the variable of M. M. Shepherd and
-J. G. Laframboise, Mathematics of Computation 36 (1981), 249-253. `reference_tests/derive_erf.py` derives every
+J. G. Laframboise, Mathematics of Computation 36 (1981), 249-253. `reference_tests/tools/derive_erf.py` derives every
 coefficient below at 60 digits.
 
 Largest error measured, in units in the last place of the result: erf 0.96 in float64 and 1.25 in float32; erfc,

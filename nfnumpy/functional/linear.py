@@ -2,7 +2,7 @@
 
 from ..backend import formula, namespace
 from ..errors import InputError
-from .elementwise import unbroadcast
+from .arithmetic import unbroadcast
 
 
 def _transposed(x):

@@ -2,7 +2,7 @@
 
 from ..backend import formula, namespace
 from ..errors import InputError
-from .geometry import Windows, pair
+from .windows import Windows, pair
 from .reductions import mean, mean_vjp
 
 

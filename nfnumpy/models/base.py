@@ -4,9 +4,9 @@ import math
 
 from .. import ops
 from ..autograd import Tensor, checkpoint
-from ..backend import Randomness
+from ..backend import CounterRNG
 from ..errors import InputError
-from ..nn import Initializer, Module, matching
+from ..nn import Initializer, Module, cast_like
 
 
 HALF_PRECISION = ("float16", "bfloat16")
@@ -21,7 +21,7 @@ class NormalizerFreeNetwork(Module):
 
     def __init__(self, config, *, backend="numpy", dtype="float32", seed=0, shapes_only=False):
         self.config = config
-        self.randomness = Randomness(seed)
+        self.randomness = CounterRNG(seed)
         self.recompute_blocks = False
         self.build(Initializer(backend, dtype, seed, shapes_only=shapes_only))
 
@@ -30,7 +30,7 @@ class NormalizerFreeNetwork(Module):
         try:
             super().load_state_dict(state)
         except InputError as error:
-            from .fitting import where_it_fits  # knows all families, which are built on this class
+            from .identify import where_it_fits  # knows all families, which are built on this class
             raise InputError(f"{error}{where_it_fits(state, self.state_dict())}") from None
 
     def __call__(self, x, training=False):
@@ -61,14 +61,14 @@ class ResidualBlock(Module):
 
     def join(self, shortcut, residual, randomness=None):
         """shortcut + alpha·skip_gain·stochastic_depth(residual)."""
-        return ops.skip_init(shortcut, self.stochastic_depth(residual, randomness), matching(self.skip_gain, residual),
+        return ops.skip_init(shortcut, self.stochastic_depth(residual, randomness), cast_like(self.skip_gain, residual),
                              alpha=self.alpha)
 
     def __call__(self, x, randomness=None):
         return self.join(*self.branches(x), randomness)
 
 
-def block_plan(depths, alpha, stochdepth_rate):
+def block_schedule(depths, alpha, stochdepth_rate):
     """Yield (stage, position in stage, beta, drop rate) for every block in order.
 
     beta = 1/expected_std; after a block expected_std becomes √(expected_std² + alpha²), having first been reset to 1

@@ -8,8 +8,8 @@ import dataclasses
 
 from .. import ops
 from ..nn import Dropout, Linear, Nonlinearity, SqueezeExcite, StochasticDepth, WSConv2D
-from .base import NormalizerFreeNetwork, ResidualBlock, block_plan
-from .configuration import check_config
+from .base import NormalizerFreeNetwork, ResidualBlock, block_schedule
+from .config import check_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ class NFRegNet(NormalizerFreeNetwork):
         self.initial_conv = WSConv2D(init.at("initial_conv"), config.in_channels, channels, 3,
                                      stride=config.stem_stride)
         self.blocks = []
-        for stage, position, beta, rate in block_plan(config.depths, config.alpha, config.stochdepth_rate):
+        for stage, position, beta, rate in block_schedule(config.depths, config.alpha, config.stochdepth_rate):
             self.blocks.append(NFRegNetBlock(
                 init.at(f"blocks.{len(self.blocks)}"), channels, config.channels(stage), config,
                 stride=config.strides[stage] if position == 0 else 1, beta=beta,

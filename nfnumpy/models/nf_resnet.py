@@ -7,8 +7,8 @@ import dataclasses
 
 from .. import ops
 from ..nn import Dropout, Linear, Nonlinearity, SqueezeExcite, StochasticDepth, WSConv2D
-from .base import NormalizerFreeNetwork, ResidualBlock, block_plan
-from .configuration import check_config
+from .base import NormalizerFreeNetwork, ResidualBlock, block_schedule
+from .config import check_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ class NFResNet(NormalizerFreeNetwork):
         self.initial_conv = WSConv2D(init.at("initial_conv"), config.in_channels, channels, config.stem_kernel,
                                      stride=config.stem_stride)
         self.blocks = []
-        for stage, position, beta, rate in block_plan(config.depths, config.alpha, config.stochdepth_rate):
+        for stage, position, beta, rate in block_schedule(config.depths, config.alpha, config.stochdepth_rate):
             self.blocks.append(NFResBlock(
                 init.at(f"blocks.{len(self.blocks)}"), channels, config.widths[stage], config,
                 stride=config.strides[stage] if position == 0 else 1, beta=beta, stochdepth_rate=rate))

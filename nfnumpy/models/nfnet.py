@@ -9,8 +9,8 @@ import dataclasses
 from .. import ops
 from ..errors import InputError
 from ..nn import Dropout, Linear, Nonlinearity, SqueezeExcite, StochasticDepth, WSConv2D
-from .base import NormalizerFreeNetwork, ResidualBlock, block_plan
-from .configuration import check_config
+from .base import NormalizerFreeNetwork, ResidualBlock, block_schedule
+from .config import check_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +94,7 @@ class NFNet(NormalizerFreeNetwork):
             self.stem_convs.append(WSConv2D(init.at(f"stem_convs.{k}"), channels, width, 3, stride=stride))
             channels = width
         self.blocks = []
-        for stage, position, beta, rate in block_plan(config.depths, config.alpha, config.stochdepth_rate):
+        for stage, position, beta, rate in block_schedule(config.depths, config.alpha, config.stochdepth_rate):
             self.blocks.append(NFBlock(
                 init.at(f"blocks.{len(self.blocks)}"), channels, config.widths[stage], config,
                 stride=config.strides[stage] if position == 0 else 1, beta=beta, stochdepth_rate=rate))

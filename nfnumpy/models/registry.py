@@ -68,7 +68,7 @@ def names():
     return list(VARIANTS)
 
 
-def variant(name, **changes):
+def config_of(name, **changes):
     """The configuration called `name`, with some of its fields changed; InputError suggests the nearest name."""
     if name not in VARIANTS:
         near = difflib.get_close_matches(str(name), VARIANTS, n=1, cutoff=0.0)[0]
@@ -81,7 +81,7 @@ def variant(name, **changes):
         raise InputError(f"model {name}: unknown option {', '.join(wrong)}; there are {', '.join(known)}") from None
 
 
-def suited_to(image_size):
+def default_for(image_size):
     """The name of the NFNet that suits square images of `image_size` pixels: a small one up to 96, else F0."""
     for largest, name in ((12, "nfnet_8px"), (24, "nfnet_16px"), (48, "nfnet_32px"), (96, "nfnet_64px")):
         if image_size <= largest:
@@ -89,7 +89,7 @@ def suited_to(image_size):
     return "nfnet_f0"
 
 
-def model_of(config, **placement):
+def from_config(config, **placement):
     """A model of the family that `config` belongs to; `placement` as NormalizerFreeNetwork takes it."""
     return MODEL_OF[type(config)](config, **placement)
 
@@ -100,4 +100,4 @@ def create(name, *, backend="numpy", dtype="float32", seed=0, shapes_only=False,
     changes: fields of the configuration, such as num_classes=10; backend "numpy" or "cupy"; dtype "float32" or
     "float64"; the same seed gives the same parameters everywhere, up to the rounding of dtype.
     """
-    return model_of(variant(name, **changes), backend=backend, dtype=dtype, seed=seed, shapes_only=shapes_only)
+    return from_config(config_of(name, **changes), backend=backend, dtype=dtype, seed=seed, shapes_only=shapes_only)

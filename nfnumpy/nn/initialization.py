@@ -16,7 +16,7 @@ class Initializer:
     def __init__(self, backend="numpy", dtype="float32", seed=0, path="", shapes_only=False):
         self.backend = backends.get(backend) if isinstance(backend, str) else backend
         self.dtype = self.backend.dtype(dtype)
-        self.randomness = backends.Randomness(seed)
+        self.randomness = backends.CounterRNG(seed)
         self.path = path
         self.shapes_only = shapes_only
 
@@ -38,7 +38,7 @@ class Initializer:
             return self.constant(shape, 0.0)
         drawn = self.randomness.normal(f"{self.path}.{name}", shape)
         drawn *= standard_deviation
-        return Tensor(backends.memory.kept(self.backend.asarray(drawn.astype(self.dtype))), requires_grad=True)
+        return Tensor(backends.buffer_pool.copy_into_pool(self.backend.asarray(drawn.astype(self.dtype))), requires_grad=True)
 
     def fan_in_normal(self, name, shape):
         """N(0, 1/fan_in), untruncated, the output unit being the last axis. Source: the authors' released code."""

@@ -4,11 +4,11 @@ from .. import ops
 from ..backend import backend_of
 from ..errors import InputError
 from ..functional.activations import GAMMA
-from ..functional.geometry import pair
+from ..functional.windows import pair
 from .module import Module
 
 
-def matching(parameter, x):
+def cast_like(parameter, x):
     """The parameter in the dtype of x: master weights in float32 enter half-precision arithmetic rounded."""
     return parameter if parameter.dtype == x.dtype else ops.cast(parameter, dtype=x.dtype)
 
@@ -31,7 +31,7 @@ class Conv2D(Module):
         return self.weight
 
     def __call__(self, x):
-        return ops.conv2d(x, matching(self.kernel(), x), matching(self.bias, x), stride=self.stride,
+        return ops.conv2d(x, cast_like(self.kernel(), x), cast_like(self.bias, x), stride=self.stride,
                           padding=self.padding, dilation=self.dilation, groups=self.groups)
 
 
@@ -61,7 +61,7 @@ class Linear(Module):
         self.bias = init.constant((out_features,), 0.0)
 
     def __call__(self, x):
-        return ops.linear(x, matching(self.weight, x), matching(self.bias, x))
+        return ops.linear(x, cast_like(self.weight, x), cast_like(self.bias, x))
 
 
 class Nonlinearity(Module):
@@ -85,7 +85,7 @@ class SqueezeExcite(Module):
         self.fc1 = Linear(init.at("fc1"), hidden, channels)
 
     def __call__(self, x):
-        return ops.squeeze_excite(x, *(matching(parameter, x) for parameter in (
+        return ops.squeeze_excite(x, *(cast_like(parameter, x) for parameter in (
             self.fc0.weight, self.fc0.bias, self.fc1.weight, self.fc1.bias)))
 
 

@@ -39,10 +39,10 @@ def clip_factor(grad, param, *, clipping=0.01, eps=1e-3):
 
     grad and param of one shape; the result has the shape of their unit-wise norms.
     """
-    return factor_of_norms(unitwise_norm(grad), unitwise_norm(param), clipping, eps)
+    return clip_factor_from_norms(unitwise_norm(grad), unitwise_norm(param), clipping, eps)
 
 
-def factor_of_norms(norm, param_norm, clipping, eps):
+def clip_factor_from_norms(norm, param_norm, clipping, eps):
     """`clip_factor` for a gradient and a parameter whose unit-wise norms are known."""
     xp = namespace(norm)
     largest = xp.clip(param_norm, eps, None) * clipping

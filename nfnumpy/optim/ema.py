@@ -8,7 +8,7 @@ import contextlib
 
 from ..backend import as_array, formula
 from ..errors import InputError
-from .parts import parts
+from .chunks import parts
 
 
 @formula

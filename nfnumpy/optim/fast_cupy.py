@@ -8,7 +8,11 @@ import math
 
 import numpy
 
-from ..backend import cuda, fast_path
+from ..backend import cuda
+from .ema import moving_average as moving_average_formula
+from .global_norm import global_norm as global_norm_formula
+from .sam import sam_perturb as sam_perturb_formula
+from .sgd import clipped_update as clipped_update_formula
 from .agc import is_single_unit
 
 RUN = 16384  # entries that a block takes of a tensor that may be cut anywhere
@@ -16,7 +20,7 @@ UNITS = 16  # units that a block takes: see `_unit_pieces`
 THREADS, UNIT_THREADS = 512, 1024  # of such blocks
 SUMS = 512  # blocks that share out a sum of squares; as many numbers are then added up by the threads of one block
 KERNELS = cuda.KernelFile("optimizer", {"total": (("int64",),), **{name: (cuda.FULL_PRECISION,) for name in (
-    "clipped_update", "sums_of_squares", "norm", "ascend", "moving_average")}})
+    "clipped_update", "sums_of_squares", "norm", "sam_perturb", "moving_average")}})
 
 
 # ---- which block does what: it depends on nothing but shapes
@@ -97,7 +101,7 @@ def _address(array):
     return numpy.int64(0 if array is None else array.data.ptr)
 
 
-@fast_path("cupy", "sgd.clipped_update")
+@clipped_update_formula.fast_path("cupy")
 def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True, weight_decays, clippings, eps=1e-3,
                    inverse_scale=None, proceed=None):
     """Norms and update in one launch, the count of clipped units in a second one."""
@@ -107,7 +111,7 @@ def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True
             or not len(shapes) == len(weight_decays) == len(clippings)
             or not _is_scalar(inverse_scale, params[0].dtype) or not _is_scalar(proceed, numpy.bool_)):
         return NotImplemented
-    dtype, wide = params[0].dtype, cuda.wide(params[0].dtype)
+    dtype, wide = params[0].dtype, cuda.accumulator_type(params[0].dtype)
     pieces = _pieces_of(shapes, tuple(clipping is not None for clipping in clippings))
     lists = [cuda.contiguous(*arrays) for arrays in (params, grads, velocities)]
     new_params, new_velocities = ([cuda.empty(shape, dtype) for shape in shapes] for _ in range(2))
@@ -133,7 +137,7 @@ def _sums_of_squares(arrays, shapes):
     return sums
 
 
-@fast_path("cupy", "global_norm.global_norm")
+@global_norm_formula.fast_path("cupy")
 def global_norm(arrays):
     """A launch for the sums, one for their norm."""
     shapes = _common_shapes(arrays)
@@ -145,15 +149,15 @@ def global_norm(arrays):
     return norm
 
 
-@fast_path("cupy", "sam.ascend")
-def ascend(params, grads, *, rho):
+@sam_perturb_formula.fast_path("cupy")
+def sam_perturb(params, grads, *, rho):
     """A launch for the sums; every block of the second takes their norm for itself."""
     shapes = _common_shapes(params, grads)
     if shapes is None or not _are_numbers(rho):
         return NotImplemented
     params, grads = cuda.contiguous(*params), cuda.contiguous(*grads)
     sums = _sums_of_squares(grads, shapes)
-    return _map_runs("ascend", params, grads, shapes, sums, numpy.int32(sums.size), cuda.wide(sums.dtype)(rho))
+    return _map_runs("sam_perturb", params, grads, shapes, sums, numpy.int32(sums.size), cuda.accumulator_type(sums.dtype)(rho))
 
 
 def _map_runs(kernel, first, second, shapes, *arguments):
@@ -167,12 +171,12 @@ def _map_runs(kernel, first, second, shapes, *arguments):
 # ---- the moving average
 
 
-@fast_path("cupy", "ema.moving_average")
+@moving_average_formula.fast_path("cupy")
 def moving_average(averages, arrays, *, decay):
     """One launch."""
     shapes = _common_shapes(averages, arrays)
     if shapes is None or not _are_numbers(decay):
         return NotImplemented
-    wide = cuda.wide(averages[0].dtype)
+    wide = cuda.accumulator_type(averages[0].dtype)
     return _map_runs("moving_average", cuda.contiguous(*averages), cuda.contiguous(*arrays), shapes, wide(decay),
                      wide(1.0 - decay))

@@ -10,7 +10,7 @@ from .global_norm import global_norm
 
 
 @formula
-def ascend(params, grads, *, rho):
+def sam_perturb(params, grads, *, rho):
     """The list of w + e with e = rho·g/‖g‖, the norm over all of `grads` (a list, like params); e = 0 where it is 0."""
     norm = global_norm(grads)
     xp = namespace(norm)
@@ -46,7 +46,7 @@ class SAM:
             raise InputError(f"SAM: {missing[0]} has no gradient; call backward before first_step")
         params = [parameter.data for parameter in parameters.values()]
         grads = [parameter.grad for parameter in parameters.values()]
-        above, loss_scale = ascend(params, grads, rho=self.rho), getattr(self.optimizer, "loss_scale", None)
+        above, loss_scale = sam_perturb(params, grads, rho=self.rho), getattr(self.optimizer, "loss_scale", None)
         if loss_scale is not None:  # where the gradients overflowed, the step is left out, and the climb too
             finite = loss_scale.finite(grads)
             above = [as_array(namespace(param).where(finite, array, param)) for array, param in zip(above, params)]

@@ -6,10 +6,10 @@ Nesterov momentum: Sutskever et al. (2013), as in most frameworks.
 
 import math
 
-from ..backend import as_array, formula, memory, namespace
+from ..backend import as_array, formula, buffer_pool, namespace
 from ..errors import InputError
 from .agc import clip_factor, unit_count
-from .parts import parts
+from .chunks import parts
 
 
 def is_decayed(name):
@@ -85,7 +85,7 @@ class SGD:
         self.randomness = getattr(model, "randomness", randomness)
         self.lr, self.momentum, self.nesterov, self.weight_decay = lr, momentum, nesterov, weight_decay
         self.clipping, self.eps = clipping, eps
-        self.velocity = {name: memory.kept(namespace(p.data).zeros_like(p.data)) for name, p in self.parameters.items()}
+        self.velocity = {name: buffer_pool.copy_into_pool(namespace(p.data).zeros_like(p.data)) for name, p in self.parameters.items()}
         self.loss_scale = loss_scale
         self.clipped_units, self.units = None, 0
 

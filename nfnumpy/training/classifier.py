@@ -9,7 +9,7 @@ from ..datasets import imagenet_classes, read_image
 from ..errors import InputError
 from ..functional.activations import softmax
 from . import checkpoint
-from .inputs import to_input
+from ..datasets.preprocessing import to_input
 
 # How the authors evaluate: their released code resizes to 32 pixels more than the network sees and cuts the centre out.
 MARGIN = 32
@@ -70,7 +70,7 @@ def _from_checkpoint(path, backend, averaged):
     if len(state) < sum(config.depths):
         raise InputError(f"{path}: {len(state)} arrays are too few for a network of {sum(config.depths)} blocks")
     get(backend)
-    model = models.model_of(config, shapes_only=True, backend=backend, dtype=dtype)
+    model = models.from_config(config, shapes_only=True, backend=backend, dtype=dtype)
     model.load_state_dict(state)
     return Classifier(model, classes, image_size)
 

@@ -2,7 +2,7 @@
 
 import io
 
-from ..whole_files import write_whole
+from ..files import atomic_write
 
 TRAIN, TEST, AVERAGED = "#8c8c8c", "#1f6f8b", "#d1603d"
 
@@ -47,5 +47,5 @@ def draw_curves(entries, path, title, smoothed=False):
     accuracy.set_title(f"test {100.0 * entries[-1]['test_accuracy']:.2f} % after epoch {epochs[-1]}", fontsize=10)
     content = io.BytesIO()
     figure.savefig(content, format="png")
-    write_whole(path, content.getvalue())
+    atomic_write(path, content.getvalue())
     return True

@@ -4,7 +4,7 @@ import json
 import os
 
 from ..errors import InputError
-from ..whole_files import write_whole
+from ..files import atomic_write
 
 
 NEEDED = ("epoch", "step", "train_loss", "test_loss", "test_accuracy")  # a line without these is not ours
@@ -21,7 +21,7 @@ class MetricsFile:
                 self.entries = [entry for entry in _readable_lines(path) if entry["step"] <= up_to_step]
             except OSError as error:
                 raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-        write_whole(path, "".join(json.dumps(entry) + "\n" for entry in self.entries).encode())
+        atomic_write(path, "".join(json.dumps(entry) + "\n" for entry in self.entries).encode())
 
     def append(self, entry):
         """Add one evaluation, on the disk when this returns; InputError when it cannot be written."""

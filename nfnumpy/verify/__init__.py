@@ -20,7 +20,7 @@ def check(kind, target, **options):
     from ..errors import InputError
     if kind not in KINDS:
         raise InputError(f"unknown kind {kind!r}: expected one of {', '.join(KINDS)}")
-    return getattr(importlib.import_module(f".kinds.{kind}", __name__), f"check_{kind}")(target, **options)
+    return getattr(importlib.import_module(f".checks.{kind}", __name__), f"check_{kind}")(target, **options)
 
 
 def assert_conforms(verdict, variants=True):
@@ -33,7 +33,7 @@ def __getattr__(name):
     """`check_agc` and the like, each from its own file, which is loaded when it is first asked for."""
     kind = name.removeprefix("check_")
     if name.startswith("check_") and kind in KINDS:
-        return getattr(importlib.import_module(f".kinds.{kind}", __name__), name)
+        return getattr(importlib.import_module(f".checks.{kind}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,6 +1,6 @@
 """`python -m nfnumpy.verify`: hold an implementation against the reference, and say what is wrong with it."""
 
-from ..commands import Parser, run
+from ..cli import Parser, run
 from ..errors import InputError
 from . import KINDS, check, report, vectors
 from .page import write_page

@@ -4,7 +4,7 @@ import html
 import json
 import math
 
-from ..whole_files import write_whole
+from ..files import atomic_write
 from .report import HEADLINES
 from .verdict import CONFORMS, DIVERGES, VARIANT
 
@@ -90,4 +90,4 @@ def page(verdict):
 
 def write_page(path, verdict):
     """Write the page to `path`, whole or not at all."""
-    write_whole(path, page(verdict).encode())
+    atomic_write(path, page(verdict).encode())

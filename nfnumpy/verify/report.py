@@ -2,7 +2,7 @@
 
 import json
 
-from ..whole_files import write_whole
+from ..files import atomic_write
 from .verdict import CONFORMS, DIVERGES, VARIANT
 
 HEADLINES = {CONFORMS: "conforms", VARIANT: "conforms as a named variant", DIVERGES: "DIVERGES"}
@@ -36,4 +36,4 @@ def lines(verdict):
 
 def write_json(path, verdict):
     """Write the verdict to `path`, whole or not at all."""
-    write_whole(path, json.dumps(verdict.as_json(), indent=1, default=str).encode())
+    atomic_write(path, json.dumps(verdict.as_json(), indent=1, default=str).encode())

@@ -1,6 +1,6 @@
 """`python -m nfnumpy.weights`: carry weights between nfnumpy, timm and the authors' files."""
 
-from ..commands import Parser, run
+from ..cli import Parser, run
 from .conversion import SCHEMES, convert
 
 EXAMPLE = """example:

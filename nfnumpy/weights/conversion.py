@@ -7,12 +7,12 @@ import numpy as np
 
 from .. import backend as backends
 from ..errors import InputError
-from ..models.fitting import variant_of
-from ..whole_files import write_whole
+from ..models.identify import variant_of
+from ..files import atomic_write
 from .families import family_of
 from .files import save
 from .haiku import to_haiku
-from .recognize import is_checkpoint, load
+from .loading import is_checkpoint, load
 from .timm import to_timm
 
 SCHEMES = ("nfnumpy", "timm", "haiku")
@@ -58,7 +58,7 @@ def save_haiku(path, state):
     """Write the authors' tree of `state` as a pickle of dicts and NumPy arrays, whole or not at all."""
     tree = {module: {leaf: np.array(backends.to_host(array), order="C") for leaf, array in leaves.items()}
             for module, leaves in to_haiku(state).items()}
-    write_whole(path, pickle.dumps(tree, protocol=4))
+    atomic_write(path, pickle.dumps(tree, protocol=4))
 
 
 def _what(state):

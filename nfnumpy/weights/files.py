@@ -8,7 +8,7 @@ import safetensors.numpy
 
 from .. import backend as backends
 from ..errors import InputError
-from ..whole_files import write_whole
+from ..files import atomic_write
 
 LARGEST_HEADER = 2**24  # bytes; a training checkpoint of NFNet-F7 has 0.7 MB
 DTYPES = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")  # that NumPy has
@@ -22,7 +22,7 @@ def save(path, state, metadata=None):
     arrays = {name: backends.to_host(array) for name, array in state.items()}
     arrays = {name: array if array.flags.c_contiguous else array.copy(order="C") for name, array in arrays.items()}
     content = safetensors.numpy.save(arrays, metadata=metadata)
-    write_whole(path, content)
+    atomic_write(path, content)
 
 
 def read(path):

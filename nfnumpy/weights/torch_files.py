@@ -13,7 +13,7 @@ import struct
 import zipfile
 
 from ..errors import InputError
-from .pickle_machine import run
+from .safe_unpickler import run
 
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # what torch wrote first before its files were zip archives
 ENCRYPTED = 1  # a flag of a member of a zip archive

@@ -154,7 +154,7 @@ __device__ inline void map_run(int64 count, F f, T* out, const In*... in) {
 // table: params, grads, new params.
 template <class T>
 __global__ void __launch_bounds__(512)
-ascend(const Piece* pieces, const int64* table, int64 tensors, const T* sums, int count, T rho) {
+sam_perturb(const Piece* pieces, const int64* table, int64 tensors, const T* sums, int count, T rho) {
     const Piece piece = pieces[blockIdx.x];
     T length = norm_of(sums, count), scale = length > T(0) ? rho / length : T(0);
     map_run(piece.rows, [=](T w, T g) { return w + g * scale; },

@@ -2,7 +2,7 @@
 
 import numpy
 
-from ...backend import crew, threads
+from ...backend import thread_pool, threads
 from ..timing import host_milliseconds, take_turns
 
 COLUMNS = [("ceiling", "what", ""), ("rate", "rate", ".1f"), ("unit", "unit", ""), ("least", "rate_low", ".1f"),
@@ -48,7 +48,7 @@ def _matrices(size):
 def _products(size, count):
     """A function that multiplies `count` pairs of matrices, each on a thread of its own."""
     matrices = [_matrices(size) for _ in range(count)]
-    return lambda: crew.in_parallel(lambda abc: numpy.matmul(abc[0], abc[1], out=abc[2]), matrices)
+    return lambda: thread_pool.parallel_map(lambda abc: numpy.matmul(abc[0], abc[1], out=abc[2]), matrices)
 
 
 def _shared_product(size):
@@ -58,5 +58,5 @@ def _shared_product(size):
 
 def _copy(size):
     source, target = (numpy.ones(size // 4, dtype=numpy.float32) for _ in range(2))
-    return lambda: crew.in_parallel(lambda share: numpy.copyto(target[share], source[share]),
-                                       threads.shares(source.size))
+    return lambda: thread_pool.parallel_map(lambda share: numpy.copyto(target[share], source[share]),
+                                       threads.split_by_thread(source.size))

@@ -40,7 +40,7 @@ class Plan:
 
     def batch_of(self, model):
         """Images of a step."""
-        small = models.variant(model).train_size <= SMALL_IMAGES
+        small = models.config_of(model).train_size <= SMALL_IMAGES
         return self.small_images_batch if small else self.large_images_batch
 
 
@@ -75,7 +75,7 @@ def plan_of(given):
     if plan.repeats < 1:
         raise InputError(f"--repeats {plan.repeats}: expected a whole number above 0")
     for model in plan.models:
-        models.variant(model)
+        models.config_of(model)
     return plan
 
 

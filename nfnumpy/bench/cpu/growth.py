@@ -36,7 +36,7 @@ def measure(report, plan):
 
 def _problems(axis, model, batch, points):
     """(value, Problem) along one axis: doubled batches and depths, sides of 1, 1.5, 2 … times the model's."""
-    config = models.variant(model)
+    config = models.config_of(model)
     for k in range(points):
         if axis == "batch":
             yield batch * 2**k, Problem(model, batch * 2**k)
@@ -56,7 +56,7 @@ def _point(problem, plan):
         if failures:
             raise RuntimeError(failures[OURS])
         memory = peaks[OURS] - process.ask("resident_before")
-    model = models.model_of(problem.config, shapes_only=True)
+    model = models.from_config(problem.config, shapes_only=True)
     return {**timings[OURS].facts("ms"), "memory": memory,
             "arithmetic": 1e-9 * problem.batch * count_flops(model, problem.pixels, problem.pixels)}
 

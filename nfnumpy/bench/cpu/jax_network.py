@@ -10,9 +10,9 @@ from jax import lax, numpy as jnp
 from ... import weights
 from ...backend import threads
 from ...functional.activations import GAMMA
-from ...models.base import block_plan
+from ...models.base import block_schedule
 from ...optim.sgd import is_clipped, is_decayed
-from ...training.inputs import MEAN, STANDARD_DEVIATION
+from ...datasets.preprocessing import MEAN, STANDARD_DEVIATION
 from ..problem import LEARNING_RATE
 from . import memory
 
@@ -80,7 +80,7 @@ def logits_of(parameters, images, *, config):
     x = (images.astype(jnp.float32) * (1.0 / 255.0) - jnp.array(MEAN)) / jnp.array(STANDARD_DEVIATION)
     for k, stride in enumerate(config.stem_strides):
         x = convolve(parameters, f"stem_convs.{k}", activation(x) if k else x, stride)
-    for index, (stage, position, beta, _) in enumerate(block_plan(config.depths, config.alpha, 0.0)):
+    for index, (stage, position, beta, _) in enumerate(block_schedule(config.depths, config.alpha, 0.0)):
         name, stride = f"blocks.{index}", config.strides[stage] if position == 0 else 1
         groups = int(config.widths[stage] * config.expansion) // config.group_size
         out, shortcut = activation(x, beta), x

@@ -5,7 +5,7 @@ import contextlib
 from ... import weights
 from ...autograd import no_grad
 from ...backend import reference
-from ...training.inputs import to_input
+from ...datasets.preprocessing import to_input
 from . import memory
 
 

@@ -3,7 +3,7 @@
 import importlib.util
 import io
 
-from ...whole_files import write_whole
+from ...files import atomic_write
 from ..timing import one_line
 from .contestants import JAX, NCHW, OURS, PLAIN, TORCH
 
@@ -51,7 +51,7 @@ def write(figure, path):
     """Put the figure in its file."""
     content = io.BytesIO()
     figure.savefig(content, format="png")
-    write_whole(path, content.getvalue())
+    atomic_write(path, content.getvalue())
 
 
 def where(report):

@@ -3,8 +3,18 @@
 Nobody needs to read them to understand. `with nfnumpy.reference():` switches them off.
 """
 
-from . import (activations, convolution, images, linear, losses, pooling, regularization, residual, squeeze_excite,
-               weight_standardization)
+from . import (
+    activations,
+    convolution,
+    images,
+    linear,
+    losses,
+    pooling,
+    dropout,
+    residual,
+    squeeze_excite,
+    weight_standardization,
+)
 
-__all__ = ["activations", "convolution", "images", "linear", "losses", "pooling", "regularization", "residual",
+__all__ = ["activations", "convolution", "images", "linear", "losses", "pooling", "dropout", "residual",
            "squeeze_excite", "weight_standardization"]

@@ -2,7 +2,8 @@
 
 import numpy
 
-from ...backend import cuda, fast_path
+from ...backend import cuda
+from .. import activations as formulas
 
 ELEMENTWISE = {"tanh": "tanh_g", "celu": "elu", **{name: name for name in (
     "identity", "relu", "relu6", "leaky_relu", "sigmoid", "gelu", "gelu_erf", "silu", "elu", "selu", "softplus",
@@ -12,22 +13,22 @@ KERNELS = cuda.KernelFile("activations", {"scaled_nonlinearity": CHOICES, "scale
 
 
 def _map(kernel, arrays, name, scale):
-    if name not in ELEMENTWISE or not cuda.covered(*arrays) or type(scale) not in (int, float):
+    if name not in ELEMENTWISE or not cuda.supports(*arrays) or type(scale) not in (int, float):
         return NotImplemented
     arrays = cuda.contiguous(*arrays)
     out = cuda.empty_like(arrays[0])
-    KERNELS.map(kernel, (out.dtype, ELEMENTWISE[name]), out, *arrays, out, numpy.int64(out.size),
-                cuda.wide(out.dtype)(scale))
+    KERNELS.launch_elementwise(kernel, (out.dtype, ELEMENTWISE[name]), out, *arrays, out, numpy.int64(out.size),
+                cuda.accumulator_type(out.dtype)(scale))
     return out
 
 
-@fast_path("cupy", "activations.scaled_nonlinearity")
+@formulas.scaled_nonlinearity.fast_path("cupy")
 def scaled_nonlinearity(x, *, name, scale):
     """Reads x once, writes the result once."""
     return _map("scaled_nonlinearity", [x], name, scale)
 
 
-@fast_path("cupy", "activations.scaled_nonlinearity_vjp")
+@formulas.scaled_nonlinearity_vjp.fast_path("cupy")
 def scaled_nonlinearity_vjp(cotangent, x, *, name, scale):
     """Computes g again rather than keeping it."""
     return _map("scaled_nonlinearity_vjp", [cotangent, x], name, scale)

@@ -8,8 +8,9 @@ import math
 
 import numpy
 
-from ...backend import cublas, cuda, fast_path
+from ...backend import cublas, cuda
 from ...backend.cublas import Matrices
+from .. import convolution as formulas
 from ..convolution import conv2d_windows
 from ..linear import check_bias
 from .linear import add_bias
@@ -84,19 +85,19 @@ class _Patches:
                          self.groups * fan, self.x_shape[2], fan)
 
     def _launch(self, kernel, parameters, source, target, images, lines, across, down, fan):
-        threads, pieces = cuda.tile(across, down)
+        threads, pieces = cuda.block_shape(across, down)
         windows, ((top, _), (left, _)) = self.windows, self.windows.padding
         sizes = (images, *windows.image, *windows.out, *windows.kernel, *windows.stride, *windows.dilation, top, left,
                  self.groups, fan)
         KERNELS.launch(kernel, parameters, (lines, pieces), threads, source, target, *map(numpy.int32, sizes))
 
 
-@fast_path("cupy", "convolution.conv2d")
+@formulas.conv2d.fast_path("cupy")
 def conv2d(x, weight, bias=None, **geometry):
     """A gather and a product a chunk, and one launch for the bias."""
     patches = _Patches(x.shape, weight.shape, x.dtype, **geometry)
     check_bias(bias, weight.shape[3], "conv2d")
-    if not patches.any or not cuda.covered(x, weight, *([] if bias is None else [bias])):
+    if not patches.any or not cuda.supports(x, weight, *([] if bias is None else [bias])):
         return NotImplemented
     x, weight = cuda.contiguous(x, weight)
     out, buffer = cuda.empty(patches.out_shape, x.dtype), patches.buffer()
@@ -109,11 +110,11 @@ def conv2d(x, weight, bias=None, **geometry):
     return out
 
 
-@fast_path("cupy", "convolution.conv2d_x_vjp")
+@formulas.conv2d_x_vjp.fast_path("cupy")
 def conv2d_x_vjp(cotangent, weight, x_shape, **geometry):
     """A product and a launch a chunk: the cotangent of the patches, then of every pixel the sum over those it is in."""
     patches = _Patches(x_shape, weight.shape, weight.dtype, **geometry)
-    if not patches.any or not cuda.covered(cotangent, weight) or cotangent.shape != patches.out_shape:
+    if not patches.any or not cuda.supports(cotangent, weight) or cotangent.shape != patches.out_shape:
         return NotImplemented
     cotangent, weight = cuda.contiguous(cotangent, weight)
     x, buffer = cuda.empty(patches.x_shape, cotangent.dtype), patches.buffer()
@@ -126,14 +127,14 @@ def conv2d_x_vjp(cotangent, weight, x_shape, **geometry):
     return x
 
 
-@fast_path("cupy", "convolution.conv2d_weight_vjp")
+@formulas.conv2d_weight_vjp.fast_path("cupy")
 def conv2d_weight_vjp(cotangent, x, weight_shape, **geometry):
     """A gather and a product a chunk; the chunks are added up in at least float32 and rounded once."""
     patches = _Patches(x.shape, weight_shape, x.dtype, **geometry)
-    if not patches.any or not cuda.covered(cotangent, x) or cotangent.shape != patches.out_shape:
+    if not patches.any or not cuda.supports(cotangent, x) or cotangent.shape != patches.out_shape:
         return NotImplemented
     cotangent, x = cuda.contiguous(cotangent, x)
-    weight, buffer = cuda.empty(tuple(weight_shape), cuda.wide(x.dtype)), patches.buffer()
+    weight, buffer = cuda.empty(tuple(weight_shape), cuda.accumulator_type(x.dtype)), patches.buffer()
     for chunk in patches.chunks():
         part = cotangent[chunk]
         cublas.multiply(patches.gather(x[chunk], buffer).T, patches.by_group(part), patches.by_group(weight),

@@ -46,7 +46,7 @@ def _layout(images, pixels, packs):
 def _sums(x, *cotangent):
     """The means (N, C) and, given a cotangent, its products with x, summed up in shares (N, shares, C)."""
     images, pixels, channels = x.shape[0], x.shape[1] * x.shape[2], x.shape[3]
-    number = cuda.wide(x.dtype)
+    number = cuda.accumulator_type(x.dtype)
     lanes, shares, blocks = _layout(images, pixels, _packs(channels, x.dtype))
     means = cuda.empty((images, channels), x.dtype)
     sums = means if shares == 1 else cuda.empty((images, shares, channels), number)

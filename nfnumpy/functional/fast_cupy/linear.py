@@ -2,8 +2,9 @@
 
 import numpy
 
-from ...backend import cublas, cuda, fast_path
+from ...backend import cublas, cuda
 from ...backend.cublas import Matrices
+from .. import linear as formulas
 from ..linear import check_bias
 
 BLOCKS = 512  # that sum columns: a few for every multiprocessor, and few sums for the second launch
@@ -14,7 +15,7 @@ KERNELS = cuda.KernelFile("bias", {
 
 def _product(a, b, *, transpose_a=False, transpose_b=False):
     """a·b of two arrays with two axes, either of them transposed first; NotImplemented where they do not fit."""
-    if not cuda.covered(a, b) or a.ndim != 2 or b.ndim != 2:
+    if not cuda.supports(a, b) or a.ndim != 2 or b.ndim != 2:
         return NotImplemented
     (rows, inner), (other, columns) = a.shape[::-1 if transpose_a else 1], b.shape[::-1 if transpose_b else 1]
     if inner != other:
@@ -26,28 +27,28 @@ def _product(a, b, *, transpose_a=False, transpose_b=False):
     return out
 
 
-@fast_path("cupy", "linear.matmul")
+@formulas.matmul.fast_path("cupy")
 def matmul(x, y):
     """Of two matrices; batches of them are the formula's."""
     return _product(x, y)
 
 
-@fast_path("cupy", "linear.matmul_x_vjp")
+@formulas.matmul_x_vjp.fast_path("cupy")
 def matmul_x_vjp(cotangent, y, x_shape):
     """cotangent·yᵀ, without transposing anything."""
     return _product(cotangent, y, transpose_b=True) if len(x_shape) == 2 else NotImplemented
 
 
-@fast_path("cupy", "linear.matmul_y_vjp")
+@formulas.matmul_y_vjp.fast_path("cupy")
 def matmul_y_vjp(cotangent, x, y_shape):
     """xᵀ·cotangent, without transposing anything."""
     return _product(x, cotangent, transpose_a=True) if len(y_shape) == 2 else NotImplemented
 
 
-@fast_path("cupy", "linear.linear")
+@formulas.linear.fast_path("cupy")
 def linear(x, weight, bias=None):
     """One product and, with a bias, one launch more."""
-    if bias is not None and not cuda.covered(x, bias):
+    if bias is not None and not cuda.supports(x, bias):
         return NotImplemented
     out = _product(x, weight)
     if out is not NotImplemented:
@@ -56,13 +57,13 @@ def linear(x, weight, bias=None):
     return out
 
 
-@fast_path("cupy", "linear.linear_x_vjp")
+@formulas.linear_x_vjp.fast_path("cupy")
 def linear_x_vjp(cotangent, weight):
     """cotangent·weightᵀ, without transposing anything."""
     return _product(cotangent, weight, transpose_b=True)
 
 
-@fast_path("cupy", "linear.linear_weight_vjp")
+@formulas.linear_weight_vjp.fast_path("cupy")
 def linear_weight_vjp(cotangent, x):
     """xᵀ·cotangent, without transposing anything."""
     return _product(x, cotangent, transpose_a=True)
@@ -81,7 +82,7 @@ def add_bias(out, bias):
     bias, = cuda.contiguous(bias)
     columns, rows = bias.size, out.size // bias.size
     size = _size(columns, out, bias)
-    (across, down), pieces = cuda.tile(columns // size, rows)
+    (across, down), pieces = cuda.block_shape(columns // size, rows)
     KERNELS.launch("add_bias", (out.dtype, str(size > 1).lower()), (cuda.ceil_div(rows, down), pieces), (across, down),
                    out, bias, numpy.int64(rows), numpy.int32(columns))
 
@@ -91,10 +92,10 @@ def _rows_of_block(rows, down, pieces):
     return cuda.ceil_div(rows, max(1, min(BLOCKS // pieces, rows // (4 * down))))
 
 
-@fast_path("cupy", "linear.bias_vjp")
+@formulas.bias_vjp.fast_path("cupy")
 def bias_vjp(cotangent):
     """Two launches: sums over runs of rows, then over those sums. Reads the cotangent once."""
-    if not cuda.covered(cotangent) or not cotangent.size:
+    if not cuda.supports(cotangent) or not cotangent.size:
         return NotImplemented
     cotangent, = cuda.contiguous(cotangent)
     columns, rows = cotangent.shape[-1], cotangent.size // cotangent.shape[-1]
@@ -103,7 +104,7 @@ def bias_vjp(cotangent):
     pieces, down = cuda.ceil_div(columns // size, across), cuda.THREADS // across
     rows_of_block = _rows_of_block(rows, down, pieces)
     blocks = cuda.ceil_div(rows, rows_of_block)
-    partial = cuda.empty((blocks, columns), cuda.wide(cotangent.dtype))
+    partial = cuda.empty((blocks, columns), cuda.accumulator_type(cotangent.dtype))
     KERNELS.launch("partial_column_sums", (cotangent.dtype, str(size > 1).lower()), (blocks, pieces), cuda.THREADS,
                    cotangent, partial, numpy.int64(rows), numpy.int64(rows_of_block), numpy.int32(columns),
                    numpy.int32(across))

@@ -6,8 +6,9 @@ NaN here: looking at labels before going on would make the host wait for the GPU
 
 import numpy
 
-from ...backend import cuda, fast_path
+from ...backend import cuda
 from ...backend.registry import backend_name_of
+from .. import losses as formulas
 from ..losses import are_whole_numbers, check_counted, check_logits
 
 KINDS = ("whole_numbers", "shares")
@@ -26,7 +27,7 @@ def _over_rows(kernel, parameters, logits, *arguments):
 def _labels(labels, logits, label_smoothing):
     """(kind, labels as the kernels take them, factor of a share, what is added to it)."""
     whole = are_whole_numbers(labels, logits.shape, logits.dtype, label_smoothing)
-    number, classes = cuda.wide(logits.dtype), logits.shape[1]
+    number, classes = cuda.accumulator_type(logits.dtype), logits.shape[1]
     return (KINDS[0] if whole else KINDS[1], labels.astype(numpy.int64 if whole else logits.dtype, copy=False),
             number(1.0 - label_smoothing), number(label_smoothing / classes))
 
@@ -35,26 +36,26 @@ def _together(*arrays):
     return all(backend_name_of(array) == "cupy" for array in arrays)
 
 
-@fast_path("cupy", "losses.softmax_cross_entropy")
+@formulas.softmax_cross_entropy.fast_path("cupy")
 def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0):
     """Two launches: a loss for every row, then their mean."""
     check_logits(logits)
-    if not cuda.covered(logits) or not _together(labels):
+    if not cuda.supports(logits) or not _together(labels):
         return NotImplemented
     kind, labels, keep, spread = _labels(labels, logits, label_smoothing)
     logits, labels = cuda.contiguous(logits, labels)
     count, classes = logits.shape
-    rows, out = cuda.empty((count,), cuda.wide(logits.dtype)), cuda.empty((), logits.dtype)
+    rows, out = cuda.empty((count,), cuda.accumulator_type(logits.dtype)), cuda.empty((), logits.dtype)
     _over_rows("cross_entropy_of_rows", (logits.dtype, kind), logits, logits, labels, rows, numpy.int64(classes), keep,
                spread)
     KERNELS.launch("mean_of_rows", (logits.dtype,), 1, cuda.THREADS, rows, out, numpy.int64(count))
     return out
 
 
-@fast_path("cupy", "losses.softmax_cross_entropy_vjp")
+@formulas.softmax_cross_entropy_vjp.fast_path("cupy")
 def softmax_cross_entropy_vjp(cotangent, logits, labels, *, label_smoothing=0.0):
     """One launch, which computes the softmax again and reads the cotangent where it is."""
-    if not _together(logits, labels) or not cuda.covered(cotangent, logits) or cotangent.shape or 0 in logits.shape:
+    if not _together(logits, labels) or not cuda.supports(cotangent, logits) or cotangent.shape or 0 in logits.shape:
         return NotImplemented
     kind, labels, keep, spread = _labels(labels, logits, label_smoothing)
     cotangent, logits, labels = cuda.contiguous(cotangent, logits, labels)
@@ -64,11 +65,11 @@ def softmax_cross_entropy_vjp(cotangent, logits, labels, *, label_smoothing=0.0)
     return back
 
 
-@fast_path("cupy", "losses.count_correct")
+@formulas.count_correct.fast_path("cupy")
 def count_correct(logits, labels):
     """Two launches: whether each row is, then their sum. A label that is no class is never correct."""
     check_counted(logits, labels)
-    if not cuda.covered(logits) or not _together(labels):
+    if not cuda.supports(logits) or not _together(labels):
         return NotImplemented
     logits, labels = cuda.contiguous(logits, labels.astype(numpy.int64, copy=False))
     count, classes = logits.shape

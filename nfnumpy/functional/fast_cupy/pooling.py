@@ -2,7 +2,8 @@
 
 import numpy
 
-from ...backend import cuda, fast_path
+from ...backend import cuda
+from .. import pooling as formulas
 from ..pooling import image_windows
 from .image_means import image_mean, image_mean_vjp
 
@@ -15,7 +16,7 @@ def _pool(kernel, arrays, windows, result_shape):
     """Start `kernel` on arrays (N, …, C); it writes an array of `result_shape`."""
     figures = [(size, out, window, stride, before) for size, out, window, stride, (before, _) in zip(
         windows.image, windows.out, windows.kernel, windows.stride, windows.padding)]
-    if not cuda.covered(*arrays) or max(figures[0] + figures[1]) > LARGEST:
+    if not cuda.supports(*arrays) or max(figures[0] + figures[1]) > LARGEST:
         return NotImplemented
     arrays = cuda.contiguous(*arrays)
     result = cuda.empty(result_shape, arrays[0].dtype)
@@ -26,14 +27,14 @@ def _pool(kernel, arrays, windows, result_shape):
     return result
 
 
-@fast_path("cupy", "pooling.avg_pool")
+@formulas.avg_pool.fast_path("cupy")
 def avg_pool(x, *, window, stride=None, padding="SAME"):
     """Reads x once where windows do not overlap."""
     windows = image_windows(x.shape, window, stride, padding)
     return _pool("avg_pool", [x], windows, (x.shape[0], *windows.out, x.shape[3]))
 
 
-@fast_path("cupy", "pooling.avg_pool_vjp")
+@formulas.avg_pool_vjp.fast_path("cupy")
 def avg_pool_vjp(cotangent, x_shape, *, window, stride=None, padding="SAME"):
     """Every pixel gathers from the windows over it."""
     windows = image_windows(x_shape, window, stride, padding)
@@ -42,14 +43,14 @@ def avg_pool_vjp(cotangent, x_shape, *, window, stride=None, padding="SAME"):
     return _pool("avg_pool_vjp", [cotangent], windows, tuple(x_shape))
 
 
-@fast_path("cupy", "pooling.max_pool")
+@formulas.max_pool.fast_path("cupy")
 def max_pool(x, *, window, stride=None, padding="SAME"):
     """Reads x once where windows do not overlap."""
     windows = image_windows(x.shape, window, stride, padding)
     return _pool("max_pool", [x], windows, (x.shape[0], *windows.out, x.shape[3]))
 
 
-@fast_path("cupy", "pooling.max_pool_vjp")
+@formulas.max_pool_vjp.fast_path("cupy")
 def max_pool_vjp(cotangent, x, output, *, window, stride=None, padding="SAME"):
     """Every pixel asks each window over it whether it is that window's first greatest."""
     windows = image_windows(x.shape, window, stride, padding)
@@ -58,15 +59,15 @@ def max_pool_vjp(cotangent, x, output, *, window, stride=None, padding="SAME"):
     return _pool("max_pool_vjp", [cotangent, x, output], windows, x.shape)
 
 
-@fast_path("cupy", "pooling.global_mean")
+@formulas.global_mean.fast_path("cupy")
 def global_mean(x):
     """One launch, or two where the images are few and large."""
-    return image_mean(*cuda.contiguous(x)) if x.ndim == 4 and cuda.covered(x) else NotImplemented
+    return image_mean(*cuda.contiguous(x)) if x.ndim == 4 and cuda.supports(x) else NotImplemented
 
 
-@fast_path("cupy", "pooling.global_mean_vjp")
+@formulas.global_mean_vjp.fast_path("cupy")
 def global_mean_vjp(cotangent, x_shape):
     """One launch, which only writes."""
-    if len(x_shape) != 4 or tuple(cotangent.shape) != (x_shape[0], x_shape[3]) or not cuda.covered(cotangent):
+    if len(x_shape) != 4 or tuple(cotangent.shape) != (x_shape[0], x_shape[3]) or not cuda.supports(cotangent):
         return NotImplemented
     return image_mean_vjp(*cuda.contiguous(cotangent), tuple(x_shape))

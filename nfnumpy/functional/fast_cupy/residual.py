@@ -2,7 +2,8 @@
 
 import numpy
 
-from ...backend import cuda, fast_path
+from ...backend import cuda
+from .. import residual as formulas
 
 MOST_BLOCKS = 1024  # fills any GPU there is; fixed, so that a sum has the same bits on all of them
 KERNELS = cuda.KernelFile("residual", {name: (cuda.FLOATING,) for name in (
@@ -11,7 +12,7 @@ KERNELS = cuda.KernelFile("residual", {name: (cuda.FLOATING,) for name in (
 
 def _covers(images, skip_gain, alpha):
     return getattr(skip_gain, "shape", None) == () and type(alpha) in (int, float) \
-        and cuda.covered(*images, skip_gain) and all(image.shape == images[0].shape for image in images)
+        and cuda.supports(*images, skip_gain) and all(image.shape == images[0].shape for image in images)
 
 
 def _scale(kernel, images, skip_gain, alpha):
@@ -19,29 +20,29 @@ def _scale(kernel, images, skip_gain, alpha):
         return NotImplemented
     images = cuda.contiguous(*images)
     out = cuda.empty_like(images[0])
-    KERNELS.map(kernel, (out.dtype,), out, *images, skip_gain, out, numpy.int64(out.size), cuda.wide(out.dtype)(alpha))
+    KERNELS.launch_elementwise(kernel, (out.dtype,), out, *images, skip_gain, out, numpy.int64(out.size), cuda.accumulator_type(out.dtype)(alpha))
     return out
 
 
-@fast_path("cupy", "residual.skip_init")
+@formulas.skip_init.fast_path("cupy")
 def skip_init(shortcut, residual, skip_gain, *, alpha):
     """One launch: reads both, writes the result."""
     return _scale("skip_init", [shortcut, residual], skip_gain, alpha)
 
 
-@fast_path("cupy", "residual.skip_init_residual_vjp")
+@formulas.skip_init_residual_vjp.fast_path("cupy")
 def skip_init_residual_vjp(cotangent, skip_gain, *, alpha):
     """One launch."""
     return _scale("skip_init_residual_vjp", [cotangent], skip_gain, alpha)
 
 
-@fast_path("cupy", "residual.skip_init_skip_gain_vjp")
+@formulas.skip_init_skip_gain_vjp.fast_path("cupy")
 def skip_init_skip_gain_vjp(cotangent, residual, *, alpha):
     """Two launches: the sums of many blocks, then their sum."""
-    if not cuda.covered(cotangent, residual) or cotangent.shape != residual.shape or type(alpha) not in (int, float):
+    if not cuda.supports(cotangent, residual) or cotangent.shape != residual.shape or type(alpha) not in (int, float):
         return NotImplemented
     cotangent, residual = cuda.contiguous(cotangent, residual)
-    out, number = cuda.empty((), residual.dtype), cuda.wide(residual.dtype)
+    out, number = cuda.empty((), residual.dtype), cuda.accumulator_type(residual.dtype)
     blocks = min(MOST_BLOCKS, cuda.ceil_div(residual.nbytes, 16 * cuda.THREADS))
     of_block = cuda.empty((blocks,), number)
     KERNELS.launch("dot_of_blocks", (out.dtype,), blocks, cuda.THREADS, cotangent, residual, of_block,

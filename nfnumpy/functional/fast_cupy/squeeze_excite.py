@@ -6,7 +6,8 @@ In half precision the means, hidden layers and gates between the launches are ro
 
 import numpy
 
-from ...backend import cuda, fast_path
+from ...backend import cuda
+from .. import squeeze_excite as formulas
 from ..activations import scaled_nonlinearity, scaled_nonlinearity_vjp
 from ..linear import bias_vjp, linear, linear_weight_vjp, linear_x_vjp
 from .image_means import image_mean, image_mean_and_dot, map_tiles
@@ -17,14 +18,14 @@ KERNELS = cuda.KernelFile("squeeze_excite", {
 
 def _covers(x, weight0, bias0, weight1, bias1):
     arrays = [array for array in (x, weight0, bias0, weight1, bias1) if array is not None]
-    return x.ndim == 4 and tuple(weight1.shape) == tuple(reversed(weight0.shape)) and cuda.covered(*arrays)
+    return x.ndim == 4 and tuple(weight1.shape) == tuple(reversed(weight0.shape)) and cuda.supports(*arrays)
 
 
 def _relu(hidden):
     return scaled_nonlinearity(hidden, name="relu", scale=1.0)
 
 
-@fast_path("cupy", "squeeze_excite.squeeze_excite")
+@formulas.squeeze_excite.fast_path("cupy")
 def squeeze_excite(x, weight0, bias0, weight1, bias1):
     """Reads x twice, for its means and for the result."""
     if not _covers(x, weight0, bias0, weight1, bias1):
@@ -37,10 +38,10 @@ def squeeze_excite(x, weight0, bias0, weight1, bias1):
     return out
 
 
-@fast_path("cupy", "squeeze_excite.squeeze_excite_vjp")
+@formulas.squeeze_excite_vjp.fast_path("cupy")
 def squeeze_excite_vjp(cotangent, x, weight0, bias0, weight1, bias1):
     """Reads x once, the cotangent twice."""
-    if not _covers(x, weight0, bias0, weight1, bias1) or not cuda.covered(cotangent, x) or cotangent.shape != x.shape:
+    if not _covers(x, weight0, bias0, weight1, bias1) or not cuda.supports(cotangent, x) or cotangent.shape != x.shape:
         return NotImplemented
     cotangent, x = cuda.contiguous(cotangent, x)
     pooled, dot = image_mean_and_dot(x, cotangent)

@@ -4,7 +4,8 @@ import math
 
 import numpy
 
-from ...backend import cuda, fast_path
+from ...backend import cuda
+from .. import weight_standardization as formulas
 
 BLOCKS = 128  # about as many as a large GPU has multiprocessors
 NARROWEST, WIDEST = 8, 32  # columns of a block: a row of 8 float32 is the least that memory hands out
@@ -22,7 +23,7 @@ def _width(columns):
 
 def _covered(weight, gain, eps, *others):
     return (weight.ndim >= 2 and gain.shape == weight.shape[-1:] and weight.dtype.name in cuda.FULL_PRECISION
-            and cuda.covered(weight, gain, *others) and all(array.shape == weight.shape for array in others)
+            and cuda.supports(weight, gain, *others) and all(array.shape == weight.shape for array in others)
             and type(eps) in (int, float))
 
 
@@ -30,10 +31,10 @@ def _launch(kernel, weight, eps, *arrays):
     columns = weight.shape[-1]
     width, rows = _width(columns), math.prod(weight.shape[:-1])
     KERNELS.launch(kernel, (weight.dtype,), cuda.ceil_div(columns, width), 1024, *arrays, numpy.int64(rows),
-                   numpy.int64(columns), numpy.int32(width), cuda.wide(weight.dtype)(eps))
+                   numpy.int64(columns), numpy.int32(width), cuda.accumulator_type(weight.dtype)(eps))
 
 
-@fast_path("cupy", "weight_standardization.standardize_weight")
+@formulas.standardize_weight.fast_path("cupy")
 def standardize_weight(weight, gain, *, eps=1e-4):
     """Reads the weights from memory once, writes the result once."""
     if not _covered(weight, gain, eps):
@@ -44,7 +45,7 @@ def standardize_weight(weight, gain, *, eps=1e-4):
     return out
 
 
-@fast_path("cupy", "weight_standardization.standardize_weight_vjp")
+@formulas.standardize_weight_vjp.fast_path("cupy")
 def standardize_weight_vjp(cotangent, weight, gain, *, eps=1e-4):
     """Both cotangents at once; mean and norm are computed again rather than kept."""
     if not _covered(weight, gain, eps, cotangent):

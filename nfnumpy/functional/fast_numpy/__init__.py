@@ -3,8 +3,17 @@
 Nobody needs to read them to understand. `with nfnumpy.reference():` switches them off.
 """
 
-from . import (activations, convolution, elementwise, linear, pooling, regularization, residual, squeeze_excite,
-               weight_standardization)
+from . import (
+    activations,
+    convolution,
+    arithmetic,
+    linear,
+    pooling,
+    dropout,
+    residual,
+    squeeze_excite,
+    weight_standardization,
+)
 
-__all__ = ["activations", "convolution", "elementwise", "linear", "pooling", "regularization", "residual",
+__all__ = ["activations", "convolution", "arithmetic", "linear", "pooling", "dropout", "residual",
            "squeeze_excite", "weight_standardization"]

@@ -6,7 +6,8 @@ three that the networks use write every pass into the same few arrays; the other
 
 import numpy
 
-from ...backend import crew, fast_path, memory, threads
+from ...backend import thread_pool, buffer_pool, threads
+from .. import activations as formulas
 from .. import activations
 from ..activations import GELU_IS_STRAIGHT_FROM, TANH_GELU_CUBIC, TANH_GELU_SLOPE
 
@@ -15,13 +16,13 @@ WORTH_A_THREAD = 1 << 16  # values
 ALONG_THE_LAST_AXIS = ("glu", "log_softmax")
 
 
-@fast_path("numpy", "activations.scaled_nonlinearity")
+@formulas.scaled_nonlinearity.fast_path("numpy")
 def scaled_nonlinearity(x, *, name, scale):
     """Each block of x is written once."""
     return _in_blocks(IN_PLACE.get(name) or _formula(activations.scaled_nonlinearity, name), [x], name, scale)
 
 
-@fast_path("numpy", "activations.scaled_nonlinearity_vjp")
+@formulas.scaled_nonlinearity_vjp.fast_path("numpy")
 def scaled_nonlinearity_vjp(cotangent, x, *, name, scale):
     """Each block of the result is written once."""
     return _in_blocks(VJP_IN_PLACE.get(name) or _formula(activations.scaled_nonlinearity_vjp, name), [cotangent, x],
@@ -35,7 +36,7 @@ def _in_blocks(function, arrays, name, scale):
                                                   for array in arrays):
         return NotImplemented
     flat = [numpy.ascontiguousarray(array).reshape(-1) for array in arrays]
-    out = memory.empty(arrays[0].shape, arrays[0].dtype)
+    out = buffer_pool.empty(arrays[0].shape, arrays[0].dtype)
     out_flat, scale = out.reshape(-1), out.dtype.type(scale)
 
     def work(share):
@@ -43,14 +44,14 @@ def _in_blocks(function, arrays, name, scale):
             block = slice(start, min(start + BLOCK, share.stop))
             function(*(values[block] for values in flat), out_flat[block], scale)
 
-    crew.in_parallel(work, threads.shares(out.size) if out.size >= WORTH_A_THREAD else [slice(0, out.size)])
+    thread_pool.parallel_map(work, threads.split_by_thread(out.size) if out.size >= WORTH_A_THREAD else [slice(0, out.size)])
     return out
 
 
 def _formula(function, name):
     def write(*blocks_and_scale):
         *blocks, out, scale = blocks_and_scale
-        out[...] = function.formula(*blocks, name=name, scale=scale)
+        out[...] = function.plain(*blocks, name=name, scale=scale)
     return write
 
 

@@ -2,12 +2,12 @@
 
 import numpy
 
-from ...backend import crew, memory, threads
+from ...backend import thread_pool, buffer_pool, threads
 
 SMALL = 1 << 16  # values: up to here the formulas are as fast
 LARGE = 1 << 19  # values: up to here a single pass over an array is as fast in one piece
 BLOCK = 1 << 17  # values: enough for a pass to be worth calling NumPy for, few enough for a core's share of the cache
-LONG_ROW = 384  # values: NumPy goes along them where they lie (threads.short_buffers)
+LONG_ROW = 384  # values: NumPy goes along them where they lie (threads.small_ufunc_buffer)
 WORTH_A_THREAD = 1 << 18  # values to go through once: this takes several times what handing over costs
 
 
@@ -16,9 +16,9 @@ def covers(*arrays):
     return arrays[0].dtype.name in ("float32", "float64") and all(array.dtype == arrays[0].dtype for array in arrays)
 
 
-def shares(count, work):
+def split_by_work(count, work):
     """Even slices of `range(count)`: one a thread, or fewer, where they do not pay; work: values to go through."""
-    return threads.even(count, min(threads.count(), max(1, work // max(WORTH_A_THREAD, 1))))
+    return threads.split_evenly(count, min(threads.count(), max(1, work // max(WORTH_A_THREAD, 1))))
 
 
 def blocks(share, size):
@@ -41,12 +41,12 @@ def repeated(name, row, count):
 
 def fill(compute, *arrays):
     """A new array of which compute(out, *blocks) fills every block, given the same places of `arrays` of one shape."""
-    out = memory.empty(arrays[0].shape, arrays[0].dtype)
+    out = buffer_pool.empty(arrays[0].shape, arrays[0].dtype)
     flat = [array.reshape(-1) for array in (out, *arrays)]
 
     def work(share):
         for block in blocks(share, 1):
             compute(*(values[block] for values in flat))
 
-    crew.in_parallel(work, shares(out.size, out.size))
+    thread_pool.parallel_map(work, split_by_work(out.size, out.size))
     return out

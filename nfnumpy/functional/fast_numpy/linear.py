@@ -4,10 +4,11 @@ import math
 
 import numpy
 
-from ...backend import crew, fast_path, memory, threads
+from ...backend import thread_pool, buffer_pool, threads
+from .. import linear as formulas
 from ..linear import check_bias
 from . import blocks
-from .products import multiply
+from .convolution.gemm import multiply
 
 FEW_CHANNELS = 128  # up to here NumPy's own sums over rows are slow
 LARGE_WEIGHT = 1 << 17  # values: from here on reading it is most of the work, where rows are few
@@ -20,38 +21,38 @@ def _covers(rows, weight_shape, *arrays):
         and all(array.ndim == 2 for array in arrays)
 
 
-@fast_path("numpy", "linear.linear")
+@formulas.linear.fast_path("numpy")
 def linear(x, weight, bias=None):
     """Every thread has some of the inputs; their sums are added in order."""
     if not _covers(len(x), weight.shape, x, weight) or x.shape[1] != weight.shape[0]:
         return NotImplemented
     check_bias(bias, weight.shape[1], "linear")
-    parts = crew.in_parallel(lambda some: numpy.matmul(x[:, some], weight[some]), threads.shares(len(weight)))
+    parts = thread_pool.parallel_map(lambda some: numpy.matmul(x[:, some], weight[some]), threads.split_by_thread(len(weight)))
     product = sum(parts[1:], start=parts[0])
     return product if bias is None else product + bias
 
 
-@fast_path("numpy", "linear.linear_x_vjp")
+@formulas.linear_x_vjp.fast_path("numpy")
 def linear_x_vjp(cotangent, weight):
     """Every thread has some of the inputs, which are the weight's rows."""
     if not _covers(len(cotangent), weight.shape, cotangent, weight):
         return NotImplemented
     out, column = numpy.empty((len(cotangent), len(weight)), dtype=weight.dtype), cotangent.T
-    crew.in_parallel(lambda some: multiply(weight[some], column, out.T[some]), threads.shares(len(weight)))
+    thread_pool.parallel_map(lambda some: multiply(weight[some], column, out.T[some]), threads.split_by_thread(len(weight)))
     return out
 
 
-@fast_path("numpy", "linear.linear_weight_vjp")
+@formulas.linear_weight_vjp.fast_path("numpy")
 def linear_weight_vjp(cotangent, x):
     """Every thread has some of the inputs."""
     if not _covers(len(x), (x.shape[-1], cotangent.shape[-1]), cotangent, x):
         return NotImplemented
-    out = memory.empty((x.shape[1], cotangent.shape[1]), x.dtype)
-    crew.in_parallel(lambda some: numpy.matmul(x[:, some].T, cotangent, out=out[some]), threads.shares(len(out)))
+    out = buffer_pool.empty((x.shape[1], cotangent.shape[1]), x.dtype)
+    thread_pool.parallel_map(lambda some: numpy.matmul(x[:, some].T, cotangent, out=out[some]), threads.split_by_thread(len(out)))
     return out
 
 
-@fast_path("numpy", "linear.bias_vjp")
+@formulas.bias_vjp.fast_path("numpy")
 def bias_vjp(cotangent):
     """Sums of the rows of each share, then the sum of these."""
     if cotangent.ndim < 2 or not blocks.covers(cotangent) or \
@@ -69,5 +70,5 @@ def bias_vjp(cotangent):
             numpy.matmul(ones[:block.stop - block.start], rows[block], out=part)
         return parts.sum(axis=0)
 
-    parts = crew.in_parallel(add_up, blocks.shares(len(rows), rows.size))
+    parts = thread_pool.parallel_map(add_up, blocks.split_by_work(len(rows), rows.size))
     return sum(parts[1:], start=parts[0])

@@ -7,17 +7,18 @@ import math
 
 import numpy
 
-from ...backend import crew, fast_path, memory, threads
+from ...backend import thread_pool, buffer_pool, threads
+from .. import pooling as formulas
 from ..pooling import image_windows
-from . import blocks, images
-from .correlation import copy_runs
+from . import blocks, per_image
+from .convolution.im2col import copy_runs
 
 GROUP = 1 << 18  # values of the images that are pooled at a time
 
 
 def _covers(shape, *arrays):
     """Whether threads pay for images of `shape`, as only with them this is faster, and the arrays are of one dtype."""
-    return len(shape) == 4 and len(blocks.shares(shape[0], math.prod(shape))) > 1 and blocks.covers(*arrays)
+    return len(shape) == 4 and len(blocks.split_by_work(shape[0], math.prod(shape))) > 1 and blocks.covers(*arrays)
 
 
 def _taps(windows):
@@ -48,7 +49,7 @@ def _pixels_under(windows, taps, dtype):
 
 def _by_image(compute, shape, dtype, *arrays):
     """A new array of `shape`, of which compute(out, *arrays) fills some images after the other."""
-    out = memory.empty(tuple(shape), dtype)
+    out = buffer_pool.empty(tuple(shape), dtype)
     largest = max(array.size for array in (out, *arrays))
     step = max(1, GROUP * len(out) // max(largest, 1))
 
@@ -56,7 +57,7 @@ def _by_image(compute, shape, dtype, *arrays):
         for start in range(share.start, share.stop, step):
             compute(*(array[start:min(start + step, share.stop)] for array in (out, *arrays)))
 
-    crew.in_parallel(work, blocks.shares(len(out), largest))
+    thread_pool.parallel_map(work, blocks.split_by_work(len(out), largest))
     return out
 
 
@@ -96,7 +97,7 @@ def _spread_tiles(back, cotangent, down, along):
     back.reshape(n, height, down, -1)[...] = row.reshape(n, height, 1, -1)
 
 
-@fast_path("numpy", "pooling.avg_pool")
+@formulas.avg_pool.fast_path("numpy")
 def avg_pool(x, *, window, stride=None, padding="SAME"):
     """The sum over taps by the number of pixels."""
     if not _covers(x.shape, x):
@@ -117,7 +118,7 @@ def avg_pool(x, *, window, stride=None, padding="SAME"):
     return _by_image(compute, (x.shape[0], *windows.out, x.shape[3]), x.dtype, x)
 
 
-@fast_path("numpy", "pooling.avg_pool_vjp")
+@formulas.avg_pool_vjp.fast_path("numpy")
 def avg_pool_vjp(cotangent, x_shape, *, window, stride=None, padding="SAME"):
     """Every tap adds its outputs' shares to the pixels that it sees."""
     if not _covers(x_shape, cotangent):
@@ -140,7 +141,7 @@ def avg_pool_vjp(cotangent, x_shape, *, window, stride=None, padding="SAME"):
     return _by_image(compute, tuple(x_shape), cotangent.dtype, cotangent)
 
 
-@fast_path("numpy", "pooling.max_pool")
+@formulas.max_pool.fast_path("numpy")
 def max_pool(x, *, window, stride=None, padding="SAME"):
     """The greatest of all taps."""
     if not _covers(x.shape, x):
@@ -156,7 +157,7 @@ def max_pool(x, *, window, stride=None, padding="SAME"):
     return _by_image(compute, (x.shape[0], *windows.out, x.shape[3]), x.dtype, x)
 
 
-@fast_path("numpy", "pooling.max_pool_vjp")
+@formulas.max_pool_vjp.fast_path("numpy")
 def max_pool_vjp(cotangent, x, output, *, window, stride=None, padding="SAME"):
     """Tap by tap, the outputs that no earlier tap has claimed hand their cotangent over to the pixels equal to them."""
     if not _covers(x.shape, x, cotangent, output):
@@ -181,11 +182,11 @@ def max_pool_vjp(cotangent, x, output, *, window, stride=None, padding="SAME"):
     return _by_image(compute, x.shape, x.dtype, cotangent, x, output)
 
 
-@fast_path("numpy", "pooling.global_mean")
+@formulas.global_mean.fast_path("numpy")
 def global_mean(x):
     """Σ over pixels as a product with ones."""
     if x.ndim != 4 or x.size <= blocks.SMALL or not blocks.covers(x):
         return NotImplemented
-    image = images.pixels(x)
-    (sums,) = images.add_up(lambda image: images.total(image)[None], image)
+    image = per_image.pixels(x)
+    (sums,) = per_image.add_up(lambda image: per_image.total(image)[None], image)
     return sums / image.shape[1]

@@ -2,7 +2,8 @@
 
 import numpy
 
-from ...backend import crew, fast_path
+from ...backend import thread_pool
+from .. import residual as formulas
 from . import blocks
 
 
@@ -11,7 +12,7 @@ def _covers(alpha, *arrays):
         and blocks.covers(*arrays)
 
 
-@fast_path("numpy", "residual.skip_init")
+@formulas.skip_init.fast_path("numpy")
 def skip_init(shortcut, residual, skip_gain, *, alpha):
     """The formula, block by block."""
     if (not _covers(alpha, shortcut, residual, skip_gain) or shortcut.size <= blocks.LARGE
@@ -26,7 +27,7 @@ def skip_init(shortcut, residual, skip_gain, *, alpha):
     return blocks.fill(compute, shortcut, residual)
 
 
-@fast_path("numpy", "residual.skip_init_residual_vjp")
+@formulas.skip_init_residual_vjp.fast_path("numpy")
 def skip_init_residual_vjp(cotangent, skip_gain, *, alpha):
     """The formula, block by block."""
     if not _covers(alpha, cotangent, skip_gain) or cotangent.size <= blocks.LARGE or skip_gain.shape != ():
@@ -35,7 +36,7 @@ def skip_init_residual_vjp(cotangent, skip_gain, *, alpha):
     return blocks.fill(lambda out, cotangent: numpy.multiply(cotangent, scale, out=out), cotangent)
 
 
-@fast_path("numpy", "residual.skip_init_skip_gain_vjp")
+@formulas.skip_init_skip_gain_vjp.fast_path("numpy")
 def skip_init_skip_gain_vjp(cotangent, residual, *, alpha):
     """Each block is a product of a row and a column."""
     if (not _covers(alpha, cotangent, residual) or cotangent.size <= blocks.SMALL
@@ -46,5 +47,5 @@ def skip_init_skip_gain_vjp(cotangent, residual, *, alpha):
     def add_up(share):
         return sum(float(numpy.dot(*(values[block] for values in flat))) for block in blocks.blocks(share, 1))
 
-    total = sum(crew.in_parallel(add_up, blocks.shares(cotangent.size, cotangent.size)))
+    total = sum(thread_pool.parallel_map(add_up, blocks.split_by_work(cotangent.size, cotangent.size)))
     return numpy.asarray(alpha * numpy.asarray(total).astype(cotangent.dtype))

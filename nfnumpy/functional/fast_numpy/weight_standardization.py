@@ -6,8 +6,9 @@ both results are sums of W, G and 1, each times a number for each unit.
 
 import numpy
 
-from ...backend import crew, fast_path, memory, threads
-from .blocks import blocks, covers, repeated, shares
+from ...backend import thread_pool, buffer_pool, threads
+from .. import weight_standardization as formulas
+from .blocks import blocks, covers, repeated, split_by_work
 
 SMALL = 1 << 17  # values: up to here the formula is as fast
 PASSES = 3  # over the values, each time that they are shared out
@@ -33,7 +34,7 @@ def _sums(weight, others):
             numpy.einsum("ij,ij->j", own, array[share], out=sums[2 * k + 1])
         return sums
 
-    parts = crew.in_parallel(add_up, shares(len(weight), PASSES * weight.size))
+    parts = thread_pool.parallel_map(add_up, split_by_work(len(weight), PASSES * weight.size))
     return sum(parts[1:], start=parts[0])
 
 
@@ -56,11 +57,11 @@ def _fill(out, weight, compute, rows):
         for block in cut:
             compute(block, *(each[:block.stop - block.start] for each in below))
 
-    crew.in_parallel(work, shares(len(weight), PASSES * weight.size))
+    thread_pool.parallel_map(work, split_by_work(len(weight), PASSES * weight.size))
     return out
 
 
-@fast_path("numpy", "weight_standardization.standardize_weight")
+@formulas.standardize_weight.fast_path("numpy")
 def standardize_weight(weight, gain, *, eps=1e-4):
     """(W - mu)·(gain/sqrt(max(s, eps)))."""
     if not _covers(weight, gain, eps):
@@ -70,7 +71,7 @@ def standardize_weight(weight, gain, *, eps=1e-4):
     if found is None:
         return NotImplemented
     mean, scale, _ = found
-    out = memory.empty(weight.shape, weight.dtype)
+    out = buffer_pool.empty(weight.shape, weight.dtype)
 
     def compute(block, mean, factor):
         target = numpy.subtract(rows[block], mean, out=_rows(out)[block])
@@ -79,7 +80,7 @@ def standardize_weight(weight, gain, *, eps=1e-4):
     return _fill(out, rows, compute, [mean, scale * gain])
 
 
-@fast_path("numpy", "weight_standardization.standardize_weight_vjp")
+@formulas.standardize_weight_vjp.fast_path("numpy")
 def standardize_weight_vjp(cotangent, weight, gain, *, eps=1e-4):
     """With f = gain/sqrt(s) and a = f·⟨u, G⟩/sqrt(s): G·f - W·a + (mu·a - mean(G)·f)."""
     if not _covers(weight, gain, eps, cotangent):
@@ -92,7 +93,7 @@ def standardize_weight_vjp(cotangent, weight, gain, *, eps=1e-4):
     mean, scale, above_floor = found
     factor, along = scale * gain, (sums[3] - mean * sums[2]) * scale
     aligned = factor * scale * along * above_floor
-    out = memory.empty(weight.shape, weight.dtype)
+    out = buffer_pool.empty(weight.shape, weight.dtype)
 
     def compute(block, factor, aligned, shift):
         target = numpy.multiply(back[block], factor, out=_rows(out)[block])

@@ -3,6 +3,6 @@
 Nobody needs to read them to understand. `with nfnumpy.reference():` switches them off.
 """
 
-from . import sgd, whole_models
+from . import sgd, multi_tensor
 
 __all__ = ["sgd", "whole_models"]

@@ -1,6 +1,6 @@
 """Lists of arrays, and how they are shared out to our threads."""
 
-from ...backend import crew, memory
+from ...backend import thread_pool, buffer_pool
 
 BLOCK = 1 << 17  # values: enough for a pass to be worth calling NumPy for, few enough for a core's share of the cache
 WORTH_THREADS = 1 << 18  # values: some 100 µs of work, a few times what handing over costs
@@ -17,8 +17,8 @@ def covered(numbers, *lists):
 def share_out(function, pieces, size):
     """[function(piece) for piece in pieces]; on threads where they have so many values in all that it is worth it."""
     if size >= WORTH_THREADS:
-        return crew.in_parallel(function, pieces)
-    return crew.in_parallel(lambda some: [function(piece) for piece in some], [pieces])[0]
+        return thread_pool.parallel_map(function, pieces)
+    return thread_pool.parallel_map(lambda some: [function(piece) for piece in some], [pieces])[0]
 
 
 def size_of(arrays):
@@ -28,4 +28,4 @@ def size_of(arrays):
 
 def empty_like(arrays):
     """New arrays of their shapes and dtypes, with nothing in them yet."""
-    return [memory.empty(array.shape, array.dtype) for array in arrays]
+    return [buffer_pool.empty(array.shape, array.dtype) for array in arrays]

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import numpy
 
-from ...backend import fast_path, threads
-from ..agc import factor_of_norms, is_single_unit
+from ...backend import threads
+from ..sgd import clipped_update as clipped_update_formula
+from ..agc import clip_factor_from_norms, is_single_unit
 from . import lists
 from .lists import covered, empty_like, share_out, size_of
 
@@ -19,7 +20,7 @@ class Options(NamedTuple):
     eps: float
 
 
-@fast_path("numpy", "sgd.clipped_update")
+@clipped_update_formula.fast_path("numpy")
 def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True, weight_decays, clippings, eps=1e-3,
                    inverse_scale=None, proceed=None):
     """Columns of a matrix of weights are taken together, up to a piece of work; so are all vectors.
@@ -41,7 +42,7 @@ def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True
             arrays = [array.reshape(-1, param.shape[-1]) for array in (
                 param, grads[k], velocities[k], new_params[k], new_velocities[k])]
             pieces += [([array[:, units] for array in arrays], weight_decays[k], clippings[k])
-                       for units in threads.even(param.shape[-1], -(-param.size // largest))]
+                       for units in threads.split_evenly(param.shape[-1], -(-param.size // largest))]
     pieces.sort(key=lambda piece: -piece[0][0].size)
     clipped = sum(share_out(lambda piece: _update_units(*piece, options), pieces, size))
     for (weight_decay, clipping), chosen in vectors.items():
@@ -56,7 +57,7 @@ def _update_units(arrays, weight_decay, clipping, options):
         _update(arrays, None, weight_decay, options)
         return 0
     param_norm, norm = (numpy.sqrt(numpy.einsum("ij,ij->j", array, array)) for array in arrays[:2])
-    factor = factor_of_norms(norm, param_norm, clipping, options.eps)
+    factor = clip_factor_from_norms(norm, param_norm, clipping, options.eps)
     clipped = numpy.count_nonzero(factor < 1.0)
     _update(arrays, factor if clipped else None, weight_decay, options)
     return clipped
@@ -69,9 +70,9 @@ def _update_vectors(params, grads, velocities, new_params, new_velocities, weigh
                              for arrays in (params, grads, velocities))
     factor, new = None, [numpy.empty_like(param), numpy.empty_like(param)]
     if clipping is not None:
-        factors = factor_of_norms(_norms(grad, sizes), _norms(param, sizes), clipping, options.eps)
+        factors = clip_factor_from_norms(_norms(grad, sizes), _norms(param, sizes), clipping, options.eps)
         clipped, factor = numpy.count_nonzero(factors < 1.0), numpy.repeat(factors, sizes)
-    for run in threads.even(param.size, -(-param.size // lists.BLOCK)):
+    for run in threads.split_evenly(param.size, -(-param.size // lists.BLOCK)):
         _update([row[:, run] for row in (param, grad, velocity, *new)], None if factor is None else factor[run],
                 weight_decay, options)
     for arrays, row in zip((new_params, new_velocities), new):

@@ -12,7 +12,7 @@ import numpy as np
 
 from ... import models, ops, optim
 from ...autograd import Tensor
-from ...backend import Randomness
+from ...backend import CounterRNG
 from ...functional.activations import GAMMA
 
 
@@ -37,7 +37,7 @@ class _Draws:
     """Numbers that depend on the case's name and on how many were drawn before, and not on NumPy's version."""
 
     def __init__(self, name):
-        self._name, self._drawn, self._randomness = name, 0, Randomness(20210211)
+        self._name, self._drawn, self._randomness = name, 0, CounterRNG(20210211)
 
     def _site(self):
         self._drawn += 1
@@ -247,7 +247,7 @@ NETWORKS = {
 def _network_values(config, name):
     """Values that hide nothing: no gain is 1, no bias or skip gain 0."""
     random, values = _Draws(name), {}
-    for key, parameter in models.model_of(config, shapes_only=True).parameters().items():
+    for key, parameter in models.from_config(config, shapes_only=True).parameters().items():
         kind, noise = key.rpartition(".")[2], random.standard_normal(parameter.shape)
         fan_in = max(1, int(np.prod(parameter.shape[:-1])))
         values[f"parameter.{key}"] = {"weight": noise / np.sqrt(fan_in), "gain": 1 + 0.3 * noise, "bias": 0.2 * noise,
@@ -263,7 +263,7 @@ def _networks():
             **_network_values(config, name)}.items()}
 
         def answer(inputs, dtype, config=config):
-            model = models.model_of(config, dtype=np.dtype(dtype).name)
+            model = models.from_config(config, dtype=np.dtype(dtype).name)
             model.load_state_dict({key.removeprefix("parameter."): array for key, array in inputs.items()
                                    if key.startswith("parameter.")})
             x, found = model.stem(Tensor(inputs["images"].astype(dtype))), {}

@@ -1,0 +1,49 @@
+"""Counter-based randomness: what is drawn depends on (seed, step, site) and on nothing that happened before.
+
+Philox-4×64 (Salmon et al., SC 2011) turns a key and a counter into random bits. The key is (seed, hash of the site's
+name), the counter's highest word is the step. So a resumed run draws what the uninterrupted one would have drawn, a
+recomputed block sees its old masks, and, as everything is drawn on the host, both backends see the same numbers.
+Uniforms and normals are made here from the raw bits, because NumPy may change its own distributions between versions.
+(Normals go through a logarithm and a cosine, whose last bit may differ between processors.)
+"""
+
+import hashlib
+import math
+
+import numpy
+
+from ..errors import InputError
+
+
+class CounterRNG:
+    """Random numbers for one run: a `seed` (0 … 2⁶⁴-1) and the current `step`, which the optimizer advances."""
+
+    def __init__(self, seed, step=0):
+        if not isinstance(seed, int) or not 0 <= seed < 2**64:
+            raise InputError(f"seed {seed!r}: expected a whole number from 0 to 2**64 - 1")
+        self.seed = seed
+        self.step = step
+
+    def bits(self, site, count):
+        """`count` random 64-bit words for the place called `site`: a host uint64 array."""
+        key = [self.seed, int.from_bytes(hashlib.blake2b(site.encode(), digest_size=8).digest(), "little")]
+        generator = numpy.random.Philox(key=numpy.array(key, dtype=numpy.uint64),
+                                        counter=numpy.array([0, 0, 0, self.step], dtype=numpy.uint64))
+        return generator.random_raw(count)
+
+    def uniform(self, site, shape):
+        """Numbers evenly spread over the multiples of 2⁻⁵³ in [0, 1): a host float64 array of `shape`."""
+        return ((self.bits(site, math.prod(shape)) >> numpy.uint64(11)) * 2.0**-53).reshape(shape)
+
+    def normal(self, site, shape):
+        """Standard normal numbers (Box and Muller, 1958): a host float64 array of `shape`."""
+        count = math.prod(shape)
+        half = (count + 1) // 2
+        uniforms = self.uniform(site, (2, half))
+        radius = numpy.sqrt(-2.0 * numpy.log1p(-uniforms[0]))  # 1 - u is never zero
+        angle = 2.0 * math.pi * uniforms[1]
+        return numpy.concatenate([radius * numpy.cos(angle), radius * numpy.sin(angle)])[:count].reshape(shape)
+
+    def permutation(self, site, count):
+        """The numbers 0 … count-1 in random order: a host int64 array."""
+        return numpy.argsort(self.bits(site, count), kind="stable")

@@ -1,0 +1,169 @@
+"""`python -m nfnumpy.predict`: classifies pictures, and refuses what is not a checkpoint or a picture."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given, settings, strategies as st
+from reference_tests.helpers.command_line import run_command
+from PIL import Image
+from reference_tests.weights.test_formats import written
+
+from nfnumpy import InputError, datasets, models, predict, weights
+from nfnumpy.training import classifier, load_classifier, train
+
+
+@pytest.fixture(scope="module")
+def checkpoint_path(tmp_path_factory):
+    """A checkpoint of a short run on the digits."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    train({"epochs": 3, "batch_size": 64, "out": str(folder)})
+    return folder / "checkpoint.safetensors"
+
+
+def run(capsys, monkeypatch, *arguments):
+    """(status, standard output, error stream) of the command."""
+    return run_command(predict.main, capsys, monkeypatch, *arguments)
+
+
+def test_pictures_of_test_digits_are_mostly_recognized_and_probabilities_fall(capsys, monkeypatch, tmp_path,
+                                                                            checkpoint_path):
+    test = datasets.open_dataset("digits").test
+    paths = [tmp_path / f"{k}.png" for k in range(40)]
+    for k, path in enumerate(paths):
+        Image.fromarray(test.read(k)).save(path)
+    status, printed, _ = run(capsys, monkeypatch, checkpoint_path, *paths, "--top", 3)
+    lines = printed.splitlines()
+    assert status == 0 and len(lines) == 40
+    right = 0
+    for path, line, label in zip(paths, lines, test.labels):
+        name, _, guesses = line.partition(": ")
+        classes, shares = zip(*(guess.split(" ")[:2] for guess in guesses.split(", ")))
+        assert name == str(path) and len(classes) == 3
+        assert [float(share) for share in shares] == sorted(map(float, shares), reverse=True)
+        right += classes[0] == str(label)
+    assert right >= 36
+
+
+def test_probabilities_are_those_of_the_model_on_the_same_pixels(checkpoint_path):
+    classifier = load_classifier(checkpoint_path)
+    images = datasets.open_dataset("digits").test.take(np.arange(5))
+    probabilities = classifier.probabilities(images)
+    # A softmax over ten classes: ten roundings of the sum and one a class.
+    assert np.abs(probabilities.sum(axis=1) - 1.0).max() <= 16 * np.finfo(np.float32).eps
+    assert not np.array_equal(probabilities, load_classifier(checkpoint_path, averaged=False).probabilities(images))
+
+
+@pytest.mark.parametrize("kind", ["our safetensors", "timm's safetensors", "PyTorch", "authors' pickle, protocol 4"])
+@pytest.mark.parametrize("classes", [7, 1000])
+def test_weights_of_any_origin_classify_alike_by_the_variant_their_shapes_tell(
+        capsys, monkeypatch, tmp_path, kind, classes):
+    model = models.create("nfnet_8px", num_classes=classes, seed=3)
+    path = written(tmp_path / "weights", kind, model.state_dict())
+    Image.fromarray(datasets.open_dataset("digits").test.read(0)).save(tmp_path / "digit.png")
+    status, printed, _ = run(capsys, monkeypatch, path, tmp_path / "digit.png", "--top", 2)
+    probabilities = load_classifier(path).probabilities(datasets.read_image(tmp_path / "digit.png", 8)[None])[0]
+    best = probabilities.argsort()[::-1][:2]
+    names = datasets.imagenet_classes() if classes == 1000 else [f"class {k}" for k in range(classes)]
+    expected = ", ".join(f"{names[k]} {100 * probabilities[k]:.2f} %" for k in best)
+    assert status == 0 and printed == f"{tmp_path / 'digit.png'}: {expected}\n"
+    assert np.array_equal(load_classifier(path).model.linear.weight.numpy(), model.linear.weight.numpy())
+
+
+def test_a_trained_checkpoint_converted_to_timm_classifies_as_before(capsys, monkeypatch, tmp_path, checkpoint_path):
+    weights.convert(checkpoint_path, tmp_path / "weights.safetensors", "timm")
+    images = datasets.open_dataset("digits").test.take(np.arange(3))
+    one, other = (load_classifier(path) for path in (checkpoint_path, tmp_path / "weights.safetensors"))
+    assert np.array_equal(one.probabilities(images), other.probabilities(images))
+    assert one.image_size == other.image_size == 8 and one.margin == other.margin == 0
+
+
+@pytest.mark.parametrize("variant, expected", [("nfnet_f0", (256, 32, True)), ("nfnet_f6", (576, 32, True)),
+                                               ("nf_regnet_b0", (224, 32, False)), ("nf_resnet50", (224, 32, False)),
+                                               ("nfnet_32px", (32, 0, False))])
+def test_pictures_are_shown_as_the_authors_evaluate_a_variant(variant, expected):
+    assert classifier.evaluation_of(models.config_of(variant)) == expected
+
+
+@pytest.mark.parametrize("squash, whole", [(True, (12, 12)), (False, (24, 12))])
+def test_a_picture_is_resized_beyond_its_size_and_the_centre_cut_out(tmp_path, squash, whole):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 40, 3), dtype=np.uint8))
+    picture.save(tmp_path / "picture.png")
+    left, top = (whole[0] - 8) // 2, (whole[1] - 8) // 2
+    expected = picture.resize(whole, Image.Resampling.BICUBIC).crop((left, top, left + 8, top + 8))
+    assert np.array_equal(datasets.read_image(tmp_path / "picture.png", 8, margin=4, squash=squash), expected)
+
+
+def test_the_thousand_names_are_wordnets_for_the_synsets_of_ilsvrc_2012_in_order():
+    names = datasets.imagenet_classes()
+    assert len(set(names)) == 1000
+    assert (names[0], names[1], names[207], names[281], names[999]) == (
+        "tench", "goldfish", "golden retriever", "tabby", "toilet tissue")
+    assert (names[134], names[517]) == ("crane (n02012849)", "crane (n03126707)")
+    lines = (datasets.embedded.embedded_directory("imagenet", "names") / "classes.txt").read_text().splitlines()
+    numbers = [line.split(" ")[0] for line in lines]
+    assert numbers == sorted(numbers) and all(re.fullmatch(r"n\d{8}", number) for number in numbers)
+
+
+@pytest.mark.parametrize("state, complaint", [
+    ({"a": np.zeros(3)}, "no variant has names"), ("altered", "nearest is nfnet_8px.*linear.weight")])
+def test_weights_of_no_variant_are_one_line_that_names_the_nearest(capsys, monkeypatch, tmp_path, state, complaint):
+    if state == "altered":
+        state = models.create("nfnet_8px").state_dict() | {"linear.weight": np.zeros((5, 10), np.float32)}
+    weights.save(tmp_path / "w", state)
+    status, _, error = run(capsys, monkeypatch, tmp_path / "w", "picture.png")
+    assert status == 2 and error.count("\n") == 1 and re.search(complaint, error)
+
+
+@pytest.mark.parametrize("make", ["missing", "text", "empty", "folder"])
+def test_what_is_not_a_picture_is_one_line_that_names_it(capsys, monkeypatch, tmp_path, checkpoint_path, make):
+    path = tmp_path / "picture.png"
+    if make == "folder":
+        path.mkdir()
+    elif make != "missing":
+        path.write_bytes(b"hello" if make == "text" else b"")
+    status, _, error = run(capsys, monkeypatch, checkpoint_path, path)
+    assert status == 2 and error.count("\n") == 1 and "picture.png" in error
+
+
+@pytest.mark.parametrize("arguments", [[], ["only_checkpoint"], ["a", "b", "--top", "0"], ["a", "b", "--top", "x"],
+                                       ["missing.safetensors", "b.png"]])
+def test_bad_arguments_are_one_line_and_status_2(capsys, monkeypatch, arguments):
+    status, _, error = run(capsys, monkeypatch, *arguments)
+    assert status == 2 and error.count("\n") == 1 and error.startswith("error: ")
+
+
+def test_a_checkpoint_cut_anywhere_is_refused_in_one_line(checkpoint_path, tmp_path):
+    content, path = checkpoint_path.read_bytes(), tmp_path / "cut.safetensors"
+    for length in [0, 1, 7, 8, 9, 100, 5000, len(content) // 2, len(content) - 1]:
+        path.write_bytes(content[:length])
+        with pytest.raises(InputError, match="cut.safetensors") as refusal:
+            load_classifier(path)
+        assert "\n" not in str(refusal.value)
+
+
+values = st.recursive(st.none() | st.booleans() | st.integers(-2, 10**9) | st.text(max_size=3) | st.floats(),
+                      lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+                      max_leaves=4)
+
+
+@settings(max_examples=100)
+@given(data=st.data())
+def test_a_checkpoint_with_any_fact_replaced_by_anything_loads_or_is_refused_by_an_input_error(
+        checkpoint_path, tmp_path_factory, data):
+    state, metadata = weights.read(checkpoint_path)
+    facts = json.loads(metadata["nfnumpy"])
+    key = data.draw(st.sampled_from(sorted(facts)))
+    if isinstance(facts[key], dict) and data.draw(st.booleans()):
+        inner = data.draw(st.sampled_from(sorted(facts[key])))
+        facts[key][inner] = data.draw(values)
+    else:
+        facts[key] = data.draw(values)
+    path = tmp_path_factory.getbasetemp() / "altered.safetensors"
+    path.write_bytes(safetensors.numpy.save(state, {"nfnumpy": json.dumps(facts)}))
+    try:
+        assert load_classifier(path).model.parameters()
+    except InputError as refusal:
+        assert "\n" not in str(refusal)

@@ -1,0 +1,68 @@
+"""RawModule, whose kernels run on the CPU."""
+
+import ctypes
+import functools
+import os
+
+from reference_tests.helpers import cuda_on_cpu
+import numpy as np
+from reference_tests.helpers.cuda_on_cpu import guarded
+
+from nfnumpy.backend import cuda
+
+from ._array import ndarray
+
+KINDS = {"f": (np.float32, ctypes.c_float), "d": (np.float64, ctypes.c_double), "i": (np.int32, ctypes.c_int32),
+         "q": (np.int64, ctypes.c_int64), "?": (np.bool_, ctypes.c_bool)}
+FEW = 100  # blocks are all looked at after every launch
+launches = {}  # kernel expression -> how often it ran
+
+
+@functools.cache
+def _program(source, expression):
+    """The program with all instances of the file that has this source, or just this one."""
+    known = [file.expressions() for file in cuda.FILES.values() if file.source == source]
+    return cuda_on_cpu.Program(source, tuple(known[0] if known else [expression]))
+
+
+class RawModule:
+    """Compiles when a function is asked for."""
+
+    def __init__(self, *, code, options=(), name_expressions=()):
+        self.code, self.expressions = code, name_expressions
+
+    def get_function(self, name):
+        if name not in self.expressions:
+            raise KeyError(name)
+        return functools.partial(_launch, _program(self.code, name), name)
+
+
+def _launch(program, expression, grid, block, arguments, shared_mem=0):
+    signature = program.signature(expression)
+    if len(signature) != len(arguments):
+        raise TypeError(f"{expression}: {len(arguments)} arguments for {len(signature)} parameters")
+    converted = []
+    for position, (kind, value) in enumerate(zip(signature, arguments)):
+        expected, ctype = KINDS.get(kind, (ndarray, None))
+        if type(value) is not expected:
+            raise TypeError(f"{expression}: argument {position} is {type(value)}, the parameter is {expected}")
+        if kind == "p":
+            if not value.flags.c_contiguous:
+                raise TypeError(f"{expression}: argument {position} is not contiguous")
+            converted.append(ctypes.c_void_p(value.data.ptr))
+        else:
+            converted.append(ctype(value))
+    launches[expression] = launches.get(expression, 0) + 1
+    program.launch(expression, grid, block, converted, int(os.environ.get("CUDA_ON_CPU_ORDER", "0")))
+    blocks = guarded.blocks()  # of which a kernel may know more than it is given, by address
+    for block_of in blocks if len(blocks) <= FEW else filter(None, map(_block, arguments)):
+        if not block_of.intact():
+            raise cuda_on_cpu.KernelError(f"{expression}: wrote past the end of an array, or before its start")
+
+
+def _block(value):
+    """The guarded block an array lives in."""
+    host = getattr(value, "host", None)
+    while isinstance(getattr(host, "base", None), np.ndarray):
+        host = host.base
+    return getattr(getattr(host, "base", None), "block", None)

@@ -1,0 +1,98 @@
+"""Parameters and multiply-adds against published tables, to every printed digit."""
+
+import numpy as np
+import pytest
+
+import nfnumpy as nf
+
+# NFNet paper, table 1 (and 6 for parameters): millions of parameters, billions of multiply-adds at test size.
+PUBLISHED = {"nfnet_f0": ("71.5", "12.38"), "nfnet_f1": ("132.6", "35.54"), "nfnet_f2": ("193.8", "62.59"),
+             "nfnet_f3": ("254.9", "114.76"), "nfnet_f4": ("316.1", "215.24"), "nfnet_f5": ("377.2", "289.76"),
+             "nfnet_f6": ("438.4", "377.28")}
+
+# torchvision's ResNets: their batch norms have as many scales and shifts as our convolutions have gains and biases, so
+# that an NF-ResNet differs by one skip gain a block. torchvision prints two decimals of its multiply-adds.
+RESNETS = {"nf_resnet50": (25_557_032, "4.09"), "nf_resnet101": (44_549_160, "7.80"),
+           "nf_resnet152": (60_192_808, "11.51")}
+
+SMALL = [name for name in nf.models.names() if name.endswith("px")]
+
+
+def shapes(name):
+    return nf.models.create(name, shapes_only=True)
+
+
+def count_params(name):
+    return nf.analysis.count_params(shapes(name))
+
+
+def count_flops(name):
+    model = shapes(name)
+    return nf.analysis.count_flops(model, model.config.test_size, model.config.test_size)
+
+
+def test_f0_has_exactly_the_published_parameters():
+    assert count_params("nfnet_f0") == 71_489_284
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_parameters_and_multiply_adds_equal_the_published_table(name):
+    assert (f"{count_params(name) / 1e6:.1f}", f"{count_flops(name) / 1e9:.2f}") == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("suffix", ["", "+"])
+def test_parameters_of_the_f_family_grow_by_the_same_from_one_to_the_next(suffix):
+    """All depths are those of F0 times k + 1, and only a stage's first block differs from its others; up to F7."""
+    counts = [count_params(f"nfnet_f{k}{suffix}") for k in range(8)]
+    assert len(set(np.diff(counts).tolist())) == 1
+
+
+@pytest.mark.parametrize("name", RESNETS)
+def test_an_nf_resnet_has_a_resnets_parameters_and_a_skip_gain_a_block(name):
+    parameters, flops = RESNETS[name]
+    assert count_params(name) == parameters + sum(nf.models.config_of(name).depths)
+    assert f"{count_flops(name) / 1e9:.2f}" == flops
+
+
+@pytest.mark.parametrize("larger, smaller", [
+    *((f"nfnet_f{k}+", f"nfnet_f{k}") for k in range(8)), *((f"nfnet_f{k + 1}", f"nfnet_f{k}") for k in range(7)),
+    *((f"nf_regnet_b{k + 1}", f"nf_regnet_b{k}") for k in range(8)),
+    ("nf_resnet200", "nf_resnet152"), ("nf_resnet288", "nf_resnet200"), ("nf_resnet600", "nf_resnet288")])
+def test_the_larger_variant_costs_more(larger, smaller):
+    assert count_params(larger) > count_params(smaller)
+    assert count_flops(larger) > count_flops(smaller)
+
+
+def test_a_count_by_hand_of_a_small_network():
+    """Every convolution and linear layer of one block, written out; the image is 9 × 8, strides round up."""
+    config = nf.models.NFResNetConfig(widths=(8,), depths=(1,), strides=(1,), stem_kernel=3, stem_stride=2,
+                                      stem_pool=False, use_se=True, num_classes=5)
+    model = nf.models.NFResNet(config)
+    pixels = 5 * 4
+    convolutions = {"stem": 3 * 3 * 3 * 2, "shortcut": 2 * 8, "conv0": 2 * 2, "conv1": 3 * 3 * 2 * 2, "conv2": 2 * 8}
+    excitation, linear = 8 * 2 + 2 * 8, 8 * 5
+    gains_and_biases = 2 * (2 + 8 + 2 + 2 + 8)
+    assert nf.analysis.count_flops(model, 9, 8) == pixels * sum(convolutions.values()) + excitation + linear
+    assert nf.analysis.count_params(model) == sum(convolutions.values()) + gains_and_biases \
+        + excitation + (2 + 8) + linear + 5 + 1
+
+
+@pytest.mark.parametrize("name", nf.models.names())
+def test_a_model_of_shapes_has_the_classes_asked_for_and_takes_no_memory(name):
+    model = nf.models.create(name, shapes_only=True, num_classes=11)
+    assert model.linear.weight.shape[1] == 11
+    assert all(not any(array.strides) for array in model.state_dict().values())
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_small_model_runs_forward_and_backward_at_its_size(name):
+    model = nf.models.create(name)
+    rng, size = np.random.default_rng(0), model.config.train_size
+    images = rng.standard_normal((2, size, size, 3)).astype(np.float32)
+    logits = model(images, training=True)
+    nf.ops.softmax_cross_entropy(logits, np.asarray([0, 9])).backward()
+    assert logits.shape == (2, 10) and np.isfinite(logits.numpy()).all()
+    for key, parameter in model.parameters().items():
+        assert isinstance(parameter.grad, np.ndarray) and parameter.grad.dtype == np.float32, key
+        assert parameter.grad.shape == parameter.shape, key
+        assert np.isfinite(parameter.grad).all(), key

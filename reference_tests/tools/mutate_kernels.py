@@ -1,0 +1,200 @@
+"""Do the tests of the kernels notice mistakes? Makes them, one at a time, in a copy of the package, and runs the tests.
+
+    python reference_tests/tools/mutate_kernels.py [FILE …]        such as losses pooling; without any, all
+
+Prints for every mistake whether it was caught and by which test; the exit status is 1 if one was not.
+"""
+
+import argparse
+import concurrent.futures
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TESTS = {  # of a file's kernels, where they are not kernels/test_FILE.py
+    "common": ["test_cuda_on_cpu.py", "test_residual.py", "test_losses.py"],
+    "image_means": ["test_pooling.py", "test_squeeze_excite.py"],
+}
+MISTAKES = {  # file: [(what is wrong, as the file has it, and instead)]
+    "common": [
+        ("the tail one short", "k < Pack<T>::size && start + k < count", "k < Pack<T>::size && start + k < count - 1"),
+        ("a whole pack past the end", "if (start + Pack<T>::size <= count &&", "if (start < count &&"),
+        ("addresses not looked at", "return together % 16 == 0;", "return true;"),
+        ("half of a warp left out", "distance = WARP / 2; distance > 0", "distance = WARP / 4; distance > 0"),
+        ("no barrier before the sum of a block", "__syncthreads();  // of_warp may still", "// of_warp may still"),
+        ("bfloat16 cut off instead of rounded", "0x7fffu + (bits >> 16 & 1u)", "0u"),
+        ("ties of bfloat16 away from even", "0x7fffu + (bits >> 16 & 1u)", "0x8000u"),
+    ],
+    "activations": [
+        ("slope of relu", "return x > A(0) ? c : A(0); }\n};\nstruct relu6",
+         "return x > A(0) ? A(0) : c; }\n};\nstruct relu6"),
+        ("constant of gelu", "A(0.044715)", "A(0.0447)"),
+        ("GELU's inner derivative", "A(3) * cubic<A>()", "A(2) * cubic<A>()"),
+        ("scale forgotten backwards", "G::pull(c * scale, value)", "G::pull(c, value)"),
+        ("arrays the wrong way round", "back, cotangent, x);", "back, x, cotangent);"),
+        ("sigmoid of the other sign", "return c * sigmoid_(-x); }\n};\nstruct softsign", "return c * sigmoid_(x); }\n"
+         "};\nstruct softsign"),
+    ],
+    "losses": [
+        ("the wrong row of labels", "widen(labels[row * classes + c])", "widen(labels[c * classes + row])"),
+        ("a label that is no class taken", "label < 0 || label >= classes", "label < 0 || label > classes"),
+        ("smoothing forgotten", "loss -= share *", "loss -= (share - spread) *"),
+        ("the last maximum, not the first", "other_place < place", "other_place > place"),
+        ("NaN overlooked", "nan == other_nan ? other > value : other_nan", "other > value"),
+        ("no barrier", "    __syncthreads();\n    int of =", "    int of ="),
+        ("first maximum of the first warp", "int of = lane < warps ? lane : 0;", "int of = 0;"),
+        ("shares taken to sum to 1", "softmax * total - share", "softmax - share"),
+        ("mean over classes", "/ Wide<T>(gridDim.x)", "/ Wide<T>(classes)"),
+        ("sum instead of mean", "narrow<T>(sum / Wide<T>(count))", "narrow<T>(sum)"),
+        ("largest not subtracted", "sum += exp_of(widen(row[c]) - largest);\n    Wide<T> log_sum",
+         "sum += exp_of(widen(row[c]));\n    Wide<T> log_sum"),
+    ],
+    "images": [
+        ("colours swapped", "channel == 0 ? mean_red", "channel == 2 ? mean_red"),
+        ("1/256", "1.0 / 255.0", "1.0 / 256.0"),
+        ("channel of the first value for all", "(channel + k) % 3);\n        store_pack",
+         "channel);\n        store_pack"),
+        ("the tail one short", "k < size && start + k < count", "k < size && start + k < count - 1"),
+        ("a whole pack past the end", "if (start + size <= count &&", "if (start < count &&"),
+        ("addresses not looked at", " && (unsigned long long)images % size == 0", ""),
+    ],
+    "weight_standardization": [
+        ("eps added, not a floor", "T(1) / sqrt_(squared_norm < eps ? eps : squared_norm)",
+         "T(1) / sqrt_(squared_norm + eps)"),
+        ("Bessel's correction", "T squared_norm = column_sum(squares, width);\n    if",
+         "T squared_norm = column_sum(squares, width) * T(rows) / T(rows > 1 ? rows - 1 : 1);\n    if"),
+        ("variance floored, not N times it", "inverse_norm(squared_norm, eps) * gain",
+         "inverse_norm(squared_norm / T(rows), eps) * gain"),
+        ("gain of another unit", "inverse_norm(squared_norm, eps) * gain[own.column]",
+         "inverse_norm(squared_norm, eps) * gain[0]"),
+        ("the last row left out", "i < own.end; i += own.step", "i + own.step < own.end; i += own.step"),
+        ("slope below the floor too", "along * T(squared_norm > eps)", "along"),
+        ("mean of the cotangent kept", "(cotangent[i] - cotangent_mean - unit", "(cotangent[i] - unit"),
+    ],
+    "convolution": [
+        ("padding on the other side", "dilation_y - top;", "dilation_y + top;"),
+        ("dilation forgotten", "kernel_width * dilation_x - left", "kernel_width - left"),
+        ("height and width of the kernel swapped", "tap / kernel_width * dilation_y",
+         "tap / kernel_height * dilation_y"),
+        ("the pixel past the edge", "seen >= 0 && seen < width", "seen >= 0 && seen <= width"),
+        ("group forgotten", "+ group * fan + channel)", "+ channel)"),
+        ("stride not looked at", "if (place % stride) return false;", ""),
+        ("another order of the taps", "taps + first + k) * fan", "taps + taps - 1 - first - k) * fan"),
+    ],
+    "bias": [
+        ("bias of another channel", "load_values(added, bias + column)", "load_values(added, bias)"),
+        ("no barrier", "        __syncthreads();\n        if (line % (2", "        if (line % (2"),
+        ("the last row left out", "row < last; row += down", "row < last - 1; row += down"),
+        ("too few added in pairs", "distance < down; distance *= 2", "distance < down / 2; distance *= 2"),
+    ],
+    "image_means": [
+        ("divided by nothing", "narrow<Out>(sum / divisor)", "narrow<Out>(sum)"),
+        ("no barrier before the sum", "total[k];\n    __syncthreads();", "total[k];"),
+        ("no barrier between two sums", "__syncthreads();  // of_thread may still", "// of_thread may still"),
+        ("one share too few", "share = 0; share < shares", "share = 1; share < shares"),
+        ("a product of x with itself", "widen(packs[0].value[k]) * widen(packs[1].value[k])",
+         "widen(packs[0].value[k]) * widen(packs[0].value[k])"),
+        ("derivative not divided", "narrow<T>(widen(pack.value[k]) / pixels)", "narrow<T>(widen(pack.value[k]))"),
+    ],
+    "pooling": [
+        ("the window's size, not its real pixels", "return A(rows.end - rows.begin) * A(columns.end - columns.begin);",
+         "return A(down.window * along.window);"),
+        ("a window short of a pixel", "min(start(o) + window, size)", "min(start(o) + window - 1, size)"),
+        ("a window too few", "(place - window) / stride + 1, min", "(place - window) / stride + 2, min"),
+        ("padding on the other side", "return o * stride - before;", "return o * stride + before;"),
+        ("padding of 0 under a maximum", "most[k] = -infinity();", "most[k] = 0;"),
+        ("NaN lost", "value > most[k] || value != value", "value > most[k]"),
+        ("every tie gets the cotangent", "if (any) leave_first", "if (false) leave_first"),
+    ],
+    "dropout": [
+        ("scale forgotten", "return value * kept * scale;", "return value * kept;"),
+        ("mask of another example", "widen(mask[example])", "widen(mask[0])"),
+        ("a part too far", "blockIdx.x % parts *", "(blockIdx.x % parts + 1) *"),
+    ],
+    "residual": [
+        ("skip_gain forgotten", "alpha * widen(*skip_gain);\n    map_pack(count, [=](Wide<T> s",
+         "alpha;\n    map_pack(count, [=](Wide<T> s"),
+        ("alpha forgotten", "*out = narrow<T>(alpha * sum)", "*out = narrow<T>(sum)"),
+        ("the rest left out", "blockIdx.x == 0 && rest < count", "blockIdx.x == 0 && rest < count - 1"),
+        ("the rest once a block", "blockIdx.x == 0 && rest < count", "rest < count"),
+        ("shortcut and residual swapped", "return s + r * scale;", "return r + s * scale;"),
+    ],
+    "squeeze_excite": [
+        ("×2 forgotten", "Wide<T>(2) * sigmoid(widen(", "sigmoid(widen("),
+        ("gate of another image", "gate + tile.image * channels, tile.channel", "gate, tile.channel"),
+        ("share of the mean forgotten", "* scale[k] + shift[k]", "* scale[k]"),
+        ("mean not divided", "share[k] = widen(pack.value[k]) / pixels", "share[k] = widen(pack.value[k])"),
+        ("slope of the sigmoid", "sigmoid(g) * sigmoid(-g)", "sigmoid(g) * sigmoid(g)"),
+        ("one share too few", "share = 0; share < shares", "share = 1; share < shares"),
+    ],
+    "optimizer": [
+        ("eps added, not a floor", "at_least(sqrt_(column_sum(param_squares, width)), eps)",
+         "(sqrt_(column_sum(param_squares, width)) + eps)"),
+        ("comparison reversed", "if (norm > largest) factor", "if (norm < largest) factor"),
+        ("norm of the whole tensor", "column_sum(grad_squares, width)", "block_sum(grad_squares)"),
+        ("decay before clipping", "g[k] = g[k] * scale * factor;\n                    if (weight_decay != 0) g[k] += "
+         "T(weight_decay) * w[k];", "g[k] = (g[k] * scale + T(weight_decay) * w[k]) * factor;"),
+        ("Nesterov switched round", "nesterov ? g[k] + momentum * v[k] : v[k]",
+         "nesterov ? v[k] : g[k] + momentum * v[k]"),
+        ("goes on in any case", "if (goes_on) {", "{"),
+        ("loss scale forgotten in the norm", "T g = grad[i] * scale, w", "T g = grad[i], w"),
+        ("a norm of 0 divided by", "length > T(0) ? rho / length : T(0)", "rho / length"),
+        ("1 - decay for decay", "decay * average + rest * x", "rest * average + decay * x"),
+        ("a run one entry short", "k < i + SIZE && k < piece.rows", "k < i + SIZE && k < piece.rows - 1"),
+    ],
+}
+
+
+def run_tests(name, mistake, clean):
+    """(caught, what the tests said) for the tests of file `name` on a copy of the folder `clean` with `mistake` in it."""
+    folder = Path(tempfile.mkdtemp(dir=clean.parent))
+    shutil.copytree(clean, folder, symlinks=True, dirs_exist_ok=True)
+    if mistake:
+        _, old, new = mistake
+        (path,) = (folder / "nfnumpy" / "backend" / "kernels").glob(f"{name}.cu*")
+        text = path.read_text()
+        if text.count(old) < 1:
+            return None, "is no longer possible: the file has changed"
+        path.write_text(text.replace(old, new, 1))
+    tests = [f"reference_tests/kernels/{file}" for file in TESTS.get(name, [f"test_{name}.py"])]
+    command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={
+        **os.environ, "PYTHONPATH": str(folder), "TMPDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1"})
+    shutil.rmtree(folder)
+    failed = re.search(r"^FAILED \S*?([\w.]+(?:::\w+)?)", done.stdout, re.MULTILINE)
+    if "KernelError: g++" in done.stdout or not (failed or done.returncode == 0):
+        return None, f"does not compile or run: {' '.join(done.stdout[-400:].split())}"
+    return bool(failed), failed[1] if failed else "all tests pass"
+
+
+def main(arguments):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="*", choices=[[], *MISTAKES], metavar="FILE", help="default: all")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="at once (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    chosen = options.files or MISTAKES
+    tasks = [(name, mistake) for name in chosen for mistake in (None, *MISTAKES[name])]
+    bad = 0
+    with tempfile.TemporaryDirectory() as room, concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        clean = Path(room) / "clean"
+        for part in ("nfnumpy", "reference_tests"):
+            shutil.copytree(ROOT / part, clean / part, ignore=shutil.ignore_patterns("__pycache__"))
+        (clean / "data").symlink_to(ROOT / "data")
+        results = pool.map(lambda task: run_tests(*task, clean), tasks)
+        for (name, mistake), (caught, said) in zip(tasks, results):
+            as_it_should = caught is (mistake is not None)
+            bad += not as_it_should
+            verdict = {True: "caught", False: "passes", None: "unclear"}[caught]
+            what = mistake[0] if mistake else "as it is"
+            print(f"{'  ' if as_it_should else '! '}{verdict:8}{name}: {what} ({said})", flush=True)
+    print(f"{len(tasks) - bad} of {len(tasks)} as they should be")
+    return int(bad > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,97 @@
+"""The command that checks a port: its exit status, its reports, its complaints."""
+
+import json
+import re
+import textwrap
+
+import pytest
+from reference_tests.helpers.command_line import run_command
+
+from nfnumpy.verify import __main__ as command
+from nfnumpy.verify import assert_conforms, check
+
+PORT = """
+import numpy as np
+
+def standardize(weight, gain):
+    centred = weight - weight.mean((0, 1, 2))
+    return gain * centred / np.sqrt(np.maximum(np.square(centred).sum((0, 1, 2)), 1e-4))
+
+def bessel(weight, gain):
+    deviation = weight.std((0, 1, 2), ddof=1)
+    return gain * (weight - weight.mean((0, 1, 2))) / (deviation * weight[..., 0].size ** 0.5 + 1e-30)
+
+def added(weight, gain, eps=1e-5):
+    scale = 1 / np.sqrt((weight.var((0, 1, 2)) + eps) * weight[..., 0].size)
+    return gain * (weight - weight.mean((0, 1, 2))) * scale
+"""
+
+
+@pytest.fixture
+def port(tmp_path):
+    path = tmp_path / "port.py"
+    path.write_text(textwrap.dedent(PORT))
+    return path
+
+
+def verify(capsys, monkeypatch, *arguments):
+    return run_command(command.main, capsys, monkeypatch, *arguments)
+
+
+@pytest.mark.parametrize("name, status, first", [
+    ("standardize", 0, "conforms"), ("added", 0, "conforms as a named variant"), ("bessel", 1, "DIVERGES")])
+def test_the_status_and_the_first_line_say_whether_it_conforms(capsys, monkeypatch, port, name, status, first):
+    left, out, error = verify(capsys, monkeypatch, "ws_conv", f"{port}:{name}", "--examples", 3)
+    assert (left, error) == (status, "") and out.splitlines()[0] == f"ws_conv {port}:{name} (numpy): {first}"
+
+
+def test_options_reach_the_target(capsys, monkeypatch, port):
+    _, out, _ = verify(capsys, monkeypatch, "ws_conv", f"{port}:added", "--examples", 1, "--option", "eps=1e-3")
+    assert "namely: eps 0.001 added to variance" in out
+
+
+def test_both_reports_hold_the_verdict_and_the_page_needs_nothing_else(capsys, monkeypatch, port, tmp_path):
+    page, file = tmp_path / "report.html", tmp_path / "report.json"
+    verify(capsys, monkeypatch, "ws_conv", f"{port}:bessel", "--examples", 1, "--html", page, "--json", file)
+    verdict, text = json.loads(file.read_text()), page.read_text()
+    assert verdict["outcome"] == "diverges" and not verdict["passed"] and verdict["diagnosis"]
+    assert verdict["differences"][0]["tensor"] == "standardized weight" and verdict["counterexample"]["weight"]
+    for part in ("DIVERGES", *verdict["diagnosis"], "<svg", "standardized weight"):
+        assert part in text
+    assert not re.search(r"<script|src=|href=|url\(|@import", text)
+
+
+def test_what_a_target_is_called_cannot_break_the_page(port, tmp_path):
+    from nfnumpy.verify.page import page
+    text = page(check("ws_conv", lambda weight: weight, examples=0, name="<b>&</b>", framework="numpy"))
+    assert "<b>" not in text and "&lt;b&gt;&amp;&lt;/b&gt;" in text
+
+
+@pytest.mark.parametrize("arguments, part", [
+    (["wsconv", "x:y"], "unknown kind 'wsconv'"), (["agc", "nothing"], "expected package.module:attribute"),
+    (["agc", "no_such_package.x:y"], "no module named 'no_such_package'"), (["agc", "nowhere.py:f"], "no file nowhere.py"),
+    (["agc", "math:nothing"], "has no 'nothing'"), (["agc", "math:pi"], "agc"),
+    (["agc", "math:sqrt", "--option", "eps"], "expected KEY=VALUE"),
+    (["agc", "math:sqrt", "--framework", "theano"], "expected auto, torch, jax, numpy"),
+    (["agc", "math:sqrt", "--examples", "-1"], "expected a whole number"), (["vectors", "nowhere"], "no folder nowhere")])
+def test_what_cannot_be_run_is_one_line_and_status_2(capsys, monkeypatch, tmp_path, arguments, part):
+    monkeypatch.chdir(tmp_path)
+    status, out, error = verify(capsys, monkeypatch, *arguments)
+    assert status == 2 and out == "" and error.startswith("error: ") and error.count("\n") == 1 and part in error, error
+
+
+def test_a_file_that_fails_while_it_is_imported_is_one_line(capsys, monkeypatch, tmp_path):
+    (tmp_path / "broken.py").write_text("raise ValueError('first\\nsecond')")
+    status, _, error = verify(capsys, monkeypatch, "agc", f"{tmp_path / 'broken.py'}:f")
+    assert status == 2 and error.count("\n") == 1 and "ValueError: first" in error
+
+
+def test_the_pytest_helper_fails_with_the_whole_report(port):
+    from nfnumpy.verify.targets import load_target
+    assert_conforms(check("ws_conv", load_target(f"{port}:standardize"), examples=1))
+    variant = check("ws_conv", load_target(f"{port}:added"), examples=1)
+    assert_conforms(variant)
+    with pytest.raises(AssertionError, match="eps 1e-05 added to variance"):
+        assert_conforms(variant, variants=False)
+    with pytest.raises(AssertionError, match="Bessel-corrected"):
+        assert_conforms(check("ws_conv", load_target(f"{port}:bessel"), examples=1))

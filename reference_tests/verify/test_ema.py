@@ -1,0 +1,180 @@
+"""Checking moving averages of weights."""
+
+import collections
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from nfnumpy import InputError
+from nfnumpy.optim import ExponentialMovingAverage
+from nfnumpy.verify import CONFORMS, DIVERGES, VARIANT
+from nfnumpy.verify.frameworks import Numpy
+from nfnumpy.verify.compare import judge
+from nfnumpy.verify.checks.ema import check_ema, kind_for
+from nfnumpy.verify.variants import changed
+
+
+def check(target, **options):
+    return check_ema(target, examples=3, **options)
+
+
+class OfAModel(torch.nn.Module):
+    """Right: warmed up, of the parameters."""
+
+    def __init__(self, model, decay=0.9999, device=None):
+        super().__init__()
+        self.module, self.decay, self.updates = copy.deepcopy(model), decay, 0
+
+    def current(self):
+        return min(self.decay, (1 + self.updates) / (10 + self.updates))
+
+    @torch.no_grad()
+    def update(self, model):
+        decay = self.current()
+        for average, value in zip(self.module.parameters(), model.parameters()):
+            average.copy_(decay * average + (1.0 - decay) * value)
+        self.updates += 1
+
+
+class Constant(OfAModel):
+    def current(self):
+        return self.decay
+
+
+class CountedFromOne(OfAModel):
+    def current(self):
+        return min(self.decay, (2 + self.updates) / (11 + self.updates))
+
+
+class Exchanged(OfAModel):
+    def current(self):
+        return 1.0 - super().current()
+
+
+class Max(OfAModel):
+    def current(self):
+        return max(self.decay, (1 + self.updates) / (10 + self.updates))
+
+
+class OfParameters:
+    """Right, and told of a list of parameters once."""
+
+    def __init__(self, parameters, decay):
+        self.parameters, self.decay, self.updates = list(parameters), decay, 0
+        self.shadow_params = [parameter.detach().clone() for parameter in self.parameters]
+
+    def update(self):
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        for average, parameter in zip(self.shadow_params, self.parameters):
+            average.lerp_(parameter.detach(), 1.0 - decay)
+
+
+class ToldTheStep(OfAModel):
+    """Told the number of updates done, with timm's warm-up."""
+
+    @torch.no_grad()
+    def update(self, model, step=None):
+        decay = min(self.decay, 1.0 - (1.0 + (step - 1)) ** (-2.0 / 3.0))
+        for average, value in zip(self.module.parameters(), model.parameters()):
+            average.lerp_(value, 1.0 - decay)
+
+
+def with_step(average, value, step, decay=0.99999):
+    current = min(decay, (1 + step) / (10 + step))
+    return current * average + (1.0 - current) * value
+
+
+def in_place(ema, value, decay):
+    ema.mul_(decay).add_(value, alpha=1.0 - decay)
+
+
+def incremental_update(new_tensors, old_tensors, step_size):
+    return step_size * new_tensors + (1.0 - step_size) * old_tensors
+
+
+def fixed(average, value, step):
+    return with_step(average, value, step, 0.9)
+
+
+@pytest.mark.parametrize("target, options", [
+    (ExponentialMovingAverage, {}), (OfAModel, {}), (OfParameters, {}), (with_step, {}), (in_place, {}),
+    (incremental_update, {}), (fixed, {"decay": 0.9}), (OfAModel, {"decay": 0.5})])
+def test_right_ones_conform(target, options):
+    verdict = check(target, **options)
+    assert verdict.outcome == CONFORMS, verdict
+
+
+@pytest.mark.parametrize("target, name", [(CountedFromOne, "warm-up (2 + t)/(11 + t)"),
+                                          (ToldTheStep, "warm-up 1 - (1 + t)^(-2/3)")])
+def test_another_warm_up_is_a_variant(target, name):
+    verdict = check(target)
+    assert verdict.outcome == VARIANT and verdict.diagnosis == (name,), verdict
+
+
+def averaged_model(model):
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+
+
+@pytest.mark.parametrize("target, options, name", [
+    (Constant, {}, "no warm-up"), (Exchanged, {}, "decay and 1 - decay exchanged"), (Max, {}, "max in place of min"),
+    (averaged_model, {"decay": 0.9}, "first update copies, then no warm-up")])
+def test_mistakes_are_named(target, options, name):
+    verdict = check(target, **options)
+    assert verdict.outcome == DIVERGES and verdict.diagnosis == (name,), verdict
+
+
+def test_one_update_at_a_time_leaves_the_warm_up_to_its_caller():
+    assert any("the warm-up is its caller's" in note for note in check(in_place).notes)
+
+
+Transformation = collections.namedtuple("Transformation", "init update")
+
+
+def test_a_transformation_that_corrects_for_its_start_is_a_variant(monkeypatch):
+    def make(decay, debias=True):
+        def update(value, state):
+            average, count = state
+            average, count = decay * average + (1.0 - decay) * value, count + 1
+            return average / (1.0 - decay**count) if debias else average, (average, count)
+        return Transformation(lambda params: (np.zeros_like(params), 0), update)
+
+    numpy_that_says_jax = type("Spoken", (Numpy,), {"name": "jax"})
+    monkeypatch.setattr("nfnumpy.verify.adapters.averages.framework_of", lambda target, wish: numpy_that_says_jax())
+    corrected, plain = check(make), check(make, debias=False)
+    assert corrected.outcome == VARIANT and corrected.diagnosis == ("starts at zero and corrects for it",)
+    assert plain.outcome == DIVERGES and set(plain.diagnosis) == {"no warm-up", "starts at zero"}
+
+
+def test_every_form_in_the_catalogue_is_recognized():
+    kind = kind_for()
+    for entry in kind.catalogue:
+        verdict = judge(kind, lambda problem: kind.reference(problem, changed(kind.rules, (entry,))), target="itself",
+                        framework=Numpy(), examples=0)
+        assert verdict.diagnosis == (entry.name,), verdict
+
+
+def fails(average, value, decay):
+    raise ZeroDivisionError("first\nsecond")
+
+
+class HidesIt(OfAModel):
+    def __init__(self, model, decay=0.9):
+        super().__init__(model, decay)
+        self._modules["hidden"] = self._modules.pop("module")
+
+    def update(self, model):
+        pass
+
+
+@pytest.mark.parametrize("target, options, text", [
+    (3, {}, "expected a class"), (averaged_model, {}, "takes no decay"),
+    (fails, {}, "the target raised ZeroDivisionError"),
+    (torch.nn.Linear, {"decay": 0.9}, "expected a class"), (HidesIt, {}, "found no average")])
+def test_what_cannot_be_asked_is_one_line(target, options, text):
+    with pytest.raises(InputError) as error:
+        check(target, **options)
+    assert text in str(error.value) and "\n" not in str(error.value)

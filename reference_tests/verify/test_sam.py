@@ -1,0 +1,195 @@
+"""Checking sharpness-aware minimization by two whole steps."""
+
+import numpy as np
+import pytest
+import torch
+
+from nfnumpy import InputError
+from nfnumpy.verify import CONFORMS, DIVERGES, VARIANT
+from nfnumpy.verify.frameworks import Numpy
+from nfnumpy.verify.compare import judge
+from nfnumpy.verify.checks.sam import check_sam, kind_for
+from nfnumpy.verify.variants import changed
+
+
+def check(target, **options):
+    return check_sam(target, examples=3, **options)
+
+
+def global_norm(parameters):
+    return torch.sqrt(sum((parameter.grad**2).sum() for parameter in parameters))
+
+
+class Guarded:
+    """Around an optimizer, step by closure: the norm over all, nothing added to it, zero left alone."""
+
+    sign, taken_off, summed = 1.0, 1.0, False
+
+    def __init__(self, optimizer, rho=0.05):
+        self.optimizer, self.rho = optimizer, rho
+        self.params = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+    def climb(self):
+        norm = global_norm(self.params)
+        return [self.sign * self.rho * parameter.grad / torch.where(norm > 0.0, norm, torch.ones_like(norm))
+                for parameter in self.params]
+
+    def step(self, closure):
+        closure()
+        here = [parameter.grad.clone() for parameter in self.params]
+        with torch.no_grad():
+            start, climb = [parameter.clone() for parameter in self.params], self.climb()
+            for parameter, e in zip(self.params, climb):
+                parameter.add_(e)
+        closure()
+        with torch.no_grad():
+            for parameter, before, e, grad in zip(self.params, start, climb, here):
+                parameter.copy_(before + (1.0 - self.taken_off) * e)
+                parameter.grad.add_(grad if self.summed else 0.0)
+        self.optimizer.step()
+
+
+class Downhill(Guarded):
+    sign = -1.0
+
+
+class NotRemoved(Guarded):
+    taken_off = 0.0
+
+
+class Summed(Guarded):
+    summed = True
+
+
+class PerTensor(Guarded):
+    def climb(self):
+        return [self.rho * p.grad / torch.where(p.grad.norm() > 0.0, p.grad.norm(), 1.0) for p in self.params]
+
+
+class Unguarded(Guarded):
+    def climb(self):
+        return [self.rho * p.grad / global_norm(self.params) for p in self.params]
+
+
+class TwoSteps(torch.optim.Optimizer):
+    """The usual class: first_step and second_step, around an optimizer's class, 1e-12 added to the norm."""
+
+    forgets = True
+
+    def __init__(self, params, base_optimizer, rho=0.05, adaptive=False, **kwargs):
+        super().__init__(params, dict(rho=rho, adaptive=adaptive, **kwargs))
+        self.base_optimizer = base_optimizer(self.param_groups, **kwargs)
+        self.param_groups = self.base_optimizer.param_groups
+
+    def every(self):
+        return [(parameter, group) for group in self.param_groups for parameter in group["params"]]
+
+    @torch.no_grad()
+    def first_step(self, zero_grad=False):
+        norm = torch.sqrt(sum((((p.abs() if group["adaptive"] else 1.0) * p.grad)**2).sum()
+                              for p, group in self.every()))
+        for p, group in self.every():
+            self.state[p]["before"] = p.clone()
+            p.add_((p**2 if group["adaptive"] else 1.0) * p.grad * (group["rho"] / (norm + 1e-12)))
+        if zero_grad and self.forgets:
+            self.zero_grad()
+
+    @torch.no_grad()
+    def second_step(self, zero_grad=False):
+        for p, _ in self.every():
+            p.copy_(self.state[p]["before"])
+        self.base_optimizer.step()
+        if zero_grad:
+            self.zero_grad()
+
+
+class NeverForgets(TwoSteps):
+    forgets = False
+
+
+class OfAModel(Guarded):
+    """Another order of arguments, other names for the two steps, no zero_grad."""
+
+    def __init__(self, optimizer, model, rho=0.5):
+        super().__init__(optimizer, rho)
+        assert isinstance(model, torch.nn.Module)
+
+    def ascent_step(self):
+        with torch.no_grad():
+            self.before = [p.clone() for p in self.params]
+            for p, e in zip(self.params, self.climb()):
+                p.add_(e)
+
+    def descent_step(self):
+        with torch.no_grad():
+            for p, before in zip(self.params, self.before):
+                p.copy_(before)
+        self.optimizer.step()
+
+
+class OnItsOwn(torch.optim.SGD):
+    """An optimizer without another inside, without Nesterov momentum."""
+
+    def __init__(self, params, lr, rho=0.05, momentum=0.0):
+        super().__init__(params, lr=lr, momentum=momentum)
+        self.rho = rho
+
+    def step(self, closure):
+        inner = Guarded(self, self.rho)
+        inner.optimizer = super()
+        inner.step(closure)
+
+
+@pytest.mark.parametrize("target", [Guarded, OfAModel, OnItsOwn])
+def test_right_ones_conform(target):
+    verdict = check(target)
+    assert verdict.outcome == CONFORMS, verdict
+
+
+def test_a_small_number_added_to_the_norm_is_a_variant():
+    verdict = check(TwoSteps)
+    assert verdict.outcome == VARIANT and verdict.diagnosis == ("1e-12 added to the norm",) and verdict.size < 1e-10
+
+
+def test_a_zero_gradient_that_becomes_nan_is_a_variant_and_said():
+    verdict = check(Unguarded)
+    assert verdict.outcome == VARIANT and verdict.diagnosis == ("zero gradient not guarded",)
+
+
+@pytest.mark.parametrize("target, options, names", [
+    (Downhill, {}, {"downhill"}), (NotRemoved, {}, {"perturbation not removed"}),
+    (Summed, {}, {"gradients of both points summed"}), (PerTensor, {}, {"norm per tensor"}),
+    (NeverForgets, {}, {"1e-12 added to the norm", "gradients of both points summed"}),
+    (TwoSteps, {"adaptive": True}, {"1e-12 added to the norm", "adaptive (ASAM)"}),
+    (torch.optim.SGD, {}, {"no ascent"})])
+def test_mistakes_are_named(target, options, names):
+    verdict = check(target, **options)
+    assert verdict.outcome == DIVERGES and set(verdict.diagnosis) == names, verdict
+
+
+def test_the_first_difference_is_that_of_the_mistake_and_not_of_the_harmless_form_beside_it():
+    verdict = check(NeverForgets)
+    assert verdict.first_difference.tensor == "weights after step 1"
+
+
+def test_every_form_in_the_catalogue_is_recognized():
+    kind = kind_for()
+    for entry in kind.catalogue:
+        with np.errstate(all="ignore"):
+            verdict = judge(kind, lambda problem: kind.reference(problem, changed(kind.rules, (entry,))),
+                            target="itself", framework=Numpy(), examples=0)
+        assert verdict.diagnosis == (entry.name,), verdict
+
+
+class Fails(Guarded):
+    def step(self, closure):
+        raise KeyError("first\nsecond")
+
+
+@pytest.mark.parametrize("target, text", [
+    (3, "expected an optimizer class"), (torch.nn.Linear, "expected an optimizer class"),
+    (Fails, "the target raised KeyError")])
+def test_what_cannot_be_asked_is_one_line(target, text):
+    with pytest.raises(InputError) as error:
+        check(target)
+    assert text in str(error.value) and "\n" not in str(error.value)

@@ -1,0 +1,156 @@
+"""Checking learning-rate schedules."""
+
+import math
+
+import pytest
+import torch
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, SequentialLR
+
+from nfnumpy import InputError
+from nfnumpy.optim import warmup_cosine
+from nfnumpy.verify import CONFORMS, DIVERGES, VARIANT
+from nfnumpy.verify.frameworks import Numpy
+from nfnumpy.verify.compare import judge
+from nfnumpy.verify.checks.schedule import check_schedule, kind_for
+from nfnumpy.verify.variants import changed
+
+
+def check(target, **options):
+    return check_schedule(target, examples=4, **options)
+
+
+def cosine(progress):
+    return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def of_an_optimizer(optimizer, num_warmup_steps, num_training_steps):
+    def share(step):
+        if step < num_warmup_steps:
+            return step / max(1, num_warmup_steps)
+        return max(0.0, cosine((step - num_warmup_steps) / max(1, num_training_steps - num_warmup_steps)))
+    return LambdaLR(optimizer, share)
+
+
+def direct(step, base_lr, warmup, total):
+    return base_lr * (step / warmup if step < warmup else cosine((step - warmup) / (total - warmup)))
+
+
+def optax_like(init_value, peak_value, warmup_steps, decay_steps, end_value=0.0):
+    def schedule(count):
+        if count < warmup_steps:
+            return init_value + (peak_value - init_value) * count / warmup_steps
+        return end_value + (peak_value - end_value) * cosine((count - warmup_steps) / (decay_steps - warmup_steps))
+    return schedule
+
+
+def alone(step):
+    return direct(step, 0.1, 10, 100)
+
+
+def in_epochs(lr, warmup_epochs, epochs, steps_per_epoch):
+    return warmup_cosine(lr, warmup_epochs * steps_per_epoch, epochs * steps_per_epoch)
+
+
+def ends_with_an_error(step, peak, warmup_steps, total_steps):
+    if step >= total_steps:
+        raise ValueError("there is no such step")
+    return direct(step, peak, warmup_steps, total_steps)
+
+
+def without_warmup(init_value, decay_steps):
+    return lambda count: init_value * cosine(min(count, decay_steps) / decay_steps)
+
+
+class LikeTimm:
+    """Updated with the step itself, over all steps."""
+
+    def __init__(self, optimizer, t_initial, lr_min=0.0, warmup_t=0, warmup_lr_init=0.0, t_in_epochs=True):
+        assert not t_in_epochs
+        self.optimizer, self.total, self.warmup = optimizer, t_initial, warmup_t
+        self.peak = optimizer.param_groups[0]["lr"]
+
+    def step_update(self, step):
+        share = step / self.warmup if step < self.warmup else cosine(step / self.total)
+        self.optimizer.param_groups[0]["lr"] = self.peak * share
+
+
+SAID = {"peak": 0.1, "warmup_steps": 10, "total_steps": 100}
+
+
+@pytest.mark.parametrize("target, options", [
+    (warmup_cosine, {}), (of_an_optimizer, {}), (direct, {}), (optax_like, {}), (alone, SAID), (in_epochs, {}),
+    (ends_with_an_error, {}), (CosineAnnealingLR, {}), (without_warmup, {})])
+def test_right_ones_conform(target, options):
+    verdict = check(target, **options)
+    assert verdict.outcome == CONFORMS, verdict
+
+
+def test_what_comes_after_the_last_step_is_a_note_and_no_verdict():
+    assert any("no step is taken there" in note for note in check(direct).notes)
+    assert any("has no rate for step total_steps" in note for note in check(ends_with_an_error).notes)
+
+
+def sequential(optimizer, warmup_steps, total_steps):
+    return SequentialLR(optimizer, [LinearLR(optimizer, 1e-8, total_iters=warmup_steps),
+                                    CosineAnnealingLR(optimizer, total_steps - warmup_steps)], [warmup_steps])
+
+
+def one_ahead(lr, warmup_steps, total_steps):
+    right = warmup_cosine(lr, warmup_steps, total_steps)
+    return lambda step: lr * (step + 1) / warmup_steps if step < warmup_steps else right(step)
+
+
+@pytest.mark.parametrize("target, name", [(sequential, "warm-up from 1e-08 of the peak"),
+                                          (one_ahead, "warm-up (t + 1)/w")])
+def test_harmless_forms_are_named(target, name):
+    verdict = check(target)
+    assert verdict.outcome == VARIANT and verdict.diagnosis == (name,), verdict
+
+
+def over_all(optimizer, warmup_steps, total_steps):
+    return LambdaLR(optimizer, lambda step: step / warmup_steps if step < warmup_steps else cosine(step / total_steps))
+
+
+def straight(lr, warmup_steps, total_steps):
+    return lambda step: lr * (step / warmup_steps if step < warmup_steps
+                              else (total_steps - step) / (total_steps - warmup_steps))
+
+
+def once_an_epoch(lr, warmup_epochs, epochs, steps_per_epoch):
+    right = warmup_cosine(lr, warmup_epochs, epochs)
+    return lambda step: right(step // steps_per_epoch)
+
+
+def never_ends(init_value, peak_value, warmup_steps, decay_steps):
+    return optax_like(init_value, peak_value, warmup_steps, decay_steps, end_value=0.1 * peak_value)
+
+
+@pytest.mark.parametrize("target, names", [
+    (over_all, {"cosine over all steps"}), (LikeTimm, {"cosine over all steps"}), (straight, {"straight decay"}),
+    (once_an_epoch, {"in epochs"}), (never_ends, {"ends at 0.1 of the peak"})])
+def test_mistakes_are_named(target, names):
+    verdict = check(target)
+    assert verdict.outcome == DIVERGES and set(verdict.diagnosis) == names, verdict
+    assert verdict.counterexample["total_steps"] < 12
+
+
+def test_every_form_in_the_catalogue_is_recognized():
+    kind = kind_for()
+    for entry in kind.catalogue:
+        verdict = judge(kind, lambda problem: kind.reference(problem, changed(kind.rules, (entry,))), target="itself",
+                        framework=Numpy(), examples=3)
+        assert verdict.diagnosis == (entry.name,), verdict
+
+
+def fails(step, peak, warmup_steps, total_steps):
+    raise ZeroDivisionError("first\nsecond")
+
+
+@pytest.mark.parametrize("target, text", [
+    (3, "expected a function step -> learning rate"), (torch.nn.Linear, "expected a function step -> learning rate"),
+    (alone, "--option peak=… --option warmup_steps=… --option total_steps=…"),
+    (fails, "the target raised ZeroDivisionError: first")])
+def test_what_cannot_be_asked_is_one_line(target, text):
+    with pytest.raises(InputError) as error:
+        check(target)
+    assert text in str(error.value) and "\n" not in str(error.value)

@@ -1,0 +1,148 @@
+"""The judge of squeeze-and-excite: mistakes are named, correct modules of any style are not accused."""
+
+import numpy as np
+import pytest
+import torch
+from reference_tests.verify.test_stochastic_depth import DropPath
+from torch import nn
+from torch.nn import functional as F
+from reference_tests.helpers.torch_networks import SqueezeExcite
+
+import nfnumpy as nf
+from nfnumpy.verify.checks.se import CATALOGUE, KIND, Rules, check_se, excited, hidden_width, reference
+from nfnumpy.verify.variants import changed
+
+
+@pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.name)
+def test_every_catalogued_form_is_recognised_and_named(entry):
+    """By the judge itself: the variant answers in place of a target, with its parameters cut to its own width."""
+    from nfnumpy.verify.frameworks import Numpy
+    from nfnumpy.verify.compare import judge
+    rules = changed(Rules(), [entry])
+    verdict = judge(KIND, lambda problem: reference(problem, rules), target=entry.name, framework=Numpy(), examples=2)
+    assert (verdict.outcome, verdict.diagnosis) == ("diverges", (entry.name,))
+
+
+def test_the_reference_without_changes_is_our_layer_bit_for_bit():
+    problem = KIND.typical[0]
+    layer = nf.nn.SqueezeExcite(nf.nn.Initializer(dtype="float64"), 32, 0.5)
+    assert layer.fc0.weight.shape[1] == hidden_width(32, 0.5)
+    layer.load_state_dict({name: array[tuple(slice(size) for size in layer.parameters()[name].shape)]
+                           for name, array in problem.arrays.items() if name.startswith("fc")})
+    x = nf.autograd.Tensor(problem.arrays["x"])
+    assert np.array_equal(layer(x).numpy(), reference(problem, Rules())["output"])
+    assert np.array_equal(layer(x).numpy(), excited(x, *layer.parameters().values(), Rules()).numpy())
+
+
+class WithoutTwo(SqueezeExcite):
+    def forward(self, x):
+        return super().forward(x) / 2
+
+
+class WithSilu(SqueezeExcite):
+    def forward(self, x):
+        return 2 * torch.sigmoid(self.fc1(F.silu(self.fc0(x.mean((2, 3))))))[:, :, None, None] * x
+
+
+class WithGelu(SqueezeExcite):
+    def forward(self, x):
+        return 2 * torch.sigmoid(self.fc1(F.gelu(self.fc0(x.mean((2, 3))))))[:, :, None, None] * x
+
+
+class Hard(SqueezeExcite):
+    def forward(self, x):
+        return 2 * F.hardsigmoid(self.fc1(F.relu(self.fc0(x.mean((2, 3))))))[:, :, None, None] * x
+
+
+class Adding(SqueezeExcite):
+    def forward(self, x):
+        return x + 2 * torch.sigmoid(self.fc1(F.relu(self.fc0(x.mean((2, 3))))))[:, :, None, None]
+
+
+class OverTheBatch(SqueezeExcite):
+    def forward(self, x):
+        return 2 * torch.sigmoid(self.fc1(F.relu(self.fc0(x.mean((0, 2, 3))))))[None, :, None, None] * x
+
+
+class Divisible(SqueezeExcite):
+    def __init__(self, channels, ratio):
+        super().__init__(channels, ratio)
+        hidden = max(8, int(channels * ratio + 4) // 8 * 8)
+        self.fc0, self.fc1 = nn.Linear(channels, hidden), nn.Linear(hidden, channels)
+
+
+MISTAKES = {WithoutTwo: "factor 2 missing", WithSilu: "silu in place of relu", WithGelu: "gelu_erf in place of relu",
+            Hard: "hard sigmoid of torch in place of the sigmoid", Adding: "gate added",
+            OverTheBatch: "mean over the batch too", Divisible: "hidden width a multiple of 8"}
+
+
+@pytest.mark.parametrize("target", MISTAKES, ids=lambda target: target.__name__)
+def test_mistaken_torch_modules_are_named(target):
+    verdict = check_se(target, framework="torch", examples=4)
+    assert (verdict.outcome, verdict.diagnosis) == ("diverges", (MISTAKES[target],))
+
+
+def test_two_mistakes_are_named_together():
+    class Both(WithSilu):
+        def forward(self, x):
+            return super().forward(x) / 2
+
+    assert set(check_se(Both, examples=2).diagnosis) == {"factor 2 missing", "silu in place of relu"}
+
+
+class AsConvolutions(nn.Module):
+    def __init__(self, channels, rd_ratio=0.25, rd_channels=None):
+        super().__init__()
+        hidden = rd_channels or max(1, int(channels * rd_ratio))
+        self.squeeze, self.act = nn.Conv2d(channels, hidden, 1), nn.ReLU(inplace=True)
+        self.expand, self.gate = nn.Conv2d(hidden, channels, 1), nn.Sigmoid()
+
+    def forward(self, x):
+        return x * self.gate(self.expand(self.act(self.squeeze(x.mean((2, 3), keepdim=True))))).mul(2.0)
+
+
+class ByWidth(AsConvolutions):
+    def __init__(self, channels, hidden_channels):
+        super().__init__(channels, rd_channels=hidden_channels)
+
+
+class Pooled(nn.Sequential):
+    """The gates alone are the Sequential's; x enters twice."""
+
+    def __init__(self, c, se_ratio):
+        hidden = max(1, int(c * se_ratio))
+        super().__init__(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c, hidden), nn.ReLU(), nn.Linear(hidden, c))
+
+    def forward(self, x):
+        return x + x * torch.tanh(super().forward(x) / 2)[..., None, None]
+
+
+def in_numpy(x, w0, b0, w1, b1):
+    gate = np.maximum(x.mean((1, 2)) @ w0 + b0, 0) @ w1 + b1
+    return x * (2 / (1 + np.exp(-gate)))[:, None, None]
+
+
+def in_torch(x, w0, b0, w1, b1):
+    return x * 2 * torch.sigmoid(F.linear(F.relu(F.linear(x.mean((2, 3)), w0, b0)), w1, b1))[..., None, None]
+
+
+class InFloat32(SqueezeExcite):
+    def forward(self, x):
+        self.float()
+        return super().forward(x.float())
+
+
+@pytest.mark.parametrize("target", [SqueezeExcite, AsConvolutions, ByWidth, Pooled, in_numpy, in_torch, InFloat32,
+                                    SqueezeExcite(24, 0.25)],
+                         ids=lambda target: getattr(target, "__name__", "instance"))
+def test_correct_modules_in_many_styles_conform(target):
+    verdict = check_se(target, framework="numpy" if target is in_numpy else "auto", examples=10)
+    assert verdict.outcome == "conforms", str(verdict)
+
+
+@pytest.mark.parametrize("target", [lambda channels: 3, lambda x: x, DropPath, 3, nn.Linear(3, 4)],
+                         ids=["no module", "a function of x", "no parameters", "a number", "one linear layer"])
+def test_what_cannot_be_run_is_one_line(target):
+    with pytest.raises(nf.InputError) as error:
+        check_se(target, framework="torch")
+    assert str(error.value).startswith("se: ") and "\n" not in str(error.value)

@@ -1,0 +1,104 @@
+"""The judge of stochastic depth: every catalogued form is recognised, correct ones of any style are not accused."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import nfnumpy as nf
+from nfnumpy.verify.checks.stochastic_depth import CATALOGUE, Rules, check_stochastic_depth, variant
+from nfnumpy.verify.variants import changed
+
+
+def of_rules(rules):
+    """The variant as somebody's NumPy function."""
+    def drop(x, rate, training, seed):
+        return variant(x, rate, training, seed, rules)
+    return drop
+
+
+@pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.name)
+def test_every_catalogued_form_is_recognised_and_named(entry):
+    verdict = check_stochastic_depth(of_rules(changed(Rules(), [entry])), framework="numpy")
+    assert verdict.diagnosis == (entry.name,)
+    assert verdict.outcome == ("conforms as a named variant" if entry.harmless else "diverges")
+
+
+def test_two_mistakes_at_once_are_both_named():
+    rules = Rules(mask="channel of an example", scale="1/(1 - rate)")
+    verdict = check_stochastic_depth(of_rules(rules), framework="numpy")
+    assert set(verdict.diagnosis) == {"a mask for every channel", "rescaled by 1/(1 - rate)"}
+
+
+def torch_function(x, drop_prob, training=False):
+    if not training or drop_prob == 0.0:
+        return x
+    return x * (torch.rand(x.shape[0], 1, 1, 1) >= drop_prob)
+
+
+def of_survival(x, survival_prob, deterministic):
+    return x if deterministic else x * torch.bernoulli(torch.full((len(x), 1, 1, 1), survival_prob))
+
+
+class DropPath(nn.Module):
+    def __init__(self, drop_prob=0.0, scale_by_keep=False):
+        super().__init__()
+        self.drop_prob, self.scale_by_keep = drop_prob, scale_by_keep
+
+    def forward(self, x):
+        if not self.training:
+            return x
+        kept = x.new_empty((len(x),) + (1,) * (x.ndim - 1)).bernoulli_(1 - self.drop_prob)
+        return x * (kept / (1 - self.drop_prob) if self.scale_by_keep else kept)
+
+
+class PlainObject:
+    def __init__(self, rate):
+        self.rate = rate
+
+    def __call__(self, x, is_training, rng):
+        return np.where(rng.random((len(x), 1, 1, 1)) < self.rate, 0.0, x) if is_training else x
+
+
+def of_ours(x, rate, training, seed):
+    layer = nf.nn.StochasticDepth(nf.nn.Initializer(path="drop"), rate)
+    return layer(nf.autograd.Tensor(x), nf.backend.CounterRNG(seed) if training else None).numpy()
+
+
+@pytest.mark.parametrize("target", [torch_function, of_survival, DropPath, PlainObject, of_ours],
+                         ids=lambda target: target.__name__)
+def test_correct_forms_in_many_styles_conform(target):
+    torch.manual_seed(0)
+    framework = "numpy" if target in (PlainObject, of_ours) else "torch"
+    assert check_stochastic_depth(target, framework=framework).outcome == "conforms"
+
+
+def test_options_reach_the_target_and_its_rescaling_is_a_variant():
+    verdict = check_stochastic_depth(DropPath, framework="torch", scale_by_keep=True)
+    assert verdict.diagnosis == ("rescaled by 1/(1 - rate)",)
+    assert verdict.passed and 0.3 < verdict.size < 0.4
+
+
+def test_a_mask_that_the_gradient_does_not_pass_is_a_divergence_that_nobody_knows():
+    def straight_through(x, rate, training):
+        return x + (torch_function(x, rate, training) - x).detach()
+
+    verdict = check_stochastic_depth(straight_through, framework="torch")
+    assert verdict.outcome == "diverges" and not verdict.diagnosis
+    assert verdict.first_difference.tensor == "gradient, rate 0.1"
+
+
+def test_the_counterexample_shows_eight_examples_before_and_after():
+    verdict = check_stochastic_depth(of_rules(Rules(mask="batch")), framework="numpy")
+    assert len(verdict.counterexample["x"]) == len(verdict.counterexample["in training"]) == 8
+
+
+@pytest.mark.parametrize("target", [lambda x, rate, training: 1 / 0, functools.partial(print, sep=""), 3,
+                                    DropPath(0.5)],
+                         ids=["raises", "prints", "a number", "an instance"])
+def test_what_cannot_be_run_is_one_line(target):
+    with pytest.raises(nf.InputError) as error:
+        check_stochastic_depth(target, framework="torch")
+    assert str(error.value).startswith("stochastic_depth: ") and "\n" not in str(error.value)
