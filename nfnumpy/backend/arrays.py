@@ -2,6 +2,9 @@
 
 import math
 import sys
+from typing import Any, TypeAlias
+
+Array: TypeAlias = Any  # an array of any backend: numpy.ndarray, cupy.ndarray, array_api_strict's
 
 
 def namespace(array):
