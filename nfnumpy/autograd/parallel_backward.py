@@ -16,7 +16,7 @@ LARGE = 1 << 20  # bytes that an operation has saved on average: with less, the 
 @autograd.backward_pass.fast_path("numpy")
 def backward_pass(cotangent, root):
     """The formula's sums, whoever comes first."""
-    if backend.threads.count() == 1:
+    if backend.blas_threads.thread_count() == 1:
         return NotImplemented
     vertices = list(autograd.reverse_topological_order(root))
     if not _is_worth_it(vertices):

@@ -5,7 +5,7 @@ import contextlib
 import numpy
 
 from ..errors import InputError
-from . import threads
+from . import blas_threads
 
 DTYPES = ("float32", "float64")
 
@@ -49,5 +49,5 @@ class NumpyBackend:
     @contextlib.contextmanager
     def computing(self):
         """Context for a loop of heavy work that judges its own results: our threads only, no warnings of overflow."""
-        with threads.single_threaded_blas(), numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        with blas_threads.single_threaded_blas(), numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):
             yield

@@ -14,7 +14,7 @@ import threading
 
 import numpy
 
-from . import threads
+from . import blas_threads
 
 SPIN_ITERATIONS = 100  # looks at what the others do before going to sleep
 SPIN_VALUES = numpy.broadcast_to(numpy.float32(0.0), (1 << 14,))  # a sum of one value in memory takes some 3 µs
@@ -60,7 +60,7 @@ class _WorkerPool:
 
 @functools.cache
 def _worker_pool():
-    return _WorkerPool(threads.count() - 1)
+    return _WorkerPool(blas_threads.thread_count() - 1)
 
 
 class _ParallelMap:
@@ -73,7 +73,7 @@ class _ParallelMap:
 
     def work(self):
         """Take pieces and finish them."""
-        with threads.small_ufunc_buffer():
+        with blas_threads.small_ufunc_buffer():
             for position, piece in self.pieces:
                 try:
                     self.results[position] = self.function(piece)
@@ -107,8 +107,8 @@ def parallel_map(function, pieces):
     Each thread takes the next piece when it is done with its last. Of several errors the first piece's is raised.
     """
     job = _ParallelMap(function, list(pieces))
-    with threads.single_threaded_blas():
-        for _ in range(min(threads.count(), len(job.results)) - 1):
+    with blas_threads.single_threaded_blas():
+        for _ in range(min(blas_threads.thread_count(), len(job.results)) - 1):
             _worker_pool().post(job.work)
         job.work()
         job.wait()
@@ -158,7 +158,7 @@ def run_task_graph(first, run):
     Of several errors the least task's is raised; what has not begun by then is left undone.
     """
     tasks = _TaskGraph(run)
-    with threads.single_threaded_blas(), threads.short_switch_interval():
+    with blas_threads.single_threaded_blas(), blas_threads.short_switch_interval():
         tasks.add(first)
         try:
             _worker_pool().serve(tasks.wakeup, tasks.is_done)

@@ -1,6 +1,6 @@
 """A model's parameters in parts, to be changed one after the other."""
 
-from ..backend.registry import backend_name_of
+from ..backend import backend_name_of
 
 PART_BYTES = 1 << 26  # enough work for threads to share out evenly; a small part of what a large network holds
 

@@ -6,7 +6,7 @@ import time
 
 from ..backend import openblas
 from .. import datasets, models
-from ..backend import CounterRNG, threads
+from ..backend import CounterRNG, blas_threads
 from ..errors import InputError
 from . import checkpoint
 from .curves import draw_curves
@@ -90,9 +90,9 @@ class _Run:
                 if not isinstance(progress.get(name), (int, float)):
                     raise InputError(f"checkpoint: its progress has no number called {name!r}")
                 self.sums[name] = type(zero)(progress[name])
-            if progress.get("threads") != threads.count():
-                line(f"resuming with {threads.count()} threads what began with {progress.get('threads')}: last bits "
-                     f"will differ")
+            if progress.get("threads") != blas_threads.thread_count():
+                line(f"resuming with {blas_threads.thread_count()} threads what began with {progress.get('threads')}: "
+                     f"last bits will differ")
         self.metrics = MetricsFile(self._path(METRICS), up_to_step=session.step if stored is not None else None)
         self.seconds = 0.0
 
@@ -107,7 +107,7 @@ class _Run:
         line(f"{self.options.data}: {len(data.train)} training and {len(data.test)} test images of "
              f"{data.image_size} px, {len(data.classes)} classes; {self.model_name}: {parameters:,} parameters"
              + (f"; resuming at step {session.step} of {total}" if session.step else ""))
-        remark = openblas.remark(threads.count())
+        remark = openblas.remark(blas_threads.thread_count())
         if remark and self.options.backend == "numpy":
             line(remark)
         with datasets.Loader(data.train, session.batch_size, workers=self.options.workers) as loader:
@@ -181,7 +181,7 @@ class _Run:
              f"clipped {100 * facts['clipped_fraction']:.0f} %")
 
     def _save(self):
-        self.session.save(self._path(CHECKPOINT), {**self.sums, "threads": threads.count()})
+        self.session.save(self._path(CHECKPOINT), {**self.sums, "threads": blas_threads.thread_count()})
 
     def _close(self):
         """The picture, and the last line."""

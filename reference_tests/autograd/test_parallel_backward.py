@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from nfnumpy import GraphError, InputError, Tensor, backend, checkpoint, models, ops, reference
 from nfnumpy.autograd import parallel_backward
 from nfnumpy.autograd import differentiable
-from nfnumpy.backend import thread_pool, threads
+from nfnumpy.backend import blas_threads, thread_pool
 
 WAYS = ("one after the other", "side by side")
 
@@ -288,7 +288,7 @@ def test_tasks_may_share_out_work_of_their_own():
 
 
 def test_blas_and_the_interpreter_are_as_before_afterwards():
-    libraries, interval = threads._blas(), sys.getswitchinterval()
+    libraries, interval = blas_threads._blas_libraries(), sys.getswitchinterval()
     before, seen = [library.num_threads for library in libraries], []
 
     def run(task):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from nfnumpy import InputError, backend, reference
-from nfnumpy.backend import thread_pool, threads
+from nfnumpy.backend import blas_threads, thread_pool
 from nfnumpy.functional import activations, convolution
 from nfnumpy.functional.fast_numpy import activations as fast_activations
 from nfnumpy.functional.fast_numpy import convolution as fast_convolution
@@ -27,7 +27,7 @@ def with_threads(count, function, block_bytes=300, small_sum=0, rows=8, by_rows=
     rows: how many are multiplied at a time, 0 for all; by_rows: whether windows' rows are used where they lie.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(threads, "count", lambda: count)
+        patch.setattr(blas_threads, "thread_count", lambda: count)
         patch.setattr(fast_convolution, "WORTH_A_THREAD", 0)
         patch.setattr(fast_convolution, "SMALL_SUM", small_sum)
         patch.setattr(im2col, "BLOCK_BYTES", block_bytes)
@@ -173,16 +173,16 @@ def test_mistakes_are_the_formulas_errors_on_the_fast_path_too():
 
 
 def test_threads_compute_with_blas_to_themselves_and_give_it_back():
-    before = [library.num_threads for library in threads._blas()]
+    before = [library.num_threads for library in blas_threads._blas_libraries()]
     seen = with_threads(2, lambda: thread_pool.parallel_map(
-        lambda piece: [library.num_threads for library in threads._blas()], range(4)))
+        lambda piece: [library.num_threads for library in blas_threads._blas_libraries()], range(4)))
     assert before and all(count == 1 for counts in seen for count in counts)
-    assert [library.num_threads for library in threads._blas()] == before
+    assert [library.num_threads for library in blas_threads._blas_libraries()] == before
 
 
 @given(length=st.integers(0, 50), count=st.integers(1, 9))
 def test_shares_cover_every_index_once_and_differ_by_one_at_most(length, count):
-    shares = with_threads(count, lambda: threads.split_by_thread(length))
+    shares = with_threads(count, lambda: blas_threads.split_by_thread(length))
     assert [k for share in shares for k in range(share.start, share.stop)] == list(range(length))
     sizes = [share.stop - share.start for share in shares]
     assert max(sizes) - min(sizes) <= 1 and len(shares) == max(1, min(count, length))

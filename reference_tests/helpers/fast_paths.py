@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 
 from nfnumpy.autograd import parallel_backward
-from nfnumpy.backend import thread_pool, threads
+from nfnumpy.backend import blas_threads, thread_pool
 from nfnumpy.functional.fast_numpy import blocks, linear, pooling, squeeze_excite, weight_standardization
 from nfnumpy.optim.fast_numpy import lists
 
@@ -33,7 +33,7 @@ def with_threads(count, function, *arrays, **options):
     given = [array for array in arrays if array is not None]
     before = [np.array(array) for array in given]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(threads, "count", lambda: count)
+        patch.setattr(blas_threads, "thread_count", lambda: count)
         for module, name, value in SMALLEST:
             patch.setattr(module, name, value)
         result = function(*arrays, **options)
@@ -51,7 +51,7 @@ def crew_of_four():
 def walking(how, count=2):
     """Context in which even the smallest graphs go back "side by side" on `count` threads, or "one after the other"."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(threads, "count", lambda: count)
+        patch.setattr(blas_threads, "thread_count", lambda: count)
         patch.setattr(thread_pool, "_worker_pool", crew_of_four)
         patch.setattr(parallel_backward, "LARGE", 0 if how == "side by side" else float("inf"))
         yield

@@ -2,7 +2,7 @@
 
 import numpy
 
-from ...backend import thread_pool, threads
+from ...backend import blas_threads, thread_pool
 from ..timing import host_milliseconds, take_turns
 
 COLUMNS = [("ceiling", "what", ""), ("rate", "rate", ".1f"), ("unit", "unit", ""), ("least", "rate_low", ".1f"),
@@ -13,7 +13,7 @@ PRODUCTS, COPY = "float32 products, one on each of our threads", "copy, read and
 def measure(report, plan):
     """The section "ceilings": operations per second of large float32 products, bytes per second of a copy."""
     with report.section("ceilings", "Ceilings of this machine") as section:
-        size, count = plan.product_size, threads.count()
+        size, count = plan.product_size, blas_threads.thread_count()
         operations = 2e-6 * size**3
         contestants = {PRODUCTS: (_products(size, count), count * operations, "GFLOP/s"),
                        "one product on one thread": (_products(size, 1), operations, "GFLOP/s"),
@@ -59,4 +59,4 @@ def _shared_product(size):
 def _copy(size):
     source, target = (numpy.ones(size // 4, dtype=numpy.float32) for _ in range(2))
     return lambda: thread_pool.parallel_map(lambda share: numpy.copyto(target[share], source[share]),
-                                       threads.split_by_thread(source.size))
+                                       blas_threads.split_by_thread(source.size))

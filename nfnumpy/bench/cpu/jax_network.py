@@ -8,7 +8,7 @@ import numpy
 from jax import lax, numpy as jnp
 
 from ... import weights
-from ...backend import threads
+from ...backend import blas_threads
 from ...functional.activations import GAMMA
 from ...models.base import block_schedule
 from ...optim.sgd import is_clipped, is_decayed
@@ -24,7 +24,7 @@ class JaxNetwork:
 
     def __init__(self, problem, path):
         if hasattr(os, "sched_setaffinity"):  # JAX starts a thread for every core that it may use, at its first array
-            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads.count()])
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:blas_threads.thread_count()])
         self.before = memory.resident()
         self.parameters = {name: jnp.asarray(array) for name, array in weights.load(path).items()}
         self.velocity = jax.tree.map(jnp.zeros_like, self.parameters)

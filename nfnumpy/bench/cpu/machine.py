@@ -5,13 +5,13 @@ import platform
 
 import threadpoolctl
 
-from ...backend import threads
+from ...backend import blas_threads
 from .. import versions
 
 
 def facts():
     """A dict of names, numbers and versions; None for what is not there."""
-    return {"processor": _processor(), "cores": os.cpu_count(), "threads": threads.count(), "blas": _blas(),
+    return {"processor": _processor(), "cores": os.cpu_count(), "threads": blas_threads.thread_count(), "blas": _blas(),
             "memory_bytes": _memory(), "load": busy(), **versions.facts()}
 
 

@@ -3,7 +3,7 @@
 import torch
 
 from ... import weights
-from ...backend import threads
+from ...backend import blas_threads
 from ..theirs import Theirs
 from . import memory
 
@@ -12,7 +12,7 @@ class TorchNetwork:
     """A Problem's network in PyTorch with the weights in the file `path`, its images channels last or first."""
 
     def __init__(self, problem, path, channels_last):
-        torch.set_num_threads(threads.count())
+        torch.set_num_threads(blas_threads.thread_count())
         self.before = memory.resident()
         self.side = Theirs(problem, weights.load(path), "cpu", channels_last)
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from ...backend import threads
+from ...backend import blas_threads
 from .. import torch_layers, torch_nf_resnet
 from .timed_operation import TimedOperation
 
@@ -23,7 +23,7 @@ class TorchOperation(TimedOperation):
     """On as many threads as ours."""
 
     def __init__(self):
-        torch.set_num_threads(threads.count())
+        torch.set_num_threads(blas_threads.thread_count())
 
     def placed(self, case, arrays):
         """Leaf tensors; images (N, H, W, C) become (N, C, H, W), weights (out, in, kh, kw), both channels last."""

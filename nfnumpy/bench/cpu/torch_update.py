@@ -2,7 +2,7 @@
 
 import torch
 
-from ...backend import threads
+from ...backend import blas_threads
 from ..problem import LEARNING_RATE, random_gradients
 from ..torch_networks import network_of
 from ..torch_update import Update
@@ -13,7 +13,7 @@ class TorchUpdate:
     """The parameters of a Problem's network with gradients; fused: one function of PyTorch's for all of SGD."""
 
     def __init__(self, problem, fused=None):
-        torch.set_num_threads(threads.count())
+        torch.set_num_threads(blas_threads.thread_count())
         network = network_of(problem.config).to(memory_format=torch.channels_last)
         self._update = Update(network, LEARNING_RATE, fused=fused)
         for parameter in network.parameters():

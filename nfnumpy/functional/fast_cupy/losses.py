@@ -6,8 +6,7 @@ NaN here: looking at labels before going on would make the host wait for the GPU
 
 import numpy
 
-from ...backend import cuda
-from ...backend.registry import backend_name_of
+from ...backend import backend_name_of, cuda
 from .. import losses as formulas
 from ..losses import are_whole_numbers, check_counted, check_logits
 

@@ -6,7 +6,7 @@ three that the networks use write every pass into the same few arrays; the other
 
 import numpy
 
-from ...backend import thread_pool, buffer_pool, threads
+from ...backend import blas_threads, buffer_pool, scratch, thread_pool
 from .. import activations as formulas
 from .. import activations
 from ..activations import GELU_IS_STRAIGHT_FROM, TANH_GELU_CUBIC, TANH_GELU_SLOPE
@@ -44,7 +44,10 @@ def _in_blocks(function, arrays, name, scale):
             block = slice(start, min(start + BLOCK, share.stop))
             function(*(values[block] for values in flat), out_flat[block], scale)
 
-    thread_pool.parallel_map(work, threads.split_by_thread(out.size) if out.size >= WORTH_A_THREAD else [slice(0, out.size)])
+    if out.size >= WORTH_A_THREAD:
+        thread_pool.parallel_map(work, blas_threads.split_by_thread(out.size))
+    else:
+        thread_pool.parallel_map(work, [slice(0, out.size)])
     return out
 
 
@@ -56,7 +59,7 @@ def _formula(function, name):
 
 
 def _room(name, like):
-    return threads.scratch(name, like.shape, like.dtype)
+    return scratch.empty(name, like.shape, like.dtype)
 
 
 def _tanh_of_gelu(x, squared, out):
@@ -100,8 +103,8 @@ def _relu(x, out, scale):
 def _relu_vjp(cotangent, x, out, scale):
     """A choice between two numbers, written as bits: `where` is ten times slower when signs follow no pattern."""
     bits = numpy.dtype(f"i{x.itemsize}")
-    chosen = threads.scratch("chosen", x.shape, bits)
-    numpy.copyto(chosen, numpy.greater(x, 0, out=threads.scratch("positive", x.shape, bool)))
+    chosen = scratch.empty("chosen", x.shape, bits)
+    numpy.copyto(chosen, numpy.greater(x, 0, out=scratch.empty("positive", x.shape, bool)))
     numpy.negative(chosen, out=chosen)  # all bits of an integer set, or none
     numpy.multiply(cotangent, scale, out=out)
     numpy.bitwise_and(out.view(bits), chosen, out=out.view(bits))

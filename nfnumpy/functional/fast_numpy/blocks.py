@@ -2,12 +2,12 @@
 
 import numpy
 
-from ...backend import thread_pool, buffer_pool, threads
+from ...backend import blas_threads, buffer_pool, scratch, thread_pool
 
 SMALL = 1 << 16  # values: up to here the formulas are as fast
 LARGE = 1 << 19  # values: up to here a single pass over an array is as fast in one piece
 BLOCK = 1 << 17  # values: enough for a pass to be worth calling NumPy for, few enough for a core's share of the cache
-LONG_ROW = 384  # values: NumPy goes along them where they lie (threads.small_ufunc_buffer)
+LONG_ROW = 384  # values: NumPy goes along them where they lie (blas_threads.small_ufunc_buffer)
 WORTH_A_THREAD = 1 << 18  # values to go through once: this takes several times what handing over costs
 
 
@@ -18,7 +18,7 @@ def covers(*arrays):
 
 def split_by_work(count, work):
     """Even slices of `range(count)`: one a thread, or fewer, where they do not pay; work: values to go through."""
-    return threads.split_evenly(count, min(threads.count(), max(1, work // max(WORTH_A_THREAD, 1))))
+    return blas_threads.split_evenly(count, min(blas_threads.thread_count(), max(1, work // max(WORTH_A_THREAD, 1))))
 
 
 def blocks(share, size):
@@ -34,7 +34,7 @@ def repeated(name, row, count):
     """
     if row.size >= LONG_ROW:
         return numpy.broadcast_to(row, (count, *row.shape))
-    rows = threads.scratch(name, (count, *row.shape), row.dtype)
+    rows = scratch.empty(name, (count, *row.shape), row.dtype)
     numpy.copyto(rows, row)
     return rows
 

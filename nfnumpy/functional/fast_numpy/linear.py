@@ -4,7 +4,7 @@ import math
 
 import numpy
 
-from ...backend import thread_pool, buffer_pool, threads
+from ...backend import blas_threads, buffer_pool, thread_pool
 from .. import linear as formulas
 from ..linear import check_bias
 from . import blocks
@@ -27,7 +27,8 @@ def linear(x, weight, bias=None):
     if not _covers(len(x), weight.shape, x, weight) or x.shape[1] != weight.shape[0]:
         return NotImplemented
     check_bias(bias, weight.shape[1], "linear")
-    parts = thread_pool.parallel_map(lambda some: numpy.matmul(x[:, some], weight[some]), threads.split_by_thread(len(weight)))
+    parts = thread_pool.parallel_map(lambda some: numpy.matmul(x[:, some], weight[some]),
+                                     blas_threads.split_by_thread(len(weight)))
     product = sum(parts[1:], start=parts[0])
     return product if bias is None else product + bias
 
@@ -38,7 +39,8 @@ def linear_x_vjp(cotangent, weight):
     if not _covers(len(cotangent), weight.shape, cotangent, weight):
         return NotImplemented
     out, column = numpy.empty((len(cotangent), len(weight)), dtype=weight.dtype), cotangent.T
-    thread_pool.parallel_map(lambda some: multiply(weight[some], column, out.T[some]), threads.split_by_thread(len(weight)))
+    thread_pool.parallel_map(lambda some: multiply(weight[some], column, out.T[some]),
+                             blas_threads.split_by_thread(len(weight)))
     return out
 
 
@@ -48,7 +50,8 @@ def linear_weight_vjp(cotangent, x):
     if not _covers(len(x), (x.shape[-1], cotangent.shape[-1]), cotangent, x):
         return NotImplemented
     out = buffer_pool.empty((x.shape[1], cotangent.shape[1]), x.dtype)
-    thread_pool.parallel_map(lambda some: numpy.matmul(x[:, some].T, cotangent, out=out[some]), threads.split_by_thread(len(out)))
+    thread_pool.parallel_map(lambda some: numpy.matmul(x[:, some].T, cotangent, out=out[some]),
+                             blas_threads.split_by_thread(len(out)))
     return out
 
 

@@ -7,7 +7,7 @@ import math
 
 import numpy
 
-from ...backend import thread_pool, buffer_pool, threads
+from ...backend import buffer_pool, scratch, thread_pool
 from .. import pooling as formulas
 from ..pooling import image_windows
 from . import blocks, per_image
@@ -71,7 +71,7 @@ def _average_tiles(out, image, down, along):
     """Rows of pixels are added first, which are long, then neighbours in the row that is left."""
     n, height, width, channels = out.shape
     rows = image.reshape(n, height, down, width * along * channels)
-    sums = threads.scratch("sums", (n, height, width, along, channels), out.dtype)
+    sums = scratch.empty("sums", (n, height, width, along, channels), out.dtype)
     _add_up(rows.transpose(2, 0, 1, 3), sums.reshape(n, height, -1))
     _add_up(sums.transpose(3, 0, 1, 2, 4), out)
     out /= out.dtype.type(down * along)
@@ -90,9 +90,9 @@ def _add_up(arrays, out):
 def _spread_tiles(back, cotangent, down, along):
     """Every pixel of a tile gets the same share."""
     n, height, width, channels = cotangent.shape
-    share = threads.scratch("share", cotangent.shape, cotangent.dtype)
+    share = scratch.empty("share", cotangent.shape, cotangent.dtype)
     numpy.divide(cotangent, cotangent.dtype.type(down * along), out=share)
-    row = threads.scratch("row", (n, height, width, along, 1, channels), cotangent.dtype)
+    row = scratch.empty("row", (n, height, width, along, 1, channels), cotangent.dtype)
     copy_runs(row, numpy.broadcast_to(share[:, :, :, None, None], row.shape))
     back.reshape(n, height, down, -1)[...] = row.reshape(n, height, 1, -1)
 
@@ -133,7 +133,7 @@ def avg_pool_vjp(cotangent, x_shape, *, window, stride=None, padding="SAME"):
     counts = _pixels_under(windows, taps, cotangent.dtype)
 
     def compute(back, cotangent):
-        share = numpy.divide(cotangent, counts, out=threads.scratch("share", cotangent.shape, cotangent.dtype))
+        share = numpy.divide(cotangent, counts, out=scratch.empty("share", cotangent.shape, cotangent.dtype))
         back[...] = 0.0
         for outputs, pixels in taps:
             back[pixels] += share[outputs]
@@ -169,14 +169,14 @@ def max_pool_vjp(cotangent, x, output, *, window, stride=None, padding="SAME"):
 
     def compute(back, cotangent, image, output):
         back[...] = 0.0
-        unclaimed = threads.scratch("unclaimed", output.shape, bool)
+        unclaimed = scratch.empty("unclaimed", output.shape, bool)
         unclaimed[...] = True
         for outputs, pixels in taps:
-            chosen = threads.scratch("chosen", output[outputs].shape, bool)
+            chosen = scratch.empty("chosen", output[outputs].shape, bool)
             numpy.equal(image[pixels], output[outputs], out=chosen)
             chosen &= unclaimed[outputs]
             unclaimed[outputs] ^= chosen
-            back[pixels] += numpy.multiply(cotangent[outputs], chosen, out=threads.scratch(
+            back[pixels] += numpy.multiply(cotangent[outputs], chosen, out=scratch.empty(
                 "share", chosen.shape, cotangent.dtype))
 
     return _by_image(compute, x.shape, x.dtype, cotangent, x, output)

@@ -6,7 +6,7 @@ both results are sums of W, G and 1, each times a number for each unit.
 
 import numpy
 
-from ...backend import thread_pool, buffer_pool, threads
+from ...backend import buffer_pool, scratch, thread_pool
 from .. import weight_standardization as formulas
 from .blocks import blocks, covers, repeated, split_by_work
 
@@ -97,7 +97,7 @@ def standardize_weight_vjp(cotangent, weight, gain, *, eps=1e-4):
 
     def compute(block, factor, aligned, shift):
         target = numpy.multiply(back[block], factor, out=_rows(out)[block])
-        room = threads.scratch("product", target.shape, target.dtype)
+        room = scratch.empty("product", target.shape, target.dtype)
         target -= numpy.multiply(rows[block], aligned, out=room)
         target += shift
 

@@ -2,7 +2,7 @@
 
 import numpy
 
-from ...backend import threads
+from ...backend import scratch
 from ..ema import moving_average as moving_average_formula
 from ..global_norm import global_norm as global_norm_formula
 from ..sam import sam_perturb as sam_perturb_formula
@@ -38,7 +38,7 @@ def _blockwise(function, firsts, seconds):
 
     def fill(run):
         first, second, new = (arrays[run[0]][run[1]] for arrays in flat)
-        function(first, second, new, threads.scratch("change", new.shape, new.dtype))
+        function(first, second, new, scratch.empty("change", new.shape, new.dtype))
 
     share_out(fill, _runs(out), size_of(out))
     return out

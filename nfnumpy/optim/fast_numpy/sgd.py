@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy
 
-from ...backend import threads
+from ...backend import blas_threads, scratch
 from ..sgd import clipped_update as clipped_update_formula
 from ..agc import clip_factor_from_norms, is_single_unit
 from . import lists
@@ -33,7 +33,8 @@ def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True
         return NotImplemented
     options, size = Options(lr, momentum, nesterov, eps), size_of(params)
     new_params, new_velocities = empty_like(params), empty_like(params)
-    largest = max(lists.BLOCK, size // threads.count())  # whole rows, side by side, take half as long as parts of them
+    # adjacent whole rows take half as long as parts of them
+    largest = max(lists.BLOCK, size // blas_threads.thread_count())
     pieces, vectors = [], {}
     for k, param in enumerate(params):
         if is_single_unit(param.shape):
@@ -42,7 +43,7 @@ def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True
             arrays = [array.reshape(-1, param.shape[-1]) for array in (
                 param, grads[k], velocities[k], new_params[k], new_velocities[k])]
             pieces += [([array[:, units] for array in arrays], weight_decays[k], clippings[k])
-                       for units in threads.split_evenly(param.shape[-1], -(-param.size // largest))]
+                       for units in blas_threads.split_evenly(param.shape[-1], -(-param.size // largest))]
     pieces.sort(key=lambda piece: -piece[0][0].size)
     clipped = sum(share_out(lambda piece: _update_units(*piece, options), pieces, size))
     for (weight_decay, clipping), chosen in vectors.items():
@@ -72,7 +73,7 @@ def _update_vectors(params, grads, velocities, new_params, new_velocities, weigh
     if clipping is not None:
         factors = clip_factor_from_norms(_norms(grad, sizes), _norms(param, sizes), clipping, options.eps)
         clipped, factor = numpy.count_nonzero(factors < 1.0), numpy.repeat(factors, sizes)
-    for run in threads.split_evenly(param.size, -(-param.size // lists.BLOCK)):
+    for run in blas_threads.split_evenly(param.size, -(-param.size // lists.BLOCK)):
         _update([row[:, run] for row in (param, grad, velocity, *new)], None if factor is None else factor[run],
                 weight_decay, options)
     for arrays, row in zip((new_params, new_velocities), new):
@@ -94,7 +95,7 @@ def _update(arrays, factor, weight_decay, options):
     """The formula in blocks of rows, on (param, grad, velocity, new param, new velocity), all (rows, columns)."""
     count, columns = arrays[0].shape
     rows, dtype = max(1, min(count, -(-lists.BLOCK // max(columns, 1)))), arrays[0].dtype
-    factors, room = (threads.scratch(name, (rows, columns), dtype) for name in ("factors", "change"))
+    factors, room = (scratch.empty(name, (rows, columns), dtype) for name in ("factors", "change"))
     if factor is not None:
         factors[...] = factor  # a product with rows side by side is twice as fast as one with a repeated row
     for start in range(0, count, rows):

@@ -10,7 +10,7 @@ import math
 
 import numpy
 
-from ....backend import thread_pool, buffer_pool, threads
+from ....backend import blas_threads, buffer_pool, scratch, thread_pool
 from ... import convolution as formulas
 from ... import convolution
 from .. import blocks as cut
@@ -24,7 +24,7 @@ SMALL_SUM = 1 << 18  # bytes of a weight of which every thread may well have a s
 
 def _parts(multiply_adds):
     """How many threads so many multiply-adds are worth."""
-    return threads.count() if multiply_adds >= WORTH_A_THREAD else 1
+    return blas_threads.thread_count() if multiply_adds >= WORTH_A_THREAD else 1
 
 
 def _covers(*arrays):
@@ -71,7 +71,7 @@ def _correlate(image, kernel, out, correlation, bias=None):
             whole = out[block.images, block.rows].reshape(-1, groups, channels)
             result = whole[:, block.groups]
         else:
-            result = threads.scratch("result", (rows.shape[1], len(rows), channels), out.dtype)
+            result = scratch.empty("result", (rows.shape[1], len(rows), channels), out.dtype)
         multiply(rows, kernel[block.groups], result.transpose(1, 0, 2))
         if bias is not None:
             add_bias(result, bias[run])
@@ -174,7 +174,7 @@ def _weight_vjp(cotangent, x, weight, correlation, parts):
         weight[...] = 0.0
         tasks = [(chunk, slice(0, fan_in)) for chunk in chunks_of(plan, parts)]
     else:
-        tasks = [(run, inputs) for run in runs for inputs in threads.split_evenly(fan_in, -(-parts // len(runs)))]
+        tasks = [(run, inputs) for run in runs for inputs in blas_threads.split_evenly(fan_in, -(-parts // len(runs)))]
 
     def add_up(task):
         some, inputs = task
@@ -183,7 +183,7 @@ def _weight_vjp(cotangent, x, weight, correlation, parts):
             rows = windows(x, groups, correlation, block, inputs)
             outputs = cotangent[block.images, block.rows].reshape(-1, groups, channels)[:, block.groups]
             shape = (len(rows), rows.shape[2], channels)
-            product = numpy.empty(shape, x.dtype) if total is None else threads.scratch("product", shape, x.dtype)
+            product = numpy.empty(shape, x.dtype) if total is None else scratch.empty("product", shape, x.dtype)
             multiply_transposed(rows, outputs.transpose(1, 0, 2), product)
             total = product if total is None else numpy.add(total, product, out=total)
         target = weight[some[0].groups, :, :, inputs]

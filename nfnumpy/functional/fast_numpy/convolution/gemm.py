@@ -9,7 +9,7 @@ import functools
 import numpy
 
 from ....backend import openblas
-from ....backend import threads
+from ....backend import scratch
 
 SMALL = 1_000_000  # multiply-adds
 MOST_ROWS = 256  # that are multiplied together: enough to be fast, and the whole stays in the nearest cache
@@ -54,7 +54,7 @@ def multiply_transposed(left, right, out):
     if not rows or left.shape[-2] <= rows or out.shape[-2] * out.shape[-1] > ADDED_CHEAPLY:
         return numpy.matmul(left.swapaxes(-1, -2), right, out=out)
     (cut, rest), (cut_right, rest_right) = _cut(left, rows), _cut(right, rows)
-    sums = threads.scratch("sums", (*cut.shape[:-2], *out.shape[-2:]), out.dtype)
+    sums = scratch.empty("sums", (*cut.shape[:-2], *out.shape[-2:]), out.dtype)
     numpy.add.reduce(numpy.matmul(cut.swapaxes(-1, -2), cut_right, out=sums), axis=-3, out=out)
     if rest.shape[-2]:
         out += numpy.matmul(rest.swapaxes(-1, -2), rest_right)

@@ -11,7 +11,7 @@ import math
 import numpy
 from numpy.lib.stride_tricks import as_strided
 
-from ....backend import threads
+from ....backend import blas_threads, scratch
 from ..blocks import LONG_ROW
 
 BLOCK_BYTES = 3 << 20  # a few hundred windows of 3×3×128 values, and less than a core's share of the last cache
@@ -57,14 +57,14 @@ def blocks(correlation, images, groups, channels, row_bytes, parts, block_bytes=
     (height, width), most = correlation.out, max(1, (block_bytes or BLOCK_BYTES) // row_bytes)
     outputs = images * height * width
     together = groups if channels < NARROW else max(1, min(most // max(outputs, 1), -(-groups // parts)))
-    runs, most = threads.split_evenly(groups, -(-groups // together)), max(1, most // together)
+    runs, most = blas_threads.split_evenly(groups, -(-groups // together)), max(1, most // together)
     pieces = max(-(-outputs // most), -(-parts // len(runs)))
     if len(runs) % parts:
         pieces = -(-pieces // parts) * parts  # as much to do for every thread
     if height * width > most or images < pieces:
-        by_row = threads.split_evenly(height, -(-pieces // max(images, 1)))
+        by_row = blas_threads.split_evenly(height, -(-pieces // max(images, 1)))
         return [Block(slice(n, n + 1), rows, run) for run in runs for n in range(images) for rows in by_row]
-    return [Block(some, slice(0, height), run) for run in runs for some in threads.split_evenly(images, pieces)]
+    return [Block(some, slice(0, height), run) for run in runs for some in blas_threads.split_evenly(images, pieces)]
 
 
 def worth_of(matrix):
@@ -78,7 +78,7 @@ def chunks_of(plan, parts):
     Lists of the same run follow each other. Only where there are fewer runs than threads are they cut.
     """
     runs = [list(some) for _, some in itertools.groupby(plan, key=lambda block: block.groups.start)]
-    return [some[piece] for some in runs for piece in threads.split_evenly(len(some), -(-parts // len(runs)))]
+    return [some[piece] for some in runs for piece in blas_threads.split_evenly(len(some), -(-parts // len(runs)))]
 
 
 def windows(image, groups, correlation, block, channels=slice(None)):
@@ -91,7 +91,7 @@ def windows(image, groups, correlation, block, channels=slice(None)):
     kernel = math.prod(correlation.taps)
     if kernel == 1 and view.flags.c_contiguous:
         return view.reshape(groups, n * height * width, channels)
-    gathered = threads.scratch("windows", view.shape, image.dtype)
+    gathered = scratch.empty("windows", view.shape, image.dtype)
     if correlation.spacing[1] == 1:
         runs = (*view.shape[:5], correlation.taps[1] * channels)
         copy_runs(gathered.reshape(runs), as_strided(view, runs, (*view.strides[:5], view.itemsize)))
@@ -133,7 +133,7 @@ def _framed(image, vertical, horizontal):
     shape = (groups, n, vertical[1] - vertical[0], horizontal[1] - horizontal[0], c)
     if vertical == (0, height) and horizontal == (0, width) and image.flags.c_contiguous:
         return image
-    framed = threads.scratch("framed", shape, image.dtype)
+    framed = scratch.empty("framed", shape, image.dtype)
     fill_frame(framed, image, vertical, horizontal)
     return framed
 

@@ -10,7 +10,7 @@ kw. The product for the weight's derivative has its row twice in the same way, a
 
 import numpy
 
-from ....backend import thread_pool, threads
+from ....backend import scratch, thread_pool
 from .im2col import add_bias, blocks, chunks_of, copy_runs
 from .gemm import multiply, multiply_transposed
 from .overlapping_rows import Rows, by_group
@@ -57,7 +57,7 @@ def correlate(image, kernel, out, correlation, bias, parts):
     def compute(block):
         rows = Rows(image, groups, correlation, block, together)
         of_group, _, shifts, count, _ = rows.matrices.shape
-        sums = threads.scratch("sums of rows", (of_group, kh, count, shifts, together * channels), out.dtype)
+        sums = scratch.empty("sums of rows", (of_group, kh, count, shifts, together * channels), out.dtype)
         multiply(rows.matrices, by_row[block.groups], sums.transpose(0, 1, 3, 2, 4))
         total = sums[:, 0]
         for row in range(1, kh):
@@ -84,7 +84,7 @@ def weight_vjp(cotangent, image, weight, correlation, parts):
             given = rows.lay_out(by_group(cotangent, groups, block, block.rows))
             given = given.reshape(of_group, 1, count, shifts, together * channels).transpose(0, 1, 3, 2, 4)
             given = numpy.broadcast_to(given, (*rows.matrices.shape[:-1], together * channels))
-            product = threads.scratch("product", (of_group, kh, shifts, wide, together * channels), image.dtype)
+            product = scratch.empty("product", (of_group, kh, shifts, wide, together * channels), image.dtype)
             total = total + multiply_transposed(rows.matrices, given, product).sum(axis=2)
         return chunk[0].groups, total.reshape(of_group, kh, kw + together - 1, fan_in, together, channels)
 

@@ -9,7 +9,7 @@ import math
 
 from numpy.lib.stride_tricks import as_strided
 
-from ....backend import threads
+from ....backend import scratch
 from .im2col import copy_runs
 
 
@@ -63,7 +63,7 @@ class Rows:
         self.pixels = -(-math.prod(self.frame) // (shifts * together)) * shifts * together
         framed, start = (n, height if n == 1 else high, line), top * line + left
         size = max(self.pixels + kw - 1 + (kh - 1) * line, start + math.prod(framed))
-        flat = threads.scratch("flat", (groups, size, channels), image.dtype)
+        flat = scratch.empty("flat", (groups, size, channels), image.dtype)
         _lay_out(flat, start, framed, image)
         group, pixel, value = flat.strides
         step = together * pixel
@@ -72,7 +72,7 @@ class Rows:
 
     def lay_out(self, image):
         """Values for all pixels (groups, pixels, C): those of `image` (groups, n, y, x, C) at outputs, 0 elsewhere."""
-        flat = threads.scratch("laid out", (len(image), self.pixels, image.shape[-1]), image.dtype)
+        flat = scratch.empty("laid out", (len(image), self.pixels, image.shape[-1]), image.dtype)
         _lay_out(flat, 0, self.frame, image)
         return flat
 

@@ -7,7 +7,7 @@ more arithmetic than lattice by lattice (16 to 9 for 3×3 and stride 2), but a f
 
 import numpy
 
-from ....backend import thread_pool, buffer_pool, threads
+from ....backend import buffer_pool, scratch, thread_pool
 from .im2col import Correlation, blocks, copy_runs, windows, worth_of
 from .gemm import multiply
 
@@ -33,7 +33,7 @@ def x_vjp(cotangent, weight, out, seen, groups, parts):
 
     def compute(block):
         rows = windows(cotangent, groups, correlation, block)
-        result = threads.scratch("result", (*rows.shape[:2], matrix.shape[2]), out.dtype)
+        result = scratch.empty("result", (*rows.shape[:2], matrix.shape[2]), out.dtype)
         target = squares[block.groups, block.images, block.rows]
         multiply(rows, matrix[block.groups], result)
         copy_runs(target[..., None, :], result.reshape(target.shape)[..., None, :])

@@ -14,7 +14,7 @@ a whole tile of 2×2 outputs, as NaN where a difference of infinities is taken.
 
 import numpy
 
-from ....backend import thread_pool, buffer_pool, threads
+from ....backend import blas_threads, buffer_pool, scratch, thread_pool
 from .im2col import Correlation, blocks, chunks_of
 from .gemm import multiply
 
@@ -45,7 +45,7 @@ def correlate(image, kernel, out, correlation, bias, parts):
     def compute(block):
         run = slice(block.groups.start * channels, block.groups.stop * channels)
         seen = _image_tiles(image, groups, correlation, block, tiles[1])
-        products = threads.scratch("products", (*seen.shape[:-2], seen.shape[-2], channels), image.dtype)
+        products = scratch.empty("products", (*seen.shape[:-2], seen.shape[-2], channels), image.dtype)
         multiply(_as_rows(seen), transformed[:, block.groups], _as_rows(products))
         _write_outputs(products.reshape(4, 4, *seen.shape[2:5], -1),
                        out[block.images, 2 * block.rows.start:2 * block.rows.stop, :, run],
@@ -67,16 +67,16 @@ def _image_tiles(image, groups, correlation, block, columns):
     rows, (top, left) = block.rows.stop - block.rows.start, correlation.before
     top -= 2 * block.rows.start
     # Even and odd columns lie apart, images side by side, so that every sum runs along whole rows of tiles.
-    framed = threads.scratch("framed", (2, 2 * rows + 2, columns + 1, n, groups, channels), image.dtype)
+    framed = scratch.empty("framed", (2, 2 * rows + 2, columns + 1, n, groups, channels), image.dtype)
     framed[...] = 0.0
     first, last = max(0, -top), min(height, 2 * rows + 2 - top)
     for parity in (0, 1):
         start = max(0, -((parity - left) // 2))
         some = image[:, first:max(first, last), 2 * start + parity - left::2][:, :, :columns + 1 - start]
         framed[parity, first + top:first + top + some.shape[1], start:start + some.shape[2]] = _images_last(some)
-    half = threads.scratch("half", (4, 2, rows, columns + 1, n, groups, channels), image.dtype)
+    half = scratch.empty("half", (4, 2, rows, columns + 1, n, groups, channels), image.dtype)
     _of_four(*(framed[:, k:k + 2 * rows - 1:2] for k in range(4)), half)
-    tiles = threads.scratch("tiles", (4, 4, rows, columns, n, groups, channels), image.dtype)
+    tiles = scratch.empty("tiles", (4, 4, rows, columns, n, groups, channels), image.dtype)
     even, odd = half[:, 0], half[:, 1]
     _of_four(even[:, :, :-1], odd[:, :, :-1], even[:, :, 1:], odd[:, :, 1:], tiles.swapaxes(0, 1))
     return tiles
@@ -102,11 +102,11 @@ def _kernel_tiles(kernel):
 
     def compute(share):
         some = kernel[..., share, :].transpose(1, 2, 0, 3, 4)
-        half = threads.scratch("half", (4, *some.shape[1:]), kernel.dtype)
+        half = scratch.empty("half", (4, *some.shape[1:]), kernel.dtype)
         _of_three(some, half)
         _of_three(half.swapaxes(0, 1), transformed[..., share, :].swapaxes(0, 1))
 
-    thread_pool.parallel_map(compute, threads.split_by_thread(fan_in))
+    thread_pool.parallel_map(compute, blas_threads.split_by_thread(fan_in))
     return transformed.reshape(16, groups, fan_in, channels)
 
 
@@ -155,7 +155,7 @@ def weight_vjp(cotangent, image, weight, correlation, parts):
             if total is None:
                 total = numpy.matmul(seen, given)
             else:
-                total += numpy.matmul(seen, given, out=threads.scratch("products", total.shape, total.dtype))
+                total += numpy.matmul(seen, given, out=scratch.empty("products", total.shape, total.dtype))
         return (chunk[0].groups.start, chunk[0].groups.stop), total
 
     sums = {}
@@ -178,15 +178,15 @@ def _cotangent_tiles(cotangent, groups, block, columns):
     some = cotangent.reshape(*cotangent.shape[:3], groups, -1)[
         block.images, 2 * block.rows.start:2 * block.rows.stop, :, block.groups]
     if some.shape[1:3] != (2 * rows, 2 * columns):
-        framed = threads.scratch("framed", (len(some), 2 * rows, 2 * columns, *some.shape[3:]), some.dtype)
+        framed = scratch.empty("framed", (len(some), 2 * rows, 2 * columns, *some.shape[3:]), some.dtype)
         framed[...] = 0.0
         framed[:, :some.shape[1], :some.shape[2]] = some
         some = framed
-    half = threads.scratch("half", (4, 2, rows, columns, len(some), *some.shape[3:]), some.dtype)
+    half = scratch.empty("half", (4, 2, rows, columns, len(some), *some.shape[3:]), some.dtype)
     some = _images_last(some)
     for parity in (0, 1):
         _of_two(some[0::2, parity::2], some[1::2, parity::2], half[:, parity])
-    tiles = threads.scratch("cotangent tiles", (4, 4, *half.shape[2:]), some.dtype)
+    tiles = scratch.empty("cotangent tiles", (4, 4, *half.shape[2:]), some.dtype)
     _of_two(half[:, 0], half[:, 1], tiles.swapaxes(0, 1))
     return tiles
 

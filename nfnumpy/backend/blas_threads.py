@@ -6,10 +6,8 @@ measured ten to thirty times slower than on ours (docs/performance.md).
 
 import contextlib
 import functools
-import math
 import os
 import sys
-import threading
 
 import numpy
 import threadpoolctl
@@ -19,7 +17,7 @@ from ..errors import InputError
 TURN = 2e-5  # seconds
 
 @functools.cache
-def count():
+def thread_count():
     """How many threads compute: NFNUMPY_THREADS, or as many as this process may use cores."""
     wish = os.environ.get("NFNUMPY_THREADS")
     if wish:
@@ -30,14 +28,14 @@ def count():
 
 
 @functools.cache
-def _blas():
+def _blas_libraries():
     return threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
 
 
 @contextlib.contextmanager
 def single_threaded_blas():
     """Context in which a BLAS product runs on the thread that asks for it; what was set before is restored."""
-    before = [(library, library.num_threads) for library in _blas()]
+    before = [(library, library.num_threads) for library in _blas_libraries()]
     try:
         for library, threads in before:
             if threads != 1:
@@ -74,22 +72,6 @@ def small_ufunc_buffer():
         numpy.setbufsize(before)
 
 
-_own = threading.local()
-
-
-def scratch(name, shape, dtype):
-    """Room for an array that is needed for a moment: the same memory whenever this thread asks under this `name`.
-
-    Fresh memory costs a page fault every 4096 bytes the first time it is written. Whatever was there is still there.
-    """
-    rooms = _own.__dict__.setdefault("rooms", {})
-    size = math.prod(shape) * numpy.dtype(dtype).itemsize
-    room = rooms.get(name)
-    if room is None or room.size < size:
-        room = rooms[name] = numpy.empty(size, dtype=numpy.uint8)
-    return room[:size].view(dtype).reshape(shape)
-
-
 def split_evenly(length, parts):
     """`range(length)` cut into `parts` slices whose lengths differ by one at most; fewer where some would be empty."""
     parts = max(1, min(parts, length))
@@ -98,4 +80,4 @@ def split_evenly(length, parts):
 
 def split_by_thread(length):
     """`range(length)` cut into as many even slices as there are threads, none of them empty."""
-    return split_evenly(length, count())
+    return split_evenly(length, thread_count())
