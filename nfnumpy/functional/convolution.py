@@ -2,13 +2,14 @@
 
 Shapes: x (N, H, W, in), weight (kh, kw, in/groups, out), bias (out,) or None -> (N, out_h, out_w, out). Input channels
 and output channels are cut into `groups` equal runs, and run g of the output sees run g of the input only.
-`stride` and `dilation` are numbers or (vertical, horizontal) pairs; `padding` as `geometry.padding_of` takes it.
+`stride` and `dilation` are numbers or (vertical, horizontal) pairs; `padding` as `windows.padding_of` takes it.
 """
 
 from ..backend import formula, namespace
 from ..errors import InputError
-from .windows import Windows
+from .checks import whole_number
 from .linear import check_bias
+from .windows import Windows
 
 
 def conv2d_windows(x_shape, weight_shape, *, stride=1, padding="SAME", dilation=1, groups=1):
@@ -16,8 +17,8 @@ def conv2d_windows(x_shape, weight_shape, *, stride=1, padding="SAME", dilation=
     if len(x_shape) != 4 or len(weight_shape) != 4:
         raise InputError(f"conv2d: expected x (N, H, W, in) and weight (kh, kw, in/groups, out), got {tuple(x_shape)} "
                          f"and {tuple(weight_shape)}")
-    if not isinstance(groups, int) or groups < 1 or weight_shape[3] % groups or \
-            weight_shape[2] * groups != x_shape[3]:
+    groups = whole_number(groups, "groups", least=1)
+    if weight_shape[3] % groups or weight_shape[2] * groups != x_shape[3]:
         raise InputError(f"conv2d: x {tuple(x_shape)} and weight {tuple(weight_shape)} do not fit groups={groups}: "
                          f"expected weight (kh, kw, {x_shape[3]}/groups, a multiple of groups)")
     return Windows(x_shape[1:3], weight_shape[:2], stride=stride, padding=padding, dilation=dilation)
@@ -63,7 +64,7 @@ def conv2d_x_vjp(cotangent, weight, x_shape, *, stride=1, padding="SAME", dilati
     """The cotangent of x: every tap sends its share back to the pixels it read."""
     windows = conv2d_windows(x_shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups)
     xp, by_group = namespace(weight), _by_group(cotangent, groups)
-    padded = windows.padded_zeros(xp.zeros((x_shape[0], 0, 0, x_shape[3]), dtype=cotangent.dtype))
+    padded = windows.padded_zeros(cotangent, x_shape[0], x_shape[3])
     shape = (x_shape[0], *windows.out, x_shape[3])
     for (i, j), index in windows.taps():
         tap = xp.permute_dims(_kernel_by_group(weight[i, j, :, :], groups), (0, 2, 1))

@@ -2,8 +2,9 @@
 
 from ..backend import formula, namespace
 from ..errors import InputError
-from .windows import Windows, pair
+from .checks import pair
 from .reductions import mean, mean_vjp
+from .windows import Windows
 
 
 def image_windows(x_shape, window, stride, padding):
@@ -43,7 +44,7 @@ def avg_pool_vjp(cotangent, x_shape, *, window, stride=None, padding="SAME"):
     """Every real pixel under a window receives an equal share."""
     windows = image_windows(x_shape, window, stride, padding)
     share = cotangent / _pixels_under(windows, cotangent)
-    padded = windows.padded_zeros(cotangent)
+    padded = windows.padded_zeros(cotangent, x_shape[0], x_shape[3])
     for _, index in windows.taps():
         padded[index] += share
     return windows.crop(padded)
@@ -64,7 +65,8 @@ def max_pool(x, *, window, stride=None, padding="SAME"):
 def max_pool_vjp(cotangent, x, output, *, window, stride=None, padding="SAME"):
     """The first pixel (row by row) that holds the greatest value receives everything."""
     windows = image_windows(x.shape, window, stride, padding)
-    xp, padded, back = namespace(x), windows.pad(x, value=float("-inf")), windows.padded_zeros(cotangent)
+    xp, padded = namespace(x), windows.pad(x, value=float("-inf"))
+    back = windows.padded_zeros(cotangent, x.shape[0], x.shape[3])
     unclaimed = xp.ones(tuple(output.shape), dtype=xp.bool)
     for _, index in windows.taps():
         chosen = unclaimed & (padded[index] == output)

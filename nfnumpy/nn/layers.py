@@ -4,7 +4,7 @@ from .. import ops
 from ..backend import backend_of
 from ..errors import InputError
 from ..functional.activations import GAMMA
-from ..functional.windows import pair
+from ..functional.checks import pair
 from .module import Module
 
 

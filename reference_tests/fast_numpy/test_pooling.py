@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nfnumpy import InputError
-from nfnumpy.functional.windows import pair
+from nfnumpy.functional.checks import pair
 from nfnumpy.functional.pooling import avg_pool, avg_pool_vjp, max_pool, max_pool_vjp
 
 

@@ -228,9 +228,8 @@ def test_a_dilated_kernel_that_does_not_fit_is_an_error_that_names_the_dilation(
         conv2d(random(1, 4, 4, 1), random(3, 3, 1, 1), None, padding="VALID", dilation=2)
 
 
-@pytest.mark.parametrize(("weight", "groups"), [((1, 1, 3, 4), 1), ((1, 1, 2, 4), 3), ((1, 1, 2, 3), 2),
-                                                ((1, 1, 4, 4), 0), ((1, 1, 4, 4), -1), ((1, 1, 4, 4), 1.0)])
-def test_groups_that_do_not_divide_the_channels_are_an_error_that_names_the_shapes(weight, groups):
+@pytest.mark.parametrize(("weight", "groups"), [((1, 1, 3, 4), 1), ((1, 1, 2, 4), 3), ((1, 1, 2, 3), 2)])
+def test_groups_that_do_not_divide_the_channels_are_an_error(weight, groups):
     with pytest.raises(InputError, match=r"\(1, 2, 2, 4\).*do not fit groups="):
         conv2d(random(1, 2, 2, 4), random(*weight), None, groups=groups)
 
@@ -243,7 +242,8 @@ def test_other_than_four_axes_are_an_error_that_says_which_are_expected(x, weigh
 
 @pytest.mark.parametrize("options", [{"stride": 0}, {"stride": (1, 2, 3)}, {"stride": 1.5}, {"dilation": 0},
                                      {"padding": "same"}, {"padding": -1}, {"padding": (1, 2)},
-                                     {"padding": ((1, -1), (0, 0))}])
+                                     {"padding": ((1, -1), (0, 0))},
+                                     {"groups": 0}, {"groups": -1}, {"groups": 1.0}])
 def test_options_that_mean_nothing_are_an_error_that_names_them(options):
     (name,) = options
     with pytest.raises(InputError, match=f"{name}: expected"):
