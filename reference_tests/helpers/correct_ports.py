@@ -4,7 +4,7 @@ STYLES: name -> (family, a function of a configuration that makes the network).
 """
 
 import torch
-from reference_tests.helpers import torch_networks
+from nfnumpy.ports import torch as torch_port
 from reference_tests.helpers.wrong_ports import blocks, convolving, each, forward_of, method
 from torch import nn
 from torch.nn import functional as F
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 def styled(*changes):
     """A twin with changes that change nothing."""
     def make(config):
-        network = torch_networks.twin_of(config)
+        network = torch_port.from_config(config)
         for change in changes:
             change(network)
         return network
@@ -24,13 +24,13 @@ def by_norm(conv):
     """The standardized weight as a vector of norm gain."""
     centred = conv.weight - conv.weight.mean((1, 2, 3), keepdim=True)
     square = centred.square().sum((1, 2, 3), keepdim=True)
-    return centred / square.clamp(min=1e-4).sqrt() * conv.gain
+    return centred / square.clamp(min=1e-4).sqrt() * conv.gain.view(-1, 1, 1, 1)
 
 
 def by_matrix(conv):
     """The same on a matrix of units."""
     flat = conv.weight.flatten(1)
-    scale = (flat.var(dim=1, unbiased=False) * flat.shape[1]).clamp(min=1e-4).rsqrt() * conv.gain.flatten()
+    scale = (flat.var(dim=1, unbiased=False) * flat.shape[1]).clamp(min=1e-4).rsqrt() * conv.gain
     return ((flat - flat.mean(1, keepdim=True)) * scale[:, None]).view_as(conv.weight)
 
 
@@ -45,7 +45,7 @@ class ChannelsLast(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        self.net = torch_networks.twin_of(config)
+        self.net = torch_port.from_config(config)
 
     def forward(self, images):
         if images.shape[3] != 3:
@@ -82,7 +82,7 @@ class WithoutModules(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        self.twin = [torch_networks.twin_of(config)]
+        self.twin = [torch_port.from_config(config)]
         self.names = {name: f"t{k:03d}_{name.split('.')[-1]}" for k, (name, _) in
                       enumerate(self.twin[0].named_parameters())}
         for name, value in self.twin[0].named_parameters():
@@ -98,7 +98,7 @@ class TimmNames(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        twin = torch_networks.twin_of(config)
+        twin = torch_port.from_config(config)
         self.stem = nn.Sequential()
         for k, conv in enumerate(twin.stem_convs):
             self.stem.add_module(f"conv{k + 1}", conv)
@@ -141,15 +141,22 @@ def gamma_in_the_weights(network):
     """Gamma left out of the nonlinearities, and multiplied to whatever comes after one."""
     gamma = network.act.gain
     for module in network.modules():
-        if isinstance(module, torch_networks.Activation):
+        if isinstance(module, torch_port.Activation):
             module.gain = 1.0
     after_none = (network.stem_convs[0], network.final_conv)
     for module in network.modules():
-        if isinstance(module, torch_networks.ScaledConv2d) and module not in after_none:
-            method(module, "forward", lambda self, x: F.conv2d(torch_networks.pad_same(
+        if isinstance(module, torch_port.ScaledWSConv2d) and module not in after_none:
+            method(module, "forward", lambda self, x: F.conv2d(torch_port.pad_same(
                 x, self.kernel_size[0], self.stride[0]), gamma * by_norm(self), self.bias, self.stride,
                 groups=self.groups))
     method(network.linear, "forward", lambda self, x: F.linear(gamma * x, self.weight, self.bias))
+
+
+def gains_of_four_axes(network):
+    """Every gain (out, 1, 1, 1)."""
+    for module in network.modules():
+        if isinstance(module, torch_port.ScaledWSConv2d):
+            module.gain = nn.Parameter(module.gain.detach().view(-1, 1, 1, 1))
 
 
 STYLES = {
@@ -163,9 +170,11 @@ STYLES = {
         shortcut, residual, self.alpha * self.skip_gain)))),
     "division by the expected deviation": ("nfnet", styled(forward_of(lambda self, shortcut, residual: (
         shortcut + residual * self.skip_gain * self.alpha), entering=lambda self, x: self.act(x) / (1 / self.beta)))),
-    "tanh for the sigmoid": ("nf_resnet", styled(each(torch_networks.SqueezeExcite, "forward", lambda self, x: (
+    "tanh for the sigmoid": ("nf_resnet", styled(each(torch_port.SqueezeExcite, "forward", lambda self, x: (
         x + x * torch.tanh(self.fc1(F.relu(self.fc0(x.mean((2, 3))))) / 2)[:, :, None, None])))),
-    "channels last inside": ("nfnet", lambda config: torch_networks.twin_of(config).to(memory_format=torch.channels_last)),
+    "channels last inside": ("nfnet", lambda config: torch_port.from_config(config).to(
+        memory_format=torch.channels_last)),
+    "gains of four axes": ("nfnet", styled(gains_of_four_axes)),
     "images with channels last": ("nfnet", ChannelsLast),
     "float32": ("nfnet", InFloat32),
     "float32, ResNet": ("nf_resnet", InFloat32),
@@ -174,11 +183,11 @@ STYLES = {
     "no modules": ("nf_resnet", WithoutModules),
     "no modules, NFNet": ("nfnet", WithoutModules),
     "timm's names": ("nfnet", TimmNames),
-    "dropout and stochastic depth that are off": ("nf_resnet", styled(each(torch_networks.Block, "forward", (
+    "dropout and stochastic depth that are off": ("nf_resnet", styled(each(torch_port.Block, "forward", (
         lambda self, x: (x if self.conv_shortcut is None else self.conv_shortcut(self.pool(self.beta * self.act(x))))
         + self.alpha * self.skip_gain * self.branch(self.beta * self.act(x)) * (
             (torch.rand(len(x), 1, 1, 1) > 0.3) if self.training else 1.0))))),
-    "another order of parameters": ("nf_resnet", lambda config: shortcuts_last(torch_networks.twin_of(config))),
+    "another order of parameters": ("nf_resnet", lambda config: shortcuts_last(torch_port.from_config(config))),
 }
 
 

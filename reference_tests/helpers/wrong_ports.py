@@ -6,10 +6,10 @@ MISTAKES: name -> (family, what it does to a network, what the judge should call
 import types
 
 import torch
-from reference_tests.helpers import torch_networks
+from nfnumpy.ports import torch as torch_port
 from torch import nn
 from torch.nn import functional as F
-from reference_tests.helpers.torch_networks import ScaledConv2d, pad_same
+from nfnumpy.ports.torch import ScaledWSConv2d, pad_same
 
 import nfnumpy as nf
 
@@ -50,7 +50,7 @@ def convolving(weight_of=None, bias=True, padding=None):
         kernel, stride = self.kernel_size[0], self.stride[0]
         x = pad_same(x, kernel, stride) if padding is None else F.pad(x, (padding * (kernel // 2),) * 4)
         return F.conv2d(x, weight, self.bias if bias else None, self.stride, groups=self.groups)
-    return each(ScaledConv2d, "forward", forward)
+    return each(ScaledWSConv2d, "forward", forward)
 
 
 def standardized(conv, correction=0, axes=(1, 2, 3), floor=1e-4, fan_in=None, detach=False):
@@ -58,7 +58,7 @@ def standardized(conv, correction=0, axes=(1, 2, 3), floor=1e-4, fan_in=None, de
     if detach:
         variance, mean = variance.detach(), mean.detach()
     fan_in = conv.weight[0].numel() if fan_in is None else fan_in(conv.weight)
-    return conv.gain * (conv.weight - mean) * torch.rsqrt(torch.clamp(fan_in * variance, min=floor))
+    return conv.gain.view(-1, 1, 1, 1) * (conv.weight - mean) * torch.rsqrt(torch.clamp(fan_in * variance, min=floor))
 
 
 def without_gain(conv):
@@ -68,14 +68,14 @@ def without_gain(conv):
 
 def eps_added(conv):
     variance, mean = torch.var_mean(conv.weight, dim=(1, 2, 3), correction=0, keepdim=True)
-    return conv.gain * (conv.weight - mean) * torch.rsqrt((variance + 1e-6) * conv.weight[0].numel())
+    return conv.gain.view(-1, 1, 1, 1) * (conv.weight - mean) * torch.rsqrt((variance + 1e-6) * conv.weight[0].numel())
 
 
 def activating(function, gain):
     """Every nonlinearity another one."""
     def change(network):
         for module in network.modules():
-            if isinstance(module, torch_networks.Activation):
+            if isinstance(module, torch_port.Activation):
                 module.function, module.gain = function, gain
     return change
 
@@ -95,10 +95,10 @@ def forward_of(join=None, entering=None, shortcut_from=None, identity=None):
             shortcut = self.conv_shortcut(self.pool(shortcut_from(self, x) if shortcut_from else out))
         residual = self.branch(out)
         return join(self, shortcut, residual) if join else shortcut + self.alpha * self.skip_gain * residual
-    return each(torch_networks.Block, "forward", forward)
+    return each(torch_port.Block, "forward", forward)
 
 
-def branch_of(function, cls=torch_networks.NFNetBlock):
+def branch_of(function, cls=torch_port.NFNetBlock):
     return each(cls, "branch", function)
 
 
@@ -107,7 +107,7 @@ def excited(gate=torch.sigmoid, nonlinearity=F.relu, factor=2.0, mean=(2, 3)):
         pooled = x.mean(dim=mean, keepdim=True)
         pooled = pooled.expand(len(x), -1, -1, -1).flatten(1)
         return factor * gate(self.fc1(nonlinearity(self.fc0(pooled))))[:, :, None, None] * x
-    return each(torch_networks.SqueezeExcite, "forward", forward)
+    return each(torch_port.SqueezeExcite, "forward", forward)
 
 
 def without_conv1b(block, k):
@@ -119,13 +119,13 @@ def without_conv1b(block, k):
 def exchange_groups(block, k):
     for name in ("conv1", "conv1b"):
         conv = getattr(block, name)
-        setattr(block, name, ScaledConv2d(conv.in_channels, conv.out_channels, 3, stride=conv.stride[0], groups=4))
+        setattr(block, name, ScaledWSConv2d(conv.in_channels, conv.out_channels, 3, stride=conv.stride[0], groups=4))
 
 
 def one_group(block, k):
     for name in ("conv1", "conv1b"):
         conv = getattr(block, name)
-        setattr(block, name, ScaledConv2d(conv.in_channels, conv.out_channels, 3, stride=conv.stride[0]))
+        setattr(block, name, ScaledWSConv2d(conv.in_channels, conv.out_channels, 3, stride=conv.stride[0]))
 
 
 def hidden_by_eight(block, k):
@@ -198,7 +198,7 @@ def without_skip_gain(block, k):
 
 def without_bias(network):
     for module in network.modules():
-        if isinstance(module, ScaledConv2d):
+        if isinstance(module, ScaledWSConv2d):
             module.bias = None
 
 
@@ -260,7 +260,7 @@ NFNET = {
     "alpha on the sum": forward_of(lambda self, shortcut, residual:
                                    self.alpha * (shortcut + self.skip_gain * residual)),
     "squeeze-and-excite on the sum": excited_sum,
-    "squeeze-and-excite missing": each(torch_networks.SqueezeExcite, "forward", lambda self, x: x),
+    "squeeze-and-excite missing": each(torch_port.SqueezeExcite, "forward", lambda self, x: x),
     "factor 2 missing": excited(factor=1.0),
     "silu in place of relu": excited(nonlinearity=F.silu),
     "hard sigmoid of torch in place of the sigmoid": excited(gate=F.hardsigmoid),
@@ -312,8 +312,8 @@ NF_RESNET = {
     "expected_std never reset": betas_of([1, 1.04, 1.08, 1.12]),
 }
 NF_REGNET = {
-    "squeeze-and-excite after the last nonlinearity": branch_of(regnet_excited_last, torch_networks.NFRegNetBlock),
-    "squeeze-and-excite missing": each(torch_networks.SqueezeExcite, "forward", lambda self, x: x),
+    "squeeze-and-excite after the last nonlinearity": branch_of(regnet_excited_last, torch_port.NFRegNetBlock),
+    "squeeze-and-excite missing": each(torch_port.SqueezeExcite, "forward", lambda self, x: x),
     "average pool counts padding": pooling(CountingPadding),
     "nonlinearity relu with another's gamma": activating(F.relu, 1.7881293296813965),
     "alpha missing": forward_of(lambda self, shortcut, residual: shortcut + self.skip_gain * residual),
@@ -327,6 +327,6 @@ MISTAKES = {f"{family}: {name}": (family, change, SYNONYMS.get(name, name))
 def mistaken(name):
     """(the twin with that mistake, its configuration, the mistake's name in the catalogue)."""
     family, change, entry = MISTAKES[name]
-    network = torch_networks.twin_of(CONFIGS[family])
+    network = torch_port.from_config(CONFIGS[family])
     change(network)
     return network, CONFIGS[family], entry

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from reference_tests.helpers import torch_networks
+from nfnumpy.ports import torch as torch_port
 from reference_tests.helpers.wrong_ports import MISTAKES
 from torch import nn
 
@@ -11,8 +11,8 @@ from nfnumpy.verify.checks.block import check_block
 
 CONFIGS = {"nfnet": nf.models.NFNetConfig(group_size=8), "nf_resnet": nf.models.NFResNetConfig(use_se=True),
            "nf_regnet": nf.models.NFRegNetConfig()}
-BLOCKS = {"nfnet": torch_networks.NFNetBlock, "nf_resnet": torch_networks.NFResNetBlock,
-          "nf_regnet": torch_networks.NFRegNetBlock}
+BLOCKS = {"nfnet": torch_port.NFNetBlock, "nf_resnet": torch_port.NFResNetBlock,
+          "nf_regnet": torch_port.NFRegNetBlock}
 OF_A_BLOCK = ("nfnet: GELU by erf", "nfnet: gamma missing", "nfnet: eps 1e-06 added to variance",
               "nfnet: Bessel-corrected variance", "nfnet: symmetric padding", "nfnet: beta before the nonlinearity",
               "nfnet: shortcut from x", "nfnet: shortcut without beta", "nfnet: identity shortcut activated",
@@ -67,19 +67,19 @@ def test_two_mistakes_are_named_together():
 
 
 def test_a_module_that_exists_says_its_own_alpha_beta_and_stride():
-    block = torch_networks.NFNetBlock(CONFIGS["nfnet"], 1, 32, 48, 2, 0.9)
+    block = torch_port.NFNetBlock(CONFIGS["nfnet"], 1, 32, 48, 2, 0.9)
     verdict = check_block(block, examples=2)
     assert verdict.outcome == "conforms", str(verdict)
     assert "NFNet with gelu" in verdict.notes[0]
 
 
 def test_alpha_and_beta_can_be_told():
-    block = torch_networks.NFNetBlock(CONFIGS["nfnet"], 1, 32, 32, 1, 0.9)
+    block = torch_port.NFNetBlock(CONFIGS["nfnet"], 1, 32, 32, 1, 0.9)
     assert check_block(block, examples=0, beta=0.5).outcome == "diverges"
 
 
 def test_float32_blocks_conform_to_their_precision():
-    class InFloat32(torch_networks.NFNetBlock):
+    class InFloat32(torch_port.NFNetBlock):
         def forward(self, x):
             self.float()
             return super().forward(x.float())
@@ -98,7 +98,7 @@ def test_what_cannot_be_run_is_one_line(target, options):
 
 
 def test_a_block_that_raises_is_one_line():
-    class Broken(torch_networks.NFNetBlock):
+    class Broken(torch_port.NFNetBlock):
         def forward(self, x):
             raise torch.OutOfMemoryError("first\nsecond")
     with pytest.raises(nf.InputError, match="block: the target raised OutOfMemoryError: first$"):

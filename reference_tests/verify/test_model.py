@@ -10,7 +10,7 @@ import torch
 from reference_tests.helpers.correct_ports import STYLES
 from reference_tests.helpers.wrong_ports import CONFIGS, MISTAKES, forward_of, mistaken
 from reference_tests.models.test_models_against_torch import FAMILIES, random_state
-from reference_tests.helpers.torch_networks import twin_of
+from nfnumpy.ports.torch import from_config
 
 import nfnumpy as nf
 from nfnumpy.autograd import Tensor
@@ -77,7 +77,7 @@ def test_five_mistakes_in_company_are_all_named():
 
 
 def test_an_unknown_mistake_is_placed_and_shown_with_the_nearest_form():
-    network = twin_of(CONFIGS["nfnet"])
+    network = from_config(CONFIGS["nfnet"])
     forward_of(lambda self, shortcut, residual: shortcut + 0.7 * self.alpha * self.skip_gain * residual)(
         torch.nn.ModuleList([network.blocks[3]]))
     verdict = check_model(network, config=CONFIGS["nfnet"], size=SIZE)
@@ -90,14 +90,14 @@ def test_an_unknown_mistake_is_placed_and_shown_with_the_nearest_form():
 
 def test_the_variant_is_recognised_by_shapes_and_the_number_of_classes_read_off():
     config = nf.models.config_of("nfnet_8px", num_classes=5)
-    verdict = check_model(twin_of(config))
+    verdict = check_model(from_config(config))
     assert verdict.outcome == "conforms"
     assert verdict.notes[0].startswith("taken for nfnet_8px; parameters matched by our names")
 
 
 def test_classes_and_factories_are_made_with_their_options():
     def factory(width, classes):
-        return twin_of(nf.models.NFNetConfig(widths=(width, 16), depths=(1, 1), strides=(1, 2), group_size=4,
+        return from_config(nf.models.NFNetConfig(widths=(width, 16), depths=(1, 1), strides=(1, 2), group_size=4,
                                              stem_widths=(4, 4, 8, 6), num_classes=classes))
     config = nf.models.NFNetConfig(widths=(8, 16), depths=(1, 1), strides=(1, 2), group_size=4,
                                    stem_widths=(4, 4, 8, 6), num_classes=3)
@@ -105,7 +105,7 @@ def test_classes_and_factories_are_made_with_their_options():
 
 
 def test_what_is_given_stays_as_it_was():
-    network = twin_of(CONFIGS["nf_resnet"])
+    network = from_config(CONFIGS["nf_resnet"])
     before = {name: value.detach().clone() for name, value in network.named_parameters()}
     check_model(network, config=CONFIGS["nf_resnet"], size=16)
     assert all(torch.equal(value, before[name]) and value.grad is None for name, value in network.named_parameters())
@@ -114,7 +114,7 @@ def test_what_is_given_stays_as_it_was():
 @pytest.mark.parametrize("as_file", [False, True])
 def test_a_map_decides_where_names_and_order_do_not(as_file, tmp_path):
     config = CONFIGS["nf_resnet"]
-    network = twin_of(config)
+    network = from_config(config)
     block = network.blocks[2]
     parts = {name: getattr(block, name) for name in ("conv2", "conv_shortcut")}
     for name in parts:
@@ -175,7 +175,7 @@ def test_of_a_function_that_cannot_be_looked_into_the_mistake_is_named_all_the_s
 class Broken(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.net = twin_of(CONFIGS["nfnet"])
+        self.net = from_config(CONFIGS["nfnet"])
 
     def forward(self, x):
         raise RuntimeError("first line\nsecond line")
@@ -184,11 +184,11 @@ class Broken(torch.nn.Module):
 @pytest.mark.parametrize("target, options", [
     (Broken, {"config": CONFIGS["nfnet"]}), (lambda: 1 / 0, {}), (lambda: 3, {}), (torch.nn.Linear(3, 4), {}),
     (torch.nn.ReLU(), {}), ("timm:", {}), ("resnet", {}), (5, {}), (numpy_model, {"framework": "numpy"}),
-    (twin_of(CONFIGS["nfnet"]), {}), (twin_of(CONFIGS["nfnet"]), {"variant": "nfnet_f0"}),
-    (twin_of(CONFIGS["nfnet"]), {"variant": "nfnet"}),
-    (twin_of(CONFIGS["nfnet"]), {"config": CONFIGS["nfnet"], "size": 0}),
-    (twin_of(CONFIGS["nfnet"]), {"config": CONFIGS["nfnet"], "map": "no/such/file"}),
-    (twin_of(CONFIGS["nfnet"]), {"config": CONFIGS["nfnet"], "map": {"a": "b"}})])
+    (from_config(CONFIGS["nfnet"]), {}), (from_config(CONFIGS["nfnet"]), {"variant": "nfnet_f0"}),
+    (from_config(CONFIGS["nfnet"]), {"variant": "nfnet"}),
+    (from_config(CONFIGS["nfnet"]), {"config": CONFIGS["nfnet"], "size": 0}),
+    (from_config(CONFIGS["nfnet"]), {"config": CONFIGS["nfnet"], "map": "no/such/file"}),
+    (from_config(CONFIGS["nfnet"]), {"config": CONFIGS["nfnet"], "map": {"a": "b"}})])
 def test_what_cannot_be_run_is_one_line(target, options):
     with pytest.raises(nf.InputError) as error:
         check_model(target, **{"framework": "torch", **options})

@@ -6,7 +6,7 @@ import torch
 from reference_tests.verify.test_stochastic_depth import DropPath
 from torch import nn
 from torch.nn import functional as F
-from reference_tests.helpers.torch_networks import SqueezeExcite
+from nfnumpy.ports.torch import SqueezeExcite
 
 import nfnumpy as nf
 from nfnumpy.verify.checks.se import CATALOGUE, KIND, Rules, check_se, excited, hidden_width, reference
