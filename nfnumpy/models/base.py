@@ -25,10 +25,10 @@ class NormalizerFreeNetwork(Module):
         self.recompute_blocks = False
         self.build(Initializer(backend, dtype, seed, shapes_only=shapes_only))
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state, *, cast=False):
         """Take over `state` (name -> array); an InputError says which variant it does fit, if there is one."""
         try:
-            super().load_state_dict(state)
+            super().load_state_dict(state, cast=cast)
         except InputError as error:
             from .identify import where_it_fits  # knows all families, which are built on this class
             raise InputError(f"{error}{where_it_fits(state, self.state_dict())}") from None

@@ -33,6 +33,8 @@ def where_it_fits(state, model_state):
     fitting, own = _variant_or_none(state), _variant_or_none(model_state)
     if fitting is None:
         return ""
+    if fitting == own and state["linear.bias"].shape == model_state["linear.bias"].shape:
+        return ""  # the names and shapes fit, so that something else does not
     if fitting == own:
         return f"; these weights fit {fitting} with num_classes={state['linear.bias'].shape[0]}"
     return f"; these weights fit {fitting}, not {own or 'this model'}"

@@ -1,54 +1,244 @@
-"""What all modules share: parameters found by walking attributes, and their state as a dict of arrays."""
+"""What all modules share: parameters and buffers found by walking attributes, and their state as a dict of arrays.
+
+Used by: nn/layers.py, models/, optim/ (parameters and averaged buffers), training/ (checkpoints).
+Test: reference_tests/nn/test_module.py.
+"""
+
+import dataclasses
+import types
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
 
 from .. import backend as backends
 from ..autograd import Tensor
-from ..errors import InputError
+from ..backend.arrays import Array
+from ..errors import InputError, first_line
 
 
 class Module:
-    """A part of a network. Its parameters are the Tensors and those of the Modules among its attributes.
+    """A part of a network, with parameters and buffers.
 
-    Attributes may also be lists, tuples and dicts of them.
+    Its parameters are the Tensors among its attributes, and the parameters of the Modules among them. Attributes may
+    also be lists, tuples and dicts of these, nested to any depth. A Tensor or Module that occurs several times is one
+    parameter or module, under the first of its names.
+
+    Its buffers are arrays that `register_buffer` names, such as running statistics: state that no gradient changes.
     """
 
-    def parameters(self, prefix=""):
-        """A dict name -> Tensor; names are attribute paths such as "blocks.3.conv1b.gain", in order of making."""
+    _buffer_names: tuple[str, ...] = ()
+
+    def register_buffer(self, name: str, array: Array) -> None:
+        """Make `array` the attribute `name` and part of the state. Assigning to the attribute replaces the array.
+
+        InputError when `name` is no attribute name or is in use, or `array` is not an array of numbers.
+        """
+        if not name.isidentifier() or hasattr(self, name):
+            raise InputError(f"{type(self).__name__}: buffer {name!r}: expected the name of a new attribute")
+        _check_buffer(f"{type(self).__name__}.{name}", array)
+        setattr(self, name, array)
+        self._buffer_names = (*self._buffer_names, name)
+
+    def named_modules(self) -> Iterator[tuple[str, "Module"]]:
+        """(attribute path, module) of every module in this one, in order of making; this one first, under ""."""
+        return iter([(name, part) for name, part in _walk(self) if isinstance(part, Module)])
+
+    def modules(self) -> Iterator["Module"]:
+        """Every module in this one, in order of making, this one first."""
+        return (module for _, module in self.named_modules())
+
+    def parameters(self) -> dict[str, Tensor]:
+        """name -> Tensor; names are attribute paths such as "blocks.3.conv1b.gain", in order of making.
+
+        InputError when two parameters have one name, or a Tensor is where it has none, such as in a set.
+        """
         found = {}
-        for attribute, value in vars(self).items():
-            children = enumerate(value) if isinstance(value, (list, tuple)) else \
-                value.items() if isinstance(value, dict) else [(None, value)]
-            for position, child in children:
-                name = f"{prefix}{attribute}" + ("" if position is None else f".{position}")
-                if isinstance(child, Tensor):
-                    found[name] = child
-                elif isinstance(child, Module):
-                    found.update(child.parameters(f"{name}."))
+        for name, part in _walk(self):
+            if isinstance(part, Tensor):
+                _put(found, name, part)
         return found
 
-    def state_dict(self):
-        """A dict name -> array: the parameters' own arrays, not copies."""
-        return {name: parameter.data for name, parameter in self.parameters().items()}
+    def buffers(self) -> dict[str, Array]:
+        """name -> array, of the buffers of all modules in this one; names are attribute paths."""
+        found = {}
+        for name, (module, attribute) in self._buffer_owners().items():
+            array = getattr(module, attribute)
+            _check_buffer(name, array)
+            found[name] = array
+        return found
 
-    def load_state_dict(self, state):
-        """Take over the values of `state` (name -> array of either backend), cast to the parameters' dtype.
+    def assign_buffers(self, arrays: Mapping[str, Array]) -> None:
+        """Put `arrays` (name -> array, some of the names of `buffers()`) in place of the buffers, without copies."""
+        owners = self._buffer_owners()
+        for name in arrays:
+            if name not in owners:
+                raise InputError(f"buffers: unknown name {name!r}; there are {', '.join(owners) or 'none'}")
+            _check_buffer(name, arrays[name])
+        for name, array in arrays.items():
+            module, attribute = owners[name]
+            setattr(module, attribute, array)
 
-        InputError, and nothing taken over, when a name is unknown or missing or a shape differs.
+    def state_dict(self) -> dict[str, Array]:
+        """name -> array: those of the parameters, then the buffers; the arrays themselves, not copies."""
+        state = {name: parameter.data for name, parameter in self.parameters().items()}
+        for name, array in self.buffers().items():
+            _put(state, name, array)
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Array], *, cast: bool = False) -> None:
+        """Copy the values of `state` (name -> array of either backend) into the parameters and buffers.
+
+        cast: whether arrays of another dtype than the parameter's are rounded to it. InputError, and nothing taken
+        over, when a name is unknown or missing, a shape differs, or a dtype differs and `cast` is False. Complex
+        numbers and what is not a number are refused either way.
         """
+        own = self.state_dict()
+        _check_names(state, own)
+        taken = {name: _host_array(name, state[name]) for name in own}
+        for name, array in own.items():
+            _check_shape(name, taken[name], array)
+        for name, array in own.items():
+            _check_dtype(name, taken[name].dtype, array.dtype, cast)
+        for name, array in own.items():
+            # In C order, whatever the order of `state`: sums follow memory, so the order decides their last bits.
+            converted = taken[name].astype(array.dtype, order="C", copy=True)
+            taken[name] = backends.backend_of(array).asarray(converted)
         parameters = self.parameters()
-        for problem, names in (("unknown", sorted(set(state) - set(parameters))),
-                               ("missing", sorted(set(parameters) - set(state)))):
-            if names:
-                raise InputError(f"state: {len(names)} {problem} of {len(parameters)} names, such as {names[0]!r}; "
-                                 f"expected names such as {next(iter(parameters))!r}")
-        state = {name: backends.to_host(array) for name, array in state.items()}
-        for name, parameter in parameters.items():
-            if tuple(state[name].shape) != tuple(parameter.shape):
-                raise InputError(f"state: {name} has shape {tuple(state[name].shape)}, expected "
-                                 f"{tuple(parameter.shape)}")
-        taken = {}
-        for name, parameter in parameters.items():
-            # In C order, whatever order they came in: sums go through memory, so that order decides their last bits.
-            own = state[name].astype(parameter.dtype, order="C", copy=True)
-            taken[name] = backends.backend_of(parameter.data).asarray(own)
         for name, parameter in parameters.items():
             parameter.data = taken[name]
+        self.assign_buffers({name: array for name, array in taken.items() if name not in parameters})
+
+    def _buffer_owners(self) -> dict[str, tuple["Module", str]]:
+        """name -> (module, attribute) of every buffer in this module."""
+        owners = {}
+        for path, module in self.named_modules():
+            for attribute in module._buffer_names:
+                _put(owners, f"{path}.{attribute}".lstrip("."), (module, attribute))
+        return owners
+
+
+# ---- the walk through attributes
+
+
+def _walk(root: Module) -> Iterator[tuple[str, Any]]:
+    """Yield (name, part) for every Tensor and Module in `root`, depth first, each once under its first name.
+
+    InputError, after the last one, for a Tensor or Module that is only in a container without names.
+    """
+    seen, unnamed = set(), []
+    yield from _visit(root, "", seen, unnamed)
+    for name, container in unnamed:
+        if _hides_parameters(container, seen):
+            raise InputError(f"{type(root).__name__}.{name}: a Tensor or Module in a {type(container).__name__} has no "
+                             f"name; expected lists, tuples, dicts and Modules of them")
+
+
+def _visit(value: Any, name: str, seen: set[int], unnamed: list[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """The part of the walk that starts at `value`. Adds to `seen` (ids) and `unnamed` (containers without names)."""
+    if id(value) in seen:
+        return
+    if isinstance(value, (Tensor, Module)):
+        seen.add(id(value))
+        yield name, value
+    children = _named_children(value)
+    if children is None:
+        if not isinstance(value, Tensor) and _contents(value):
+            unnamed.append((name, value))
+        return
+    seen.add(id(value))  # a list may contain itself
+    for key, child in children:
+        yield from _visit(child, f"{name}.{key}".lstrip("."), seen, unnamed)
+
+
+def _named_children(value: Any) -> Iterable[tuple[Any, Any]] | None:
+    """(name, child) pairs of a Module, list, tuple or dict; None of anything else."""
+    if isinstance(value, Module):
+        return vars(value).items()
+    if isinstance(value, dict):
+        return value.items()
+    if isinstance(value, (list, tuple)):
+        return enumerate(value)
+    return None
+
+
+def _contents(value: Any) -> list[Any]:
+    """The objects in a container that gives them no names: a set, a deque, a mapping of another type, a dataclass."""
+    if isinstance(value, (str, bytes, bytearray, range)):
+        return []
+    if hasattr(value, "dtype"):
+        return list(value.flat) if isinstance(value, np.ndarray) and value.dtype == object else []
+    if isinstance(value, Mapping):
+        return list(value.values())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type) or isinstance(value, types.SimpleNamespace):
+        return list(vars(value).values()) if hasattr(value, "__dict__") else []
+    return list(value) if isinstance(value, Collection) and not isinstance(value, type) else []
+
+
+def _hides_parameters(value: Any, seen: set[int]) -> bool:
+    """Whether `value` has a Tensor or Module in it, at any depth, that is not in `seen`. Adds what it looks at."""
+    if id(value) in seen:
+        return False
+    seen.add(id(value))
+    if isinstance(value, (Tensor, Module)):
+        return True
+    children = _named_children(value)
+    inside = _contents(value) if children is None else [child for _, child in children]
+    return any(_hides_parameters(child, seen) for child in inside)
+
+
+def _put(found: dict[str, Any], name: str, value: Any) -> None:
+    """found[name] = value; InputError when the name is taken."""
+    if name in found:
+        raise InputError(f"module: two parameters or buffers have the name {name!r}; rename a dict's key")
+    found[name] = value
+
+
+# ---- checks of a state
+
+
+def _check_buffer(name: str, array: Any) -> None:
+    """InputError unless `array` is an array of real numbers."""
+    if not backends.is_array(array) or not (backends.is_floating(array.dtype) or array.dtype.kind in "biu"):
+        given = f"an array of {array.dtype}" if backends.is_array(array) else f"a {type(array).__name__}"
+        raise InputError(f"buffer {name}: expected an array of real numbers, got {given}")
+
+
+def _check_names(state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """InputError unless both have the same names."""
+    for problem, names in (("unknown", set(state) - set(own)), ("missing", set(own) - set(state))):
+        if names:
+            expected = f"; expected names such as {next(iter(own))!r}" if own else ""
+            raise InputError(f"state: {len(names)} {problem} of {len(own)} names, such as {min(names, key=str)!r}"
+                             f"{expected}")
+
+
+def _host_array(name: str, value: Any) -> Array:
+    """`value`, an array of either backend, a Tensor or a NumPy scalar, as a host array; InputError for anything else."""
+    value = value.data if isinstance(value, Tensor) else value
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        raise InputError(f"state: {name} is a {type(value).__name__}, expected an array")
+    try:
+        return np.asarray(backends.to_host(value))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"state: {name} is a {type(value).__name__} of {value.dtype} that NumPy cannot read: "
+                         f"{first_line(error)}") from None
+
+
+def _check_shape(name: str, given: Array, own: Array) -> None:
+    """InputError unless both arrays have one shape."""
+    if tuple(given.shape) != tuple(own.shape):
+        raise InputError(f"state: {name} has shape {tuple(given.shape)}, expected {tuple(own.shape)}")
+
+
+def _check_dtype(name: str, given: Any, own: Any, cast: bool) -> None:
+    """InputError unless `given` is `own` in any byte order or, when `cast`, a dtype of real numbers that casts to it."""
+    if given.newbyteorder("=") == own:
+        return
+    possible = (backends.is_floating(given) or given.kind in "biu") and \
+        (backends.is_floating(own) or not backends.is_floating(given))
+    if not possible:
+        raise InputError(f"state: {name} is of {given}, expected {own}; it cannot be cast")
+    if not cast:
+        raise InputError(f"state: {name} is of {given}, expected {own}; nothing is cast silently, pass cast=True to "
+                         f"round it")

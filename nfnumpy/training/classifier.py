@@ -85,7 +85,7 @@ def _from_weights(path, backend, averaged):
     dtype = "float64" if state["linear.weight"].dtype == "float64" else "float32"
     get(backend)
     model = models.create(variant, num_classes=classes, shapes_only=True, backend=backend, dtype=dtype)
-    model.load_state_dict(state)
+    model.load_state_dict(state, cast=True)  # half precision, or layers of several dtypes
     names = imagenet_classes() if classes == 1000 else tuple(f"class {k}" for k in range(classes))
     return Classifier(model, names, *evaluation_of(model.config))
 

@@ -35,7 +35,7 @@ class Trainer:
         self.optimizer = optim.SGD(self.model, lr=0.0, momentum=options.momentum, weight_decay=options.weight_decay,
                                    clipping=options.agc, loss_scale=self.loss_scale)
         self.sam = optim.SAM(self.optimizer, options.sam, options.sam_fraction) if options.sam else None
-        self.ema = optim.ExponentialMovingAverage(self.model.parameters(), options.ema) if options.ema else None
+        self.ema = optim.ExponentialMovingAverage(self.model, options.ema) if options.ema else None
         total = options.epochs * self.steps_per_epoch
         warmup = min(round(min(options.warmup_epochs, options.epochs) * self.steps_per_epoch), total // 2)
         self.schedule = optim.warmup_cosine(options.lr, warmup, total)
@@ -126,10 +126,11 @@ class Trainer:
 
         Raises NotFinite, and writes nothing, if a weight is not finite.
         """
-        for name, parameter in self.model.parameters().items():
-            if not bool(self.backend.xp.isfinite(parameter.data).all()):
+        state = self.model.state_dict()
+        for name, array in state.items():
+            if not bool(self.backend.xp.isfinite(array).all()):
                 raise NotFinite(f"{name} was no longer finite at step {self.step}")
-        groups = {"model": self.model.state_dict(), "velocity": self.optimizer.velocity}
+        groups = {"model": state, "velocity": self.optimizer.velocity}
         if self.ema is not None:
             groups["ema"] = self.ema.average
         if self.loss_scale is not None:

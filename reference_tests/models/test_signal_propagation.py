@@ -26,7 +26,7 @@ IMAGES = 2
 def measure(config, seed, size=224, gain=1.0):
     """Signals of a new model whose skip gains are `gain`, on Gaussian images."""
     model = nf.models.from_config(config, seed=seed)
-    state = {name: np.full((), gain) if name.endswith("skip_gain") else array
+    state = {name: np.full_like(array, gain) if name.endswith("skip_gain") else array
              for name, array in model.state_dict().items()}
     model.load_state_dict(state)
     images = np.random.default_rng(seed).standard_normal((IMAGES, size, size, 3)).astype(np.float32)

@@ -24,7 +24,7 @@ def model_of(family, dtype="float64", seed=1):
     model = nf.models.from_config(CONFIGS[family], dtype=dtype, seed=seed)
     rng = np.random.default_rng(seed)
     model.load_state_dict({name: np.asarray(array + 0.3 * rng.standard_normal(array.shape))
-                           for name, array in model.state_dict().items()})
+                           for name, array in model.state_dict().items()}, cast=True)
     return model
 
 
@@ -73,9 +73,13 @@ def test_what_was_loaded_is_a_copy(family):
     assert same(before, model.state_dict())
 
 
-def test_loading_casts_to_the_models_dtype():
+def test_loading_casts_to_the_models_dtype_when_told_to():
     double, single = model_of("nfnet", "float64"), nf.models.NFNet(CONFIGS["nfnet"], dtype="float32")
-    single.load_state_dict(double.state_dict())
+    before = copies(single)
+    with pytest.raises(InputError, match="is of float64, expected float32.*cast=True") as refusal:
+        single.load_state_dict(double.state_dict())
+    assert "these weights fit" not in str(refusal.value) and same(before, single.state_dict())
+    single.load_state_dict(double.state_dict(), cast=True)
     assert same(single.state_dict(), {name: array.astype(np.float32) for name, array in double.state_dict().items()})
 
 
@@ -112,7 +116,7 @@ def test_state_stays_arrays_of_one_dtype_through_training(family):
     """NumPy makes numbers of arrays () where it can; a state has none of them."""
     model = model_of(family, "float32")
     optimizer = nf.optim.SAM(nf.optim.SGD(model, lr=0.1))
-    average = nf.optim.ExponentialMovingAverage(model.parameters())
+    average = nf.optim.ExponentialMovingAverage(model)
 
     def closure():
         loss = nf.ops.softmax_cross_entropy(model(images("float32"), training=True), np.arange(4))

@@ -264,8 +264,9 @@ def _networks():
 
         def answer(inputs, dtype, config=config):
             model = models.from_config(config, dtype=np.dtype(dtype).name)
-            model.load_state_dict({key.removeprefix("parameter."): array for key, array in inputs.items()
-                                   if key.startswith("parameter.")})
+            state = {key.removeprefix("parameter."): array for key, array in inputs.items()
+                     if key.startswith("parameter.")}
+            model.load_state_dict(state, cast=True)
             x, found = model.stem(Tensor(inputs["images"].astype(dtype))), {}
             found["stem"] = x.data
             for k, block in enumerate(model.blocks):
