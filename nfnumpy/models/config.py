@@ -1,46 +1,34 @@
-"""Checking a configuration when it is made: whoever wrote it, a person or a file."""
+"""Checking a configuration when it is made, by a person's code or from a file.
+
+Used by: models/nfnet.py, nf_resnet.py, nf_regnet.py. Test: reference_tests/models/test_validation.py.
+"""
 
 import dataclasses
-import math
+from typing import Any
 
 from ..errors import InputError
 from ..functional.activations import GAMMA
+from ..validation import NOT_NEGATIVE, POSITIVE, SHARE, check_fields
 
-POSITIVE = ("num_classes", "in_channels", "train_size", "test_size", "group_size", "stem_kernel", "stem_stride")
+POSITIVE_FIELDS = ("num_classes", "in_channels", "train_size", "test_size", "group_size", "stem_kernel", "stem_stride",
+                   "widths", "depths", "strides", "stem_widths", "stem_strides")
 SHARES = ("drop_rate", "stochdepth_rate")
+ACTIVATIONS = tuple(name for name in GAMMA if name != "glu")  # glu halves the channels
 
 
-def check_config(config, per_stage):
+def check_config(config: Any, per_stage: tuple[str, ...]) -> None:
     """InputError unless every field of the dataclass `config` has its type and a usable value.
 
     per_stage: the names of the tuples that hold one positive whole number a stage.
     """
-    owner = type(config).__name__
+    intervals = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if field.type is tuple and isinstance(value, list):
-            value = tuple(value)
-            object.__setattr__(config, field.name, value)
-        if value is None and field.default is None:
-            continue
-        kinds = (int, float) if field.type is float else field.type
-        if not isinstance(value, kinds) or isinstance(value, bool) and field.type is not bool:
-            raise InputError(f"{owner}: {field.name}={value!r}: expected {field.type.__name__}")
-        if field.type in (int, float) and not (math.isfinite(value) and value >= 0):
-            raise InputError(f"{owner}: {field.name}={value!r}: expected a number that is not negative")
-        if field.type is tuple and not (value and all(type(item) is int and item > 0 for item in value)):
-            raise InputError(f"{owner}: {field.name}={value!r}: expected positive whole numbers")
-    for name in POSITIVE:
-        if getattr(config, name, 1) < 1:
-            raise InputError(f"{owner}: {name}={getattr(config, name)!r}: expected a number above 0")
-    for name in SHARES:
-        if getattr(config, name) >= 1.0:
-            raise InputError(f"{owner}: {name}={getattr(config, name)!r}: expected a number from 0 up to, not "
-                             f"including, 1")
-    if config.activation not in GAMMA or config.activation == "glu":
-        raise InputError(f"{owner}: activation={config.activation!r}: expected one of "
-                         f"{', '.join(name for name in GAMMA if name != 'glu')}")
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            intervals[field.name] = NOT_NEGATIVE
+    intervals |= dict.fromkeys(POSITIVE_FIELDS, POSITIVE) | dict.fromkeys(SHARES, SHARE)
+    check_fields(config, intervals, {"activation": ACTIVATIONS})
     lengths = {name: len(getattr(config, name)) for name in per_stage}
     if len(set(lengths.values())) != 1:
-        raise InputError(f"{owner}: expected one value a stage, got "
+        raise InputError(f"{type(config).__name__}: expected one value a stage, got "
                          + ", ".join(f"{count} {name}" for name, count in lengths.items()))

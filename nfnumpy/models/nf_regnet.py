@@ -16,9 +16,9 @@ from .config import check_config
 class NFRegNetConfig:
     """What an NF-RegNet is made of; tuples have one value a stage, `widths` are the paper's, before the factor."""
 
-    widths: tuple = (48, 104, 208, 440)
-    depths: tuple = (1, 3, 6, 6)
-    strides: tuple = (2, 2, 2, 2)
+    widths: tuple[int, ...] = (48, 104, 208, 440)
+    depths: tuple[int, ...] = (1, 3, 6, 6)
+    strides: tuple[int, ...] = (2, 2, 2, 2)
     width_factor: float = 0.75
     group_size: int = 8
     expansion: float = 2.25  # 1 in the network's first block

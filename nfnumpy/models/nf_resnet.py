@@ -15,9 +15,9 @@ from .config import check_config
 class NFResNetConfig:
     """What an NF-ResNet is made of; tuples have one value a stage. The stem has widths[0]//4 channels."""
 
-    widths: tuple = (256, 512, 1024, 2048)
-    depths: tuple = (3, 4, 6, 3)
-    strides: tuple = (1, 2, 2, 2)
+    widths: tuple[int, ...] = (256, 512, 1024, 2048)
+    depths: tuple[int, ...] = (3, 4, 6, 3)
+    strides: tuple[int, ...] = (1, 2, 2, 2)
     bottleneck_ratio: float = 0.25
     use_se: bool = False
     se_ratio: float = 0.25

@@ -17,16 +17,16 @@ from .config import check_config
 class NFNetConfig:
     """What an NFNet is made of; tuples have one value a stage, except the stem's, one a convolution."""
 
-    widths: tuple = (256, 512, 1536, 1536)
-    depths: tuple = (1, 2, 6, 3)
-    strides: tuple = (1, 2, 2, 2)
+    widths: tuple[int, ...] = (256, 512, 1536, 1536)
+    depths: tuple[int, ...] = (1, 2, 6, 3)
+    strides: tuple[int, ...] = (1, 2, 2, 2)
     group_size: int = 128
     expansion: float = 0.5
     se_ratio: float = 0.5
     alpha: float = 0.2
     activation: str = "gelu"
-    stem_widths: tuple = None  # None: 16, 32, 64 and half the first stage's width, as in the paper
-    stem_strides: tuple = (2, 1, 1, 2)
+    stem_widths: tuple[int, ...] | None = None  # None: 16, 32, 64 and half the first stage's width, as in the paper
+    stem_strides: tuple[int, ...] = (2, 1, 1, 2)
     final_conv_multiplier: int = 2
     drop_rate: float = 0.0
     stochdepth_rate: float = 0.0
