@@ -1,4 +1,4 @@
-"""Looking at a network: how signals propagate through it, what it costs."""
+"""Analysis of a network: signal propagation, parameters and multiply-adds."""
 
 from .cost import count_flops, count_params, operation_costs
 from .signal_propagation import BlockSignal, predicted_variances, signal_propagation

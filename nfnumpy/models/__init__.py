@@ -1,7 +1,7 @@
 """The three families of normalizer-free networks and their named variants."""
 
 from .base import NormalizerFreeNetwork
-from .identify import variant_of
+from .identify import explain_mismatch, variant_of
 from .nf_regnet import NFRegNet, NFRegNetConfig
 from .nf_resnet import NFResNet, NFResNetConfig
 from .nfnet import NFNet, NFNetConfig
@@ -9,5 +9,8 @@ from .registry import config_of, create, default_for, from_config, names
 
 CONFIGS = (NFNetConfig, NFResNetConfig, NFRegNetConfig)
 
+# base.py is below the registry, which knows the named variants; so the hint of its error text comes from here.
+NormalizerFreeNetwork.explain_mismatch = staticmethod(explain_mismatch)
+
 __all__ = ["CONFIGS", "NFNet", "NFNetConfig", "NFRegNet", "NFRegNetConfig", "NFResNet", "NFResNetConfig",
-           "NormalizerFreeNetwork", "create", "from_config", "names", "default_for", "config_of", "variant_of"]
+           "NormalizerFreeNetwork", "config_of", "create", "default_for", "from_config", "names", "variant_of"]

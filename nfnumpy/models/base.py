@@ -1,83 +1,130 @@
-"""What the three families share: the run of a batch from stem to logits, and the bookkeeping of expected_std."""
+"""What the three families share: the run of a batch from stem to logits, and the bookkeeping of expected_std.
+
+Used by: models/nfnet.py, nf_resnet.py, nf_regnet.py, analysis/signal_propagation.py.
+Tests: reference_tests/models/test_models_against_torch.py, reference_tests/nn/test_module_state.py.
+"""
 
 import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from numpy.typing import DTypeLike
 
 from .. import ops
 from ..autograd import Tensor, checkpoint
 from ..backend import CounterRNG
+from ..backend.arrays import Array
 from ..errors import InputError
-from ..nn import Initializer, Module, cast_like
-
+from ..nn import EVALUATION, Initializer, Mode, Module, cast_like
 
 HALF_PRECISION = ("float16", "bfloat16")
 
 
 class NormalizerFreeNetwork(Module):
-    """Stem, blocks, head. A subclass builds `blocks`, `dropout`, `linear` and says what `stem` and `features` are.
+    """Stem, blocks, head. A subclass makes the layers in `build` and defines `stem` and `features`.
+
+    `build(init)` assigns `blocks` (a list of ResidualBlocks), `dropout` and `linear`; `stem(x, mode)` computes what
+    enters the first block, `features(x, mode)` what is averaged over the image after the last one.
 
     config: its family's configuration; backend, dtype ("float32", "float64"), seed: of the parameters;
-    shapes_only: parameters that take no memory and hold zeros, for counting.
+    shapes_only: parameters are zeros that take no memory, for counting.
     """
 
-    def __init__(self, config, *, backend="numpy", dtype="float32", seed=0, shapes_only=False):
+    def __init__(self, config: Any, *, backend: str = "numpy", dtype: DTypeLike = "float32", seed: int = 0,
+                 shapes_only: bool = False) -> None:
         self.config = config
         self.randomness = CounterRNG(seed)
         self.recompute_blocks = False
         self.build(Initializer(backend, dtype, seed, shapes_only=shapes_only))
 
-    def load_state_dict(self, state, *, cast=False):
-        """Take over `state` (name -> array); an InputError says which variant it does fit, if there is one."""
+    def build(self, init: Initializer) -> None:
+        """Make the layers, top to bottom as the paper's figure."""
+        raise NotImplementedError
+
+    def stem(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
+        """What enters the first block, for images x."""
+        raise NotImplementedError
+
+    def features(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
+        """What is averaged over the image, for the output x of the last block."""
+        raise NotImplementedError
+
+    def load_state_dict(self, state: Mapping[str, Array], *, cast: bool = False) -> None:
+        """As Module.load_state_dict; the InputError also says which variant the state fits, if there is one."""
         try:
             super().load_state_dict(state, cast=cast)
         except InputError as error:
-            from .identify import where_it_fits  # knows all families, which are built on this class
-            raise InputError(f"{error}{where_it_fits(state, self.state_dict())}") from None
+            raise InputError(f"{error}{self.explain_mismatch(state, self.state_dict())}") from None
 
-    def __call__(self, x, training=False):
+    @staticmethod
+    def explain_mismatch(state: Mapping[str, Array], own: Mapping[str, Array]) -> str:
+        """What an error adds when `state` does not fit a model with the state `own`. models/__init__.py replaces it."""
+        return ""
+
+    def __call__(self, x: Tensor | Array, training: bool = False) -> Tensor:
         """Logits (N, num_classes) of images x (N, H, W, in_channels), an array or Tensor of the model's dtype.
 
         With images of float16 or bfloat16, a model of float32 computes in that: its weights enter rounded, their
         gradients come back in float32, and the logits have the images' dtype.
         training: dropout and stochastic depth act, drawn by `self.randomness` for its current step.
         """
-        x, own = x if isinstance(x, Tensor) else Tensor(x), self.linear.weight.dtype
-        fits = x.dtype == own or own.name == "float32" and x.dtype.name in HALF_PRECISION
-        if x.ndim != 4 or x.shape[3] != self.config.in_channels or not fits:
+        x = x if isinstance(x, Tensor) else Tensor(x)
+        self._check_images(x)
+        mode = Mode(training, self.randomness if training else None)
+        x = self.stem(x, mode)
+        for block in self.blocks:
+            x = self._run_block(block, x, mode)
+        pooled = ops.global_mean(self.features(x, mode))
+        return self.linear(self.dropout(pooled, mode))
+
+    def _check_images(self, x: Tensor) -> None:
+        """InputError unless x is a batch of images of a dtype that this model computes in."""
+        own = self.linear.weight.dtype
+        computable = x.dtype == own or own.name == "float32" and x.dtype.name in HALF_PRECISION
+        if x.ndim != 4 or x.shape[3] != self.config.in_channels or not computable:
             raise InputError(f"model: expected images (N, H, W, {self.config.in_channels}) of {own}, got "
                              f"{tuple(x.shape)} of {x.dtype}")
-        randomness = self.randomness if training else None
-        x = self.stem(x)
-        for block in self.blocks:
-            x = checkpoint(lambda x, block=block: block(x, randomness), x) if self.recompute_blocks \
-                else block(x, randomness)
-        return self.linear(self.dropout(ops.global_mean(self.features(x)), randomness))
+
+    def _run_block(self, block: "ResidualBlock", x: Tensor, mode: Mode) -> Tensor:
+        """block(x, mode), saving only x for the backward pass if `self.recompute_blocks`."""
+        if self.recompute_blocks:
+            return checkpoint(lambda x: block(x, mode), x)
+        return block(x, mode)
 
 
 class ResidualBlock(Module):
-    """A block in two halves, so that both can be looked at: `branches`, which each family writes, and their sum.
+    """A block in two halves, so that an analysis can look at both: `branches`, which each family defines, and their sum.
 
-    branches(x) returns (shortcut, residual), the residual as it is before stochastic depth, skip_gain and alpha.
+    A subclass assigns `stochastic_depth`, `skip_gain` and `alpha`.
     """
 
-    def join(self, shortcut, residual, randomness=None):
+    def branches(self, x: Tensor, mode: Mode = EVALUATION) -> tuple[Tensor, Tensor]:
+        """(shortcut, residual) of x (N, H, W, in), the residual before stochastic depth, skip_gain and alpha."""
+        raise NotImplementedError
+
+    def add_residual(self, shortcut: Tensor, residual: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """shortcut + alpha·skip_gain·stochastic_depth(residual)."""
-        return ops.skip_init(shortcut, self.stochastic_depth(residual, randomness), cast_like(self.skip_gain, residual),
-                             alpha=self.alpha)
+        dropped = self.stochastic_depth(residual, mode)
+        return ops.skip_init(shortcut, dropped, cast_like(self.skip_gain, residual), alpha=self.alpha)
 
-    def __call__(self, x, randomness=None):
-        return self.join(*self.branches(x), randomness)
+    def __call__(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
+        shortcut, residual = self.branches(x, mode)
+        return self.add_residual(shortcut, residual, mode)
 
 
-def block_schedule(depths, alpha, stochdepth_rate):
+def block_schedule(depths: tuple[int, ...], alpha: float,
+                   stochdepth_rate: float) -> Iterator[tuple[int, int, float, float]]:
     """Yield (stage, position in stage, beta, drop rate) for every block in order.
 
     beta = 1/expected_std; after a block expected_std becomes √(expected_std² + alpha²), having first been reset to 1
     by a stage's first block, whose own beta still uses the std of the stage before. The drop rate grows linearly.
     Source: Brock, De, Smith (2021a), section 3, and the authors' released code.
     """
-    expected_std, index, total = 1.0, 0, sum(depths)
+    expected_std = 1.0
+    index, total = 0, sum(depths)
     for stage, depth in enumerate(depths):
         for position in range(depth):
             yield stage, position, 1.0 / expected_std, stochdepth_rate * index / total
-            expected_std = math.sqrt((1.0 if position == 0 else expected_std**2) + alpha**2)
+            variance = 1.0 if position == 0 else expected_std**2
+            expected_std = math.sqrt(variance + alpha**2)
             index += 1

@@ -1,16 +1,26 @@
-"""Which named variant a state belongs to, told by the names and shapes of its arrays."""
+"""Which named variant a state belongs to, recognized by the names and shapes of its arrays.
+
+Used by: training/classifier.py, weights/conversion.py, and, through models/__init__.py, the errors of models/base.py.
+Test: reference_tests/weights/test_formats.py.
+"""
 
 import functools
+from collections.abc import Mapping
 
+from ..backend.arrays import Array
 from ..errors import InputError
 from .registry import VARIANTS, create
 
+Shapes = dict[str, tuple[int, ...]]
 
-def variant_of(state):
-    """The name of the variant whose parameters `state` (name -> array) holds, whatever its number of classes.
+
+def variant_of(state: Mapping[str, Array]) -> str:
+    """The name of the variant whose parameters `state` (name -> array) has, whatever its number of classes.
 
     InputError, naming the nearest variant and the first difference from it, when there is none.
     """
+    if not all(hasattr(array, "shape") for array in state.values()):
+        raise InputError("state: expected a dict of name -> array")
     shapes = {name: tuple(array.shape) for name, array in state.items()}
     nearest, most_alike = None, 0.0
     for variant in VARIANTS:
@@ -26,45 +36,47 @@ def variant_of(state):
                      + _first_difference(_expected_shapes(nearest, shapes), shapes))
 
 
-def where_it_fits(state, model_state):
-    """What to add when `state` does not fit a model that has `model_state`: where it does fit, if that is known."""
+def explain_mismatch(state: Mapping[str, Array], own: Mapping[str, Array]) -> str:
+    """What an error adds when `state` does not fit a model with the state `own`: what the state does fit, if known."""
     if any(str(name).startswith("model.") for name in state):
         return "; these are all arrays of a checkpoint: nf.weights.load(path, group='model') takes the weights"
-    fitting, own = _variant_or_none(state), _variant_or_none(model_state)
-    if fitting is None:
+    variant, own_variant = _variant_or_none(state), _variant_or_none(own)
+    if variant is None:
         return ""
-    if fitting == own and state["linear.bias"].shape == model_state["linear.bias"].shape:
-        return ""  # the names and shapes fit, so that something else does not
-    if fitting == own:
-        return f"; these weights fit {fitting} with num_classes={state['linear.bias'].shape[0]}"
-    return f"; these weights fit {fitting}, not {own or 'this model'}"
+    if variant != own_variant:
+        return f"; these weights fit {variant}, not {own_variant or 'this model'}"
+    if state["linear.bias"].shape == own["linear.bias"].shape:
+        return ""  # names and shapes fit: the error is about something else
+    return f"; these weights fit {variant} with num_classes={state['linear.bias'].shape[0]}"
 
 
-def _variant_or_none(state):
+def _variant_or_none(state: Mapping[str, Array]) -> str | None:
     try:
         return variant_of(state)
-    except (InputError, AttributeError):  # what is no array has no shape
+    except InputError:
         return None
 
 
-def _expected_shapes(variant, shapes):
+def _expected_shapes(variant: str, shapes: Shapes) -> Shapes:
     """name -> shape of the variant's parameters, for as many classes as `shapes` has."""
     expected = dict(_shapes(variant))
-    (classes,) = shapes.get("linear.bias", ()) if len(shapes.get("linear.bias", ())) == 1 else expected["linear.bias"]
-    return {**expected, "linear.weight": (expected["linear.weight"][0], classes), "linear.bias": (classes,)}
+    bias = shapes.get("linear.bias", ())
+    classes = bias[0] if len(bias) == 1 else expected["linear.bias"][0]
+    features = expected["linear.weight"][0]
+    return {**expected, "linear.weight": (features, classes), "linear.bias": (classes,)}
 
 
 @functools.cache
-def _shapes(variant):
+def _shapes(variant: str) -> Shapes:
     """name -> shape of the variant's parameters, from a model that takes no memory."""
     return {name: tuple(array.shape) for name, array in create(variant, shapes_only=True).state_dict().items()}
 
 
-def _first_difference(expected, shapes):
-    """One line about the first parameter that is missing, misshapen or unknown."""
+def _first_difference(expected: Shapes, shapes: Shapes) -> str:
+    """One line about the first parameter that is missing, unknown or of another shape."""
     for name, shape in expected.items():
         if name not in shapes:
             return f"{name!r} is missing"
         if shapes[name] != shape:
             return f"{name!r} has shape {shapes[name]}, expected {shape}"
-    return f"{min(set(shapes) - set(expected))[:80]!r} is unknown there"
+    return f"{min(map(str, set(shapes) - set(expected)))[:80]!r} is unknown there"

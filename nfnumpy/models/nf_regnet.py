@@ -2,12 +2,15 @@
 
 Source: Brock, De, Smith (2021a), arXiv 2101.08692, section 5 and appendix; where the authors' released code differs,
 it decides.
+Used by: models/registry.py. Test: reference_tests/models/test_models_against_torch.py.
 """
 
 import dataclasses
 
 from .. import ops
-from ..nn import Dropout, Linear, Nonlinearity, SqueezeExcite, StochasticDepth, WSConv2D
+from ..autograd import Tensor
+from ..nn import (EVALUATION, Dropout, Initializer, Linear, Mode, Nonlinearity, SqueezeExcite, StochasticDepth,
+                  WSConv2D)
 from .base import NormalizerFreeNetwork, ResidualBlock, block_schedule
 from .config import check_config
 
@@ -33,10 +36,10 @@ class NFRegNetConfig:
     train_size: int = 192  # pixels
     test_size: int = 224
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_config(self, ("widths", "depths", "strides"))
 
-    def channels(self, stage):
+    def channels(self, stage: int) -> int:
         """Channels of a stage's blocks."""
         return int(self.widths[stage] * self.width_factor)
 
@@ -44,8 +47,11 @@ class NFRegNetConfig:
 class NFRegNetBlock(ResidualBlock):
     """activation → 1×1 → 3×3 grouped (carries the stride) → squeeze-and-excite → activation → 1×1."""
 
-    def __init__(self, init, in_channels, out_channels, config, *, stride, beta, expansion, stochdepth_rate):
-        self.stride, self.beta, self.alpha = stride, beta, config.alpha
+    def __init__(self, init: Initializer, in_channels: int, out_channels: int, config: NFRegNetConfig, *, stride: int,
+                 beta: float, expansion: float, stochdepth_rate: float) -> None:
+        self.stride = stride
+        self.beta = beta
+        self.alpha = config.alpha
         self.activation = Nonlinearity(config.activation)
         groups = max(1, int(in_channels * expansion) // config.group_size)
         width = groups * config.group_size
@@ -60,7 +66,7 @@ class NFRegNetBlock(ResidualBlock):
         self.stochastic_depth = StochasticDepth(init.at("stochastic_depth"), stochdepth_rate)
         self.skip_gain = init.constant((), 0.0)
 
-    def branches(self, x):
+    def branches(self, x: Tensor, mode: Mode = EVALUATION) -> tuple[Tensor, Tensor]:
         """(shortcut, residual) of x (N, H, W, in)."""
         out = self.activation(x, scale=self.beta)
         shortcut = x
@@ -74,28 +80,30 @@ class NFRegNetBlock(ResidualBlock):
 class NFRegNet(NormalizerFreeNetwork):
     """A normalizer-free RegNet, from an NFRegNetConfig."""
 
-    def build(self, init):
-        """Make the parameters, top to bottom."""
-        config, channels = self.config, self.config.channels(0)
+    def build(self, init: Initializer) -> None:
+        """Make the layers, top to bottom."""
+        config = self.config
+        channels = config.channels(0)
         self.activation = Nonlinearity(config.activation)
         self.initial_conv = WSConv2D(init.at("initial_conv"), config.in_channels, channels, 3,
                                      stride=config.stem_stride)
         self.blocks = []
         for stage, position, beta, rate in block_schedule(config.depths, config.alpha, config.stochdepth_rate):
+            stride = config.strides[stage] if position == 0 else 1
+            expansion = config.expansion if self.blocks else 1
             self.blocks.append(NFRegNetBlock(
-                init.at(f"blocks.{len(self.blocks)}"), channels, config.channels(stage), config,
-                stride=config.strides[stage] if position == 0 else 1, beta=beta,
-                expansion=config.expansion if self.blocks else 1, stochdepth_rate=rate))
+                init.at(f"blocks.{len(self.blocks)}"), channels, config.channels(stage), config, stride=stride,
+                beta=beta, expansion=expansion, stochdepth_rate=rate))
             channels = config.channels(stage)
         width = int(1280 * channels // 440)
         self.final_conv = WSConv2D(init.at("final_conv"), channels, width, 1)
         self.dropout = Dropout(init.at("dropout"), config.drop_rate)
         self.linear = Linear(init.at("linear"), width, config.num_classes, standard_deviation=0.0)
 
-    def stem(self, x):
+    def stem(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """The initial convolution."""
         return self.initial_conv(x)
 
-    def features(self, x):
+    def features(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """What is averaged over the image: the final convolution and its nonlinearity."""
         return self.activation(self.final_conv(x))

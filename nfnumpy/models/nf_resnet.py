@@ -1,12 +1,15 @@
 """NF-ResNet: the pre-activation bottleneck ResNet without normalization.
 
 Source: Brock, De, Smith (2021a), arXiv 2101.08692, section 4; where the authors' released code differs, it decides.
+Used by: models/registry.py. Test: reference_tests/models/test_models_against_torch.py.
 """
 
 import dataclasses
 
 from .. import ops
-from ..nn import Dropout, Linear, Nonlinearity, SqueezeExcite, StochasticDepth, WSConv2D
+from ..autograd import Tensor
+from ..nn import (EVALUATION, Dropout, Initializer, Linear, Mode, Nonlinearity, SqueezeExcite, StochasticDepth,
+                  WSConv2D)
 from .base import NormalizerFreeNetwork, ResidualBlock, block_schedule
 from .config import check_config
 
@@ -33,15 +36,17 @@ class NFResNetConfig:
     train_size: int = 224  # pixels
     test_size: int = 224
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_config(self, ("widths", "depths", "strides"))
 
 
 class NFResBlock(ResidualBlock):
-    """activation → 1×1 → 3×3 (carries the stride) → 1×1 → squeeze-and-excite if asked for."""
+    """activation → 1×1 → 3×3 (carries the stride) → 1×1 → squeeze-and-excite if `use_se`."""
 
-    def __init__(self, init, in_channels, out_channels, config, *, stride, beta, stochdepth_rate):
-        self.beta, self.alpha = beta, config.alpha
+    def __init__(self, init: Initializer, in_channels: int, out_channels: int, config: NFResNetConfig, *, stride: int,
+                 beta: float, stochdepth_rate: float) -> None:
+        self.beta = beta
+        self.alpha = config.alpha
         self.activation = Nonlinearity(config.activation)
         width = max(1, int(out_channels * config.bottleneck_ratio))
         if stride > 1 or in_channels != out_channels:
@@ -51,44 +56,48 @@ class NFResBlock(ResidualBlock):
         self.conv0 = WSConv2D(init.at("conv0"), in_channels, width, 1)
         self.conv1 = WSConv2D(init.at("conv1"), width, width, 3, stride=stride)
         self.conv2 = WSConv2D(init.at("conv2"), width, out_channels, 1)
-        self.squeeze_excite = SqueezeExcite(init.at("squeeze_excite"), out_channels, config.se_ratio) \
-            if config.use_se else None
+        self.squeeze_excite = None
+        if config.use_se:
+            self.squeeze_excite = SqueezeExcite(init.at("squeeze_excite"), out_channels, config.se_ratio)
         self.stochastic_depth = StochasticDepth(init.at("stochastic_depth"), stochdepth_rate)
         self.skip_gain = init.constant((), 0.0)
 
-    def branches(self, x):
+    def branches(self, x: Tensor, mode: Mode = EVALUATION) -> tuple[Tensor, Tensor]:
         """(shortcut, residual) of x (N, H, W, in)."""
         out = self.activation(x, scale=self.beta)
         shortcut = x if self.conv_shortcut is None else self.conv_shortcut(out)
         out = self.conv0(out)
         out = self.conv1(self.activation(out))
         out = self.conv2(self.activation(out))
-        return shortcut, out if self.squeeze_excite is None else self.squeeze_excite(out)
+        if self.squeeze_excite is not None:
+            out = self.squeeze_excite(out)
+        return shortcut, out
 
 
 class NFResNet(NormalizerFreeNetwork):
     """A normalizer-free ResNet, from an NFResNetConfig."""
 
-    def build(self, init):
-        """Make the parameters, top to bottom."""
-        config, channels = self.config, self.config.widths[0] // 4
+    def build(self, init: Initializer) -> None:
+        """Make the layers, top to bottom."""
+        config = self.config
+        channels = config.widths[0] // 4
         self.activation = Nonlinearity(config.activation)
         self.initial_conv = WSConv2D(init.at("initial_conv"), config.in_channels, channels, config.stem_kernel,
                                      stride=config.stem_stride)
         self.blocks = []
         for stage, position, beta, rate in block_schedule(config.depths, config.alpha, config.stochdepth_rate):
-            self.blocks.append(NFResBlock(
-                init.at(f"blocks.{len(self.blocks)}"), channels, config.widths[stage], config,
-                stride=config.strides[stage] if position == 0 else 1, beta=beta, stochdepth_rate=rate))
+            stride = config.strides[stage] if position == 0 else 1
+            self.blocks.append(NFResBlock(init.at(f"blocks.{len(self.blocks)}"), channels, config.widths[stage],
+                                          config, stride=stride, beta=beta, stochdepth_rate=rate))
             channels = config.widths[stage]
         self.dropout = Dropout(init.at("dropout"), config.drop_rate)
         self.linear = Linear(init.at("linear"), channels, config.num_classes, standard_deviation=0.01)
 
-    def stem(self, x):
+    def stem(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """The initial convolution and, for large images, the 3×3 stride-2 max pool."""
         x = self.initial_conv(x)
         return ops.max_pool(x, window=3, stride=2) if self.config.stem_pool else x
 
-    def features(self, x):
+    def features(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """What is averaged over the image: the last block's output after the nonlinearity."""
         return self.activation(x)

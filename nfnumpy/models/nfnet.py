@@ -1,14 +1,16 @@
 """NFNet: stem of four 3×3 convolutions, grouped bottleneck blocks with two 3×3 convolutions, 1×1 final convolution.
 
 Source: Brock et al. (2021b), arXiv 2102.06171, section 4 and appendix; where the authors' released code differs, it
-decides.
+decides. Used by: models/registry.py. Test: reference_tests/models/test_models_against_torch.py.
 """
 
 import dataclasses
 
 from .. import ops
+from ..autograd import Tensor
 from ..errors import InputError
-from ..nn import Dropout, Linear, Nonlinearity, SqueezeExcite, StochasticDepth, WSConv2D
+from ..nn import (EVALUATION, Dropout, Initializer, Linear, Mode, Nonlinearity, SqueezeExcite, StochasticDepth,
+                  WSConv2D)
 from .base import NormalizerFreeNetwork, ResidualBlock, block_schedule
 from .config import check_config
 
@@ -35,16 +37,17 @@ class NFNetConfig:
     train_size: int = 192  # pixels
     test_size: int = 256
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_config(self, ("widths", "depths", "strides"))
-        if len(self.stem_channels()) != len(self.stem_strides):
-            raise InputError(f"NFNetConfig: {len(self.stem_strides)} stem_strides for {len(self.stem_channels())} stem "
+        convolutions = len(self.stem_channels())
+        if convolutions != len(self.stem_strides):
+            raise InputError(f"NFNetConfig: {len(self.stem_strides)} stem_strides for {convolutions} stem "
                              f"convolutions")
         if any(int(width * self.expansion) < self.group_size for width in self.widths):
             raise InputError(f"NFNetConfig: group_size={self.group_size} is wider than a bottleneck of "
                              f"widths={self.widths} at expansion={self.expansion}")
 
-    def stem_channels(self):
+    def stem_channels(self) -> tuple[int, ...]:
         """Output channels of the stem's convolutions."""
         return (16, 32, 64, self.widths[0] // 2) if self.stem_widths is None else self.stem_widths
 
@@ -52,8 +55,11 @@ class NFNetConfig:
 class NFBlock(ResidualBlock):
     """activation → 1×1 → 3×3 grouped (carries the stride) → 3×3 grouped → 1×1 → squeeze-and-excite."""
 
-    def __init__(self, init, in_channels, out_channels, config, *, stride, beta, stochdepth_rate):
-        self.stride, self.beta, self.alpha = stride, beta, config.alpha
+    def __init__(self, init: Initializer, in_channels: int, out_channels: int, config: NFNetConfig, *, stride: int,
+                 beta: float, stochdepth_rate: float) -> None:
+        self.stride = stride
+        self.beta = beta
+        self.alpha = config.alpha
         self.activation = Nonlinearity(config.activation)
         groups = int(out_channels * config.expansion) // config.group_size
         width = groups * config.group_size
@@ -69,7 +75,7 @@ class NFBlock(ResidualBlock):
         self.stochastic_depth = StochasticDepth(init.at("stochastic_depth"), stochdepth_rate)
         self.skip_gain = init.constant((), 0.0)
 
-    def branches(self, x):
+    def branches(self, x: Tensor, mode: Mode = EVALUATION) -> tuple[Tensor, Tensor]:
         """(shortcut, residual) of x (N, H, W, in)."""
         out = self.activation(x, scale=self.beta)
         shortcut = x
@@ -85,31 +91,33 @@ class NFBlock(ResidualBlock):
 class NFNet(NormalizerFreeNetwork):
     """A normalizer-free network of the F family, from an NFNetConfig."""
 
-    def build(self, init):
-        """Make the parameters, top to bottom as the paper's figure."""
-        config, channels = self.config, self.config.in_channels
+    def build(self, init: Initializer) -> None:
+        """Make the layers, top to bottom as the paper's figure."""
+        config = self.config
+        channels = config.in_channels
         self.activation = Nonlinearity(config.activation)
         self.stem_convs = []
-        for k, (width, stride) in enumerate(zip(config.stem_channels(), config.stem_strides)):
+        for k, (width, stride) in enumerate(zip(config.stem_channels(), config.stem_strides, strict=True)):
             self.stem_convs.append(WSConv2D(init.at(f"stem_convs.{k}"), channels, width, 3, stride=stride))
             channels = width
         self.blocks = []
         for stage, position, beta, rate in block_schedule(config.depths, config.alpha, config.stochdepth_rate):
-            self.blocks.append(NFBlock(
-                init.at(f"blocks.{len(self.blocks)}"), channels, config.widths[stage], config,
-                stride=config.strides[stage] if position == 0 else 1, beta=beta, stochdepth_rate=rate))
+            stride = config.strides[stage] if position == 0 else 1
+            self.blocks.append(NFBlock(init.at(f"blocks.{len(self.blocks)}"), channels, config.widths[stage], config,
+                                       stride=stride, beta=beta, stochdepth_rate=rate))
             channels = config.widths[stage]
         width = int(config.final_conv_multiplier * channels)
         self.final_conv = WSConv2D(init.at("final_conv"), channels, width, 1)
         self.dropout = Dropout(init.at("dropout"), config.drop_rate)
         self.linear = Linear(init.at("linear"), width, config.num_classes, standard_deviation=0.01)
 
-    def stem(self, x):
+    def stem(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """The convolutions before the first block, a nonlinearity between them and none after the last."""
-        for k, conv in enumerate(self.stem_convs):
-            x = conv(self.activation(x) if k else x)
+        x = self.stem_convs[0](x)
+        for conv in self.stem_convs[1:]:
+            x = conv(self.activation(x))
         return x
 
-    def features(self, x):
+    def features(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """What is averaged over the image: the final convolution and its nonlinearity."""
         return self.activation(self.final_conv(x))

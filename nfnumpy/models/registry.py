@@ -1,28 +1,38 @@
-"""The named variants: one table of configurations."""
+"""The named variants: one table of configurations.
+
+Used by: models/identify.py and every command. Test: reference_tests/models/test_published_counts.py.
+"""
 
 import dataclasses
 import difflib
+from collections.abc import Iterator
+from typing import Any
+
+from numpy.typing import DTypeLike
 
 from ..errors import InputError
+from .base import NormalizerFreeNetwork
 from .nf_regnet import NFRegNet, NFRegNetConfig
 from .nf_resnet import NFResNet, NFResNetConfig
 from .nfnet import NFNet, NFNetConfig
 
+Config = NFNetConfig | NFResNetConfig | NFRegNetConfig
 MODEL_OF = {NFNetConfig: NFNet, NFResNetConfig: NFResNet, NFRegNetConfig: NFRegNet}
 
 
-def _nfnets():
+def _nfnets() -> Iterator[tuple[str, Config]]:
     """F0 … F7 and F0+ … F7+ (Brock et al., 2021b, tables 1 and 6): depth grows with k, so do pixels and dropout."""
     pixels = ((192, 256), (224, 320), (256, 352), (320, 416), (384, 512), (416, 544), (448, 576), (480, 608))
     dropout = (0.2, 0.3, 0.4, 0.4, 0.5, 0.5, 0.5, 0.5)
-    for k, ((train_size, test_size), drop_rate) in enumerate(zip(pixels, dropout)):
+    for k, ((train_size, test_size), drop_rate) in enumerate(zip(pixels, dropout, strict=True)):
+        depths = tuple(depth * (k + 1) for depth in (1, 2, 6, 3))
         for suffix, widths in (("", (256, 512, 1536, 1536)), ("+", (384, 768, 2048, 2048))):
             yield f"nfnet_f{k}{suffix}", NFNetConfig(
-                widths=widths, depths=tuple(depth * (k + 1) for depth in (1, 2, 6, 3)), drop_rate=drop_rate,
-                stochdepth_rate=0.25, train_size=train_size, test_size=test_size)
+                widths=widths, depths=depths, drop_rate=drop_rate, stochdepth_rate=0.25, train_size=train_size,
+                test_size=test_size)
 
 
-def _nf_resnets():
+def _nf_resnets() -> Iterator[tuple[str, Config]]:
     """NF-ResNet-50 … 600 (Brock, De, Smith, 2021a)."""
     depths = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3), 288: (24,) * 4,
               600: (50,) * 4}
@@ -30,7 +40,7 @@ def _nf_resnets():
         yield f"nf_resnet{layers}", NFResNetConfig(depths=stages, drop_rate=0.25, stochdepth_rate=0.1)
 
 
-def _nf_regnets():
+def _nf_regnets() -> Iterator[tuple[str, Config]]:
     """NF-RegNet-B0 … B8 (Brock, De, Smith, 2021a, appendix)."""
     table = (
         ((48, 104, 208, 440), (1, 3, 6, 6), 192, 224, 0.2), ((48, 104, 208, 440), (2, 4, 7, 7), 224, 256, 0.2),
@@ -43,7 +53,7 @@ def _nf_regnets():
                                                 test_size=test_size, drop_rate=drop_rate, stochdepth_rate=0.1)
 
 
-def _small():
+def _small() -> Iterator[tuple[str, Config]]:
     """Variants for images of 8 to 64 pixels: the stems keep enough of the image for four stages."""
     for pixels, stem_strides, strides, widths in (
             (8, (1, 1, 1, 1), (1, 2, 2), (32, 64, 96)),
@@ -63,12 +73,12 @@ def _small():
 VARIANTS = dict(entry for family in (_nfnets, _nf_resnets, _nf_regnets, _small) for entry in family())
 
 
-def names():
+def names() -> list[str]:
     """The names that `create` takes."""
     return list(VARIANTS)
 
 
-def config_of(name, **changes):
+def config_of(name: str, **changes: Any) -> Config:
     """The configuration called `name`, with some of its fields changed; InputError suggests the nearest name."""
     if name not in VARIANTS:
         near = difflib.get_close_matches(str(name), VARIANTS, n=1, cutoff=0.0)[0]
@@ -81,7 +91,7 @@ def config_of(name, **changes):
         raise InputError(f"model {name}: unknown option {', '.join(wrong)}; there are {', '.join(known)}") from None
 
 
-def default_for(image_size):
+def default_for(image_size: int) -> str:
     """The name of the NFNet that suits square images of `image_size` pixels: a small one up to 96, else F0."""
     for largest, name in ((12, "nfnet_8px"), (24, "nfnet_16px"), (48, "nfnet_32px"), (96, "nfnet_64px")):
         if image_size <= largest:
@@ -89,12 +99,19 @@ def default_for(image_size):
     return "nfnet_f0"
 
 
-def from_config(config, **placement):
-    """A model of the family that `config` belongs to; `placement` as NormalizerFreeNetwork takes it."""
+def from_config(config: Config, **placement: Any) -> NormalizerFreeNetwork:
+    """A model of the family that `config` belongs to; `placement` as NormalizerFreeNetwork takes it.
+
+    InputError when `config` is no configuration of one of the families.
+    """
+    if type(config) not in MODEL_OF:
+        raise InputError(f"model: expected a configuration ({', '.join(cls.__name__ for cls in MODEL_OF)}), got a "
+                         f"{type(config).__name__}")
     return MODEL_OF[type(config)](config, **placement)
 
 
-def create(name, *, backend="numpy", dtype="float32", seed=0, shapes_only=False, **changes):
+def create(name: str, *, backend: str = "numpy", dtype: DTypeLike = "float32", seed: int = 0,
+           shapes_only: bool = False, **changes: Any) -> NormalizerFreeNetwork:
     """A freshly initialized model by name, such as "nfnet_f0".
 
     changes: fields of the configuration, such as num_classes=10; backend "numpy" or "cupy"; dtype "float32" or

@@ -1,45 +1,58 @@
-"""How parameters come to be: drawn on the host from (seed, name), then put where the model lives."""
+"""Initial values of parameters: drawn on the host from (seed, name), then copied to the model's backend.
+
+Used by: nn/layers.py, models/. Test: reference_tests/nn/test_initialization.py.
+"""
 
 import math
 
+from numpy.typing import DTypeLike
+
 from .. import backend as backends
 from ..autograd import Tensor
+from ..backend.arrays import Array
 
 
 class Initializer:
-    """Makes the parameters of one place in a model.
+    """Makes the parameters of one part of a model.
 
-    backend, dtype: where and in what they live ("numpy", "float32"); seed: of all draws; path: the dotted name of this
-    place, which is also the site of its draws. shapes_only: parameters are zeros that take no memory, for counting.
+    backend ("numpy", "cupy" or a backend object), dtype ("float32", "float64"): of the parameters; seed: of all draws;
+    path: the dotted name of this part, which is also the site of its draws. shapes_only: parameters are zeros that
+    take no memory, for counting.
     """
 
-    def __init__(self, backend="numpy", dtype="float32", seed=0, path="", shapes_only=False):
+    def __init__(self, backend: str = "numpy", dtype: DTypeLike = "float32", seed: int = 0, path: str = "",
+                 shapes_only: bool = False) -> None:
         self.backend = backends.get(backend) if isinstance(backend, str) else backend
         self.dtype = self.backend.dtype(dtype)
         self.randomness = backends.CounterRNG(seed)
         self.path = path
         self.shapes_only = shapes_only
 
-    def at(self, name):
+    def at(self, name: str) -> "Initializer":
         """The initializer of the part called `name`."""
-        return Initializer(self.backend, self.dtype, self.randomness.seed, f"{self.path}.{name}".lstrip("."),
-                           self.shapes_only)
+        path = f"{self.path}.{name}".lstrip(".")
+        return Initializer(self.backend, self.dtype, self.randomness.seed, path, self.shapes_only)
 
-    def constant(self, shape, value):
-        """A parameter filled with `value`."""
+    def filled(self, shape: tuple[int, ...], value: float) -> Array:
+        """An array filled with `value`, as buffers start."""
         xp = self.backend.xp
         if self.shapes_only:
-            return Tensor(xp.broadcast_to(xp.zeros((), dtype=self.dtype), shape), requires_grad=True)
-        return Tensor(xp.full(shape, value, dtype=self.dtype), requires_grad=True)
+            return xp.broadcast_to(xp.zeros((), dtype=self.dtype), shape)
+        return xp.full(shape, value, dtype=self.dtype)
 
-    def normal(self, name, shape, standard_deviation):
+    def constant(self, shape: tuple[int, ...], value: float) -> Tensor:
+        """A parameter filled with `value`."""
+        return Tensor(self.filled(shape, value), requires_grad=True)
+
+    def normal(self, name: str, shape: tuple[int, ...], standard_deviation: float) -> Tensor:
         """A parameter drawn from N(0, standard_deviation²) at the site `path.name`, the same for every dtype."""
         if self.shapes_only:
             return self.constant(shape, 0.0)
         drawn = self.randomness.normal(f"{self.path}.{name}", shape)
         drawn *= standard_deviation
-        return Tensor(backends.buffer_pool.copy_into_pool(self.backend.asarray(drawn.astype(self.dtype))), requires_grad=True)
+        array = self.backend.asarray(drawn.astype(self.dtype))
+        return Tensor(backends.buffer_pool.copy_into_pool(array), requires_grad=True)
 
-    def fan_in_normal(self, name, shape):
+    def fan_in_normal(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """N(0, 1/fan_in), untruncated, the output unit being the last axis. Source: the authors' released code."""
         return self.normal(name, shape, 1.0 / math.sqrt(max(1, math.prod(shape[:-1]))))

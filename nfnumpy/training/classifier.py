@@ -79,7 +79,7 @@ def _from_weights(path, backend, averaged):
     """The classifier whose weights alone are known: which variant it is, its shapes tell, and that tells the rest."""
     state = weights.load(path)
     try:
-        variant, classes = weights.variant_of(state), state["linear.bias"].shape[0]
+        variant, classes = models.variant_of(state), state["linear.bias"].shape[0]
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     dtype = "float64" if state["linear.weight"].dtype == "float64" else "float32"

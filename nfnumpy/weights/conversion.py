@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import backend as backends
 from ..errors import InputError
-from ..models.identify import variant_of
+from ..models import variant_of
 from ..files import atomic_write
 from .families import family_of
 from .files import save

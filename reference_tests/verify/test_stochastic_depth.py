@@ -64,7 +64,8 @@ class PlainObject:
 
 def of_ours(x, rate, training, seed):
     layer = nf.nn.StochasticDepth(nf.nn.Initializer(path="drop"), rate)
-    return layer(nf.autograd.Tensor(x), nf.backend.CounterRNG(seed) if training else None).numpy()
+    mode = nf.nn.Mode(training, nf.backend.CounterRNG(seed))
+    return layer(nf.autograd.Tensor(x), mode).numpy()
 
 
 @pytest.mark.parametrize("target", [torch_function, of_survival, DropPath, PlainObject, of_ours],

@@ -154,8 +154,8 @@ def shapes_only_state(name, **changes):
 
 @pytest.mark.parametrize("name", nf.models.names())
 def test_every_variant_is_told_by_its_shapes_whatever_its_classes(name):
-    assert nf.weights.variant_of(shapes_only_state(name)) == name
-    assert nf.weights.variant_of(shapes_only_state(name, num_classes=17)) == name
+    assert nf.models.variant_of(shapes_only_state(name)) == name
+    assert nf.models.variant_of(shapes_only_state(name, num_classes=17)) == name
 
 
 @pytest.mark.parametrize("alter, complaint", [
@@ -165,7 +165,7 @@ def test_every_variant_is_told_by_its_shapes_whatever_its_classes(name):
     (lambda state: {"a": np.zeros(5)}, "no variant has names"), (lambda state: {}, "no variant has names")])
 def test_a_state_that_fits_no_variant_is_told_what_is_wrong_with_it(alter, complaint):
     with pytest.raises(nf.InputError, match=complaint) as refusal:
-        nf.weights.variant_of(alter(shapes_only_state("nfnet_f0")))
+        nf.models.variant_of(alter(shapes_only_state("nfnet_f0")))
     assert str(refusal.value).isprintable()
 
 

@@ -1,0 +1,32 @@
+"""How a network runs one batch: training or evaluation, and the random numbers of the step.
+
+Used by: nn/layers.py, models/. Test: reference_tests/nn/test_layers.py.
+"""
+
+import dataclasses
+
+from ..backend import CounterRNG
+from ..errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+    """What layers need to know beside their input.
+
+    training: whether layers act as in training: dropout and stochastic depth drop, and a normalization takes the
+    statistics of the batch and updates its buffers. randomness: the random numbers of the current step; layers draw
+    from it under their own path, so that a block that runs twice draws the same.
+    """
+
+    training: bool = False
+    randomness: CounterRNG | None = None
+
+    def require_randomness(self, path: str) -> CounterRNG:
+        """`randomness`; InputError, naming the layer at `path`, when there is none."""
+        if self.randomness is None:
+            raise InputError(f"{path or 'layer'}: training draws random numbers; expected "
+                             f"Mode(training=True, randomness=CounterRNG(seed))")
+        return self.randomness
+
+
+EVALUATION = Mode()

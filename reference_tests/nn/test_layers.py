@@ -1,0 +1,81 @@
+"""What layers do in training and in evaluation, and which of them cannot be made."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import nfnumpy as nf
+from nfnumpy import InputError, Tensor
+from nfnumpy.nn import EVALUATION, Dropout, Initializer, Mode, StochasticDepth
+
+DROPPING = (Dropout, StochasticDepth)
+
+
+def training(seed=1, step=0):
+    return Mode(training=True, randomness=nf.backend.CounterRNG(seed, step=step))
+
+
+@pytest.mark.parametrize("layer", DROPPING)
+def test_in_evaluation_dropping_layers_are_the_identity(layer):
+    """With random numbers at hand or without them."""
+    x = Tensor(np.ones((3, 2, 2, 4)))
+    made = layer(Initializer(path="drop"), 0.5)
+    for mode in (EVALUATION, Mode(training=False, randomness=nf.backend.CounterRNG(1))):
+        assert made(x, mode) is x
+    assert made(x) is x
+
+
+@pytest.mark.parametrize("layer", DROPPING)
+def test_training_without_random_numbers_is_refused_by_path(layer):
+    with pytest.raises(InputError, match="blocks.3.drop.*randomness") as error:
+        layer(Initializer(path="blocks.3.drop"), 0.5)(Tensor(np.ones((3, 4))), Mode(training=True))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("layer", DROPPING)
+def test_a_rate_of_zero_needs_no_random_numbers(layer):
+    x = Tensor(np.ones((3, 4)))
+    assert layer(Initializer(path="drop"), 0.0)(x, Mode(training=True)) is x
+
+
+@given(st.integers(0, 2**32), st.integers(0, 2**20), st.floats(0.05, 0.95))
+def test_masks_are_uniform_draws_of_the_path_and_step(seed, step, rate):
+    """A layer at another path draws another mask; half of 200 values differ, give or take."""
+    rng, x = nf.backend.CounterRNG(seed, step=step), Tensor(np.ones((20, 10)))
+    kept = rng.uniform("drop", (20, 10)) >= rate
+    got = Dropout(Initializer(path="drop"), rate)(x, training(seed, step)).numpy()
+    np.testing.assert_array_equal(got, np.where(kept, 1.0 / (1.0 - rate), 0.0))
+    examples = rng.uniform("drop", (20, 1)) >= rate
+    depth = StochasticDepth(Initializer(path="drop"), rate)(x, training(seed, step)).numpy()
+    np.testing.assert_array_equal(depth, np.broadcast_to(examples.astype(float), (20, 10)))
+
+
+def test_buffers_start_filled_and_take_no_memory_in_a_model_of_shapes():
+    array = Initializer(dtype="float64").filled((3,), 1.0)
+    assert array.dtype == np.float64 and array.tolist() == [1.0, 1.0, 1.0]
+    shapes = Initializer(shapes_only=True).filled((3, 10**9), 1.0)
+    assert shapes.shape == (3, 10**9) and not any(shapes.strides)
+
+
+@pytest.mark.parametrize("make", [
+    lambda init: nf.nn.Conv2D(init, 0, 4, 3), lambda init: nf.nn.Conv2D(init, 4, 0, 3),
+    lambda init: nf.nn.WSConv2D(init, 6, 4, 3, groups=4), lambda init: nf.nn.Conv2D(init, 4, 4, 3, groups=0),
+    lambda init: nf.nn.Conv2D(init, 4, 4, 3, groups=-2), lambda init: nf.nn.Nonlinearity("gulp")])
+def test_layers_that_cannot_be_are_refused_in_one_line(make):
+    with pytest.raises(InputError) as error:
+        make(Initializer(path="stem"))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("config", [None, {"widths": (1,)}, nf.models.NFNetConfig])
+def test_a_model_of_no_configuration_is_refused(config):
+    with pytest.raises(InputError, match="expected a configuration .NFNetConfig"):
+        nf.models.from_config(config)
+
+
+@pytest.mark.parametrize("state", [{"a": 3}, {7: np.ones(2)}])
+def test_a_state_of_odd_things_belongs_to_no_variant(state):
+    with pytest.raises(InputError) as error:
+        nf.models.variant_of(state)
+    assert "\n" not in str(error.value)
