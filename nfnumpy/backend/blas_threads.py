@@ -72,12 +72,17 @@ def small_ufunc_buffer():
         numpy.setbufsize(before)
 
 
-def split_evenly(length, parts):
-    """`range(length)` cut into `parts` slices whose lengths differ by one at most; fewer where some would be empty."""
-    parts = max(1, min(parts, length))
-    return [slice(length * k // parts, length * (k + 1) // parts) for k in range(parts)]
+_own = threading.local()
 
 
-def split_by_thread(length):
-    """`range(length)` cut into as many even slices as there are threads, none of them empty."""
-    return split_evenly(length, thread_count())
+def scratch(name, shape, dtype):
+    """Room for an array that is needed for a moment: the same memory whenever this thread asks under this `name`.
+
+    Fresh memory costs a page fault every 4096 bytes the first time it is written. Whatever was there is still there.
+    """
+    rooms = _own.__dict__.setdefault("rooms", {})
+    size = math.prod(shape) * numpy.dtype(dtype).itemsize
+    room = rooms.get(name)
+    if room is None or room.size < size:
+        room = rooms[name] = numpy.empty(size, dtype=numpy.uint8)
+    return room[:size].view(dtype).reshape(shape)

@@ -2,7 +2,7 @@
 
 import numpy
 
-from ...backend import blas_threads, thread_pool
+from ...backend import blocking, thread_pool, threads
 from ..timing import host_milliseconds, take_turns
 
 COLUMNS = [("ceiling", "what", ""), ("rate", "rate", ".1f"), ("unit", "unit", ""), ("least", "rate_low", ".1f"),
@@ -59,4 +59,4 @@ def _shared_product(size):
 def _copy(size):
     source, target = (numpy.ones(size // 4, dtype=numpy.float32) for _ in range(2))
     return lambda: thread_pool.parallel_map(lambda share: numpy.copyto(target[share], source[share]),
-                                       blas_threads.split_by_thread(source.size))
+                                       blocking.split_by_thread(source.size))

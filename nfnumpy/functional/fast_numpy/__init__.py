@@ -1,19 +1,19 @@
-"""Fast paths on NumPy: the results of the formulas after which they are named, sooner.
+"""Fast paths on NumPy: the results of the formulas whose names they carry, computed faster.
 
-Nobody needs to read them to understand. `with nfnumpy.reference():` switches them off.
+The formulas can be understood without them. `with nfnumpy.reference():` switches them off.
 """
 
 from . import (
     activations,
-    convolution,
     arithmetic,
+    convolution,
+    dropout,
     linear,
     pooling,
-    dropout,
     residual,
     squeeze_excite,
     weight_standardization,
 )
 
-__all__ = ["activations", "convolution", "arithmetic", "linear", "pooling", "dropout", "residual",
-           "squeeze_excite", "weight_standardization"]
+__all__ = ["activations", "arithmetic", "convolution", "dropout", "linear", "pooling", "residual", "squeeze_excite",
+           "weight_standardization"]

@@ -1,54 +1,51 @@
-"""`activations.scaled_nonlinearity` and its derivative in blocks that stay in the cache, on our threads.
+"""The fast paths of `functional.activations.scaled_nonlinearity` and its derivative, in blocks that stay in the cache.
 
 A nonlinearity is a dozen passes; over a whole image each fetches it from memory again, over a block it does not. The
 three that the networks use write every pass into the same few arrays; the others are the formula, block by block.
+
+Formulas: functional/activations.py. Test: fast_numpy/test_activations.py.
 """
+
+from collections.abc import Callable
 
 import numpy
 
-from ...backend import blas_threads, buffer_pool, scratch, thread_pool
+from ...backend import blocking, threads, tuning
 from .. import activations as formulas
-from .. import activations
 from ..activations import GELU_IS_STRAIGHT_FROM, TANH_GELU_CUBIC, TANH_GELU_SLOPE
 
-BLOCK = 1 << 18  # values: one float32 megabyte an array; in shorter calls the threads wait for the interpreter
-WORTH_A_THREAD = 1 << 16  # values
 ALONG_THE_LAST_AXIS = ("glu", "log_softmax")
 
 
 @formulas.scaled_nonlinearity.fast_path("numpy")
-def scaled_nonlinearity(x, *, name, scale):
+def scaled_nonlinearity(x: numpy.ndarray, *, name: str, scale: float) -> numpy.ndarray:
     """Each block of x is written once."""
-    return _in_blocks(IN_PLACE.get(name) or _formula(activations.scaled_nonlinearity, name), [x], name, scale)
+    return _blockwise(IN_PLACE.get(name) or _formula(formulas.scaled_nonlinearity, name), [x], name, scale)
 
 
 @formulas.scaled_nonlinearity_vjp.fast_path("numpy")
-def scaled_nonlinearity_vjp(cotangent, x, *, name, scale):
+def scaled_nonlinearity_vjp(cotangent: numpy.ndarray, x: numpy.ndarray, *, name: str, scale: float) -> numpy.ndarray:
     """Each block of the result is written once."""
-    return _in_blocks(VJP_IN_PLACE.get(name) or _formula(activations.scaled_nonlinearity_vjp, name), [cotangent, x],
-                      name, scale)
+    function = VJP_IN_PLACE.get(name) or _formula(formulas.scaled_nonlinearity_vjp, name)
+    return _blockwise(function, [cotangent, x], name, scale)
 
 
-def _in_blocks(function, arrays, name, scale):
+def _covers(arrays, name, scale):
+    return (name in formulas.NONLINEARITIES and name not in ALONG_THE_LAST_AXIS and type(scale) in (int, float)
+            and arrays[0].dtype.kind == "f" and all(array.dtype == arrays[0].dtype for array in arrays)
+            and all(array.shape == arrays[0].shape for array in arrays))
+
+
+def _blockwise(function: Callable[..., object], arrays: list[numpy.ndarray], name: str, scale: float) -> numpy.ndarray:
     """function(*blocks, block of the result, scale) for all blocks of the flattened arrays; or NotImplemented."""
-    if name in ALONG_THE_LAST_AXIS or name not in activations.NONLINEARITIES or type(scale) not in (int, float) \
-            or arrays[0].dtype.kind != "f" or any(array.dtype != arrays[0].dtype or array.shape != arrays[0].shape
-                                                  for array in arrays):
+    if not _covers(arrays, name, scale):
         return NotImplemented
-    flat = [numpy.ascontiguousarray(array).reshape(-1) for array in arrays]
-    out = buffer_pool.empty(arrays[0].shape, arrays[0].dtype)
-    out_flat, scale = out.reshape(-1), out.dtype.type(scale)
-
-    def work(share):
-        for start in range(share.start, share.stop, BLOCK):
-            block = slice(start, min(start + BLOCK, share.stop))
-            function(*(values[block] for values in flat), out_flat[block], scale)
-
-    if out.size >= WORTH_A_THREAD:
-        thread_pool.parallel_map(work, blas_threads.split_by_thread(out.size))
-    else:
-        thread_pool.parallel_map(work, [slice(0, out.size)])
-    return out
+    size, scale = arrays[0].size, arrays[0].dtype.type(scale)
+    parallel = size >= tuning.PARALLEL_NONLINEARITY_VALUES
+    return blocking.elementwise(lambda out, *blocks: function(*blocks, out, scale),
+                                *(numpy.ascontiguousarray(array) for array in arrays),
+                                block_values=tuning.NONLINEARITY_BLOCK_VALUES,
+                                shares=blocking.split_by_thread(size) if parallel else [slice(0, size)])
 
 
 def _formula(function, name):
@@ -58,8 +55,8 @@ def _formula(function, name):
     return write
 
 
-def _room(name, like):
-    return scratch.empty(name, like.shape, like.dtype)
+def _scratch(name: str, like: numpy.ndarray) -> numpy.ndarray:
+    return threads.scratch(name, like.shape, like.dtype)
 
 
 def _tanh_of_gelu(x, squared, out):
@@ -82,8 +79,8 @@ def _gelu(x, out, scale):
 
 def _gelu_vjp(cotangent, x, out, scale):
     """The bracket of the formula, (1 + t)/2 + x/2·(1 - t²)·u', as (1 + t) · (1/2 + x·u'/2·(1 - t))."""
-    near = numpy.clip(x, -GELU_IS_STRAIGHT_FROM, GELU_IS_STRAIGHT_FROM, out=_room("near", x))
-    slope, half = _room("squared", x), x.dtype.type(0.5) * scale
+    near = numpy.clip(x, -GELU_IS_STRAIGHT_FROM, GELU_IS_STRAIGHT_FROM, out=_scratch("near", x))
+    slope, half = _scratch("squared", x), x.dtype.type(0.5) * scale
     _tanh_of_gelu(near, slope, out)
     slope *= half * x.dtype.type(3.0 * TANH_GELU_SLOPE * TANH_GELU_CUBIC)
     slope += half * x.dtype.type(TANH_GELU_SLOPE)
@@ -126,7 +123,7 @@ def _silu(x, out, scale):
 
 def _silu_vjp(cotangent, x, out, scale):
     """The formula's s + x·s·(1 - s) as s·(1 + x·(1 - s))."""
-    rest = _room("rest", x)
+    rest = _scratch("rest", x)
     _decay(x, out)
     numpy.reciprocal(out, out=out)
     numpy.subtract(1, out, out=rest)

@@ -1,24 +1,28 @@
-"""Pooling on our threads, image by image: each tap of a window adds, or is compared with, the pixels that it sees.
+"""The fast paths of `functional.pooling`: image by image, each tap of a window adds or compares the pixels it sees.
 
-Unlike in the formulas no image is framed first: where a tap would leave the image, the outputs there are left out.
+Unlike in the formulas no image is padded first: where a tap would leave the image, the outputs there are left out.
+
+Formulas: functional/pooling.py. Test: fast_numpy/test_pooling.py.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy
+from numpy.typing import DTypeLike
 
-from ...backend import buffer_pool, scratch, thread_pool
+from ...backend import blocking, buffer_pool, threads, tuning
 from .. import pooling as formulas
 from ..pooling import image_windows
-from . import blocks, per_image
+from . import per_image
 from .convolution.im2col import copy_runs
-
-GROUP = 1 << 18  # values of the images that are pooled at a time
+from .dtypes import share_float_dtype
 
 
 def _covers(shape, *arrays):
-    """Whether threads pay for images of `shape`, as only with them this is faster, and the arrays are of one dtype."""
-    return len(shape) == 4 and len(blocks.split_by_work(shape[0], math.prod(shape))) > 1 and blocks.covers(*arrays)
+    """Whether images of `shape` are worth several threads, without which this is no faster, and share a dtype."""
+    return (len(shape) == 4 and len(blocking.split_by_work(shape[0], math.prod(shape))) > 1
+            and share_float_dtype(*arrays))
 
 
 def _taps(windows):
@@ -27,7 +31,7 @@ def _taps(windows):
     for (i, j), _ in windows.taps():
         seen = [_seen(tap, windows, axis) for axis, tap in enumerate((i, j))]
         if all(out.start < out.stop for out, _ in seen):
-            found.append(tuple((slice(None), *axes) for axes in zip(*seen)))
+            found.append(tuple((slice(None), *axes) for axes in zip(*seen, strict=True)))
     return found
 
 
@@ -47,24 +51,17 @@ def _pixels_under(windows, taps, dtype):
     return counts
 
 
-def _by_image(compute, shape, dtype, *arrays):
-    """A new array of `shape`, of which compute(out, *arrays) fills some images after the other."""
+def _by_image(function: Callable[..., object], shape: tuple[int, ...], dtype: DTypeLike,
+              *arrays: numpy.ndarray) -> numpy.ndarray:
+    """A new array of `shape` (N, …), of which function(out, *arrays) fills some images at a time."""
     out = buffer_pool.empty(tuple(shape), dtype)
-    largest = max(array.size for array in (out, *arrays))
-    step = max(1, GROUP * len(out) // max(largest, 1))
-
-    def work(share):
-        for start in range(share.start, share.stop, step):
-            compute(*(array[start:min(start + step, share.stop)] for array in (out, *arrays)))
-
-    thread_pool.parallel_map(work, blocks.split_by_work(len(out), largest))
-    return out
+    return blocking.blockwise(function, out, *arrays, block_values=tuning.POOLING_BLOCK_VALUES)
 
 
 def _are_tiles(windows):
     """Whether every pixel is seen once, and every tap sees one."""
     return windows.kernel == windows.stride and windows.dilation == (1, 1) and windows.padding == ((0, 0), (0, 0)) \
-        and all(out * size == image for out, size, image in zip(windows.out, windows.kernel, windows.image))
+        and all(out * size == image for out, size, image in zip(windows.out, windows.kernel, windows.image, strict=True))
 
 
 def _average_tiles(out, image, down, along):
@@ -185,8 +182,8 @@ def max_pool_vjp(cotangent, x, output, *, window, stride=None, padding="SAME"):
 @formulas.global_mean.fast_path("numpy")
 def global_mean(x):
     """Σ over pixels as a product with ones."""
-    if x.ndim != 4 or x.size <= blocks.SMALL or not blocks.covers(x):
+    if x.ndim != 4 or x.size <= tuning.SMALL_VALUES or not share_float_dtype(x):
         return NotImplemented
     image = per_image.pixels(x)
-    (sums,) = per_image.add_up(lambda image: per_image.total(image)[None], image)
+    (sums,) = per_image.reduce_pixels(lambda image: per_image.sum_pixels(image)[None], image)
     return sums / image.shape[1]

@@ -1,22 +1,27 @@
-"""The residual update in blocks that stay in the cache, on our threads."""
+"""The fast paths of `functional.residual`: the residual update in blocks that stay in the cache, on threads.
+
+Formulas: functional/residual.py. Test: fast_numpy/test_per_image.py.
+"""
 
 import numpy
 
-from ...backend import thread_pool
+from ...backend import blocking, tuning
 from .. import residual as formulas
-from . import blocks
+from .dtypes import share_float_dtype
 
 
 def _covers(alpha, *arrays):
-    return type(alpha) in (int, float) and all(isinstance(array, numpy.ndarray) for array in arrays) \
-        and blocks.covers(*arrays)
+    return (type(alpha) in (int, float) and all(isinstance(array, numpy.ndarray) for array in arrays)
+            and share_float_dtype(*arrays))
 
 
 @formulas.skip_init.fast_path("numpy")
-def skip_init(shortcut, residual, skip_gain, *, alpha):
+def skip_init(shortcut: numpy.ndarray, residual: numpy.ndarray, skip_gain: numpy.ndarray, *,
+              alpha: float) -> numpy.ndarray:
     """The formula, block by block."""
-    if (not _covers(alpha, shortcut, residual, skip_gain) or shortcut.size <= blocks.LARGE
-            or shortcut.shape != residual.shape or skip_gain.shape != ()):
+    if not _covers(alpha, shortcut, residual, skip_gain) or shortcut.size <= tuning.LARGE_VALUES:
+        return NotImplemented
+    if shortcut.shape != residual.shape or skip_gain.shape != ():
         return NotImplemented
     scale = alpha * skip_gain
 
@@ -24,28 +29,30 @@ def skip_init(shortcut, residual, skip_gain, *, alpha):
         numpy.multiply(residual, scale, out=out)
         out += shortcut
 
-    return blocks.fill(compute, shortcut, residual)
+    return blocking.elementwise(compute, shortcut, residual)
 
 
 @formulas.skip_init_residual_vjp.fast_path("numpy")
-def skip_init_residual_vjp(cotangent, skip_gain, *, alpha):
+def skip_init_residual_vjp(cotangent: numpy.ndarray, skip_gain: numpy.ndarray, *, alpha: float) -> numpy.ndarray:
     """The formula, block by block."""
-    if not _covers(alpha, cotangent, skip_gain) or cotangent.size <= blocks.LARGE or skip_gain.shape != ():
+    if not _covers(alpha, cotangent, skip_gain) or cotangent.size <= tuning.LARGE_VALUES or skip_gain.shape != ():
         return NotImplemented
     scale = alpha * skip_gain
-    return blocks.fill(lambda out, cotangent: numpy.multiply(cotangent, scale, out=out), cotangent)
+    return blocking.elementwise(lambda out, cotangent: numpy.multiply(cotangent, scale, out=out), cotangent)
 
 
 @formulas.skip_init_skip_gain_vjp.fast_path("numpy")
-def skip_init_skip_gain_vjp(cotangent, residual, *, alpha):
-    """Each block is a product of a row and a column."""
-    if (not _covers(alpha, cotangent, residual) or cotangent.size <= blocks.SMALL
-            or cotangent.shape != residual.shape):
+def skip_init_skip_gain_vjp(cotangent: numpy.ndarray, residual: numpy.ndarray, *, alpha: float) -> numpy.ndarray:
+    """The inner product of both arrays, block by block, times alpha."""
+    if not _covers(alpha, cotangent, residual) or cotangent.size <= tuning.SMALL_VALUES:
         return NotImplemented
-    flat = cotangent.reshape(-1), residual.reshape(-1)
+    if cotangent.shape != residual.shape:
+        return NotImplemented
+    left, right = cotangent.reshape(-1), residual.reshape(-1)
 
-    def add_up(share):
-        return sum(float(numpy.dot(*(values[block] for values in flat))) for block in blocks.blocks(share, 1))
+    def inner_product(share):
+        blocks = blocking.split_by_step(share, tuning.BLOCK_VALUES)
+        return sum(float(numpy.dot(left[block], right[block])) for block in blocks)
 
-    total = sum(thread_pool.parallel_map(add_up, blocks.split_by_work(cotangent.size, cotangent.size)))
+    total = blocking.reduce_blocks(inner_product, blocking.split_by_work(left.size, left.size))
     return numpy.asarray(alpha * numpy.asarray(total).astype(cotangent.dtype))

@@ -1,17 +1,18 @@
-"""`weight_standardization.standardize_weight` and its derivative in blocks of rows, on our threads.
+"""The fast paths of `functional.weight_standardization`, in blocks of rows.
 
 One pass adds up what each unit's statistics need, another one changes the values: with s = Σ(W - mu)² = ΣW² - N·mu²,
 both results are sums of W, G and 1, each times a number for each unit.
+
+Formulas: functional/weight_standardization.py. Test: fast_numpy/test_weight_standardization.py.
 """
+
+from collections.abc import Callable, Sequence
 
 import numpy
 
-from ...backend import buffer_pool, scratch, thread_pool
+from ...backend import blocking, buffer_pool, threads, tuning
 from .. import weight_standardization as formulas
-from .blocks import blocks, covers, repeated, split_by_work
-
-SMALL = 1 << 17  # values: up to here the formula is as fast
-PASSES = 3  # over the values, each time that they are shared out
+from .dtypes import share_float_dtype
 
 
 def _rows(weight):
@@ -20,11 +21,16 @@ def _rows(weight):
 
 
 def _covers(weight, gain, eps, *others):
-    return (weight.size > SMALL and covers(weight, gain, *others) and weight.ndim >= 2 and type(eps) in (int, float)
-            and gain.shape == weight.shape[-1:] and all(other.shape == weight.shape for other in others))
+    return (weight.size > tuning.SMALL_WEIGHT_VALUES and share_float_dtype(weight, gain, *others) and weight.ndim >= 2
+            and type(eps) in (int, float) and gain.shape == weight.shape[-1:]
+            and all(other.shape == weight.shape for other in others))
 
 
-def _sums(weight, others):
+def _shares(rows):
+    return blocking.split_by_work(len(rows), tuning.STANDARDIZATION_PASSES * rows.size)
+
+
+def _sums(weight: numpy.ndarray, others: Sequence[numpy.ndarray]) -> numpy.ndarray:
     """ΣW and ΣW², then for each of `others` ΣG and ΣWG, over each unit: an array (sums, out)."""
     def add_up(share):
         own, ones = weight[share], numpy.ones(share.stop - share.start, dtype=weight.dtype)
@@ -34,8 +40,7 @@ def _sums(weight, others):
             numpy.einsum("ij,ij->j", own, array[share], out=sums[2 * k + 1])
         return sums
 
-    parts = thread_pool.parallel_map(add_up, split_by_work(len(weight), PASSES * weight.size))
-    return sum(parts[1:], start=parts[0])
+    return blocking.reduce_blocks(add_up, _shares(weight))
 
 
 def _statistics(sums, fan_in, eps):
@@ -48,57 +53,55 @@ def _statistics(sums, fan_in, eps):
     return mean, 1.0 / numpy.sqrt(numpy.clip(squared_norm, eps, None)), squared_norm > eps
 
 
-def _fill(out, weight, compute, rows):
-    """compute(block, the `rows` repeated as often as a block has any) for the blocks of `out`."""
-    def work(share):
-        cut = blocks(share, weight.shape[1])
-        most = cut[0].stop - cut[0].start
-        below = [repeated(f"rows {k}", row, most) for k, row in enumerate(rows)]
-        for block in cut:
-            compute(block, *(each[:block.stop - block.start] for each in below))
+def _fill(function: Callable[..., object], like: numpy.ndarray, arrays: Sequence[numpy.ndarray],
+          units: Sequence[numpy.ndarray]) -> numpy.ndarray:
+    """A new array like a weight, of which function(out, *arrays, *units) fills every block of rows (rows, out).
 
-    thread_pool.parallel_map(work, split_by_work(len(weight), PASSES * weight.size))
+    units: arrays (out,), repeated for every row.
+    """
+    out = buffer_pool.empty(like.shape, like.dtype)
+    blocking.blockwise(function, _rows(out), *arrays, rows=units, shares=_shares(_rows(out)))
     return out
 
 
 @formulas.standardize_weight.fast_path("numpy")
-def standardize_weight(weight, gain, *, eps=1e-4):
+def standardize_weight(weight: numpy.ndarray, gain: numpy.ndarray, *, eps: float = 1e-4) -> numpy.ndarray:
     """(W - mu)·(gain/sqrt(max(s, eps)))."""
     if not _covers(weight, gain, eps):
         return NotImplemented
     rows = _rows(weight)
-    found = _statistics(_sums(rows, []), len(rows), eps)
-    if found is None:
+    statistics = _statistics(_sums(rows, []), len(rows), eps)
+    if statistics is None:
         return NotImplemented
-    mean, scale, _ = found
-    out = buffer_pool.empty(weight.shape, weight.dtype)
+    mean, scale, _ = statistics
 
-    def compute(block, mean, factor):
-        target = numpy.subtract(rows[block], mean, out=_rows(out)[block])
-        target *= factor
+    def compute(out, rows, mean, factor):
+        numpy.subtract(rows, mean, out=out)
+        out *= factor
 
-    return _fill(out, rows, compute, [mean, scale * gain])
+    return _fill(compute, weight, [rows], [mean, scale * gain])
 
 
 @formulas.standardize_weight_vjp.fast_path("numpy")
-def standardize_weight_vjp(cotangent, weight, gain, *, eps=1e-4):
+def standardize_weight_vjp(cotangent: numpy.ndarray, weight: numpy.ndarray, gain: numpy.ndarray, *,
+                           eps: float = 1e-4) -> tuple[numpy.ndarray, numpy.ndarray]:
     """With f = gain/sqrt(s) and a = f·⟨u, G⟩/sqrt(s): G·f - W·a + (mu·a - mean(G)·f)."""
     if not _covers(weight, gain, eps, cotangent):
         return NotImplemented
     rows, back = _rows(weight), _rows(cotangent)
     sums = _sums(rows, [back])
-    found = _statistics(sums, len(rows), eps)
-    if found is None:
+    statistics = _statistics(sums, len(rows), eps)
+    if statistics is None:
         return NotImplemented
-    mean, scale, above_floor = found
-    factor, along = scale * gain, (sums[3] - mean * sums[2]) * scale
+    mean, scale, above_floor = statistics
+    factor = scale * gain
+    along = (sums[3] - mean * sums[2]) * scale
     aligned = factor * scale * along * above_floor
-    out = buffer_pool.empty(weight.shape, weight.dtype)
+    shift = mean * aligned - sums[2] / len(rows) * factor
 
-    def compute(block, factor, aligned, shift):
-        target = numpy.multiply(back[block], factor, out=_rows(out)[block])
-        room = scratch.empty("product", target.shape, target.dtype)
-        target -= numpy.multiply(rows[block], aligned, out=room)
-        target += shift
+    def compute(out, back, rows, factor, aligned, shift):
+        numpy.multiply(back, factor, out=out)
+        out -= numpy.multiply(rows, aligned, out=threads.scratch("product", out.shape, out.dtype))
+        out += shift
 
-    return _fill(out, rows, compute, [factor, aligned, mean * aligned - sums[2] / len(rows) * factor]), along
+    return _fill(compute, weight, [back, rows], [factor, aligned, shift]), along

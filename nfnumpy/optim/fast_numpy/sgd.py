@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy
 
-from ...backend import blas_threads, scratch
+from ...backend import blocking, threads
 from ..sgd import clipped_update as clipped_update_formula
 from ..agc import clip_factor_from_norms, is_single_unit
 from . import lists
@@ -43,7 +43,7 @@ def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True
             arrays = [array.reshape(-1, param.shape[-1]) for array in (
                 param, grads[k], velocities[k], new_params[k], new_velocities[k])]
             pieces += [([array[:, units] for array in arrays], weight_decays[k], clippings[k])
-                       for units in blas_threads.split_evenly(param.shape[-1], -(-param.size // largest))]
+                       for units in blocking.split_evenly(param.shape[-1], -(-param.size // largest))]
     pieces.sort(key=lambda piece: -piece[0][0].size)
     clipped = sum(share_out(lambda piece: _update_units(*piece, options), pieces, size))
     for (weight_decay, clipping), chosen in vectors.items():
@@ -73,7 +73,7 @@ def _update_vectors(params, grads, velocities, new_params, new_velocities, weigh
     if clipping is not None:
         factors = clip_factor_from_norms(_norms(grad, sizes), _norms(param, sizes), clipping, options.eps)
         clipped, factor = numpy.count_nonzero(factors < 1.0), numpy.repeat(factors, sizes)
-    for run in blas_threads.split_evenly(param.size, -(-param.size // lists.BLOCK)):
+    for run in blocking.split_evenly(param.size, -(-param.size // lists.BLOCK)):
         _update([row[:, run] for row in (param, grad, velocity, *new)], None if factor is None else factor[run],
                 weight_decay, options)
     for arrays, row in zip((new_params, new_velocities), new):

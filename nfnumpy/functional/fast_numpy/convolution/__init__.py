@@ -10,25 +10,21 @@ import math
 
 import numpy
 
-from ....backend import blas_threads, buffer_pool, scratch, thread_pool
+from ....backend import blocking, buffer_pool, thread_pool, threads, tuning
 from ... import convolution as formulas
 from ... import convolution
-from .. import blocks as cut
+from ..dtypes import share_float_dtype
 from . import depthwise, implicit_im2col, strided_input_vjp, winograd
 from .im2col import Correlation, add_bias, blocks, chunks_of, windows, worth_of
 from .gemm import multiply, multiply_transposed
 
-WORTH_A_THREAD = 1 << 23  # multiply-adds: some 150 µs, about twice what handing over costs
-SMALL_SUM = 1 << 18  # bytes of a weight of which every thread may well have a sum of its own
-
-
 def _parts(multiply_adds):
     """How many threads so many multiply-adds are worth."""
-    return blas_threads.thread_count() if multiply_adds >= WORTH_A_THREAD else 1
+    return threads.count() if multiply_adds >= tuning.PARALLEL_MULTIPLY_ADDS else 1
 
 
 def _covers(*arrays):
-    return cut.covers(*arrays) and all(array.size for array in arrays)
+    return share_float_dtype(*arrays) and all(array.size for array in arrays)
 
 
 def _by_group(weight, groups):
@@ -132,7 +128,7 @@ def _turned(weight, taps, groups):
         source = weight[down[tap // len(along)], along[tap % len(along)]]
         turned[:, tap] = source.reshape(fan_in, groups, out // groups).transpose(1, 2, 0)
 
-    if weight.size >= cut.WORTH_A_THREAD:
+    if weight.size >= tuning.PARALLEL_VALUES:
         thread_pool.parallel_map(turn, range(turned.shape[1]))
     else:
         for tap in range(turned.shape[1]):
@@ -169,12 +165,12 @@ def _weight_vjp(cotangent, x, weight, correlation, parts):
     groups, kh, kw, fan_in, channels = weight.shape
     plan = blocks(correlation, len(x), groups, fan_in, kh * kw * fan_in * x.itemsize, parts)
     runs = chunks_of(plan, 1)
-    small = len(runs) < parts and weight.nbytes <= SMALL_SUM
+    small = len(runs) < parts and weight.nbytes <= tuning.THREAD_SUM_BYTES
     if small:
         weight[...] = 0.0
         tasks = [(chunk, slice(0, fan_in)) for chunk in chunks_of(plan, parts)]
     else:
-        tasks = [(run, inputs) for run in runs for inputs in blas_threads.split_evenly(fan_in, -(-parts // len(runs)))]
+        tasks = [(run, inputs) for run in runs for inputs in blocking.split_evenly(fan_in, -(-parts // len(runs)))]
 
     def add_up(task):
         some, inputs = task

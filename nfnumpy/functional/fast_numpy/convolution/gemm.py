@@ -8,13 +8,8 @@ import functools
 
 import numpy
 
-from ....backend import openblas
-from ....backend import scratch
+from ....backend import openblas, threads, tuning
 
-SMALL = 1_000_000  # multiply-adds
-MOST_ROWS = 256  # that are multiplied together: enough to be fast, and the whole stays in the nearest cache
-FEWEST_ROWS = 24  # with fewer, that is with a larger matrix, nothing is gained
-ADDED_CHEAPLY = 10_000  # values of a matrix of sums, of which there is one for every cut
 
 
 @functools.cache
@@ -25,8 +20,8 @@ def small_products_are_fast():
 
 def _rows_together(matrix):
     """How many rows to multiply at a time with a matrix (…, K, N); 0: all."""
-    rows = min(MOST_ROWS, SMALL // max(1, matrix.shape[-2] * matrix.shape[-1])) // 8 * 8
-    return rows if rows >= FEWEST_ROWS and small_products_are_fast() else 0
+    rows = min(tuning.PRODUCT_ROWS, tuning.SMALL_PRODUCT // max(1, matrix.shape[-2] * matrix.shape[-1])) // 8 * 8
+    return rows if rows >= tuning.FEWEST_PRODUCT_ROWS and small_products_are_fast() else 0
 
 
 def _cut(stack, rows):
@@ -51,7 +46,7 @@ def multiply(left, right, out):
 def multiply_transposed(left, right, out):
     """out ← leftᵀ·right: stacks (groups, M, K), (groups, M, N), (groups, K, N) with many rows M to sum over."""
     rows = _rows_together(out)
-    if not rows or left.shape[-2] <= rows or out.shape[-2] * out.shape[-1] > ADDED_CHEAPLY:
+    if not rows or left.shape[-2] <= rows or out.shape[-2] * out.shape[-1] > tuning.SUMMED_PRODUCT_VALUES:
         return numpy.matmul(left.swapaxes(-1, -2), right, out=out)
     (cut, rest), (cut_right, rest_right) = _cut(left, rows), _cut(right, rows)
     sums = scratch.empty("sums", (*cut.shape[:-2], *out.shape[-2:]), out.dtype)

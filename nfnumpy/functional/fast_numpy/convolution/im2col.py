@@ -11,12 +11,7 @@ import math
 import numpy
 from numpy.lib.stride_tricks import as_strided
 
-from ....backend import blas_threads, scratch
-from ..blocks import LONG_ROW
-
-BLOCK_BYTES = 3 << 20  # a few hundred windows of 3×3×128 values, and less than a core's share of the last cache
-NARROW = 64  # channels
-LONG_RUN = 384  # bytes that are copied in about the time in which a loop is started
+from ....backend import blocking, threads, tuning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,28 +43,28 @@ class Block:
 
 
 def blocks(correlation, images, groups, channels, row_bytes, parts, block_bytes=None):
-    """Blocks that cover everything: `parts` or more, where there is enough to do, each of some BLOCK_BYTES at most.
+    """Blocks that cover everything: `parts` or more, where there is enough to do, each of some tuning.WINDOW_BLOCK_BYTES at most.
 
     channels, row_bytes: the inputs of a group, and the bytes of one of its windows with what comes of it. A block is
     some rows of one image or several whole images, of one group, or of several where these are small; of all where
     groups are so narrow that taking them one by one would fetch the same lines of memory again and again.
     """
-    (height, width), most = correlation.out, max(1, (block_bytes or BLOCK_BYTES) // row_bytes)
+    (height, width), most = correlation.out, max(1, (block_bytes or tuning.WINDOW_BLOCK_BYTES) // row_bytes)
     outputs = images * height * width
-    together = groups if channels < NARROW else max(1, min(most // max(outputs, 1), -(-groups // parts)))
-    runs, most = blas_threads.split_evenly(groups, -(-groups // together)), max(1, most // together)
+    together = groups if channels < tuning.GROUPED_CHANNELS else max(1, min(most // max(outputs, 1), -(-groups // parts)))
+    runs, most = blocking.split_evenly(groups, -(-groups // together)), max(1, most // together)
     pieces = max(-(-outputs // most), -(-parts // len(runs)))
     if len(runs) % parts:
         pieces = -(-pieces // parts) * parts  # as much to do for every thread
     if height * width > most or images < pieces:
-        by_row = blas_threads.split_evenly(height, -(-pieces // max(images, 1)))
+        by_row = blocking.split_evenly(height, -(-pieces // max(images, 1)))
         return [Block(slice(n, n + 1), rows, run) for run in runs for n in range(images) for rows in by_row]
-    return [Block(some, slice(0, height), run) for run in runs for some in blas_threads.split_evenly(images, pieces)]
+    return [Block(some, slice(0, height), run) for run in runs for some in blocking.split_evenly(images, pieces)]
 
 
 def worth_of(matrix):
     """How many bytes of windows to multiply with a matrix at a time: BLAS orders it anew for every product."""
-    return max(BLOCK_BYTES, 4 * matrix.nbytes)
+    return max(tuning.WINDOW_BLOCK_BYTES, 4 * matrix.nbytes)
 
 
 def chunks_of(plan, parts):
@@ -78,7 +73,7 @@ def chunks_of(plan, parts):
     Lists of the same run follow each other. Only where there are fewer runs than threads are they cut.
     """
     runs = [list(some) for _, some in itertools.groupby(plan, key=lambda block: block.groups.start)]
-    return [some[piece] for some in runs for piece in blas_threads.split_evenly(len(some), -(-parts // len(runs)))]
+    return [some[piece] for some in runs for piece in blocking.split_evenly(len(some), -(-parts // len(runs)))]
 
 
 def windows(image, groups, correlation, block, channels=slice(None)):
@@ -119,7 +114,7 @@ def copy_runs(target, source):
     Short runs are copied as single items of their length instead, so that the loop is over their neighbours.
     """
     size = source.shape[-1] * source.itemsize
-    if size > LONG_RUN or source.strides[-1] != source.itemsize:
+    if size > tuning.LONG_RUN_BYTES or source.strides[-1] != source.itemsize:
         numpy.copyto(target, source)
         return
     target, source = (array.view(f"V{size}")[..., 0] for array in (target, source))
@@ -152,8 +147,8 @@ def fill_frame(framed, image, vertical, horizontal):
 
 def add_bias(result, bias):
     """result (outputs, groups, channels) += bias (groups·channels,), several outputs at a time where they are short."""
-    if len(bias) < LONG_ROW and result.flags.c_contiguous:
-        together = math.gcd(len(result), 1 << (LONG_ROW // len(bias)).bit_length())
+    if len(bias) < tuning.LONG_ROW_VALUES and result.flags.c_contiguous:
+        together = math.gcd(len(result), 1 << (tuning.LONG_ROW_VALUES // len(bias)).bit_length())
         result, bias = result.reshape(len(result) // together, -1), numpy.tile(bias, together)
         result += bias
     else:

@@ -10,27 +10,23 @@ kw. The product for the weight's derivative has its row twice in the same way, a
 
 import numpy
 
-from ....backend import scratch, thread_pool
+from ....backend import thread_pool, threads, tuning
 from .im2col import add_bias, blocks, chunks_of, copy_runs
 from .gemm import multiply, multiply_transposed
 from .overlapping_rows import Rows, by_group
 
-FEWEST_CHANNELS = 6  # of a group, times the outputs computed together: with fewer the sums take too long
-MOST_CHANNELS = 31  # of a group: with more, copies pay
-NARROW = 32  # bytes of a group's outputs, half of a vector of 512 bits
-NARROWEST = 3  # outputs along an axis for each tap but one: with fewer the frame takes too large a part
 
 
 def suits(correlation, fan_in, channels, dtype):
     """Whether this way is the faster one for groups of `fan_in` inputs and so many outputs."""
     return correlation.step == correlation.spacing == (1, 1) and correlation.taps[1] > 1 \
-        and FEWEST_CHANNELS <= fan_in * _together(channels, dtype) and fan_in <= MOST_CHANNELS \
-        and all(out >= NARROWEST * (taps - 1) for out, taps in zip(correlation.out, correlation.taps))
+        and tuning.IMPLICIT_FEWEST_CHANNELS <= fan_in * _together(channels, dtype) and fan_in <= tuning.IMPLICIT_CHANNELS \
+        and all(out >= tuning.IMPLICIT_OUTPUTS_PER_TAP * (taps - 1) for out, taps in zip(correlation.out, correlation.taps))
 
 
 def _together(channels, dtype):
     """How many neighbouring outputs are computed together where groups have so many."""
-    return 2 if channels * dtype.itemsize <= NARROW else 1
+    return 2 if channels * dtype.itemsize <= tuning.PAIRED_OUTPUT_BYTES else 1
 
 
 def _plan(correlation, image, groups, fan_in, channels, parts):

@@ -7,18 +7,16 @@ more arithmetic than lattice by lattice (16 to 9 for 3×3 and stride 2), but a f
 
 import numpy
 
-from ....backend import buffer_pool, scratch, thread_pool
+from ....backend import buffer_pool, thread_pool, threads, tuning
 from .im2col import Correlation, blocks, copy_runs, windows, worth_of
 from .gemm import multiply
-
-MOST_CHANNELS = 16  # of a group, in and out: with more, arithmetic decides
 
 
 def suits(seen, x_shape, weight_shape, groups):
     """Whether this way is the faster one, and the image (N, H, W, C) is made of whole squares."""
     down, along = seen.stride
     return down * along > 1 and seen.dilation == (1, 1) and max(weight_shape[2], weight_shape[3] // groups) \
-        <= MOST_CHANNELS and all(size % stride == before % stride == 0 for size, stride, (before, _) in
+        <= tuning.PHASE_CHANNELS and all(size % stride == before % stride == 0 for size, stride, (before, _) in
                                  zip(x_shape[1:3], seen.stride, seen.padding))
 
 

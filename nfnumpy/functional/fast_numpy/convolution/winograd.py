@@ -14,26 +14,22 @@ a whole tile of 2×2 outputs, as NaN where a difference of infinities is taken.
 
 import numpy
 
-from ....backend import blas_threads, buffer_pool, scratch, thread_pool
+from ....backend import blocking, buffer_pool, thread_pool, threads, tuning
 from .im2col import Correlation, blocks, chunks_of
 from .gemm import multiply
-
-LEAST_CHANNELS = 32  # of a group, in and out
-LEAST_TILES = 64  # products of fewer rows are slow
-BLOCK_BYTES = 4 << 20  # of tiles and their products
 
 
 def suits(correlation, images, fan_in, channels):
     """Whether this way is the faster one for so many images, with groups of `fan_in` channels to `channels`."""
     tiles = images * -(-correlation.out[0] // 2) * -(-correlation.out[1] // 2)
     return correlation.taps == (3, 3) and correlation.step == correlation.spacing == (1, 1) \
-        and min(fan_in, channels) >= LEAST_CHANNELS and tiles >= LEAST_TILES
+        and min(fan_in, channels) >= tuning.WINOGRAD_CHANNELS and tiles >= tuning.WINOGRAD_TILES
 
 
 def _plan(correlation, images, groups, fan_in, channels, itemsize, parts):
     """Blocks whose rows are rows of tiles."""
     tiles = Correlation((1, 1), (1, 1), (1, 1), (0, 0), tuple(-(-size // 2) for size in correlation.out))
-    return tiles.out, blocks(tiles, images, groups, fan_in, 16 * (fan_in + channels) * itemsize, parts, BLOCK_BYTES)
+    return tiles.out, blocks(tiles, images, groups, fan_in, 16 * (fan_in + channels) * itemsize, parts, tuning.WINOGRAD_BLOCK_BYTES)
 
 
 def correlate(image, kernel, out, correlation, bias, parts):
@@ -106,7 +102,7 @@ def _kernel_tiles(kernel):
         _of_three(some, half)
         _of_three(half.swapaxes(0, 1), transformed[..., share, :].swapaxes(0, 1))
 
-    thread_pool.parallel_map(compute, blas_threads.split_by_thread(fan_in))
+    thread_pool.parallel_map(compute, blocking.split_by_thread(fan_in))
     return transformed.reshape(16, groups, fan_in, channels)
 
 
