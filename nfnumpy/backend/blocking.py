@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy
 
-from . import buffer_pool, thread_pool, threads, tuning
+from . import blas_threads, buffer_pool, scratch, thread_pool, tuning
 
 
 def split_evenly(length: int, parts: int) -> list[slice]:
@@ -18,13 +18,13 @@ def split_evenly(length: int, parts: int) -> list[slice]:
 
 def split_by_thread(length: int) -> list[slice]:
     """`range(length)` cut into as many even slices as there are threads, none of them empty."""
-    return split_evenly(length, threads.count())
+    return split_evenly(length, blas_threads.thread_count())
 
 
 def split_by_work(length: int, values: int) -> list[slice]:
     """`range(length)` in even slices, one for a thread; fewer where one pass over so many values is too little."""
     worth = values // max(tuning.PARALLEL_VALUES, 1)
-    return split_evenly(length, min(threads.count(), max(1, worth)))
+    return split_evenly(length, min(blas_threads.thread_count(), max(1, worth)))
 
 
 def split_by_step(share: slice, step: int) -> list[slice]:
@@ -45,7 +45,7 @@ def repeat_row(name: str, row: numpy.ndarray, count: int) -> numpy.ndarray:
     """
     if row.size >= tuning.LONG_ROW_VALUES:
         return numpy.broadcast_to(row, (count, *row.shape))
-    rows = threads.scratch(name, (count, *row.shape), row.dtype)
+    rows = scratch.empty(name, (count, *row.shape), row.dtype)
     numpy.copyto(rows, row)
     return rows
 

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from reference_tests.helpers.fast_paths import DTYPES, LAYOUTS, THREADS, expect_close, in_layout, with_threads
 from hypothesis import given
 from hypothesis import strategies as st
-from reference_tests.helpers.strategies import seeds
 
 import nfnumpy as nf
 from nfnumpy import Tensor, reference
-from nfnumpy.optim import sam_perturb, clipped_update, global_norm, moving_average, chunks, sgd
+from nfnumpy.optim import chunks, clipped_update, global_norm, moving_average, sam_perturb, sgd
+from reference_tests.helpers.fast_paths import DTYPES, LAYOUTS, THREADS, expect_close, in_layout, with_threads
+from reference_tests.helpers.strategies import seeds
 
 SHAPES = st.lists(st.sampled_from([(), (1,), (7,), (0,), (0, 4), (4, 0), (3, 5), (11, 1), (2, 3, 4, 6), (1, 1, 9, 13),
                                    (1, 1, 1, 8)]), min_size=1, max_size=6)

@@ -2,6 +2,17 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as shapes_of
+
+from nfnumpy import InputError
+from nfnumpy.functional.arithmetic import add
+from nfnumpy.functional.dropout import stochastic_depth
+from nfnumpy.functional.linear import bias_vjp, linear, linear_weight_vjp, linear_x_vjp
+from nfnumpy.functional.pooling import global_mean
+from nfnumpy.functional.residual import skip_init, skip_init_residual_vjp, skip_init_skip_gain_vjp
+from nfnumpy.functional.squeeze_excite import squeeze_excite, squeeze_excite_vjp
 from reference_tests.helpers.fast_paths import (
     DTYPES,
     LAYOUTS,
@@ -11,18 +22,7 @@ from reference_tests.helpers.fast_paths import (
     in_layout,
     with_threads,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as shapes_of
 from reference_tests.helpers.strategies import seeds
-
-from nfnumpy import InputError
-from nfnumpy.functional.arithmetic import add
-from nfnumpy.functional.linear import bias_vjp, linear, linear_weight_vjp, linear_x_vjp
-from nfnumpy.functional.pooling import global_mean
-from nfnumpy.functional.dropout import stochastic_depth
-from nfnumpy.functional.residual import skip_init, skip_init_residual_vjp, skip_init_skip_gain_vjp
-from nfnumpy.functional.squeeze_excite import squeeze_excite, squeeze_excite_vjp
 
 
 @st.composite

@@ -1,15 +1,15 @@
 """Pooling image by image is its formula, on any number of threads."""
 
 import numpy as np
-from reference_tests.helpers import strategies
 import pytest
-from reference_tests.helpers.fast_paths import DTYPES, LAYOUTS, THREADS, expect_close, in_layout, with_threads
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nfnumpy import InputError
 from nfnumpy.functional.checks import pair
 from nfnumpy.functional.pooling import avg_pool, avg_pool_vjp, max_pool, max_pool_vjp
+from reference_tests.helpers import strategies
+from reference_tests.helpers.fast_paths import DTYPES, LAYOUTS, THREADS, expect_close, in_layout, with_threads
 
 
 def with_ties(random, shape):

@@ -2,6 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as shapes_of
+
+from nfnumpy import InputError
+from nfnumpy.functional.weight_standardization import standardize_weight, standardize_weight_vjp
 from reference_tests.helpers.fast_paths import (
     DTYPES,
     LAYOUTS,
@@ -11,13 +17,7 @@ from reference_tests.helpers.fast_paths import (
     in_layout,
     with_threads,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as shapes_of
 from reference_tests.helpers.strategies import seeds
-
-from nfnumpy import InputError
-from nfnumpy.functional.weight_standardization import standardize_weight, standardize_weight_vjp
 
 EPS = [1e-4, 1e4]  # far below and far above the squared norm of a unit
 

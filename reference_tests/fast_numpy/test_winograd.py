@@ -1,4 +1,4 @@
-"""The 3×3 convolutions with fewer products compute what the formula does, within what their sums may cost.
+"""Winograd's 3×3 convolutions compute what the formula does, within what their sums may cost.
 
 Bound. With all transforms taken of absolute values, F = |Aᵀ| (Σ |G||g||Gᵀ| ⊙ |Bᵀ||d||B|) |A| is what adds up to an
 output before anything cancels. On its way a value is rounded twice in Bᵀ d B, 6 times in G g Gᵀ, `channels` times in
@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference_tests.fast_numpy.test_fast_paths import DTYPES, THREADS, strided, with_threads
 
 from nfnumpy.functional import convolution
 from nfnumpy.functional.fast_numpy.convolution import winograd
+from reference_tests.helpers.fast_paths import DTYPES, LAYOUTS, THREADS, in_layout, with_threads
+from reference_tests.helpers.strategies import seeds
 
 B_T = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]], dtype=float)
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
@@ -54,28 +55,25 @@ def without_cancelling(x, weight, bias, cotangent, groups, padding):
     return out[:, :seen.out[0], :seen.out[1]] + (0 if bias is None else np.abs(bias)), back, np.prod(count) * len(x)
 
 
-def everywhere(function, count, block_bytes):
-    """What function() returns when this way is taken whatever the size, on `count` threads, in such blocks."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("LEAST_CHANNELS", 1), ("LEAST_TILES", 1), ("BLOCK_BYTES", block_bytes)):
-            patch.setattr(winograd, name, value)
-        return with_threads(count, function)
+def sizes_for(block_bytes):
+    """This strategy is taken whatever the size, in such blocks."""
+    return {"WINOGRAD_CHANNELS": 1, "WINOGRAD_TILES": 1, "WINOGRAD_BLOCK_BYTES": block_bytes}
 
 
 @settings(max_examples=100)
 @given(shape=st.tuples(st.integers(1, 3), st.integers(3, 9), st.integers(3, 9)), groups=st.integers(1, 3),
        fan_in=st.integers(1, 3), outs=st.integers(1, 3), padding=PADDINGS, biased=st.booleans(), dtype=DTYPES,
-       count=THREADS, block_bytes=st.sampled_from([1, 2000, 1 << 20]), seed=st.integers(0, 2**32 - 1),
-       way=st.sampled_from(["", "reversed", "every other", "transposed"]))
-def test_fewer_products_give_the_formulas_results(shape, groups, fan_in, outs, padding, biased, dtype, count,
-                                                  block_bytes, seed, way):
+       count=THREADS, block_bytes=st.sampled_from([1, 2000, 1 << 20]), seed=seeds,
+       layout=LAYOUTS)
+def test_outputs_and_kernel_gradient_are_the_formulas(shape, groups, fan_in, outs, padding, biased, dtype, count,
+                                                  block_bytes, seed, layout):
     draws, options = np.random.default_rng(seed), {"groups": groups, "padding": padding}
     x, weight, bias = (draws.standard_normal(size).astype(dtype) for size in (
         (*shape, groups * fan_in), (3, 3, fan_in, groups * outs), (groups * outs,)))
     bias = bias if biased else None
-    x, weight = strided(x, way), strided(weight, way)
+    x, weight = in_layout(x, layout), in_layout(weight, layout)
     out = convolution.conv2d.plain(x, weight, bias, **options)
-    cotangent = strided(draws.standard_normal(out.shape).astype(dtype), way)
+    cotangent = in_layout(draws.standard_normal(out.shape).astype(dtype), layout)
     forward, back, tiles = without_cancelling(x, weight, bias, cotangent, groups, padding)
     eps = np.finfo(dtype).eps
 
@@ -83,18 +81,17 @@ def test_fewer_products_give_the_formulas_results(shape, groups, fan_in, outs, p
         assert fast.shape == formula.shape and fast.dtype == formula.dtype
         assert np.all(np.abs(fast - formula) <= (summed + 20) * eps * magnitude)
 
-    expect(everywhere(lambda: convolution.conv2d(x, weight, bias, **options), count, block_bytes), out, forward,
-           9 * fan_in)
-    expect(everywhere(lambda: convolution.conv2d_weight_vjp(cotangent, x, weight.shape, **options), count,
-                      block_bytes), convolution.conv2d_weight_vjp.plain(cotangent, x, weight.shape, **options), back,
-           4 * tiles)
+    sizes = sizes_for(block_bytes)
+    expect(with_threads(count, convolution.conv2d, x, weight, bias, sizes=sizes, **options), out, forward, 9 * fan_in)
+    expect(with_threads(count, convolution.conv2d_weight_vjp, cotangent, x, weight.shape, sizes=sizes, **options),
+           convolution.conv2d_weight_vjp.plain(cotangent, x, weight.shape, **options), back, 4 * tiles)
 
 
 @settings(max_examples=60)
 @given(shape=st.tuples(st.integers(1, 3), st.integers(3, 9), st.integers(3, 9)), groups=st.integers(1, 2),
        padding=st.sampled_from(["SAME", "VALID", 2, ((0, 1), (2, 0))]), dtype=DTYPES, count=THREADS,
-       block_bytes=st.sampled_from([1, 2000, 1 << 20]), seed=st.integers(0, 2**32 - 1))
-def test_so_does_the_way_back_to_the_image(shape, groups, padding, dtype, count, block_bytes, seed):
+       block_bytes=st.sampled_from([1, 2000, 1 << 20]), seed=seeds)
+def test_the_input_gradient_is_the_formulas(shape, groups, padding, dtype, count, block_bytes, seed):
     """Which is the convolution of the cotangent, framed by 2 - padding, with the kernel turned around."""
     draws, options = np.random.default_rng(seed), {"groups": groups, "padding": padding}
     x_shape, weight = (*shape, groups * 2), draws.standard_normal((3, 3, 2, groups * 3)).astype(dtype)
@@ -104,17 +101,21 @@ def test_so_does_the_way_back_to_the_image(shape, groups, padding, dtype, count,
     frame = tuple((2 - before, 2 - after) for before, after in seen.padding)
     formula = convolution.conv2d_x_vjp.plain(cotangent, weight, x_shape, **options)
     magnitude, _, _ = without_cancelling(cotangent, turned, None, formula, groups, frame)
-    fast = everywhere(lambda: convolution.conv2d_x_vjp(cotangent, weight, x_shape, **options), count, block_bytes)
+    fast = with_threads(count, convolution.conv2d_x_vjp, cotangent, weight, x_shape, sizes=sizes_for(block_bytes),
+                        **options)
     assert fast.shape == formula.shape and fast.dtype == formula.dtype
     assert np.all(np.abs(fast - formula) <= (9 * 3 + 20) * np.finfo(dtype).eps * magnitude)
 
 
-def test_small_and_narrow_convolutions_do_without(monkeypatch):
-    taken = []
-    for way in ("correlate", "weight_vjp"):
-        monkeypatch.setattr(winograd, way, lambda *arrays, way=way: taken.append(way))
-    for shape, channels in (((8, 8, 8), 16), ((1, 6, 6), 128)):
-        x, weight = np.ones((*shape, channels)), np.ones((3, 3, channels, channels))
-        convolution.conv2d(x, weight, None)
-        convolution.conv2d_weight_vjp(x, x, weight.shape)
-    assert taken == []
+@pytest.mark.parametrize("shape, channels, taken", [((8, 8, 8), 32, True), ((8, 8, 8), 16, False),
+                                                    ((1, 6, 6), 128, False)])
+def test_only_many_channels_and_tiles_go_this_way(monkeypatch, shape, channels, taken):
+    """Without this the properties above would also hold for im2col."""
+    calls = []
+    for name in ("forward", "weight_vjp"):
+        compute = getattr(winograd, name)
+        monkeypatch.setattr(winograd, name, lambda *arrays, compute=compute: calls.append(1) or compute(*arrays))
+    x, weight = np.ones((*shape, channels)), np.ones((3, 3, channels, channels))
+    convolution.conv2d(x, weight, None)
+    convolution.conv2d_weight_vjp(x, x, weight.shape)
+    assert len(calls) == (2 if taken else 0)

@@ -1,4 +1,4 @@
-"""What the tests of fast paths on NumPy share: layouts in memory, numbers of threads, small blocks, bounds."""
+"""Helpers for tests of fast paths on NumPy: memory layouts, numbers of threads, small blocks, bounds."""
 
 import contextlib
 import functools
@@ -8,13 +8,21 @@ import pytest
 from hypothesis import strategies as st
 
 from nfnumpy.autograd import parallel_backward
-from nfnumpy.backend import blas_threads, thread_pool
-from nfnumpy.functional.fast_numpy import blocks, linear, pooling, squeeze_excite, weight_standardization
+from nfnumpy.backend import blas_threads, thread_pool, tuning
+from nfnumpy.functional.fast_numpy.convolution import gemm
 from nfnumpy.optim.fast_numpy import lists
 
 DTYPES = st.sampled_from([np.float32, np.float64])
 THREADS = st.integers(1, 3)
 LAYOUTS = st.sampled_from(["contiguous", "transposed", "reversed", "sliced"])
+
+# With these sizes the smallest arrays are cut into several blocks and several threads work on them.
+SMALLEST = {
+    "PARALLEL_VALUES": 0, "PARALLEL_NONLINEARITY_VALUES": 0, "PARALLEL_MULTIPLY_ADDS": 0, "BLOCK_VALUES": 7,
+    "NONLINEARITY_BLOCK_VALUES": 5, "POOLING_BLOCK_VALUES": 40, "WINDOW_BLOCK_BYTES": 300, "SMALL_VALUES": 0,
+    "LARGE_VALUES": 0, "SMALL_WEIGHT_VALUES": 0, "SUMMED_CHANNELS": 2, "EXCITED_VALUES": 0, "LINEAR_WEIGHT_VALUES": 0,
+    "LONG_ROW_VALUES": 3, "PRODUCT_ROWS": 8, "FEWEST_PRODUCT_ROWS": 1, "THREAD_SUM_BYTES": 0,
+}
 
 
 def in_layout(array, layout):
@@ -22,22 +30,36 @@ def in_layout(array, layout):
     if layout == "transposed":
         return np.asarray(array.T.copy()).T
     if layout == "reversed" and array.ndim:
-        return array[::-1].copy()[::-1]
+        return np.flip(np.flip(array).copy())
     if layout == "sliced" and array.ndim:
         return np.repeat(array, 2, axis=-1)[..., ::2]
     return array
 
 
-def with_threads(count, function, *arrays, **options):
-    """function(*arrays, **options) on `count` threads, even for the smallest arrays; none of `arrays` may change."""
-    given = [array for array in arrays if array is not None]
-    before = [np.array(array) for array in given]
+@contextlib.contextmanager
+def smallest_sizes(count, **sizes):
+    """Context in which `count` threads work on even the smallest arrays, in small blocks and small products.
+
+    sizes: names of backend/tuning.py and their values, where others than SMALLEST are wanted.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blas_threads, "thread_count", lambda: count)
-        for module, name, value in SMALLEST:
-            patch.setattr(module, name, value)
+        patch.setattr(gemm, "small_products_are_fast", lambda: True)
+        patch.setattr(lists, "BLOCK", 5)
+        patch.setattr(lists, "WORTH_THREADS", 0)
+        for name, value in {**SMALLEST, **sizes}.items():
+            patch.setattr(tuning, name, value)
+        yield
+
+
+def with_threads(count, function, *arrays, sizes=None, **options):
+    """function(*arrays, **options) within `smallest_sizes(count, **sizes)`; none of the arrays may change."""
+    given = [array for array in arrays if isinstance(array, np.ndarray)]
+    before = [array.copy() for array in given]
+    with smallest_sizes(count, **(sizes or {})):
         result = function(*arrays, **options)
-    assert all(np.array_equal(array, copy, equal_nan=True) for array, copy in zip(given, before))
+    for array, copy in zip(given, before, strict=True):
+        assert np.array_equal(array, copy, equal_nan=True)
     return result
 
 
@@ -57,20 +79,20 @@ def walking(how, count=2):
         yield
 
 
-SMALLEST = [(blocks, "BLOCK", 7), (blocks, "WORTH_A_THREAD", 0), (blocks, "SMALL", 0), (blocks, "LARGE", 0),
-            (blocks, "LONG_ROW", 3), (weight_standardization, "SMALL", 0), (pooling, "GROUP", 40),
-            (linear, "FEW_CHANNELS", 2), (linear, "LARGE_WEIGHT", 0), (squeeze_excite, "MANY_VALUES", 0),
-            (lists, "BLOCK", 5), (lists, "WORTH_THREADS", 0)]
-
-
 def expect_close(fast, formula, roundings, magnitude):
     """Arrays of one shape and dtype that differ by at most roundings·eps of the magnitudes added up."""
     assert isinstance(fast, np.ndarray) and fast.shape == formula.shape and fast.dtype == formula.dtype
     assert np.all(np.abs(fast - formula) <= roundings * np.finfo(fast.dtype).eps * magnitude)
 
 
-def expect_same_bits(count, function, *arrays, **options):
-    """Twice on as many threads is twice the same."""
-    first, second = (with_threads(count, function, *arrays, **options) for _ in range(2))
-    for one, other in zip(*(each if isinstance(each, tuple) else (each,) for each in (first, second))):
+def expect_same_bits(count, function, *arrays, sizes=None, **options):
+    """Two calls on as many threads give the same bits."""
+    first, second = (with_threads(count, function, *arrays, sizes=sizes, **options) for _ in range(2))
+    first, second = (each if isinstance(each, tuple) else (each,) for each in (first, second))
+    for one, other in zip(first, second, strict=True):
         assert np.array_equal(one, other, equal_nan=True)
+
+
+def gemm_roundings(*sizes):
+    """The roundings in a sum of that many products, in two orders: one for each product and each addition."""
+    return 2 + int(np.prod(sizes))

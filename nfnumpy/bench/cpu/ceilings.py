@@ -2,7 +2,7 @@
 
 import numpy
 
-from ...backend import blocking, thread_pool, threads
+from ...backend import blas_threads, blocking, thread_pool
 from ..timing import host_milliseconds, take_turns
 
 COLUMNS = [("ceiling", "what", ""), ("rate", "rate", ".1f"), ("unit", "unit", ""), ("least", "rate_low", ".1f"),

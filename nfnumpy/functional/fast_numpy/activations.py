@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy
 
-from ...backend import blocking, threads, tuning
+from ...backend import blocking, scratch, tuning
 from .. import activations as formulas
 from ..activations import GELU_IS_STRAIGHT_FROM, TANH_GELU_CUBIC, TANH_GELU_SLOPE
 
@@ -43,7 +43,7 @@ def _blockwise(function: Callable[..., object], arrays: list[numpy.ndarray], nam
     size, scale = arrays[0].size, arrays[0].dtype.type(scale)
     parallel = size >= tuning.PARALLEL_NONLINEARITY_VALUES
     return blocking.elementwise(lambda out, *blocks: function(*blocks, out, scale),
-                                *(numpy.ascontiguousarray(array) for array in arrays),
+                                *(numpy.asarray(array, order="C") for array in arrays),
                                 block_values=tuning.NONLINEARITY_BLOCK_VALUES,
                                 shares=blocking.split_by_thread(size) if parallel else [slice(0, size)])
 
@@ -56,7 +56,7 @@ def _formula(function, name):
 
 
 def _scratch(name: str, like: numpy.ndarray) -> numpy.ndarray:
-    return threads.scratch(name, like.shape, like.dtype)
+    return scratch.empty(name, like.shape, like.dtype)
 
 
 def _tanh_of_gelu(x, squared, out):

@@ -11,12 +11,12 @@ from collections.abc import Callable
 import numpy
 from numpy.typing import DTypeLike
 
-from ...backend import blocking, buffer_pool, threads, tuning
+from ...backend import blocking, buffer_pool, scratch, tuning
 from .. import pooling as formulas
 from ..pooling import image_windows
 from . import per_image
-from .convolution.im2col import copy_runs
 from .dtypes import share_float_dtype
+from .short_rows import copy_runs
 
 
 def _covers(shape, *arrays):
@@ -60,8 +60,10 @@ def _by_image(function: Callable[..., object], shape: tuple[int, ...], dtype: DT
 
 def _are_tiles(windows):
     """Whether every pixel is seen once, and every tap sees one."""
-    return windows.kernel == windows.stride and windows.dilation == (1, 1) and windows.padding == ((0, 0), (0, 0)) \
-        and all(out * size == image for out, size, image in zip(windows.out, windows.kernel, windows.image, strict=True))
+    if windows.kernel != windows.stride or windows.dilation != (1, 1) or windows.padding != ((0, 0), (0, 0)):
+        return False
+    return all(out * size == image
+               for out, size, image in zip(windows.out, windows.kernel, windows.image, strict=True))
 
 
 def _average_tiles(out, image, down, along):

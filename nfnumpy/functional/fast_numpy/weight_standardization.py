@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy
 
-from ...backend import blocking, buffer_pool, threads, tuning
+from ...backend import blocking, buffer_pool, scratch, tuning
 from .. import weight_standardization as formulas
 from .dtypes import share_float_dtype
 
@@ -101,7 +101,7 @@ def standardize_weight_vjp(cotangent: numpy.ndarray, weight: numpy.ndarray, gain
 
     def compute(out, back, rows, factor, aligned, shift):
         numpy.multiply(back, factor, out=out)
-        out -= numpy.multiply(rows, aligned, out=threads.scratch("product", out.shape, out.dtype))
+        out -= numpy.multiply(rows, aligned, out=scratch.empty("product", out.shape, out.dtype))
         out += shift
 
     return _fill(compute, weight, [back, rows], [factor, aligned, shift]), along

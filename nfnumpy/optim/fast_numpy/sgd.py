@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy
 
-from ...backend import blocking, threads
+from ...backend import blas_threads, blocking, scratch
 from ..sgd import clipped_update as clipped_update_formula
 from ..agc import clip_factor_from_norms, is_single_unit
 from . import lists

@@ -1,132 +1,152 @@
-"""`convolution.conv2d` and its derivatives as few large products of gathered windows (correlation.py), on our threads.
+"""The fast paths of `functional.convolution`: the rule by which a strategy is chosen, by shape alone.
 
-The way back to the image is a convolution too: outputs `stride` pixels apart see the same taps, so each of the stride²
-lattices of pixels is a correlation of the cotangent with taps of its own, turned around (Dumoulin, Visin, 2016, arXiv
-1603.07285, chapter 4).
+The input gradient is a convolution too: its stride² phases are correlations of the cotangent with some of the kernel's
+taps each (functional/windows.py, `Windows.transposed`), and go by the same rule.
+
+Formulas: functional/convolution.py. Tests: fast_numpy/test_convolution.py, test_implicit_im2col.py, test_winograd.py,
+test_strided_input_vjp.py, test_not_finite.py.
 """
 
 import itertools
 import math
+from typing import Any
 
 import numpy
 
-from ....backend import blocking, buffer_pool, thread_pool, threads, tuning
+from ....backend import buffer_pool, thread_pool, tuning
 from ... import convolution as formulas
-from ... import convolution
+from ...windows import Windows
 from ..dtypes import share_float_dtype
-from . import depthwise, implicit_im2col, strided_input_vjp, winograd
-from .im2col import Correlation, add_bias, blocks, chunks_of, windows, worth_of
-from .gemm import multiply, multiply_transposed
+from . import depthwise, im2col, implicit_im2col, strided_input_vjp, winograd
+from .problem import ConvProblem, all_finite, conv_problem
 
-def _parts(multiply_adds):
-    """How many threads so many multiply-adds are worth."""
-    return threads.count() if multiply_adds >= tuning.PARALLEL_MULTIPLY_ADDS else 1
+# The first strategy computes a convolution that `suits(problem)` and does not return NotImplemented for its values:
+# `forward` writes its outputs, `weight_vjp` the gradient of its kernel. The last one computes any convolution.
+STRATEGIES = (winograd, depthwise, implicit_im2col, im2col)
+
+
+def forward(image: numpy.ndarray, kernel: numpy.ndarray, out: numpy.ndarray, bias: numpy.ndarray | None,
+            problem: ConvProblem) -> None:
+    """Write into `out` (N, H, W, groups·O) what `image` and `kernel` (groups, taps·C, O) give, plus a bias or None."""
+    for strategy in STRATEGIES:
+        if strategy.suits(problem) and strategy.forward(image, kernel, out, bias, problem) is not NotImplemented:
+            return
+
+
+def weight_vjp(cotangent: numpy.ndarray, image: numpy.ndarray, weight: numpy.ndarray, problem: ConvProblem) -> None:
+    """Write into `weight` (groups, kh, kw, C, O) the products of all windows with their cotangents, added up."""
+    for strategy in STRATEGIES:
+        if strategy.suits(problem) and strategy.weight_vjp(cotangent, image, weight, problem) is not NotImplemented:
+            return
 
 
 def _covers(*arrays):
     return share_float_dtype(*arrays) and all(array.size for array in arrays)
 
 
-def _by_group(weight, groups):
-    """(kh, kw, in/groups, out) as (groups, kh·kw·in/groups, out/groups), without copying."""
-    *fan_in, out = weight.shape
-    return weight.reshape(math.prod(fan_in), groups, out // groups).transpose(1, 0, 2)
-
-
-def _forward(seen):
-    return Correlation(seen.kernel, seen.stride, seen.dilation, tuple(before for before, _ in seen.padding), seen.out)
+def _problem_of(windows: Windows, images: int, weight_shape: tuple[int, ...], groups: int,
+                itemsize: int) -> ConvProblem:
+    _, _, fan_in, out = weight_shape
+    return conv_problem(windows, images, groups, fan_in, out // groups, itemsize)
 
 
 @formulas.conv2d.fast_path("numpy")
-def conv2d(x, weight, bias=None, *, groups=1, **geometry):
+def conv2d(x: numpy.ndarray, weight: numpy.ndarray, bias: numpy.ndarray | None = None, *, groups: int = 1,
+           **geometry: Any) -> numpy.ndarray:
     """A correlation of the image with the kernel."""
-    seen = convolution.conv2d_windows(x.shape, weight.shape, groups=groups, **geometry)
-    if not _covers(x, weight) or bias is not None and (bias.dtype != x.dtype or bias.shape != weight.shape[3:]):
+    windows = formulas.conv2d_windows(x.shape, weight.shape, groups=groups, **geometry)
+    if not _covers(x, weight):
         return NotImplemented
-    out = buffer_pool.empty((x.shape[0], *seen.out, weight.shape[3]), x.dtype)
-    _correlate(x, _by_group(weight, groups), out, _forward(seen), bias)
+    if bias is not None and (bias.dtype != x.dtype or bias.shape != weight.shape[3:]):
+        return NotImplemented
+    kh, kw, fan_in, channels = weight.shape
+    out = buffer_pool.empty((x.shape[0], *windows.out, channels), x.dtype)
+    kernel = weight.reshape(kh * kw * fan_in, groups, channels // groups).transpose(1, 0, 2)
+    forward(x, kernel, out, bias, _problem_of(windows, len(x), weight.shape, groups, x.itemsize))
     return out
 
 
-def _correlate(image, kernel, out, correlation, bias=None):
-    """Write the correlation of `image` with `kernel` (groups, taps·in, out) and the bias into `out` (N, H, W, C)."""
-    (groups, fan_in, channels), side_by_side = kernel.shape, out.flags.c_contiguous
-    parts = _parts(math.prod(out.shape[:3]) * kernel.size)
-    if winograd.suits(correlation, len(image), fan_in // 9, channels):
-        return winograd.correlate(image, kernel, out, correlation, bias, parts)
-    if channels == 1 and fan_in == math.prod(correlation.taps):
-        return depthwise.correlate(image, kernel, out, correlation, bias, parts)
-    if side_by_side and implicit_im2col.suits(correlation, fan_in // math.prod(correlation.taps), channels, out.dtype):
-        return implicit_im2col.correlate(image, kernel, out, correlation, bias, parts)
-
-    def compute(block):
-        rows = windows(image, groups, correlation, block)
-        run = slice(block.groups.start * channels, block.groups.stop * channels)
-        target = out[block.images, block.rows, :, run]
-        if side_by_side:
-            whole = out[block.images, block.rows].reshape(-1, groups, channels)
-            result = whole[:, block.groups]
-        else:
-            result = scratch.empty("result", (rows.shape[1], len(rows), channels), out.dtype)
-        multiply(rows, kernel[block.groups], result.transpose(1, 0, 2))
-        if bias is not None:
-            add_bias(result, bias[run])
-        if not side_by_side:
-            target[...] = result.reshape(target.shape)
-
-    row_bytes, taps = (fan_in + channels) * image.itemsize, math.prod(correlation.taps)
-    thread_pool.parallel_map(compute, blocks(correlation, len(image), groups, fan_in // taps, row_bytes, parts,
-                                         worth_of(kernel[0])))
+@formulas.conv2d_weight_vjp.fast_path("numpy")
+def conv2d_weight_vjp(cotangent: numpy.ndarray, x: numpy.ndarray, weight_shape: tuple[int, ...], *, groups: int = 1,
+                      **geometry: Any) -> numpy.ndarray:
+    """The product of all windows with the cotangents of their outputs."""
+    windows = formulas.conv2d_windows(x.shape, weight_shape, groups=groups, **geometry)
+    if not _covers(cotangent, x):
+        return NotImplemented
+    kh, kw, fan_in, _ = weight_shape
+    weight = buffer_pool.empty(tuple(weight_shape), x.dtype)
+    by_group = weight.reshape(kh, kw, fan_in, groups, -1).transpose(3, 0, 1, 2, 4)
+    problem = _problem_of(windows, len(x), weight_shape, groups, x.itemsize)
+    weight_vjp(numpy.ascontiguousarray(cotangent), x, by_group, problem)
+    return weight
 
 
 @formulas.conv2d_x_vjp.fast_path("numpy")
-def conv2d_x_vjp(cotangent, weight, x_shape, *, groups=1, **geometry):
-    """A correlation of the cotangent for every lattice of pixels, or for all at once."""
-    seen = convolution.conv2d_windows(x_shape, weight.shape, groups=groups, **geometry)
+def conv2d_x_vjp(cotangent: numpy.ndarray, weight: numpy.ndarray, x_shape: tuple[int, ...], *, groups: int = 1,
+                 **geometry: Any) -> numpy.ndarray:
+    """A correlation of the cotangent for every phase of pixels, or for all at once."""
+    windows = formulas.conv2d_windows(x_shape, weight.shape, groups=groups, **geometry)
     if not _covers(cotangent, weight) or not math.prod(x_shape):
         return NotImplemented
     out = buffer_pool.empty(tuple(x_shape), cotangent.dtype)
-    if strided_input_vjp.suits(seen, x_shape, weight.shape, groups):
-        parts = _parts(math.prod(cotangent.shape[:3]) * weight.size)
-        strided_input_vjp.x_vjp(cotangent, weight, out, seen, groups, parts)
-        return out
-    for rests in itertools.product(*map(range, seen.stride)):
-        axes = [_lattice(seen, axis, rest) for axis, rest in enumerate(rests)]
-        pixels, taps, spacing, before = zip(*axes)
-        lattice = out[:, *pixels]
-        if not lattice.size:
+    problem = _problem_of(windows, len(cotangent), weight.shape, groups, cotangent.itemsize)
+    at_once = strided_input_vjp.suits(problem)
+    if not at_once or strided_input_vjp.x_vjp(cotangent, weight, out, problem) is NotImplemented:
+        _x_vjp_by_phase(cotangent, weight, out, problem)
+    return out if _kernel_is_finite(weight, out, windows) else NotImplemented
+
+
+def _kernel_is_finite(weight, out, windows):
+    """Whether no value of the kernel is infinite or NaN; False too where some cotangents are.
+
+    Outputs outside the cotangent are zeros here, which the formula does not multiply with the kernel. A pixel that all
+    outputs around it see shows by its gradient whether the kernel is finite.
+    """
+    if windows.kernel == (1, 1):
+        return True
+    pixels = _pixels_under_all_taps(windows)
+    return all_finite(weight if pixels is None else out[0, *pixels])
+
+
+def _pixels_under_all_taps(windows: Windows) -> tuple[slice, ...] | None:
+    """stride² neighbouring pixels, to which every tap belongs at some output; None where the image is too small."""
+    pixels = []
+    for axis, stride in enumerate(windows.stride):
+        before = windows.before[axis]
+        first = max((windows.kernel[axis] - 1) * windows.dilation[axis], before)  # on the padded axis
+        last = first + stride - 1
+        if last > (windows.out[axis] - 1) * stride or last - before >= windows.image[axis]:
+            return None
+        pixels.append(slice(first - before, last - before + 1))
+    return tuple(pixels)
+
+
+def _x_vjp_by_phase(cotangent, weight, out, problem):
+    """Write into `out` (N, H, W, C) the input gradient, phase by phase."""
+    for phase in itertools.product(*map(range, problem.windows.stride)):
+        pixels, taps, windows = problem.windows.transposed(phase)
+        target = out[:, *pixels]
+        if not target.size:
             continue
         if all(taps):
-            correlation = Correlation(tuple(map(len, taps)), (1, 1), spacing, before, lattice.shape[1:3])
-            _correlate(cotangent, _turned(weight, taps, groups), lattice, correlation)
+            transposed = conv_problem(windows, problem.images, problem.groups, problem.channels, problem.fan_in,
+                                      problem.itemsize, dense=target.flags.c_contiguous)
+            forward(cotangent, _phase_kernel(weight, taps, problem), target, None, transposed)
         else:
-            lattice[...] = 0.0
-    return out
+            target[...] = 0.0
 
 
-def _lattice(seen, axis, rest):
-    """(pixels, taps, spacing, before) of the pixels of an axis whose place on the padded axis is `rest` modulo stride.
-
-    Pixel stride·u + rest is seen through tap i by output u - (i·dilation - rest)/stride, where that is whole.
-    """
-    stride, dilation, padding = seen.stride[axis], seen.dilation[axis], seen.padding[axis][0]
-    first = (rest - padding) % stride
-    taps = [tap for tap in reversed(range(seen.kernel[axis])) if tap * dilation % stride == rest]
-    behind = [(tap * dilation - rest) // stride for tap in taps]
-    spacing = behind[0] - behind[1] if len(taps) > 1 else 1
-    return slice(first, None, stride), taps, spacing, behind[0] - (first + padding) // stride if taps else 0
-
-
-def _turned(weight, taps, groups):
+def _phase_kernel(weight: numpy.ndarray, taps: tuple[list[int], list[int]], problem: ConvProblem) -> numpy.ndarray:
     """These taps of the weight (kh, kw, in, out) with inputs and outputs exchanged: (groups, taps·out/groups, in)."""
-    (_, _, fan_in, out), (down, along) = weight.shape, taps
+    fan_in, groups, channels = problem.fan_in, problem.groups, problem.channels
+    down, along = taps
     if len(down) == len(along) == 1:
-        return weight[down[0], along[0]].reshape(fan_in, groups, out // groups).transpose(1, 2, 0)
-    turned = buffer_pool.empty((groups, len(down) * len(along), out // groups, fan_in), weight.dtype)
+        return weight[down[0], along[0]].reshape(fan_in, groups, channels).transpose(1, 2, 0)
+    turned = buffer_pool.empty((groups, len(down) * len(along), channels, fan_in), weight.dtype)
 
     def turn(tap):
         source = weight[down[tap // len(along)], along[tap % len(along)]]
-        turned[:, tap] = source.reshape(fan_in, groups, out // groups).transpose(1, 2, 0)
+        turned[:, tap] = source.reshape(fan_in, groups, channels).transpose(1, 2, 0)
 
     if weight.size >= tuning.PARALLEL_VALUES:
         thread_pool.parallel_map(turn, range(turned.shape[1]))
@@ -134,60 +154,3 @@ def _turned(weight, taps, groups):
         for tap in range(turned.shape[1]):
             turn(tap)
     return turned.reshape(groups, -1, fan_in)
-
-
-@formulas.conv2d_weight_vjp.fast_path("numpy")
-def conv2d_weight_vjp(cotangent, x, weight_shape, *, groups=1, **geometry):
-    """The product of all windows with the cotangents of their outputs."""
-    seen = convolution.conv2d_windows(x.shape, weight_shape, groups=groups, **geometry)
-    if not _covers(cotangent, x):
-        return NotImplemented
-    kh, kw, fan_in, out = weight_shape
-    cotangent, weight = numpy.ascontiguousarray(cotangent), buffer_pool.empty(tuple(weight_shape), x.dtype)
-    by_group = weight.reshape(kh, kw, fan_in, groups, -1).transpose(3, 0, 1, 2, 4)
-    parts = _parts(math.prod(cotangent.shape[:3]) * weight.size)
-    if winograd.suits(_forward(seen), len(x), fan_in, out // groups):
-        add_up = winograd.weight_vjp
-    elif implicit_im2col.suits(_forward(seen), fan_in, out // groups, x.dtype):
-        add_up = implicit_im2col.weight_vjp
-    else:
-        add_up = depthwise.weight_vjp if fan_in == 1 and out == groups else _weight_vjp
-    add_up(cotangent, x, by_group, _forward(seen), parts)
-    return weight
-
-
-def _weight_vjp(cotangent, x, weight, correlation, parts):
-    """Write into `weight` (groups, kh, kw, in, out) the products of all windows with their cotangents, added up.
-
-    Every thread has some of the groups, or some of the inputs of each; only where the weight is small does it have
-    some of the outputs instead, and the sums are added in their order.
-    """
-    groups, kh, kw, fan_in, channels = weight.shape
-    plan = blocks(correlation, len(x), groups, fan_in, kh * kw * fan_in * x.itemsize, parts)
-    runs = chunks_of(plan, 1)
-    small = len(runs) < parts and weight.nbytes <= tuning.THREAD_SUM_BYTES
-    if small:
-        weight[...] = 0.0
-        tasks = [(chunk, slice(0, fan_in)) for chunk in chunks_of(plan, parts)]
-    else:
-        tasks = [(run, inputs) for run in runs for inputs in blocking.split_evenly(fan_in, -(-parts // len(runs)))]
-
-    def add_up(task):
-        some, inputs = task
-        total = None
-        for block in some:
-            rows = windows(x, groups, correlation, block, inputs)
-            outputs = cotangent[block.images, block.rows].reshape(-1, groups, channels)[:, block.groups]
-            shape = (len(rows), rows.shape[2], channels)
-            product = numpy.empty(shape, x.dtype) if total is None else scratch.empty("product", shape, x.dtype)
-            multiply_transposed(rows, outputs.transpose(1, 0, 2), product)
-            total = product if total is None else numpy.add(total, product, out=total)
-        target = weight[some[0].groups, :, :, inputs]
-        total = total.reshape(target.shape)
-        if not small:
-            target[...] = total
-        return target, total
-
-    for target, total in thread_pool.parallel_map(add_up, tasks):
-        if small:
-            target += total

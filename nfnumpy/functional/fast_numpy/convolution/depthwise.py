@@ -1,41 +1,52 @@
-"""Correlations of every channel with a kernel of its own: too little for products of matrices.
+"""Convolutions of every channel with a kernel of its own: too little arithmetic for matrix products.
 
-One call adds up all taps, reading each pixel where it lies; its innermost loop runs along the channels.
+One einsum adds up all taps, reading each pixel where it lies; its innermost loop runs along the channels.
 """
 
 import numpy
 
-from ....backend import thread_pool
-from .im2col import blocks, chunks_of, window_view
+from ....backend import blocking, thread_pool
+from .im2col import window_view
+from .problem import ConvProblem, chunks_of, plan_blocks
 
 
-def _plan(correlation, image, parts):
-    """Blocks of all channels; a row is a pixel of the image and of the result."""
-    return blocks(correlation, len(image), 1, image.shape[3], 2 * image.shape[3] * image.itemsize, parts)
+def suits(problem: ConvProblem) -> bool:
+    """Whether every group has one channel, in and out."""
+    return problem.fan_in == problem.channels == 1
 
 
-def correlate(image, kernel, out, correlation, bias, parts):
+def _of_all_channels(problem):
+    """The problem with all channels in one group, and its blocks: a row is a pixel of the image and of the result."""
+    problem = problem._replace(groups=1, fan_in=problem.groups, channels=problem.groups)
+    return problem, plan_blocks(problem, 2 * problem.channels * problem.itemsize)
+
+
+def forward(image: numpy.ndarray, kernel: numpy.ndarray, out: numpy.ndarray, bias: numpy.ndarray | None,
+            problem: ConvProblem) -> None:
     """Write into `out` (N, H, W, C) what `image` and `kernel` (C, taps, 1) give, plus the bias or None."""
-    taps = numpy.ascontiguousarray(kernel[..., 0].T).reshape(*correlation.taps, -1)
+    taps = numpy.ascontiguousarray(kernel[..., 0].T).reshape(*problem.windows.kernel, -1)
+    problem, plan = _of_all_channels(problem)
 
     def compute(block):
-        view = window_view(image, 1, correlation, block)[0]
+        view = window_view(image, problem, block)[0]
         target = out[block.images, block.rows]
         numpy.einsum("nyxijc,ijc->nyxc", view, taps, out=target)
         if bias is not None:
             target += bias
 
-    thread_pool.parallel_map(compute, _plan(correlation, image, parts))
+    thread_pool.parallel_map(compute, plan)
 
 
-def weight_vjp(cotangent, image, weight, correlation, parts):
+def weight_vjp(cotangent: numpy.ndarray, image: numpy.ndarray, weight: numpy.ndarray, problem: ConvProblem) -> None:
     """Write into `weight` (C, kh, kw, 1, 1) the products of all windows with their cotangents, added up."""
+    problem, plan = _of_all_channels(problem)
+
     def add_up(chunk):
-        total = numpy.zeros((*correlation.taps, image.shape[3]), dtype=image.dtype)
+        total = numpy.zeros((*problem.windows.kernel, problem.channels), dtype=image.dtype)
         for block in chunk:
-            view = window_view(image, 1, correlation, block)[0]
+            view = window_view(image, problem, block)[0]
             total += numpy.einsum("nyxijc,nyxc->ijc", view, cotangent[block.images, block.rows])
         return total
 
-    totals = thread_pool.parallel_map(add_up, chunks_of(_plan(correlation, image, parts), parts))
-    weight[..., 0, 0] = sum(totals[1:], start=totals[0]).transpose(2, 0, 1)
+    total = blocking.reduce_blocks(add_up, chunks_of(plan, problem.threads))
+    weight[..., 0, 0] = total.transpose(2, 0, 1)

@@ -1,91 +1,129 @@
-"""Correlations of stride 1 with few channels a group, on rows of windows where they lie (shifted_rows.py).
+"""Implicit im2col, for stride 1 and few channels a group: rows of windows where they lie (overlapping_rows.py).
 
-The product with a row of the kernel is a sum's part for all pixels, the frame's too, where it means nothing.
+Each row of the kernel contributes one GEMM over all positions; results on padding positions are discarded.
 
 BLAS is slow where a product has 8 columns. Groups of so few outputs are computed for two neighbours together: kw + 1
-pixels from every other one on, times a matrix that has the kernel's row twice, side by side, the second a pixel
+pixels from every other one on, times a matrix that has the kernel's row twice, next to each other, the second a pixel
 further down, and zeros elsewhere. That is (kw + 1)/kw of the arithmetic at twice the rate, and two matrices instead of
-kw. The product for the weight's derivative has its row twice in the same way, and both are added up.
+kw. The product for the weight's gradient has its row twice in the same way, and both are added up.
+
+Both the zeros of that matrix and those that stand for padding positions in the weight's gradient are multiplied with
+pixels that the formula does not multiply with anything. Blocks with an infinity or NaN are therefore left to im2col.
 """
 
 import numpy
 
-from ....backend import thread_pool, threads, tuning
-from .im2col import add_bias, blocks, chunks_of, copy_runs
+from ....backend import scratch, thread_pool, tuning
+from ..short_rows import add_bias, copy_runs
 from .gemm import multiply, multiply_transposed
-from .overlapping_rows import Rows, by_group
+from .overlapping_rows import fill_outputs, fill_rows, pick_outputs, row_layout, row_matrices
+from .problem import ConvProblem, all_finite, by_group, channels_of, chunks_of, plan_blocks
 
 
-
-def suits(correlation, fan_in, channels, dtype):
-    """Whether this way is the faster one for groups of `fan_in` inputs and so many outputs."""
-    return correlation.step == correlation.spacing == (1, 1) and correlation.taps[1] > 1 \
-        and tuning.IMPLICIT_FEWEST_CHANNELS <= fan_in * _together(channels, dtype) and fan_in <= tuning.IMPLICIT_CHANNELS \
-        and all(out >= tuning.IMPLICIT_OUTPUTS_PER_TAP * (taps - 1) for out, taps in zip(correlation.out, correlation.taps))
-
-
-def _together(channels, dtype):
-    """How many neighbouring outputs are computed together where groups have so many."""
-    return 2 if channels * dtype.itemsize <= tuning.PAIRED_OUTPUT_BYTES else 1
-
-
-def _plan(correlation, image, groups, fan_in, channels, parts):
-    row_bytes = (fan_in + correlation.taps[0] * channels) * image.itemsize
-    return blocks(correlation, len(image), groups, fan_in, row_bytes, parts)
+def suits(problem: ConvProblem) -> bool:
+    """Whether the stride is 1, groups are narrow, and the padding is a small part of the outputs."""
+    seen = problem.windows
+    if not problem.dense or seen.stride != (1, 1) or seen.dilation != (1, 1) or seen.kernel[1] == 1:
+        return False
+    if problem.fan_in > tuning.IMPLICIT_CHANNELS:
+        return False
+    return (problem.fan_in * _outputs_together(problem) >= tuning.IMPLICIT_FEWEST_CHANNELS
+            and all(out >= tuning.IMPLICIT_OUTPUTS_PER_TAP * (taps - 1)
+                    for out, taps in zip(seen.out, seen.kernel, strict=True)))
 
 
-def _banded(kernel, taps, together):
-    """The matrices (groups, kh, 1, wide·C, together·O) of a kernel's rows: the k-th O columns see from pixel k on."""
-    (groups, fan_in, channels), (kh, kw) = kernel.shape, taps
-    by_tap = kernel.reshape(groups, kh, kw, fan_in // (kh * kw), channels)
-    banded = numpy.zeros((groups, kh, kw + together - 1, by_tap.shape[3], together, channels), kernel.dtype)
+def _outputs_together(problem):
+    """How many neighbouring outputs are computed together."""
+    return 2 if problem.channels * problem.itemsize <= tuning.PAIRED_OUTPUT_BYTES else 1
+
+
+def _plan(problem):
+    row_bytes = (problem.fan_in + problem.windows.kernel[0] * problem.channels) * problem.itemsize
+    return plan_blocks(problem, row_bytes)
+
+
+def _banded(kernel, problem, together):
+    """The matrices (groups, kh, 1, width·C, together·O) of a kernel's rows: the k-th O columns see from pixel k on."""
+    (kh, kw), channels = problem.windows.kernel, problem.channels
+    by_tap = kernel.reshape(problem.groups, kh, kw, problem.fan_in, channels)
+    banded = numpy.zeros((problem.groups, kh, kw + together - 1, problem.fan_in, together, channels), kernel.dtype)
     for k in range(together):
         banded[:, :, k:k + kw, :, k] = by_tap
-    return banded.reshape(groups, kh, 1, -1, together * channels)
+    return banded.reshape(problem.groups, kh, 1, -1, together * channels)
 
 
-def correlate(image, kernel, out, correlation, bias, parts):
-    """Write into `out` (N, H, W, groups·O) what `image` and `kernel` (groups, taps·C, O) give, plus a bias or None."""
-    (groups, fan_in, channels), (kh, kw) = kernel.shape, correlation.taps
-    together = _together(channels, kernel.dtype)
-    by_row = _banded(kernel, correlation.taps, together)
+def forward(image: numpy.ndarray, kernel: numpy.ndarray, out: numpy.ndarray, bias: numpy.ndarray | None,
+            problem: ConvProblem) -> object:
+    """Write into `out` (N, H, W, groups·O) what `image` and `kernel` (groups, taps·C, O) give, plus a bias or None.
+
+    NotImplemented where two outputs are computed together and the image is not finite.
+    """
+    groups, channels, kh = problem.groups, problem.channels, problem.windows.kernel[0]
+    together = _outputs_together(problem)
+    by_row = _banded(kernel, problem, together)
 
     def compute(block):
-        rows = Rows(image, groups, correlation, block, together)
-        of_group, _, shifts, count, _ = rows.matrices.shape
-        sums = scratch.empty("sums of rows", (of_group, kh, count, shifts, together * channels), out.dtype)
-        multiply(rows.matrices, by_row[block.groups], sums.transpose(0, 1, 3, 2, 4))
+        layout = row_layout(problem, block, together)
+        buffer = fill_rows(layout, image, problem, block)
+        if together > 1 and not all_finite(buffer):
+            return False
+        of_group = len(buffer)
+        shape = (of_group, kh, layout.count, layout.shifts, together * channels)
+        sums = scratch.empty("sums of rows", shape, out.dtype)
+        multiply(row_matrices(layout, buffer, problem), by_row[block.groups], sums.transpose(0, 1, 3, 2, 4))
         total = sums[:, 0]
         for row in range(1, kh):
             total += sums[:, row]
-        found = rows.outputs(total.reshape(of_group, -1, channels))
+        found = pick_outputs(layout, total.reshape(of_group, -1, channels))
         copy_runs(by_group(out, groups, block, block.rows)[..., None, :], found[..., None, :])
         if bias is not None:
-            run = slice(block.groups.start * channels, block.groups.stop * channels)
-            add_bias(out[block.images, block.rows].reshape(-1, groups, channels)[:, block.groups], bias[run])
+            target = out[block.images, block.rows].reshape(-1, groups, channels)[:, block.groups]
+            add_bias(target, bias[channels_of(block, channels)])
+        return True
 
-    thread_pool.parallel_map(compute, _plan(correlation, image, groups, fan_in // (kh * kw), channels, parts))
+    return None if all(thread_pool.parallel_map(compute, _plan(problem))) else NotImplemented
 
 
-def weight_vjp(cotangent, image, weight, correlation, parts):
-    """Write into `weight` (groups, kh, kw, C, O) the products of all windows with their cotangents, added up."""
-    groups, kh, kw, fan_in, channels = weight.shape
-    together = _together(channels, weight.dtype)
+def weight_vjp(cotangent: numpy.ndarray, image: numpy.ndarray, weight: numpy.ndarray, problem: ConvProblem) -> object:
+    """Write into `weight` (groups, kh, kw, C, O) the products of all windows with their cotangents, added up.
+
+    NotImplemented where the image is not finite.
+    """
+    together = _outputs_together(problem)
+    kw = problem.windows.kernel[1]
 
     def add_up(chunk):
         total = 0.0
         for block in chunk:
-            rows = Rows(image, groups, correlation, block, together)
-            of_group, _, shifts, count, wide = rows.matrices.shape
-            given = rows.lay_out(by_group(cotangent, groups, block, block.rows))
-            given = given.reshape(of_group, 1, count, shifts, together * channels).transpose(0, 1, 3, 2, 4)
-            given = numpy.broadcast_to(given, (*rows.matrices.shape[:-1], together * channels))
-            product = scratch.empty("product", (of_group, kh, shifts, wide, together * channels), image.dtype)
-            total = total + multiply_transposed(rows.matrices, given, product).sum(axis=2)
-        return chunk[0].groups, total.reshape(of_group, kh, kw + together - 1, fan_in, together, channels)
+            product = _sum_of_products(cotangent, image, problem, block, together)
+            if product is None:
+                return None
+            total = total + product
+        return total
 
+    chunks = chunks_of(_plan(problem), problem.threads)
+    totals = thread_pool.parallel_map(add_up, chunks)
+    if any(total is None for total in totals):
+        return NotImplemented
     weight[...] = 0.0
-    for run, total in thread_pool.parallel_map(add_up, chunks_of(
-            _plan(correlation, image, groups, fan_in, channels, parts), parts)):
+    for chunk, total in zip(chunks, totals, strict=True):
         for k in range(together):
-            weight[run] += total[:, :, k:k + kw, :, k]
+            weight[chunk[0].groups] += total[:, :, k:k + kw, :, k]
+    return None
+
+
+def _sum_of_products(cotangent, image, problem, block, together):
+    """Σ rowsᵀ·cotangent of a block: (groups, kh, width, C, together, O); None where its image is not finite."""
+    layout = row_layout(problem, block, together)
+    buffer = fill_rows(layout, image, problem, block)
+    if not all_finite(buffer):
+        return None
+    rows = row_matrices(layout, buffer, problem)
+    of_group, kh, shifts, count, values = rows.shape
+    columns = together * problem.channels
+    outputs = fill_outputs(layout, by_group(cotangent, problem.groups, block, block.rows))
+    outputs = outputs.reshape(of_group, 1, count, shifts, columns).transpose(0, 1, 3, 2, 4)
+    outputs = numpy.broadcast_to(outputs, (of_group, kh, shifts, count, columns))
+    product = scratch.empty("product", (of_group, kh, shifts, values, columns), image.dtype)
+    total = multiply_transposed(rows, outputs, product).sum(axis=2)
+    return total.reshape(of_group, kh, layout.width, problem.fan_in, together, problem.channels)

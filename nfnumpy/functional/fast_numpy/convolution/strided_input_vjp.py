@@ -1,53 +1,75 @@
-"""The way back through a strided convolution with few channels a group: all lattices of pixels in one product.
+"""The input gradient of a strided convolution with few channels a group: the stride² output phases in one GEMM.
 
-Pixel stride·u + rest sees tap stride·b + rest through output u - b. So the stride² pixels of a square see the same
-square of outputs, and are one product of it with a matrix of all taps, 0 where a lattice has fewer of them. That is
-more arithmetic than lattice by lattice (16 to 9 for 3×3 and stride 2), but a fourth of the copying and handing over.
+Pixel stride·u + phase sees tap stride·b + phase through output u - b. So the stride² pixels of a square see the same
+square of outputs, and are one product of it with a matrix of all taps, 0 where a phase has fewer of them. That is more
+arithmetic than phase by phase (16 to 9 for 3×3 and stride 2), but a fourth of the copying and fewer calls.
+
+The matrix's zeros are multiplied with cotangents that the formula does not multiply with anything, so a cotangent with
+infinities or NaN is left to the phases one by one.
 """
+
+import math
 
 import numpy
 
-from ....backend import buffer_pool, thread_pool, threads, tuning
-from .im2col import Correlation, blocks, copy_runs, windows, worth_of
+from ....backend import buffer_pool, scratch, thread_pool, tuning
+from ...windows import Windows
+from ..short_rows import copy_runs
 from .gemm import multiply
+from .im2col import block_bytes_for, windows
+from .problem import ConvProblem, all_finite, plan_blocks
 
 
-def suits(seen, x_shape, weight_shape, groups):
-    """Whether this way is the faster one, and the image (N, H, W, C) is made of whole squares."""
-    down, along = seen.stride
-    return down * along > 1 and seen.dilation == (1, 1) and max(weight_shape[2], weight_shape[3] // groups) \
-        <= tuning.PHASE_CHANNELS and all(size % stride == before % stride == 0 for size, stride, (before, _) in
-                                 zip(x_shape[1:3], seen.stride, seen.padding))
+def suits(problem: ConvProblem) -> bool:
+    """Whether groups of the convolution are narrow and its image consists of whole squares of stride² pixels."""
+    seen = problem.windows
+    if seen.stride == (1, 1) or seen.dilation != (1, 1):
+        return False
+    if max(problem.fan_in, problem.channels) > tuning.PHASE_CHANNELS:
+        return False
+    return all(size % stride == before % stride == 0
+               for size, stride, before in zip(seen.image, seen.stride, seen.before, strict=True))
 
 
-def x_vjp(cotangent, weight, out, seen, groups, parts):
-    """Write into `out` (N, H, W, C) the derivative of a convolution with weight (kh, kw, C/groups, O)."""
-    (n, height, width, _), (down, along), channels = out.shape, seen.stride, weight.shape[2]
-    matrix, taps = _square(weight, seen.stride, groups)
-    before = tuple(some - 1 - padding // stride for some, (padding, _), stride in zip(taps, seen.padding, seen.stride))
-    correlation = Correlation(taps, (1, 1), (1, 1), before, (height // down, width // along))
-    squares = out.reshape(n, height // down, down, width // along, along, groups, channels)
-    squares = squares.transpose(5, 0, 1, 3, 2, 4, 6)
+def x_vjp(cotangent: numpy.ndarray, weight: numpy.ndarray, out: numpy.ndarray, problem: ConvProblem) -> object:
+    """Write into `out` (N, H, W, C) the input gradient of the convolution `problem` with weight (kh, kw, C/groups, O).
+
+    NotImplemented where the cotangent is not finite.
+    """
+    if not all_finite(cotangent):
+        return NotImplemented
+    (down, along), groups = problem.windows.stride, problem.groups
+    matrix, squares = _of_squares(weight, problem)
+    height, width = squares.windows.out
+    target = out.reshape(problem.images, height, down, width, along, groups, problem.fan_in)
+    target = target.transpose(5, 0, 1, 3, 2, 4, 6)
 
     def compute(block):
-        rows = windows(cotangent, groups, correlation, block)
+        rows = windows(cotangent, squares, block)
         result = scratch.empty("result", (*rows.shape[:2], matrix.shape[2]), out.dtype)
-        target = squares[block.groups, block.images, block.rows]
+        part = target[block.groups, block.images, block.rows]
         multiply(rows, matrix[block.groups], result)
-        copy_runs(target[..., None, :], result.reshape(target.shape)[..., None, :])
+        copy_runs(part[..., None, :], result.reshape(part.shape)[..., None, :])
 
-    row_bytes = (matrix.shape[1] + matrix.shape[2]) * out.itemsize
-    thread_pool.parallel_map(compute, blocks(correlation, n, groups, matrix.shape[1] // (taps[0] * taps[1]), row_bytes, parts,
-                                     worth_of(matrix[0])))
+    thread_pool.parallel_map(compute, plan_blocks(squares, squares.row_bytes, block_bytes_for(matrix[0])))
+    return None
 
 
-def _square(weight, stride, groups):
-    """The taps as a matrix (groups, outputs that a square sees·O/groups, stride²·C/groups), and how many outputs."""
-    (kh, kw, channels, out), (down, along) = weight.shape, stride
-    taps = -(-kh // down), -(-kw // along)
-    matrix = buffer_pool.empty((groups, *taps, out // groups, down, along, channels), weight.dtype)
+def _of_squares(weight, problem):
+    """The taps as a matrix (groups, outputs that a square sees·O/groups, stride²·C/groups), and the problem it solves.
+
+    That is a correlation of the cotangent whose outputs are squares of pixels.
+    """
+    (kh, kw), (down, along) = problem.windows.kernel, problem.windows.stride
+    kernel = -(-kh // down), -(-kw // along)
+    before = tuple(taps - 1 - padding // stride for taps, padding, stride
+                   in zip(kernel, problem.windows.before, problem.windows.stride, strict=True))
+    out = problem.windows.image[0] // down, problem.windows.image[1] // along
+    squares = problem._replace(windows=Windows.with_output(problem.windows.out, kernel, out, before=before),
+                               fan_in=problem.channels, channels=down * along * problem.fan_in)
+    matrix = buffer_pool.empty((problem.groups, *kernel, problem.channels, down, along, problem.fan_in), weight.dtype)
     matrix[...] = 0.0
     for i, j in numpy.ndindex(kh, kw):
-        tap = weight[i, j].reshape(channels, groups, out // groups).transpose(1, 2, 0)
-        matrix[:, taps[0] - 1 - i // down, taps[1] - 1 - j // along, :, i % down, j % along] = tap
-    return matrix.reshape(groups, -1, down * along * channels), taps
+        tap = weight[i, j].reshape(problem.fan_in, problem.groups, problem.channels).transpose(1, 2, 0)
+        matrix[:, kernel[0] - 1 - i // down, kernel[1] - 1 - j // along, :, i % down, j % along] = tap
+    return matrix.reshape(problem.groups, math.prod(kernel) * problem.channels, squares.channels), squares
