@@ -55,6 +55,7 @@ def conv2d(x: numpy.ndarray, weight: numpy.ndarray, bias: numpy.ndarray | None =
            **geometry: Any) -> numpy.ndarray:
     """A correlation of the image with the kernel."""
     windows = formulas.conv2d_windows(x.shape, weight.shape, groups=groups, **geometry)
+    groups = int(groups)
     if not _covers(x, weight):
         return NotImplemented
     if bias is not None and (bias.dtype != x.dtype or bias.shape != weight.shape[3:]):
@@ -71,6 +72,7 @@ def conv2d_weight_vjp(cotangent: numpy.ndarray, x: numpy.ndarray, weight_shape: 
                       **geometry: Any) -> numpy.ndarray:
     """The product of all windows with the cotangents of their outputs."""
     windows = formulas.conv2d_windows(x.shape, weight_shape, groups=groups, **geometry)
+    groups = int(groups)
     if not _covers(cotangent, x):
         return NotImplemented
     kh, kw, fan_in, _ = weight_shape
@@ -86,6 +88,7 @@ def conv2d_x_vjp(cotangent: numpy.ndarray, weight: numpy.ndarray, x_shape: tuple
                  **geometry: Any) -> numpy.ndarray:
     """A correlation of the cotangent for every phase of pixels, or for all at once."""
     windows = formulas.conv2d_windows(x_shape, weight.shape, groups=groups, **geometry)
+    groups = int(groups)
     if not _covers(cotangent, weight) or not math.prod(x_shape):
         return NotImplemented
     out = buffer_pool.empty(tuple(x_shape), cotangent.dtype)
