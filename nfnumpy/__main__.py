@@ -1,27 +1,43 @@
-"""`python -m nfnumpy`: what there is to run."""
+"""`python -m nfnumpy`, installed as `nfnumpy`: lists the commands and runs them."""
 
-from .cli import run
+import importlib
+
+from . import cli
 from .errors import InputError
 
-COMMANDS = {
-    "train": "train a normalizer-free network on images",
-    "predict": "classify image files with a checkpoint or with published weights",
-    "weights": "carry weights between nfnumpy, timm and the authors' files",
-    "verify": "hold another implementation against the reference",
-    "bench": "measure the processor or a GPU beside PyTorch",
+COMMANDS = {  # name: (module, purpose)
+    "train": ("nfnumpy.train", "train a normalizer-free network on images"),
+    "predict": ("nfnumpy.predict", "classify image files with a checkpoint or with published weights"),
+    "weights": ("nfnumpy.weights.__main__", "convert weights between nfnumpy, timm and the authors' files"),
+    "verify": ("nfnumpy.verify.__main__", "check another implementation against the reference"),
+    "bench": ("nfnumpy.bench.__main__", "measure the processor or a GPU beside PyTorch"),
 }
 
 
-def main(arguments):
-    """List the commands."""
-    if arguments and arguments[0] not in ("-h", "--help"):
-        raise InputError(f"{arguments[0]}: the commands are " + " and ".join(f"nfnumpy.{name}" for name in COMMANDS))
-    print("nfnumpy: normalizer-free networks by hand, on plain arrays\n")
-    for name, purpose in COMMANDS.items():
-        print(f"  python -m nfnumpy.{name:<10} {purpose}")
-    print("\nEach takes --help.")
-    return 0
+def dispatch(arguments: list[str]) -> int:
+    """Run the command that the first argument names with the other arguments; without any, list the commands."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(listing())
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise InputError(f"{name}: expected one of the commands {', '.join(COMMANDS)}")
+    module, _ = COMMANDS[name]
+    return importlib.import_module(module).main(rest)
+
+
+def listing() -> str:
+    """The commands and their purposes, a line each."""
+    lines = ["nfnumpy: normalizer-free networks by hand, on plain arrays", ""]
+    lines += [f"  nfnumpy {name:<10} {purpose}" for name, (_, purpose) in COMMANDS.items()]
+    lines += ["", "Each takes --help; `python -m nfnumpy.train` is the same as `nfnumpy train`."]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """The console command `nfnumpy`."""
+    cli.run(dispatch)
 
 
 if __name__ == "__main__":
-    run(main)
+    main()

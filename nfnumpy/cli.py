@@ -1,27 +1,68 @@
-"""What every command shares: errors are one line and status 2, an interruption is status 130."""
+"""What every command shares: errors are one line, and the exit status says of which kind."""
 
 import argparse
 import os
 import sys
+import traceback
 import warnings
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+import tqdm
 
 from .errors import InputError
 
+BAD_INPUT = 2
+UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h: a mistake in nfnumpy, not a result and not bad input
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+PIPE_CLOSED = 141  # 128 + SIGPIPE
+
+Command = Callable[[list[str]], int]
+
+_bars: weakref.WeakSet[tqdm.tqdm] = weakref.WeakSet()
+
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one line, and whose flags are written in full."""
+    """An argument parser whose errors are one line, and whose flags are written in full."""
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         """Turn argparse's message into an InputError."""
         raise InputError(f"{message}; see {self.prog} --help")
 
 
-def run(main):
-    """Call `main(arguments)` as a command and leave with its status."""
-    warnings.filterwarnings("ignore")  # what matters is said as an error, in one line
+def printable(text: str) -> str:
+    """`text` with every character that could steer a terminal, and every line break, as a backslash escape.
+
+    Names of files and classes come from anywhere.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def print_error(text: object) -> None:
+    """Print `text`, an exception or its message, as one line "error: …" on the error stream."""
+    _print_line(f"error: {' '.join(str(text).split())}")
+
+
+def progress_bar(items: Iterable | None = None, **options: Any) -> tqdm.tqdm:
+    """tqdm's bar with these options, on a terminal only; it vanishes at its end, and before a command's error line."""
+    on_terminal = sys.stderr is not None and sys.stderr.isatty()
+    bar = tqdm.tqdm(items, leave=False, disable=not on_terminal, file=sys.stderr, **options)
+    _bars.add(bar)
+    return bar
+
+
+def run(main: Command) -> NoReturn:
+    """Call `main(arguments)` as a command and leave with its status.
+
+    Bad input and what the system refuses are one line and status 2; an interruption is 130; output into a pipe that has
+    been closed is 141. Any other exception is a mistake in nfnumpy: one line and status 70, which cannot be confused
+    with a verdict's status. With NFNUMPY_TRACEBACK=1 the traceback of every error is printed before its line.
+    """
+    warnings.filterwarnings("ignore")  # what matters is reported as an error, in one line
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # file names may hold what a terminal cannot show
@@ -29,20 +70,75 @@ def run(main):
         status = main(sys.argv[1:])
         if sys.stdout is not None:
             sys.stdout.flush()
-    except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        status = 2
-    except MemoryError as error:
-        print(f"error: not enough memory: {error}", file=sys.stderr)
-        status = 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        status = 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that leaving does not try to write again
-        status = 1
-    except OSError as error:
-        print(f"error: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        status = 2
+    except (Exception, KeyboardInterrupt) as error:
+        status = _report(error)
     sys.exit(status)
+
+
+def _report(error: BaseException) -> int:
+    """Print what is to be printed of `error`, clear of any progress bar; returns the exit status."""
+    for bar in list(_bars):
+        bar.close()
+    if os.environ.get("NFNUMPY_TRACEBACK") == "1":
+        traceback.print_exception(error)
+    hints = getattr(error, "__notes__", [])
+    if isinstance(error, KeyboardInterrupt):
+        _print_line("; ".join(["interrupted", *hints]))
+        return INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        _discard_output()
+        return PIPE_CLOSED
+    message = _message(error)
+    if message is not None:
+        print_error("; ".join([message, *hints]))
+        return BAD_INPUT
+    print_error("; ".join([f"unexpected {type(error).__name__}: {error}", *hints,
+                           "this is a mistake in nfnumpy, NFNUMPY_TRACEBACK=1 shows where"]))
+    return UNEXPECTED
+
+
+def _message(error: BaseException) -> str | None:
+    """The line for an error whose cause lies outside of nfnumpy; None for any other."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error}"
+    if not isinstance(error, OSError):
+        return None
+    reason = error.strerror or str(error)
+    if _output_fails():
+        _discard_output()
+        return f"standard output: {reason}"
+    if error.filename:
+        return f"{error.filename}: {reason}"
+    if not _has_working_directory():
+        return "the working directory no longer exists; change to another one"
+    return None
+
+
+def _print_line(text: str) -> None:
+    if sys.stderr is not None:
+        print(printable(text), file=sys.stderr)
+
+
+def _output_fails() -> bool:
+    """Whether what was printed cannot be written; a failed flush keeps its content, so another one fails again."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        return True
+    return False
+
+
+def _discard_output() -> None:
+    """Let what is still to be printed vanish, so that leaving does not try to write it again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _has_working_directory() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True

@@ -1,37 +1,124 @@
-"""Writing a file so that there is always a whole one: the old, or the new."""
+"""Writing files that are always whole, and locks that end with the process that holds them."""
 
 import contextlib
 import os
+import re
+import secrets
+import stat
+import sys
+from typing import IO
 
 from .errors import InputError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    import msvcrt
 
-def atomic_write(path, content):
-    """Write the bytes `content` to `path`, whole or not at all; InputError when that fails, and `path` is as it was.
+BEYOND_CONTENT = 2**30  # bytes; Windows denies reading a locked byte, so the locked one lies where no content is
+STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
+DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
 
-    They go to another name beside it, are flushed to the disk, and take the name's place in one step.
+
+def atomic_write(path: str | os.PathLike, content: bytes) -> None:
+    """Write `content` to the file at `path`, whole or not at all; when that fails, InputError, and the file is kept.
+
+    The content goes to a new file in the same folder, is flushed to the disk, and replaces the file in one step.
+    Symbolic links are followed and the permissions of an existing file are kept. What is no regular file (a device, a
+    pipe, /dev/stdout) is written to, never replaced.
     """
     path = os.fspath(path)
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.unfinished")
     try:
-        with open(temporary, "wb") as file:
+        status = _status(path)
+        if _is_stream(path) or (status is not None and not stat.S_ISREG(status.st_mode)):
+            _write_through(path, content)
+        else:
+            _replace(os.path.realpath(path), content, status)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot write {path}: {reason}; what was there is untouched") from None
+
+
+def _status(path: str) -> os.stat_result | None:
+    """Of the file that `path` leads to; None if there is none yet."""
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        return None
+
+
+def _is_stream(path: str) -> bool:
+    """Whether `path` names an open descriptor of this process, even one that leads to a regular file."""
+    return path in STREAMS or DESCRIPTOR.fullmatch(path) is not None
+
+
+def _write_through(path: str, content: bytes) -> None:
+    """Write to a device, a pipe or an open descriptor."""
+    if not _is_stream(path):
+        with open(path, "wb") as file:
+            file.write(content)
+        return
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()  # what was printed before comes first
+    # Through the descriptor itself: opened by name, a regular file behind it would be written from its beginning.
+    number = STREAMS[path] if path in STREAMS else int(DESCRIPTOR.fullmatch(path).group(1))
+    with open(os.dup(number), "wb") as file:
+        file.write(content)
+
+
+def _replace(target: str, content: bytes, status: os.stat_result | None) -> None:
+    """Put a new file that holds `content` in the place of `target`, whose `status` is None if it does not exist."""
+    mode = 0o666 if status is None else stat.S_IMODE(status.st_mode)
+    # A random name that must be new: no other writer has it, and no link can have been laid under it.
+    temporary = os.path.join(os.path.dirname(target), f".{secrets.token_hex(12)}.unfinished")
+    try:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            if status is not None:
+                _copy_permissions(temporary, status)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
+        os.replace(temporary, target)
+    except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        raise InputError(f"cannot write {path}: {error.strerror or error}; what was there is untouched") from None
+        raise
     with contextlib.suppress(OSError):  # not every system can flush a folder; the file itself is safe
-        _flush_folder(folder or ".")
+        _flush_folder(os.path.dirname(target))
 
 
-def _flush_folder(folder):
+def _copy_permissions(path: str, status: os.stat_result) -> None:
+    """Give the file at `path` the owner, as far as the process may, and the mode of `status`."""
+    if hasattr(os, "chown"):
+        with contextlib.suppress(OSError):
+            os.chown(path, status.st_uid, status.st_gid)
+    os.chmod(path, stat.S_IMODE(status.st_mode))  # last: a change of the owner clears bits
+
+
+def _flush_folder(folder: str) -> None:
     """Make a rename in `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def try_lock(file: IO) -> bool:
+    """Lock the open `file` against every other opening of it; False if another one holds the lock.
+
+    The lock ends when `file` is closed or the process ends, however it ends. File systems without locks let everyone
+    pass.
+    """
+    try:
+        if "fcntl" in globals():
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            file.seek(BEYOND_CONTENT)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        pass  # this file system has no locks
+    return True

@@ -1,6 +1,8 @@
 """`python -m nfnumpy.train`: train a normalizer-free network on images."""
 
 import argparse
+from collections.abc import Callable
+from typing import Any
 
 from . import models
 from .cli import Parser, run
@@ -11,12 +13,12 @@ EXAMPLE = """example:
 writes runs/pictures/{checkpoint.safetensors, metrics.jsonl, curves.png}"""
 
 
-def number_or_off(text):
+def number_or_off(text: str) -> float | None:
     """A number, or None for "off"."""
     return None if text == "off" else float(text)
 
 
-def text_or_off(text):
+def text_or_off(text: str) -> str | None:
     """The text, or None for "off"."""
     return None if text == "off" else text
 
@@ -24,12 +26,12 @@ def text_or_off(text):
 number_or_off.__name__ = "number (or off)"
 
 
-def parser():
-    """The flags; those not given are absent from the result, so that a resumed run knows what was said."""
+def parser() -> Parser:
+    """The flags; those not given are absent from the result, so that a resumed run knows which were given."""
     p = Parser(prog="python -m nfnumpy.train", epilog=EXAMPLE, argument_default=argparse.SUPPRESS,
                description="Train a normalizer-free network on images.")
 
-    def add(flag, help, type=str, **more):
+    def add(flag: str, help: str, type: Callable[[str], object] = str, **more: Any) -> None:
         default = getattr(TrainingOptions, flag[2:].replace("-", "_"))
         shown = "off" if default is None and type is number_or_off else default
         p.add_argument(flag, type=type, help=help + (f" (default: {shown})" if shown is not None else ""), **more)
@@ -43,7 +45,7 @@ def parser():
     add("--epochs", "passes over the training images", int, metavar="N")
     add("--batch-size", "images a step", int, metavar="B")
     add("--lr", "peak learning rate", float, metavar="LR")
-    add("--warmup-epochs", "epochs in which the learning rate climbs from 0", float, metavar="N")
+    add("--warmup-epochs", "epochs in which the learning rate rises from 0", float, metavar="N")
     add("--momentum", "Nesterov momentum", float, metavar="M")
     add("--weight-decay", "of weights, not of biases and gains", float, metavar="D")
     add("--label-smoothing", "share of each label spread over all classes", float, metavar="S")
@@ -51,7 +53,7 @@ def parser():
     add("--stochdepth-rate", "stochastic depth of the last block; default: the variant's", float, metavar="RATE")
     add("--agc", "clipping of adaptive gradient clipping, or off", number_or_off, metavar="LAMBDA")
     add("--sam", "rho of sharpness-aware minimization, or off", number_or_off, metavar="RHO")
-    add("--sam-fraction", "share of the batch that SAM's ascent uses", float, metavar="SHARE")
+    add("--sam-fraction", "share of the batch that SAM's ascent step uses", float, metavar="SHARE")
     add("--ema", "decay of the averaged weights, or off", number_or_off, metavar="DECAY")
     add("--seed", "of everything that is drawn", int, metavar="S")
     add("--dtype", "float32 or float64", metavar="NAME")
@@ -60,13 +62,14 @@ def parser():
     add("--tf32", "on or off: round the inputs of float32 products to 10 bits, several times faster (cupy)",
         metavar="NAME")
     add("--workers", "threads that decode images", int, metavar="N")
+    add("--max-pixels", "the largest image to decode, in pixels", int, metavar="N")
     add("--checkpoint-every", "steps between checkpoints; default: one an epoch", int, metavar="STEPS")
     add("--out", "folder for what the run writes; default: runs/NAME-OF-DATA, numbered if taken", metavar="DIR")
-    p.add_argument("--resume", action="store_true", default=False, help="go on from the checkpoint in --out")
+    p.add_argument("--resume", action="store_true", default=False, help="go on with the run in --out")
     return p
 
 
-def main(arguments):
+def main(arguments: list[str]) -> int:
     """Train as the command line says."""
     given = vars(parser().parse_args(arguments))
     resume = given.pop("resume")

@@ -11,6 +11,7 @@ import time
 
 import tqdm
 
+from ..cli import progress_bar
 from ..errors import InputError
 from ..files import atomic_write
 from . import table
@@ -112,8 +113,7 @@ def _plain(value):
 
 def watched(items, title):
     """The items one by one, with a bar for who watches a terminal."""
-    return tqdm.tqdm(items, desc=f"  {title}", leave=False, bar_format="{desc} |{bar:20}| {n_fmt}/{total_fmt}",
-                     disable=sys.stderr is None or not sys.stderr.isatty())
+    return progress_bar(items, desc=f"  {title}", bar_format="{desc} |{bar:20}| {n_fmt}/{total_fmt}")
 
 
 def _say(text):

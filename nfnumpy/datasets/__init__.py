@@ -2,34 +2,38 @@
 
 import os
 
+from ..errors import InputError
 from .dataset import ArraySplit, Dataset, Split
 from .digits import open_digits
 from .folder import FolderSplit, open_folder
 from .idx import open_idx, read_idx, write_idx
 from .imagenet import imagenet_classes
-from .images import checked_image_size, read_image
+from .images import PIXEL_LIMIT, checked_image_size, checked_max_pixels, read_image
 from .loader import Loader
-from ..errors import InputError
+from .preprocessing import to_input
 
 __all__ = [
     "ArraySplit",
     "Dataset",
     "FolderSplit",
     "Loader",
+    "PIXEL_LIMIT",
     "Split",
+    "checked_max_pixels",
     "imagenet_classes",
     "open_dataset",
     "read_idx",
     "read_image",
+    "to_input",
     "write_idx",
 ]
 
 
-def open_dataset(spec, image_size=None):
+def open_dataset(spec: str, image_size: int | None = None, max_pixels: int = PIXEL_LIMIT) -> Dataset:
     """Open the data set that `spec` names: "digits", "idx:DIR" (MNIST's files) or "folder:DIR" (train/CLASS/IMAGE).
 
-    Every image comes as uint8 (image_size, image_size, 3); without `image_size` (pixels) the data decides. Raises
-    InputError for an unknown spec and for data that cannot be used.
+    Every image comes as uint8 (image_size, image_size, 3); without `image_size` (pixels) the data decides. Files
+    of more than `max_pixels` are not decoded. Raises InputError for an unknown spec and for data that cannot be used.
     """
     if image_size is not None:
         image_size = checked_image_size(image_size)
@@ -39,5 +43,7 @@ def open_dataset(spec, image_size=None):
     if kind not in ("idx", "folder") or not directory:
         raise InputError(f"data set {str(spec)!r} is not known, expected digits, idx:DIR or folder:DIR")
     # Shells leave the ~ of folder:~/pictures alone.
-    open_directory = open_idx if kind == "idx" else open_folder
-    return open_directory(os.path.expanduser(directory), image_size)
+    directory = os.path.expanduser(directory)
+    if kind == "idx":
+        return open_idx(directory, image_size)
+    return open_folder(directory, image_size, checked_max_pixels(max_pixels))

@@ -1,39 +1,41 @@
 """What every data set is: named classes and two splits of labelled square images."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from .images import resize_image
 from ..errors import InputError
+from .images import resize_image
 
 
 class Split(ABC):
     """Labelled images read by index.
 
-    `labels` is int64 (N,), `image_size` the side of every image in pixels, and `decodes` says whether reading one
-    takes enough work to be worth a thread.
+    `labels` is int64 (N,), `image_size` the side of every image in pixels, and `needs_decoding` says whether reading
+    one takes enough work to be worth a thread.
     """
 
-    decodes = True
+    needs_decoding = True
 
-    def __init__(self, labels, image_size):
+    def __init__(self, labels: npt.ArrayLike, image_size: int) -> None:
         self.labels = np.asarray(labels, dtype=np.int64)
         self.image_size = image_size
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.labels)
 
     @abstractmethod
-    def read(self, index):
+    def read(self, index: int) -> np.ndarray:
         """One image, uint8 (image_size, image_size, 3)."""
 
-    def take(self, indices):
+    def take(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """The images at `indices` (n,), in that order, as uint8 (n, image_size, image_size, 3)."""
         images = np.empty((len(indices), self.image_size, self.image_size, 3), dtype=np.uint8)
-        for place, index in enumerate(indices):
-            images[place] = self.read(index)
+        for position, index in enumerate(indices):
+            images[position] = self.read(index)
         return images
 
 
@@ -43,19 +45,23 @@ class ArraySplit(Split):
     Grey is replicated to three channels, and images that are not `image_size` square are resized, as they are read.
     """
 
-    def __init__(self, images, labels, image_size=None):
+    def __init__(self, images: np.ndarray, labels: npt.ArrayLike, image_size: int | None = None) -> None:
         super().__init__(labels, min(images.shape[1:3]) if image_size is None else image_size)
         if len(images) != len(labels):
             raise InputError(f"ArraySplit was given {len(images)} images but {len(labels)} labels, expected one each")
         self.images = images
-        self.decodes = images.shape[1:3] != (self.image_size, self.image_size)
+        self.needs_decoding = images.shape[1:3] != (self.image_size, self.image_size)
 
-    def read(self, index):
+    def read(self, index: int) -> np.ndarray:
         image = self.images[index]
-        return _three_channels(resize_image(image, self.image_size) if self.decodes else image, rank=2)
+        if self.needs_decoding:
+            image = resize_image(image, self.image_size)
+        return _three_channels(image, rank=2)
 
-    def take(self, indices):
-        return super().take(indices) if self.decodes else _three_channels(self.images[indices], rank=3)
+    def take(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        if self.needs_decoding:
+            return super().take(indices)
+        return _three_channels(self.images[indices], rank=3)
 
 
 @dataclass(frozen=True)
@@ -69,5 +75,5 @@ class Dataset:
     test: Split
 
 
-def _three_channels(images, rank):
+def _three_channels(images: np.ndarray, rank: int) -> np.ndarray:
     return np.repeat(images[..., None], 3, axis=-1) if images.ndim == rank else images.copy()

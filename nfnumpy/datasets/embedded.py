@@ -6,7 +6,7 @@ from pathlib import Path
 from ..errors import InputError
 
 
-def embedded_directory(name, what):
+def embedded_directory(name: str, what: str) -> Path:
     """The directory `name` of the embedded data; InputError, saying that `what` are missing, when it is not there."""
     # A wheel carries the files inside the package; a checkout, installed as editable or not, beside it.
     inside = Path(str(files("nfnumpy"))) / "data" / name

@@ -1,13 +1,15 @@
-"""A folder of pictures, one sub-folder a class: train/CLASS/*.jpg and test/CLASS/*.jpg."""
+"""A folder of pictures, one sub-folder a class: train/CLASS/….jpg and test/CLASS/….jpg."""
 
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from .dataset import Dataset, Split
-from .images import read_image
 from ..errors import InputError
+from .dataset import Dataset, Split
+from .images import PIXEL_LIMIT, read_image
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 TEST_NAMES = ("test", "val")
@@ -16,23 +18,29 @@ TEST_NAMES = ("test", "val")
 class FolderSplit(Split):
     """A split of image files, decoded each time one is read: `paths` (N,) strings, `labels` (N,)."""
 
-    def __init__(self, paths, labels, image_size):
+    def __init__(self, paths: Iterable[str], labels: npt.ArrayLike, image_size: int,
+                 max_pixels: int = PIXEL_LIMIT) -> None:
         super().__init__(labels, image_size)
         self.paths = tuple(paths)
+        self.max_pixels = max_pixels
 
-    def read(self, index):
-        return read_image(self.paths[index], self.image_size)
+    def read(self, index: int) -> np.ndarray:
+        return read_image(self.paths[index], self.image_size, max_pixels=self.max_pixels)
 
 
-def open_folder(directory, image_size=None):
-    """Open DIRECTORY/train/CLASS/* and DIRECTORY/test/CLASS/* (or val/) as a Dataset.
+def open_folder(directory: str | os.PathLike, image_size: int | None = None,
+                max_pixels: int = PIXEL_LIMIT) -> Dataset:
+    """Open DIRECTORY/train/CLASS/… and DIRECTORY/test/CLASS/… (or val/) as a Dataset.
 
-    Images are the files ending in .png, .jpg, .jpeg, .bmp or .webp in any case; hidden ones are passed over. Classes
-    are the sorted names of the sub-folders of train. Without `image_size` (pixels) it is the shorter side of the
-    first training image. Raises InputError when a folder is missing or empty, or a test class was not trained on.
+    Images are the files ending in .png, .jpg, .jpeg, .bmp or .webp in any case, at any depth below the folder of their
+    class, as torchvision's ImageFolder has it; hidden files and folders are left out. Classes are the sorted names of
+    the sub-folders of train. Without `image_size` (pixels) it is the shorter side of the first training image; files of
+    more than `max_pixels` are not decoded. Raises InputError when a folder is missing or empty, or a test class was not
+    trained on.
     """
     directory = Path(directory)
-    train, test = _class_folders(directory / "train"), _class_folders(_test_directory(directory))
+    train = _class_folders(directory / "train")
+    test = _class_folders(_test_directory(directory))
     classes = {name: label for label, name in enumerate(sorted(train))}
     for name, path in test.items():
         if name not in classes:
@@ -40,34 +48,35 @@ def open_folder(directory, image_size=None):
     train_paths, train_labels = _labelled_files(train, classes)
     test_paths, test_labels = _labelled_files(test, classes)
     if image_size is None:
-        image_size = min(read_image(train_paths[0]).shape[:2])
+        image_size = min(read_image(train_paths[0], max_pixels=max_pixels).shape[:2])
     return Dataset(
         name=f"folder:{directory}",
         classes=tuple(classes),
         image_size=image_size,
-        train=FolderSplit(train_paths, train_labels, image_size),
-        test=FolderSplit(test_paths, test_labels, image_size),
+        train=FolderSplit(train_paths, train_labels, image_size, max_pixels),
+        test=FolderSplit(test_paths, test_labels, image_size, max_pixels),
     )
 
 
-def _test_directory(directory):
+def _test_directory(directory: Path) -> Path:
     for name in TEST_NAMES:
         if (directory / name).is_dir():
             return directory / name
     raise InputError(f"{directory}: has no folder {' or '.join(TEST_NAMES)}, expected DIR/test/CLASS/IMAGE")
 
 
-def _class_folders(directory):
+def _class_folders(directory: Path) -> dict[str, str]:
     folders = {entry.name: entry.path for entry in _visible(directory, os.DirEntry.is_dir)}
     if not folders:
         raise InputError(f"{directory}: has no sub-folders, expected one for each class")
     return folders
 
 
-def _labelled_files(folders, classes):
-    paths, labels = [], []
+def _labelled_files(folders: dict[str, str], classes: dict[str, int]) -> tuple[list[str], np.ndarray]:
+    paths: list[str] = []
+    labels: list[np.ndarray] = []
     for name in sorted(folders):
-        found = sorted(entry.path for entry in _visible(folders[name], _is_image))
+        found = _image_files(folders[name])
         if not found:
             raise InputError(f"{folders[name]}: has no images, expected files ending in {', '.join(ENDINGS)}")
         paths += found
@@ -75,11 +84,25 @@ def _labelled_files(folders, classes):
     return paths, np.concatenate(labels)
 
 
-def _is_image(entry):
+def _image_files(directory: str, above: tuple[str, ...] = ()) -> list[str]:
+    """The image files at any depth below `directory`, folder by folder, those of a folder before its sub-folders'.
+
+    above: the real paths of the folders on the way here, to which no link may lead back.
+    """
+    real = os.path.realpath(directory)
+    if real in above:
+        raise InputError(f"{directory}: expected a folder, but it is a link to {real}, which contains it")
+    paths = sorted(entry.path for entry in _visible(directory, _is_image))
+    for folder in sorted(entry.path for entry in _visible(directory, os.DirEntry.is_dir)):
+        paths += _image_files(folder, (*above, real))
+    return paths
+
+
+def _is_image(entry: os.DirEntry) -> bool:
     return entry.name.lower().endswith(ENDINGS) and entry.is_file()
 
 
-def _visible(directory, wanted):
+def _visible(directory: str | os.PathLike, wanted: Callable[[os.DirEntry], bool]) -> list[os.DirEntry]:
     try:
         with os.scandir(directory) as entries:
             return [entry for entry in entries if not entry.name.startswith(".") and wanted(entry)]

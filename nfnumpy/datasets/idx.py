@@ -1,7 +1,7 @@
-"""The IDX files of MNIST and its kin: a magic number, big-endian sizes, then unsigned bytes; gzipped or not.
+"""The IDX files of MNIST and data sets like it: a magic number, big-endian sizes, then unsigned bytes; gzipped or not.
 
-Format: http://yann.lecun.com/exdb/mnist. A file may come from anywhere, so nothing is allocated on its word alone:
-the declared sizes must first agree with the bytes that are there.
+Format: http://yann.lecun.com/exdb/mnist. A file may come from anywhere, so nothing is allocated for the declared
+sizes before they agree with the bytes that are there.
 """
 
 import gzip
@@ -11,12 +11,14 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
+import numpy.typing as npt
 
-from .dataset import ArraySplit, Dataset
 from ..errors import InputError
 from ..files import atomic_write
+from .dataset import ArraySplit, Dataset
 
 UNSIGNED_BYTE = 0x08
 GZIP_MAGIC = b"\x1f\x8b"
@@ -27,7 +29,7 @@ DEFLATE_RATIO = 1032
 TRAIN, TEST = ("train",), ("test", "t10k")
 
 
-def read_idx(path, rank):
+def read_idx(path: str | os.PathLike, rank: int) -> np.ndarray:
     """Read an IDX file of unsigned bytes as a read-only uint8 array of `rank` axes, gzipped or not.
 
     Raises InputError, naming the file, when it is missing, damaged, of another type or rank, or longer or shorter
@@ -46,7 +48,7 @@ def read_idx(path, rank):
         raise InputError(f"{path}: cannot read IDX file: {error}") from error
 
 
-def write_idx(path, array):
+def write_idx(path: str | os.PathLike, array: npt.ArrayLike) -> None:
     """Write a uint8 array of 1 to 255 axes as IDX, gzipped when `path` ends in .gz; equal arrays give equal files."""
     array = np.asarray(array)
     if array.dtype != np.uint8 or not 1 <= array.ndim <= 255:
@@ -57,7 +59,7 @@ def write_idx(path, array):
     atomic_write(path, _gzipped(content) if path.suffix == ".gz" else content)
 
 
-def open_idx(directory, image_size=None, name=None):
+def open_idx(directory: str | os.PathLike, image_size: int | None = None, name: str | None = None) -> Dataset:
     """Open a folder of IDX files under MNIST's names (train-…; t10k-… or test-…; with or without .gz) as a Dataset.
 
     Classes are the digits from 0 to the largest training label. Without `image_size` (pixels) it is the images'
@@ -79,7 +81,7 @@ def open_idx(directory, image_size=None, name=None):
     )
 
 
-def _read_stream(stream, path, rank, at_most):
+def _read_stream(stream: IO[bytes], path: str | os.PathLike, rank: int, at_most: int) -> np.ndarray:
     head = stream.read(4)
     expected = struct.pack(">HBB", 0, UNSIGNED_BYTE, rank)
     if head != expected:
@@ -101,10 +103,11 @@ def _read_stream(stream, path, rank, at_most):
     return np.frombuffer(content, dtype=np.uint8).reshape(shape)
 
 
-def _read_pair(directory, prefixes):
+def _read_pair(directory: Path, prefixes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     images_path = _find(directory, prefixes, "images-idx3-ubyte")
     labels_path = _find(directory, prefixes, "labels-idx1-ubyte")
-    images, labels = read_idx(images_path, rank=3), read_idx(labels_path, rank=1)
+    images = read_idx(images_path, rank=3)
+    labels = read_idx(labels_path, rank=1)
     if len(images) != len(labels):
         raise InputError(f"{labels_path}: {len(labels)} labels for the {len(images)} images of {images_path.name}")
     if images.size == 0:
@@ -112,7 +115,7 @@ def _read_pair(directory, prefixes):
     return images, labels
 
 
-def _find(directory, prefixes, ending):
+def _find(directory: Path, prefixes: tuple[str, ...], ending: str) -> Path:
     names = [f"{prefix}-{ending}{packed}" for prefix in prefixes for packed in ("", ".gz")]
     for name in names:
         if (directory / name).is_file():
@@ -120,7 +123,7 @@ def _find(directory, prefixes, ending):
     raise InputError(f"{directory}: found none of {', '.join(names)}, expected one of them")
 
 
-def _gzipped(content):
+def _gzipped(content: bytes) -> bytes:
     buffer = io.BytesIO()
     # No name and no time in the header: they would make every run write another file.
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, compresslevel=9, mtime=0) as stream:
@@ -128,5 +131,5 @@ def _gzipped(content):
     return buffer.getvalue()
 
 
-def _by(shape):
+def _by(shape: tuple[int, ...]) -> str:
     return "x".join(str(extent) for extent in shape)

@@ -11,8 +11,10 @@ from ..errors import InputError
 # Only these decoders are ever tried: no file can reach one that starts another program, as PostScript's does.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 
-# Pillow's own default, restated: its limit is a global anyone may lift, and below twice the limit it only warns.
+# Pillow's own default, restated: its limit is a global that any program may lift, and up to twice the limit it only
+# warns. Above twice the limit it refuses.
 PIXEL_LIMIT = 2**30 // 12
+LARGEST_PIXEL_LIMIT = 2 * PIXEL_LIMIT
 
 # What shows through transparent pixels. Paper and browsers are white, and most transparent pictures are dark drawings,
 # which would vanish on black.
@@ -29,14 +31,15 @@ TO_UPRIGHT = {
 }
 
 
-def read_image(path, size=None, margin=0, squash=False):
+def read_image(path: str | os.PathLike, size: int | None = None, crop_margin: int = 0, keep_aspect: bool = True,
+               max_pixels: int = PIXEL_LIMIT) -> np.ndarray:
     """Decode an image file to uint8 (H, W, 3), red, green and blue in 0..255, upright as its EXIF orientation says.
 
-    With `size` (pixels) the shorter side is resized to `size + margin`, bicubic, and the centre cut out:
-    (size, size, 3). With `squash` both sides are, whatever the picture's proportions.
+    With `size` (pixels) the shorter side is resized to `size + crop_margin`, bicubic, and the centre cut out:
+    (size, size, 3). Without `keep_aspect` both sides are, whatever the picture's proportions.
     16-bit grey 0..65535 and floats 0..1 are scaled to 0..255; transparent pixels show white. Of an animation, the
     first frame. Raises InputError, naming the file, for anything that is not a whole image of at most
-    89,478,485 pixels.
+    `max_pixels`.
     """
     if size is not None:
         size = checked_image_size(size)
@@ -44,10 +47,10 @@ def read_image(path, size=None, margin=0, squash=False):
         if os.path.exists(path) and not os.path.isfile(path):
             raise ValueError("it is not a regular file")  # opening a pipe would wait for a writer
         with Image.open(path, formats=FORMATS) as image:
-            _refuse_above_limit(*image.size)
+            _refuse_above(max_pixels, *image.size)
             image.load()
             picture = _to_rgb(_upright(image))
-        return np.array(picture if size is None else _square(picture, size, margin, squash))
+        return np.array(picture if size is None else _square(picture, size, crop_margin, keep_aspect, max_pixels))
     except FileNotFoundError as error:
         raise InputError(f"{os.fspath(path)}: expected an image ({', '.join(FORMATS)}), but there is no such file") \
             from error
@@ -57,37 +60,46 @@ def read_image(path, size=None, margin=0, squash=False):
         raise InputError(f"{os.fspath(path)}: expected a whole image ({', '.join(FORMATS)}), but: {reason}") from error
 
 
-def resize_image(image, size):
+def resize_image(image: np.ndarray, size: int) -> np.ndarray:
     """Resize uint8 (H, W) or (H, W, 3) to (size, size[, 3]) pixels: shorter side bicubic, then the centre cut out."""
     return np.array(_square(Image.fromarray(image), size))
 
 
-def checked_image_size(image_size):
+def checked_image_size(image_size: object) -> int:
     """`image_size` as an int, or InputError when it is not a whole number of pixels that an image can have."""
-    largest = int(PIXEL_LIMIT**0.5)
+    return _checked_pixels("image_size", image_size, int(PIXEL_LIMIT**0.5))
+
+
+def checked_max_pixels(max_pixels: object) -> int:
+    """`max_pixels` as an int, or InputError when it is not a whole number of pixels that Pillow decodes."""
+    return _checked_pixels("max_pixels", max_pixels, LARGEST_PIXEL_LIMIT)
+
+
+def _checked_pixels(name: str, value: object, largest: int) -> int:
     try:
-        size = 0 if isinstance(image_size, bool) else operator.index(image_size)
+        pixels = 0 if isinstance(value, bool) else operator.index(value)
     except TypeError:
-        size = 0
-    if not 1 <= size <= largest:
-        raise InputError(f"image_size is {image_size!r}, expected a whole number of pixels from 1 to {largest}")
-    return size
+        pixels = 0
+    if not 1 <= pixels <= largest:
+        raise InputError(f"{name} is {value!r}, expected a whole number of pixels from 1 to {largest}")
+    return pixels
 
 
-def _refuse_above_limit(width, height):
-    if width * height > PIXEL_LIMIT:
-        raise ValueError(f"{width}x{height} pixels are more than {PIXEL_LIMIT}, it may be a decompression bomb")
+def _refuse_above(max_pixels: int, width: int, height: int) -> None:
+    if width * height > max_pixels:
+        raise ValueError(f"{width}x{height} pixels are more than {max_pixels}, it may be a decompression bomb; "
+                         f"--max-pixels (max_pixels=) allows up to {LARGEST_PIXEL_LIMIT}")
 
 
-def _upright(image):
+def _upright(image: Image.Image) -> Image.Image:
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # Damaged EXIF around a sound picture is common; an orientation nobody can read is none.
+    except Exception:  # Damaged EXIF around an intact picture is common; an unreadable orientation counts as none.
         return image
     return image.transpose(TO_UPRIGHT[orientation]) if orientation in TO_UPRIGHT else image
 
 
-def _to_rgb(image):
+def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         image = Image.fromarray(_deep_grey_to_bytes(image))
     if not image.has_transparency_data:
@@ -96,7 +108,7 @@ def _to_rgb(image):
     return Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
 
 
-def _deep_grey_to_bytes(image):
+def _deep_grey_to_bytes(image: Image.Image) -> np.ndarray:
     # Pillow's own conversion clips these modes at 255, which turns most of a 16-bit picture white.
     values = np.asarray(image)
     white = 1.0 if image.mode == "F" else 65535.0
@@ -109,16 +121,19 @@ def _deep_grey_to_bytes(image):
     return grey
 
 
-def _square(image, size, margin=0, squash=False):
-    if image.size == (size, size) and not margin:
+def _square(image: Image.Image, size: int, crop_margin: int = 0, keep_aspect: bool = True,
+            max_pixels: int = PIXEL_LIMIT) -> Image.Image:
+    if image.size == (size, size) and not crop_margin:
         return image
-    width, height = image.size
-    shorter, resized = min(width, height), size + margin
-    # Rounded down as torchvision does, so that the same file gives a ported model the same pixels.
-    scaled_width, scaled_height = (resized, resized) if squash else \
-        (resized * width // shorter, resized * height // shorter)
+    scaled_width = scaled_height = size + crop_margin
+    if keep_aspect:
+        # Rounded down as torchvision does, so that the same file gives a ported model the same pixels.
+        width, height = image.size
+        scaled_width = (size + crop_margin) * width // min(width, height)
+        scaled_height = (size + crop_margin) * height // min(width, height)
     # A strip one pixel high is small in its file and enormous once resized.
-    _refuse_above_limit(scaled_width, scaled_height)
-    left, top = (scaled_width - size) // 2, (scaled_height - size) // 2
+    _refuse_above(max_pixels, scaled_width, scaled_height)
+    left = (scaled_width - size) // 2
+    top = (scaled_height - size) // 2
     scaled = image.resize((scaled_width, scaled_height), Image.Resampling.BICUBIC)
     return scaled.crop((left, top, left + size, top + size))

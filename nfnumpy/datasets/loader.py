@@ -2,13 +2,18 @@
 
 import weakref
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from time import perf_counter
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import InputError
+from .dataset import Split
+
+Batch = tuple[np.ndarray, np.ndarray]  # images uint8 (n, H, W, 3), labels int64 (n,)
 
 # Images to a task: enough that handing one over costs nothing beside decoding, few enough to stop within moments.
 CHUNK = 32
@@ -21,7 +26,7 @@ class Loader:
     the consumer waited for batches over the loader's life. Use as a context manager, or call `close()`.
     """
 
-    def __init__(self, split, batch_size, workers=2, prefetch=4):
+    def __init__(self, split: Split, batch_size: int, workers: int = 2, prefetch: int = 4) -> None:
         _require("batch_size", batch_size, at_least=1)
         _require("workers", workers, at_least=0)
         _require("prefetch", prefetch, at_least=1)
@@ -33,7 +38,7 @@ class Loader:
         self._closed = False
         self._streams = weakref.WeakSet()
 
-    def batches(self, order):
+    def batches(self, order: npt.ArrayLike) -> Iterator[Batch]:
         """Generate (images uint8 (n, H, W, 3), labels int64 (n,)) in exactly the order of the indices `order` (M,).
 
         The last batch is the short one. Raises InputError at once for indices outside the split, and for an image
@@ -43,31 +48,31 @@ class Loader:
             raise InputError("batches() was called on a Loader that is closed, expected an open one")
         order = _checked_order(order, len(self.split))
         batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
-        threaded = self.split.decodes and self.workers > 0
+        threaded = self.split.needs_decoding and self.workers > 0
         stream = self._read_ahead(batches) if threaded else self._read_directly(batches)
         self._streams.add(stream)
         return stream
 
-    def close(self):
-        """Stop every generator that `batches` handed out, and its threads."""
+    def close(self) -> None:
+        """Stop every generator that `batches` returned, and its threads."""
         self._closed = True
         for stream in list(self._streams):
             stream.close()
 
-    def __enter__(self):
+    def __enter__(self) -> "Loader":
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _read_directly(self, batches):
+    def _read_directly(self, batches: list[np.ndarray]) -> Iterator[Batch]:
         for batch in batches:
-            asked = perf_counter()
+            begin = perf_counter()
             images = self.split.take(batch)
-            self.waited_seconds += perf_counter() - asked
+            self.waited_seconds += perf_counter() - begin
             yield images, self.split.labels[batch]
 
-    def _read_ahead(self, batches):
+    def _read_ahead(self, batches: list[np.ndarray]) -> Iterator[Batch]:
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="nfnumpy-loader")
         try:
             started = (self._start(pool, batch) for batch in batches)
@@ -80,7 +85,7 @@ class Loader:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _start(self, pool, batch):
+    def _start(self, pool: ThreadPoolExecutor, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[Future]]:
         side = self.split.image_size
         images = np.empty((len(batch), side, side, 3), dtype=np.uint8)
         chunk = min(CHUNK, -(-len(batch) // self.workers))
@@ -88,26 +93,26 @@ class Loader:
         tasks = [pool.submit(_fill, images[cut], self.split, batch[cut]) for cut in cuts]
         return images, self.split.labels[batch], tasks
 
-    def _wait_for(self, tasks):
-        asked = perf_counter()
+    def _wait_for(self, tasks: list[Future]) -> None:
+        begin = perf_counter()
         try:
             # In order, so that of several bad images the first one in `order` is the one reported.
             for task in tasks:
                 task.result()
         finally:
-            self.waited_seconds += perf_counter() - asked
+            self.waited_seconds += perf_counter() - begin
 
 
-def _fill(images, split, indices):
+def _fill(images: np.ndarray, split: Split, indices: np.ndarray) -> None:
     images[:] = split.take(indices)
 
 
-def _require(name, value, at_least):
+def _require(name: str, value: object, at_least: int) -> None:
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < at_least:
         raise InputError(f"Loader was given {name}={value!r}, expected a whole number of at least {at_least}")
 
 
-def _checked_order(order, count):
+def _checked_order(order: npt.ArrayLike, count: int) -> np.ndarray:
     order = np.asarray(order)
     if order.ndim != 1 or (order.size and order.dtype.kind not in "iu"):
         raise InputError(f"batches() was given an order of {order.dtype} {order.shape}, expected integers (M,)")

@@ -6,6 +6,7 @@ Used by: models/registry.py. Test: reference_tests/models/test_models_against_to
 """
 
 import dataclasses
+from typing import ClassVar
 
 from .. import ops
 from ..autograd import Tensor
@@ -35,6 +36,8 @@ class NFRegNetConfig:
     in_channels: int = 3
     train_size: int = 192  # pixels
     test_size: int = 224
+
+    EVAL_KEEPS_ASPECT: ClassVar[bool] = True  # images are resized in proportion for the authors' evaluation
 
     def __post_init__(self) -> None:
         check_config(self, ("widths", "depths", "strides"))

@@ -5,6 +5,7 @@ decides. Used by: models/registry.py. Test: reference_tests/models/test_models_a
 """
 
 import dataclasses
+from typing import ClassVar
 
 from .. import ops
 from ..autograd import Tensor
@@ -36,6 +37,8 @@ class NFNetConfig:
     in_channels: int = 3
     train_size: int = 192  # pixels
     test_size: int = 256
+
+    EVAL_KEEPS_ASPECT: ClassVar[bool] = False  # for the authors' evaluation images are resized to squares
 
     def __post_init__(self) -> None:
         check_config(self, ("widths", "depths", "strides"))

@@ -1,47 +1,70 @@
 """Checkpoints: everything a run needs to go on as if it had never stopped, in one safetensors file.
 
 Arrays: "model.NAME", "velocity.NAME" and, with EMA, "ema.NAME". One metadata entry, "nfnumpy", holds the rest as JSON:
-the step (which, with the seed, is all the randomness there is), the options, the classes, the model's configuration.
+the step (which, with the seed, determines all random numbers), the options, the classes, the model's configuration.
 """
 
 import json
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from .. import weights
 from ..backend import backend_of
+from ..backend.arrays import Array
 from ..errors import InputError
 
+# To be raised when an entry changes its meaning. New options and fields need no other format: a checkpoint without them
+# has their defaults.
 FORMAT = 1
 FACTS = {"format": int, "step": int, "ema_updates": (int, type(None)), "options": dict, "family": str, "config": dict,
          "classes": list, "image_size": int, "progress": dict}
 
 
-def save(path, groups, facts):
+class Checkpoint(NamedTuple):
+    """groups: group -> name -> array; facts: what JSON can hold, with the entries FACTS."""
+
+    groups: dict[str, dict[str, np.ndarray]]
+    facts: dict[str, Any]
+
+
+def save(path: str | os.PathLike, groups: Mapping[str, Mapping[str, Array]], facts: Mapping[str, Any]) -> None:
     """Write `groups` (group -> name -> array) and `facts` (what JSON can hold) to `path`, whole or not at all."""
     state = {f"{group}.{name}": array for group, arrays in groups.items() for name, array in arrays.items()}
     weights.save(path, state, {"nfnumpy": json.dumps({"format": FORMAT, **facts})})
 
 
-def load(path):
-    """(groups, facts) of the checkpoint at `path`; InputError when it is not one of ours."""
+def load(path: str | os.PathLike) -> Checkpoint:
+    """The checkpoint at `path`; InputError when it is damaged or none of ours."""
     state, metadata = weights.read(path)
-    try:
-        facts = json.loads(metadata["nfnumpy"])
-        wrong = [key for key, kind in FACTS.items() if not isinstance(facts[key], kind) or isinstance(facts[key], bool)]
-        wrong += [] if wrong or 0 <= facts["step"] < 2**63 and (facts["ema_updates"] or 0) >= 0 else ["step"]
-    except (KeyError, TypeError, ValueError, RecursionError):
-        raise InputError(f"{path} holds arrays but is not an nfnumpy checkpoint: its metadata has no usable "
-                         f"'nfnumpy' entry") from None
-    if wrong or facts["format"] != FORMAT:
-        raise InputError(f"{path} is a checkpoint of format {facts['format']!r}, expected {FORMAT}" if not wrong else
-                         f"{path}: the checkpoint's {wrong[0]!r} is not what it should be")
-    groups = {}
+    facts = _checked_facts(path, metadata)
+    groups: dict[str, dict[str, np.ndarray]] = {}
     for key, array in state.items():
         group, _, name = key.partition(".")
         groups.setdefault(group, {})[name] = array
-    return groups, facts
+    return Checkpoint(groups, facts)
 
 
-def restore(arrays, into, what):
+def _checked_facts(path: str | os.PathLike, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The metadata entry "nfnumpy", with entries of the right types; InputError if it is unusable."""
+    try:
+        facts = json.loads(metadata["nfnumpy"])
+        wrong = [key for key, kind in FACTS.items() if not isinstance(facts[key], kind) or isinstance(facts[key], bool)]
+        if not wrong and not (0 <= facts["step"] < 2**63 and (facts["ema_updates"] or 0) >= 0):
+            wrong = ["step"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise InputError(f"{path} holds arrays but is not an nfnumpy checkpoint: its metadata has no usable "
+                         f"'nfnumpy' entry") from None
+    if wrong:
+        raise InputError(f"{path}: the checkpoint's {wrong[0]!r} is not what it should be")
+    if facts["format"] != FORMAT:
+        raise InputError(f"{path} is a checkpoint of format {facts['format']!r}, expected {FORMAT}")
+    return facts
+
+
+def restore(arrays: Mapping[str, np.ndarray], into: dict[str, Array], what: str) -> None:
     """Put `arrays` (name -> host array) into the dict `into`, on its backend; InputError when they do not fit."""
     if set(arrays) != set(into):
         odd = sorted(set(arrays) ^ set(into))[0]

@@ -1,13 +1,14 @@
 """curves.png: loss and accuracy over the epochs."""
 
 import io
+from typing import Any
 
 from ..files import atomic_write
 
 TRAIN, TEST, AVERAGED = "#8c8c8c", "#1f6f8b", "#d1603d"
 
 
-def draw_curves(entries, path, title, smoothed=False):
+def draw_curves(entries: list[dict[str, Any]], path: str, title: str, smoothed: bool = False) -> bool:
     """Draw the evaluations `entries`, at least one, to the PNG file `path`; False when matplotlib is not installed.
 
     smoothed: whether the training loss is that of smoothed labels, which the legend then says.
@@ -24,7 +25,7 @@ def draw_curves(entries, path, title, smoothed=False):
     epochs = [entry["epoch"] for entry in entries]
     marker = "o" if len(entries) < 3 else None
 
-    def draw(axes, key, color, label, scale=1.0):
+    def draw(axes: Any, key: str, color: str, label: str, scale: float = 1.0) -> None:
         if all(entry.get(key) is not None for entry in entries):
             axes.plot(epochs, [scale * entry[key] for entry in entries], color=color, label=label, marker=marker)
 

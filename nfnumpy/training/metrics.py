@@ -2,10 +2,11 @@
 
 import json
 import os
+from collections.abc import Iterator
+from typing import Any
 
 from ..errors import InputError
 from ..files import atomic_write
-
 
 NEEDED = ("epoch", "step", "train_loss", "test_loss", "test_accuracy")  # a line without these is not ours
 
@@ -13,9 +14,10 @@ NEEDED = ("epoch", "step", "train_loss", "test_loss", "test_accuracy")  # a line
 class MetricsFile:
     """The evaluations of a run, in memory as `.entries` and on disk at `path`."""
 
-    def __init__(self, path, up_to_step=None):
+    def __init__(self, path: str, up_to_step: int | None = None) -> None:
         """Start anew, or, when resuming, keep what was written up to `up_to_step` (a torn last line is dropped)."""
-        self.path, self.entries = path, []
+        self.path = path
+        self.entries: list[dict[str, Any]] = []
         if up_to_step is not None and os.path.exists(path):
             try:
                 self.entries = [entry for entry in _readable_lines(path) if entry["step"] <= up_to_step]
@@ -23,7 +25,7 @@ class MetricsFile:
                 raise InputError(f"cannot read {path}: {error.strerror or error}") from None
         atomic_write(path, "".join(json.dumps(entry) + "\n" for entry in self.entries).encode())
 
-    def append(self, entry):
+    def append(self, entry: dict[str, Any]) -> None:
         """Add one evaluation, on the disk when this returns; InputError when it cannot be written."""
         self.entries.append(entry)
         try:
@@ -35,7 +37,7 @@ class MetricsFile:
             raise InputError(f"cannot write {self.path}: {error.strerror or error}") from None
 
 
-def _readable_lines(path):
+def _readable_lines(path: str) -> Iterator[dict[str, Any]]:
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             try:

@@ -1,12 +1,14 @@
-"""What a training run can be told, checked when it is told."""
+"""The options of a training run, checked when they are set."""
 
 import dataclasses
 import math
 import typing
+from typing import Any
 
+from ..datasets import PIXEL_LIMIT, checked_max_pixels
 from ..errors import InputError
 
-POSITIVE_WHOLE = ("epochs", "batch_size", "workers", "checkpoint_every", "image_size")
+POSITIVE_WHOLE = ("epochs", "batch_size", "workers", "checkpoint_every", "image_size", "max_pixels")
 WITHIN = {  # name: (least, greatest, greatest allowed too)
     "lr": (0.0, math.inf, False), "warmup_epochs": (0.0, math.inf, False), "weight_decay": (0.0, math.inf, False),
     "momentum": (0.0, 1.0, False), "label_smoothing": (0.0, 1.0, False), "stochdepth_rate": (0.0, 1.0, False),
@@ -14,7 +16,7 @@ WITHIN = {  # name: (least, greatest, greatest allowed too)
 }
 CHOICES = {"precision": (None, "bf16", "fp16"), "tf32": ("on", "off")}
 # Changing these does not change the run (another backend rounds otherwise), so a resumed one may.
-FREE_ON_RESUME = ("backend", "tf32", "workers", "checkpoint_every", "out")
+FREE_ON_RESUME = ("backend", "tf32", "workers", "checkpoint_every", "max_pixels", "out")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +45,11 @@ class TrainingOptions:
     precision: str | None = None
     tf32: str = "on"
     workers: int = 2
+    max_pixels: int = PIXEL_LIMIT
     checkpoint_every: int | None = None
     out: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, kinds = getattr(self, field.name), typing.get_args(field.type) or (field.type,)
             if not (isinstance(value, kinds) or float in kinds and isinstance(value, int)) or isinstance(value, bool):
@@ -74,21 +77,29 @@ class TrainingOptions:
             if value is not None and not (value > 0.0 and math.isfinite(value)):
                 raise InputError(f"{_flag(name)} {value}: expected a number above 0"
                                  + " or off" * (name != "sam_fraction"))
+        checked_max_pixels(self.max_pixels)
         if self.sam is None and self.sam_fraction != 1.0:
             raise InputError(f"--sam-fraction {self.sam_fraction}: it needs --sam RHO, such as --sam 0.05")
 
 
-def _flag(name):
+def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def continued(stored, given):
+def resumed_options(stored: object, given: dict[str, Any]) -> TrainingOptions:
     """The options of a resumed run: those `stored` with the checkpoint (a dict), overruled by those `given` (a dict).
 
-    InputError when a given option would make it another run, or when what was stored are not options.
+    Options that are not stored, because they are newer than the checkpoint, have their defaults. InputError when a
+    given option would make it another run, or when what was stored are not options.
     """
-    if not isinstance(stored, dict) or set(stored) != {field.name for field in dataclasses.fields(TrainingOptions)}:
-        raise InputError("the checkpoint's options are not those of this version of nfnumpy")
+    if not isinstance(stored, dict):
+        raise InputError("the checkpoint holds no options")
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainingOptions)}
+    unknown = sorted(set(stored) - set(defaults))
+    if unknown:
+        raise InputError(f"the checkpoint was written by another version of nfnumpy: its option {unknown[0]!r} is not "
+                         f"known here")
+    stored = {**defaults, **stored}
     for name, value in given.items():
         if name not in FREE_ON_RESUME and stored[name] != value:
             raise InputError(f"{_flag(name)} {value}: the run to resume was started with {stored[name]}; leave the "

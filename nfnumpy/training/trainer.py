@@ -2,30 +2,34 @@
 
 import contextlib
 import dataclasses
-import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
 
 from .. import backend as backends
 from .. import models, ops, optim
-from ..autograd import no_grad, trust_saved_arrays
+from ..autograd import Tensor, no_grad, trust_saved_arrays
+from ..backend.arrays import Array
+from ..datasets import Dataset, to_input
 from ..errors import InputError
 from ..functional.losses import count_correct
 from . import checkpoint
-from ..datasets.preprocessing import to_input
-
-
-class NotFinite(InputError):
-    """A loss or a weight is infinite or not a number."""
+from .options import TrainingOptions
+from .step_metrics import NotFinite, StepMetrics, check_loss
 
 
 class Trainer:
     """Model, optimizer, SAM, averaged weights and schedule of one run, at `self.step` steps taken.
 
-    options: TrainingOptions; config: the model's; dataset: what it learns. Batches have `self.batch_size` images, of
-    which an epoch takes `self.steps_per_epoch`, leaving out what does not fill one.
+    options: TrainingOptions; config: the model's; dataset: what it learns. An epoch has `self.steps_per_epoch` batches
+    of `self.batch_size` images; images that do not fill a last batch are left out.
     """
 
-    def __init__(self, options, config, dataset):
-        self.options, self.config, self.dataset = options, config, dataset
+    def __init__(self, options: TrainingOptions, config: Any, dataset: Dataset) -> None:
+        self.options = options
+        self.config = config
+        self.dataset = dataset
         self.batch_size = min(options.batch_size, len(dataset.train))
         self.steps_per_epoch = len(dataset.train) // self.batch_size
         self.backend = backends.get(options.backend)
@@ -36,24 +40,26 @@ class Trainer:
                                    clipping=options.agc, loss_scale=self.loss_scale)
         self.sam = optim.SAM(self.optimizer, options.sam, options.sam_fraction) if options.sam else None
         self.ema = optim.ExponentialMovingAverage(self.model, options.ema) if options.ema else None
-        total = options.epochs * self.steps_per_epoch
-        warmup = min(round(min(options.warmup_epochs, options.epochs) * self.steps_per_epoch), total // 2)
-        self.schedule = optim.warmup_cosine(options.lr, warmup, total)
+        self.total_steps = options.epochs * self.steps_per_epoch
+        self.wanted_warmup_steps = round(min(options.warmup_epochs, options.epochs) * self.steps_per_epoch)
+        self.warmup_steps = min(self.wanted_warmup_steps, self.total_steps // 2)
+        self.schedule = optim.warmup_cosine(options.lr, self.warmup_steps, self.total_steps)
 
     @property
-    def step(self):
-        """Steps taken so far, which is also where the randomness stands."""
+    def step(self) -> int:
+        """Number of steps taken; the state of the random numbers too."""
         return self.model.randomness.step
 
-    def train_step(self, images, labels):
-        """One step on uint8 images (N, H, W, 3) and labels (N,), as `backend.uploaded` hands them over.
+    def train_step(self, images: Array, labels: Array) -> StepMetrics:
+        """One step on uint8 images (N, H, W, 3) and labels (N,), as `backend.prefetch_to_device` yields them.
 
-        Returns the step's StepMetrics, which wait for the step only when they are read. With SAM on the whole batch loss
-        and accuracy are those before the step uphill, else, as always, those of the gradient used.
-        Raises NotFinite, leaving the weights as they were, for a loss that is not finite; on a GPU, which is ahead of
-        what the host knows, reading the figures does.
+        The returned StepMetrics wait for the step only when they are read. With SAM on the whole batch their loss and
+        accuracy are those before the ascent step, otherwise those of the pass whose gradient is used.
+        Raises NotFinite, leaving the weights as they were, for a loss that is not finite; a GPU is ahead of what the
+        host knows, and there reading the metrics raises it.
         """
-        x, labels = self._to_input(images), self.backend.asarray(labels)
+        x = to_input(images, self.backend, self.input_dtype)
+        labels = self.backend.asarray(labels)
         self.optimizer.lr = self.schedule(self.step)
         with self._computing():
             if self.sam is None:
@@ -67,47 +73,43 @@ class Trainer:
                                        lambda: self._backward(x[:part], labels[:part]))
             if self.ema is not None:
                 self.ema.update()
-            return StepMetrics(self, *result)
-
-    def _to_input(self, images):
-        return to_input(images, self.backend, self.input_dtype)
+            loss, correct = result
+            return StepMetrics(self.backend, self.step, loss, correct, self.optimizer.clipped_units,
+                               self.optimizer.units)
 
     @contextlib.contextmanager
-    def _computing(self):
+    def _computing(self) -> Iterator[None]:
+        """Threads or stream of the backend, and the rounding of products that the options choose."""
         with self.backend.computing(), backends.tf32(self.options.tf32 == "on"):
             yield
 
-    def _backward(self, x, labels):
+    def _backward(self, x: Array, labels: Array) -> tuple[Array, Array]:
         """(loss, number correct) as arrays (), with the gradients in the parameters."""
         with trust_saved_arrays():
             logits = self._logits(x, training=True)
             loss = ops.softmax_cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)
             if not self.backend.asynchronous:
-                self.check_loss(loss.item(), self.step + 1)
+                check_loss(loss.item(), self.step + 1)
             loss.backward(self.loss_scale and self.loss_scale.scale)
         return loss.data, count_correct(logits.data, labels)
 
-    def _logits(self, x, training=False):
+    def _logits(self, x: Array, training: bool = False) -> Tensor:
         """In the weights' dtype, whatever the network computes in."""
         logits = self.model(x, training=training)
-        return logits if self.input_dtype == self.model.linear.weight.dtype else \
-            ops.cast(logits, dtype=self.model.linear.weight.dtype)
+        dtype = self.model.linear.weight.dtype
+        return logits if self.input_dtype == dtype else ops.cast(logits, dtype=dtype)
 
-    @staticmethod
-    def check_loss(loss, step):
-        """Raise NotFinite if the number `loss` is not finite."""
-        if not math.isfinite(loss):
-            raise NotFinite(f"the loss became {loss} at step {step}")
-
-    def evaluate(self, batches):
+    def evaluate(self, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
         """Mean loss without smoothing and share correct over (images, labels) batches: (test_loss, test_accuracy).
 
         Returns a dict of these and, for the averaged weights, of the same as ema_test_….
         """
-        sums, count = {}, 0
+        sums: dict[str, float] = {}
+        count = 0
         with no_grad(), self._computing():
             for images, labels in self.backend.prefetch_to_device(batches):
-                x, labels = self._to_input(images), self.backend.asarray(labels)
+                x = to_input(images, self.backend, self.input_dtype)
+                labels = self.backend.asarray(labels)
                 self._score(x, labels, "test_", sums)
                 if self.ema is not None:
                     with self.ema.applied():
@@ -115,14 +117,16 @@ class Trainer:
                 count += len(labels)
         return {name: total / count for name, total in sums.items()}
 
-    def _score(self, x, labels, prefix, sums):
+    def _score(self, x: Array, labels: Array, prefix: str, sums: dict[str, float]) -> None:
+        """Add the loss and the number correct of a batch to `sums`."""
         logits = self._logits(x)
         loss = ops.softmax_cross_entropy(logits, labels).item() * len(labels)
-        for name, value in ((f"{prefix}loss", loss), (f"{prefix}accuracy", int(count_correct(logits.data, labels)))):
-            sums[name] = sums.get(name, 0) + value
+        correct = int(count_correct(logits.data, labels))
+        sums[f"{prefix}loss"] = sums.get(f"{prefix}loss", 0) + loss
+        sums[f"{prefix}accuracy"] = sums.get(f"{prefix}accuracy", 0) + correct
 
-    def save(self, path, progress):
-        """Write everything to the checkpoint file `path`; `progress`: what the loop wants back on resuming.
+    def save(self, path: str, progress: dict[str, Any]) -> None:
+        """Write everything to the checkpoint file `path`; `progress`: what `restore` is to return.
 
         Raises NotFinite, and writes nothing, if a weight is not finite.
         """
@@ -139,19 +143,21 @@ class Trainer:
             "step": self.step, "ema_updates": self.ema.updates if self.ema is not None else None,
             "options": dataclasses.asdict(self.options), "progress": progress, **self._identity()})
 
-    def _identity(self):
-        """What must be the same for a run to be the same run, as JSON gives it back."""
-        config = {key: list(value) if isinstance(value, tuple) else value
-                  for key, value in dataclasses.asdict(self.config).items()}
-        return {"family": type(self.config).__name__, "config": config, "classes": list(self.dataset.classes),
-                "image_size": self.dataset.image_size, "training_images": len(self.dataset.train)}
+    def _identity(self) -> dict[str, Any]:
+        """What must be equal for a run to be the same run, in JSON's types."""
+        return {"family": type(self.config).__name__, "config": _as_json(dataclasses.asdict(self.config)),
+                "classes": list(self.dataset.classes), "image_size": self.dataset.image_size,
+                "training_images": len(self.dataset.train)}
 
-    def restore(self, groups, facts):
-        """Take over what `checkpoint.load` returned; returns the loop's progress. InputError if it is another run's."""
+    def restore(self, groups: dict[str, dict[str, np.ndarray]], facts: dict[str, Any]) -> dict[str, Any]:
+        """Take over a checkpoint's content; returns the progress saved with it. InputError if it is another run's."""
         for key, own in self._identity().items():
-            if facts.get(key) != own:
-                raise InputError(f"the run to resume had another {key.replace('_', ' ')}: {facts.get(key)!r}, and now "
-                                 f"it is {own!r}")
+            stored = facts.get(key)
+            if key == "config" and isinstance(stored, dict):
+                stored = {**_as_json(_defaults(self.config)), **stored}  # fields may have been added since
+            if stored != own:
+                raise InputError(f"the run to resume had another {key.replace('_', ' ')}: {stored!r}, and now it is "
+                                 f"{own!r}")
         self.model.load_state_dict(groups.get("model", {}))
         checkpoint.restore(groups.get("velocity", {}), self.optimizer.velocity, "momentum")
         if self.ema is not None:
@@ -163,17 +169,12 @@ class Trainer:
         return facts["progress"]
 
 
-class StepMetrics:
-    """What a step found: loss, number correct, share of units that AGC clipped."""
+def _as_json(config: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a configuration as JSON gives them back: lists in place of tuples."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()}
 
-    def __init__(self, session, loss, correct):
-        self._session, self._step = session, session.step
-        xp, clipped = session.backend.xp, session.optimizer.clipped_units
-        together = [loss, correct, xp.zeros_like(loss) if clipped is None else clipped]
-        self._values = session.backend.copy_to_host_async(xp.stack([xp.astype(value, xp.float64) for value in together]))
 
-    def read(self):
-        """(loss, correct, clipped fraction), Python numbers; waits until they are known. Raises NotFinite."""
-        loss, correct, clipped = (float(value) for value in self._values())
-        self._session.check_loss(loss, self._step)
-        return loss, int(correct), clipped / max(1, self._session.optimizer.units)
+def _defaults(config: Any) -> dict[str, Any]:
+    """The defaults of a configuration's fields."""
+    return {field.name: field.default for field in dataclasses.fields(config)
+            if field.default is not dataclasses.MISSING}

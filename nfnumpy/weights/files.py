@@ -1,5 +1,6 @@
 """Our own weight files: safetensors, which hold arrays and a few strings and cannot carry code."""
 
+import hashlib
 import json
 import os
 
@@ -10,6 +11,7 @@ from .. import backend as backends
 from ..errors import InputError
 from ..files import atomic_write
 
+CHECKSUM = "nfnumpy_sha256"  # metadata entry; files written by other programs, or before it existed, lack it
 LARGEST_HEADER = 2**24  # bytes; a training checkpoint of NFNet-F7 has 0.7 MB
 DTYPES = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")  # that NumPy has
 
@@ -21,19 +23,36 @@ def save(path, state, metadata=None):
     """
     arrays = {name: backends.to_host(array) for name, array in state.items()}
     arrays = {name: array if array.flags.c_contiguous else array.copy(order="C") for name, array in arrays.items()}
-    content = safetensors.numpy.save(arrays, metadata=metadata)
-    atomic_write(path, content)
+    metadata = dict(metadata or {})
+    metadata[CHECKSUM] = _checksum(arrays, metadata)
+    atomic_write(path, safetensors.numpy.save(arrays, metadata=metadata))
 
 
 def read(path):
-    """(state, metadata) of a safetensors file: name -> NumPy array, str -> str. InputError when it is not one."""
-    return _opened(path, lambda file: ({name: file.get_tensor(name) for name in file.keys()},
-                                       dict(file.metadata() or {})))
+    """(state, metadata) of a safetensors file: name -> NumPy array, str -> str.
+
+    InputError when it is not one, and when a checksum that `save` wrote does not fit its content.
+    """
+    state, metadata = _opened(path, lambda file: ({name: file.get_tensor(name) for name in file.keys()},
+                                                  dict(file.metadata() or {})))
+    stored = metadata.pop(CHECKSUM, None)
+    if stored is not None and stored != _checksum(state, metadata):
+        raise InputError(f"{path} is damaged: its content does not fit the checksum that was written with it")
+    return state, metadata
 
 
 def read_metadata(path):
     """The metadata (str -> str) of a safetensors file. InputError when it is not one."""
     return _opened(path, lambda file: dict(file.metadata() or {}))
+
+
+def _checksum(arrays, metadata):
+    """SHA-256 over names, types, shapes and bytes of the arrays (C-contiguous) and over the metadata."""
+    checksum = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        checksum.update(f"{name!r} {array.dtype.str} {array.shape}".encode())
+        checksum.update(array.reshape(-1).view("uint8"))
+    return checksum.hexdigest()
 
 
 def _opened(path, take):

@@ -1,0 +1,119 @@
+"""The folder of a run: its files, its lock, and whether another run may use it."""
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from typing import IO, Any
+
+from ..errors import InputError
+from ..files import try_lock
+from .options import TrainingOptions
+
+CHECKPOINT, METRICS, CURVES = "checkpoint.safetensors", "metrics.jsonl", "curves.png"
+LOCK = "run.lock"  # JSON: options and process; there while a run is at work, and after one without a checkpoint
+
+
+class RunFolder:
+    """The folder at `path`.
+
+    A run that ends before its first checkpoint, killed or failed, leaves run.lock, no longer locked: the mark of a
+    folder that holds nothing worth keeping.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def file(self, name: str) -> str:
+        """The path of the file `name`."""
+        return os.path.join(self.path, name)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file `name`."""
+        return os.path.exists(self.file(name))
+
+    def refuse_another_run(self) -> None:
+        """InputError if a new run would destroy files of another one."""
+        there = [name for name in (CHECKPOINT, METRICS, CURVES) if self.has(name)]
+        is_unfinished = self.has(LOCK) and not self.has(CHECKPOINT)
+        if there and not is_unfinished:
+            raise InputError(f"--out {self.path}: {there[0]} of another run is there already; --resume continues it, "
+                             f"another --out starts anew")
+
+    def options_of_unfinished_run(self) -> dict[str, Any]:
+        """The options of a run that ended before its first checkpoint; InputError if there was none."""
+        try:
+            with open(self.file(LOCK), encoding="utf-8") as file:
+                options = json.load(file)["options"]
+        except FileNotFoundError:
+            raise InputError(f"--resume --out {self.path}: there is no {CHECKPOINT} and no run to resume; without "
+                             f"--resume a new run starts") from None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            raise InputError(f"--resume --out {self.path}: there is no {CHECKPOINT}, and {LOCK} cannot be read; "
+                             f"without --resume the run starts anew") from None
+        return options
+
+    @contextlib.contextmanager
+    def locked(self, options: TrainingOptions, resume: bool, is_chosen_here: bool) -> Iterator[None]:
+        """Make the folder and keep other runs out of it.
+
+        is_chosen_here: the name was found free and must still be. InputError while another run is at work in it, and
+        if one has been, unless `resume`.
+        """
+        try:
+            os.makedirs(self.path, exist_ok=not is_chosen_here)
+            file = self._open_lock()
+        except OSError as error:
+            raise InputError(f"--out {self.path}: cannot make the folder: {error.strerror}") from None
+        with file:
+            if not resume:
+                self.refuse_another_run()
+            file.truncate(0)
+            json.dump({"process": os.getpid(), "options": dataclasses.asdict(options)}, file)
+            file.flush()
+            try:
+                yield
+            finally:
+                if self.has(CHECKPOINT):
+                    with contextlib.suppress(OSError):  # Windows removes no open file
+                        os.unlink(self.file(LOCK))
+
+    def _open_lock(self) -> IO[str]:
+        """The lock file, opened, locked and at its beginning."""
+        while True:
+            file = open(self.file(LOCK), "a+", encoding="utf-8")
+            file.seek(0)
+            if not try_lock(file):
+                with file:
+                    raise InputError(f"--out {self.path}: process {_process(file)} is training there at this moment")
+            if self.has(LOCK) and os.path.samestat(os.fstat(file.fileno()), os.stat(self.file(LOCK))):
+                file.seek(0)
+                return file
+            file.close()  # another run has finished and removed the file between opening and locking
+
+
+def _process(file: IO[str]) -> object:
+    """The number of the process in a lock file."""
+    try:
+        return json.load(file)["process"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "of another run"
+
+
+def short_name(data: str) -> str:
+    """NAME of the data "NAME", "idx:…/NAME" or "folder:…/NAME"."""
+    return os.path.basename(os.path.abspath(data.rpartition(":")[2])) or "data"
+
+
+def default_folder(data: str, resume: bool) -> str:
+    """runs/NAME for data NAME, or the next free runs/NAME-2, -3 …; when resuming, the last that is there."""
+    base = os.path.join("runs", short_name(data))
+    taken = None
+    name = base
+    number = 1
+    while os.path.exists(name):
+        taken = name
+        number += 1
+        name = f"{base}-{number}"
+    return taken if resume and taken else name

@@ -1,0 +1,72 @@
+"""What a training step measures, read without making a GPU wait."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from ..backend.arrays import Array
+from ..errors import InputError
+
+
+class NotFinite(InputError):
+    """A loss or a weight is infinite or not a number."""
+
+
+class StepValues(NamedTuple):
+    """A step's numbers: mean loss, number of images classified correctly, share of units that AGC clipped."""
+
+    loss: float
+    correct: int
+    clipped: float
+
+
+class StepMetrics:
+    """The values of step number `step`, arrays () of `backend`, on their way to the host.
+
+    clipped: how many of the `units` that AGC looks at it clipped; None without AGC.
+    """
+
+    def __init__(self, backend: Any, step: int, loss: Array, correct: Array, clipped: Array | None, units: int) -> None:
+        self.step = step
+        self._units = max(1, units)
+        xp = backend.xp
+        if clipped is None:
+            clipped = xp.zeros_like(loss)
+        values = xp.stack([xp.astype(value, xp.float64) for value in (loss, correct, clipped)])
+        self._values = backend.copy_to_host_async(values)
+
+    def read(self) -> StepValues:
+        """The values; waits until they are known. Raises NotFinite for a loss that is not finite."""
+        loss, correct, clipped = (float(value) for value in self._values())
+        check_loss(loss, self.step)
+        return StepValues(loss, int(correct), clipped / self._units)
+
+
+def check_loss(loss: float, step: int) -> None:
+    """Raise NotFinite if the loss of `step` is not finite."""
+    if not math.isfinite(loss):
+        raise NotFinite(f"the loss became {loss} at step {step}")
+
+
+class DelayedMetrics:
+    """Iterates over the values of the steps in `metrics`, each read when the next step has been started.
+
+    A GPU is still at work on a step while the host prepares the next one. Steps for which `at_once(step)` holds are
+    read before the next one is started, so that the model is then in the state that the values describe.
+    """
+
+    def __init__(self, metrics: Iterable[StepMetrics], at_once: Callable[[int], bool]) -> None:
+        self._metrics = metrics
+        self._at_once = at_once
+
+    def __iter__(self) -> Iterator[StepValues]:
+        unread = None
+        for metrics in self._metrics:
+            if unread is not None:
+                yield unread.read()
+            unread = metrics
+            if self._at_once(metrics.step):
+                yield unread.read()
+                unread = None
+        if unread is not None:
+            yield unread.read()
