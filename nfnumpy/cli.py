@@ -1,6 +1,7 @@
 """What every command shares: errors are one line, and the exit status says of which kind."""
 
 import argparse
+import errno
 import os
 import sys
 import traceback
@@ -17,6 +18,8 @@ BAD_INPUT = 2
 UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h: a mistake in nfnumpy, not a result and not bad input
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 PIPE_CLOSED = 141  # 128 + SIGPIPE
+# Errors of writing. Those of files are InputErrors already (files.atomic_write), so these concern standard output.
+OUTPUT_ERRORS = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG)
 
 Command = Callable[[list[str]], int]
 
@@ -106,11 +109,11 @@ def _message(error: BaseException) -> str | None:
     if not isinstance(error, OSError):
         return None
     reason = error.strerror or str(error)
-    if _output_fails():
-        _discard_output()
-        return f"standard output: {reason}"
     if error.filename:
         return f"{error.filename}: {reason}"
+    if error.errno in OUTPUT_ERRORS:
+        _discard_output()
+        return f"standard output: {reason}"
     if not _has_working_directory():
         return "the working directory no longer exists; change to another one"
     return None
@@ -119,16 +122,6 @@ def _message(error: BaseException) -> str | None:
 def _print_line(text: str) -> None:
     if sys.stderr is not None:
         print(printable(text), file=sys.stderr)
-
-
-def _output_fails() -> bool:
-    """Whether what was printed cannot be written; a failed flush keeps its content, so another one fails again."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
-        return True
-    return False
 
 
 def _discard_output() -> None:

@@ -17,6 +17,7 @@ except ImportError:  # Windows
 
 BEYOND_CONTENT = 2**30  # bytes; Windows denies reading a locked byte, so the locked one lies where no content is
 STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
+TEMPORARY = re.compile(r"\.[0-9a-f]{24}\.unfinished")
 DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
 
 
@@ -86,6 +87,14 @@ def _replace(target: str, content: bytes, status: os.stat_result | None) -> None
         raise
     with contextlib.suppress(OSError):  # not every system can flush a folder; the file itself is safe
         _flush_folder(os.path.dirname(target))
+
+
+def remove_unfinished(folder: str | os.PathLike) -> None:
+    """Remove the temporary files that writers killed within `atomic_write` have left; no writer may be at work there."""
+    with os.scandir(folder) as entries:
+        left = [entry.path for entry in entries if TEMPORARY.fullmatch(entry.name)]
+    for path in left:
+        os.unlink(path)
 
 
 def _copy_permissions(path: str, status: os.stat_result) -> None:

@@ -38,3 +38,21 @@ if not GPU:
 def scratch(tmp_path_factory):
     """A directory that Hypothesis may write in again and again."""
     return tmp_path_factory.mktemp("scratch")
+
+
+@pytest.fixture(scope="session")
+def few_digits(tmp_path_factory):
+    """A folder of IDX files: 24 training and 8 test images of the embedded digits, all ten classes."""
+    from reference_tests.helpers.dataset_files import write_few_digits
+
+    return write_few_digits(tmp_path_factory.mktemp("few") / "few")
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory, few_digits):
+    """The folder of a run of two epochs on few_digits; to be copied, not changed."""
+    from nfnumpy.training import train
+
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    train({"data": f"idx:{few_digits}", "epochs": 2, "batch_size": 12, "out": str(folder)})
+    return folder

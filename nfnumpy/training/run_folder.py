@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from ..errors import InputError
-from ..files import try_lock
+from ..files import remove_unfinished, try_lock
 from .options import TrainingOptions
 
 CHECKPOINT, METRICS, CURVES = "checkpoint.safetensors", "metrics.jsonl", "curves.png"
@@ -69,9 +69,7 @@ class RunFolder:
         with file:
             if not resume:
                 self.refuse_another_run()
-            file.truncate(0)
-            json.dump({"process": os.getpid(), "options": dataclasses.asdict(options)}, file)
-            file.flush()
+            self._take_over(file, options)
             try:
                 yield
             finally:
@@ -79,21 +77,29 @@ class RunFolder:
                     with contextlib.suppress(OSError):  # Windows removes no open file
                         os.unlink(self.file(LOCK))
 
-    def _open_lock(self) -> IO[str]:
-        """The lock file, opened, locked and at its beginning."""
+    def _take_over(self, file: IO[bytes], options: TrainingOptions) -> None:
+        """Write the lock file, and remove what a killed process has left unfinished."""
+        try:
+            remove_unfinished(self.path)
+            file.truncate(0)
+            file.write(json.dumps({"process": os.getpid(), "options": dataclasses.asdict(options)}).encode())
+        except OSError as error:
+            raise InputError(f"--out {self.path}: cannot write {LOCK}: {error.strerror}") from None
+
+    def _open_lock(self) -> IO[bytes]:
+        """The lock file, opened and locked."""
         while True:
-            file = open(self.file(LOCK), "a+", encoding="utf-8")
+            file = open(self.file(LOCK), "a+b", buffering=0)
             file.seek(0)
             if not try_lock(file):
                 with file:
                     raise InputError(f"--out {self.path}: process {_process(file)} is training there at this moment")
             if self.has(LOCK) and os.path.samestat(os.fstat(file.fileno()), os.stat(self.file(LOCK))):
-                file.seek(0)
                 return file
             file.close()  # another run has finished and removed the file between opening and locking
 
 
-def _process(file: IO[str]) -> object:
+def _process(file: IO[bytes]) -> object:
     """The number of the process in a lock file."""
     try:
         return json.load(file)["process"]

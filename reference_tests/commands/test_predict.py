@@ -77,23 +77,23 @@ def test_a_trained_checkpoint_converted_to_timm_classifies_as_before(capsys, mon
     images = datasets.open_dataset("digits").test.take(np.arange(3))
     one, other = (load_classifier(path) for path in (checkpoint_path, tmp_path / "weights.safetensors"))
     assert np.array_equal(one.probabilities(images), other.probabilities(images))
-    assert one.image_size == other.image_size == 8 and one.margin == other.margin == 0
+    assert one.transform == other.transform == (8, 0, True)
 
 
-@pytest.mark.parametrize("variant, expected", [("nfnet_f0", (256, 32, True)), ("nfnet_f6", (576, 32, True)),
-                                               ("nf_regnet_b0", (224, 32, False)), ("nf_resnet50", (224, 32, False)),
-                                               ("nfnet_32px", (32, 0, False))])
+@pytest.mark.parametrize("variant, expected", [("nfnet_f0", (256, 32, False)), ("nfnet_f6", (576, 32, False)),
+                                               ("nf_regnet_b0", (224, 32, True)), ("nf_resnet50", (224, 32, True)),
+                                               ("nfnet_32px", (32, 0, True))])
 def test_pictures_are_shown_as_the_authors_evaluate_a_variant(variant, expected):
-    assert classifier.evaluation_of(models.config_of(variant)) == expected
+    assert classifier.eval_transform(models.config_of(variant)) == expected
 
 
-@pytest.mark.parametrize("squash, whole", [(True, (12, 12)), (False, (24, 12))])
-def test_a_picture_is_resized_beyond_its_size_and_the_centre_cut_out(tmp_path, squash, whole):
+@pytest.mark.parametrize("keep_aspect, whole", [(False, (12, 12)), (True, (24, 12))])
+def test_a_picture_is_resized_beyond_its_size_and_the_centre_cut_out(tmp_path, keep_aspect, whole):
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 40, 3), dtype=np.uint8))
     picture.save(tmp_path / "picture.png")
     left, top = (whole[0] - 8) // 2, (whole[1] - 8) // 2
     expected = picture.resize(whole, Image.Resampling.BICUBIC).crop((left, top, left + 8, top + 8))
-    assert np.array_equal(datasets.read_image(tmp_path / "picture.png", 8, margin=4, squash=squash), expected)
+    assert np.array_equal(datasets.read_image(tmp_path / "picture.png", 8, crop_margin=4, keep_aspect=keep_aspect), expected)
 
 
 def test_the_thousand_names_are_wordnets_for_the_synsets_of_ilsvrc_2012_in_order():

@@ -5,7 +5,7 @@ import struct
 import zlib
 
 import numpy as np
-from nfnumpy.datasets import write_idx
+from nfnumpy.datasets import open_dataset, write_idx
 from PIL import Image
 
 WHITE, BLACK = [255, 255, 255], [0, 0, 0]
@@ -79,4 +79,14 @@ def write_mnist(directory, test_prefix="t10k", ending=".gz", **changed):
     for part, prefix in (("train", "train"), ("test", test_prefix)):
         write_idx(directory / f"{prefix}-images-idx3-ubyte{ending}", arrays[f"{part}_images"])
         write_idx(directory / f"{prefix}-labels-idx1-ubyte{ending}", arrays[f"{part}_labels"])
+    return directory
+
+
+def write_few_digits(directory, training=24, test=8):
+    """IDX files under MNIST's names with the first of the embedded digits."""
+    directory.mkdir()
+    digits = open_dataset("digits")
+    for split, name, count in ((digits.train, "train", training), (digits.test, "t10k", test)):
+        write_idx(directory / f"{name}-images-idx3-ubyte", split.images[:count])
+        write_idx(directory / f"{name}-labels-idx1-ubyte", split.labels[:count].astype(np.uint8))
     return directory

@@ -1,77 +1,166 @@
 """A run that is killed and resumed ends with the very bits of the run that was not."""
 
+import builtins
 import json
-import random
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from nfnumpy import weights
+from nfnumpy import InputError, weights
+from nfnumpy.training import run, train
+from reference_tests.conftest import ROOT
 
-FLAGS = ["--epochs", "3", "--batch-size", "128", "--checkpoint-every", "3", "--sam", "0.05", "--sam-fraction", "0.2",
-         "--stochdepth-rate", "0.25", "--dropout", "0.3", "--seed", "7"]
 UNTIMED = ("epoch", "step", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "ema_test_loss",
            "ema_test_accuracy", "learning_rate")
 
 
-def command(folder):
-    """The training command that writes to `folder`; resuming from nothing is starting."""
-    return [sys.executable, "-m", "nfnumpy.train", *FLAGS, "--resume", "--out", folder]
+@pytest.fixture(scope="module")
+def options(few_digits):
+    """Two epochs of two steps, with everything random switched on and two checkpoints an epoch."""
+    return {"data": f"idx:{few_digits}", "epochs": 2, "batch_size": 12, "checkpoint_every": 1, "sam": 0.05,
+            "sam_fraction": 0.25, "stochdepth_rate": 0.25, "dropout": 0.3, "seed": 7}
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    """(checkpoint's arrays, metrics without timings) of the run that nobody killed."""
+def uninterrupted(options, tmp_path_factory):
+    """What the run leaves that is not interrupted."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    subprocess.run(command(folder), check=True, capture_output=True)
+    train({**options, "out": str(folder)})
     return results(folder)
 
 
 def results(folder):
-    """What a run leaves that must not depend on its interruptions."""
+    """(the checkpoint's arrays, the metrics without timings) of a run."""
     entries = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return weights.load(folder / "checkpoint.safetensors"), [{k: entry[k] for k in UNTIMED} for entry in entries]
 
 
 def expect_same(folder, expected):
-    """The run in `folder` ended with the bits and the metrics of `expected`."""
+    """The run in `folder` ended with the bits and the metrics of `expected`, and left nothing else."""
     arrays, entries = results(folder)
     assert arrays.keys() == expected[0].keys() and entries == expected[1]
     for name, array in expected[0].items():
         assert np.array_equal(arrays[name], array), name
+    assert {path.name for path in folder.iterdir()} - {"curves.png"} == {"checkpoint.safetensors", "metrics.jsonl"}
 
 
-def test_killed_at_ten_random_moments_a_resumed_run_ends_with_the_same_bits(tmp_path, uninterrupted):
-    """SIGKILL comes 0.3 to 2 s after each start: before the first checkpoint, between any two, or inside one.
-
-    A run that ends before its next kill is checked, and another begins, until there have been ten kills.
-    """
-    moments, kills, runs = random.Random(20211), 0, 0
-    while kills < 10:
-        process = subprocess.Popen(command(tmp_path / f"run{runs}"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        try:
-            assert process.wait(timeout=moments.uniform(0.3, 2.0)) == 0, process.stderr.read()
-            expect_same(tmp_path / f"run{runs}", uninterrupted)
-            runs += 1
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            kills += 1
-    subprocess.run(command(tmp_path / f"run{runs}"), check=True, capture_output=True)
-    expect_same(tmp_path / f"run{runs}", uninterrupted)
+def content_of(folder):
+    """Name -> bytes of the files in a folder; None if there is no such folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else None
 
 
-def test_a_torn_last_line_of_metrics_is_dropped_on_resuming(tmp_path, uninterrupted):
-    folder = tmp_path / "run"
-    process = subprocess.Popen(command(folder), stdout=subprocess.PIPE, text=True)
-    for printed in process.stdout:
-        if printed.startswith("epoch 2/"):
-            break
+def record_states(monkeypatch, folder, states):
+    """Append what is in `folder` to `states` before every call that may change it: what a kill there would leave."""
+    def recording(function):
+        def recorded(path, *arguments, **options):
+            if str(path).startswith(str(folder)) and content_of(folder) not in states:
+                states.append(content_of(folder))
+            return function(path, *arguments, **options)
+        return recorded
+
+    for owner, name in ((os, "makedirs"), (os, "replace"), (os, "unlink"), (builtins, "open")):
+        monkeypatch.setattr(owner, name, recording(getattr(owner, name)))
+
+
+def go_on(options):
+    """Resume the run; if that is refused, start it."""
+    try:
+        train(options, resume=True)
+    except InputError:
+        train(options)
+
+
+def test_a_run_killed_at_any_moment_ends_with_the_same_bits(tmp_path, monkeypatch, options, uninterrupted):
+    """A kill leaves what is on the disk; between two changes of the run's folder, every moment leaves the same."""
+    states = []
+    with monkeypatch.context() as patch:
+        record_states(patch, tmp_path / "run", states)
+        train({**options, "out": str(tmp_path / "run")})
+    assert len(states) >= 2 + 4 * 2  # no folder, no lock; a new file and its renaming for each checkpoint
+    monkeypatch.setattr(run, "draw_curves", lambda *arguments, **more: False)
+    for number, state in enumerate(states):
+        folder = tmp_path / f"killed-{number}"
+        for name, content in () if state is None else state.items():
+            folder.mkdir(exist_ok=True)
+            (folder / name).write_bytes(content)
+        go_on({**options, "out": str(folder)})
+        expect_same(folder, uninterrupted)
+
+
+def test_a_killed_process_leaves_no_lock(tmp_path, options, uninterrupted):
+    """The kernel releases it."""
+    code = f"from nfnumpy.training import train; train({dict(options, out=str(tmp_path / 'run'))})"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    process.stdout.readline()
     process.kill()
     process.communicate()
-    with open(folder / "metrics.jsonl", "a") as file:
+    go_on({**options, "out": str(tmp_path / "run")})
+    expect_same(tmp_path / "run", uninterrupted)
+
+
+def interrupt_at(monkeypatch, beginning):
+    """Let a run be interrupted when it logs a line with this beginning."""
+    def log(text):
+        if text.startswith(beginning):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "log", log)
+
+
+def test_a_torn_last_line_of_metrics_is_dropped_on_resuming(tmp_path, monkeypatch, options, uninterrupted):
+    out = {"out": str(tmp_path / "run")}
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_at(patch, "epoch 2/")
+        train({**options, **out})
+    with open(tmp_path / "run" / "metrics.jsonl", "a") as file:
         file.write('{"epoch": 2, "ste')
-    subprocess.run(command(folder), check=True, capture_output=True)
-    assert results(folder)[1] == uninterrupted[1]
+    train(out, resume=True)
+    expect_same(tmp_path / "run", uninterrupted)
+
+
+def test_without_a_checkpoint_resuming_begins_with_the_same_options(tmp_path, monkeypatch, options, uninterrupted):
+    """The options of a run that has no checkpoint yet are in its lock file."""
+    out = {"out": str(tmp_path / "run")}
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt) as interruption:
+        interrupt_at(patch, "idx:")
+        train({**options, **out})
+    assert interruption.value.__notes__ == [f"to go on: --resume --out {out['out']}"]
+    assert sorted(os.listdir(out["out"])) == ["metrics.jsonl", "run.lock"]
+    with pytest.raises(InputError, match="--lr 0.1: the run to resume was started with 0.2"):
+        train({**out, "lr": 0.1}, resume=True)
+    train(out, resume=True)
+    expect_same(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"process": 1}', "\udcff"])
+def test_an_unreadable_lock_file_is_one_line_and_a_new_run_starts(tmp_path, few_digits, content):
+    (tmp_path / "run.lock").write_text(content, errors="surrogateescape")
+    options = {"data": f"idx:{few_digits}", "epochs": 1, "out": str(tmp_path)}
+    with pytest.raises(InputError, match="run.lock cannot be read"):
+        train({"out": str(tmp_path)}, resume=True)
+    assert len(train(options)) == 1
+
+
+def test_resuming_where_there_is_no_run_says_so(tmp_path):
+    for folder in (tmp_path, tmp_path / "typo"):
+        with pytest.raises(InputError, match="no checkpoint.safetensors and no run to resume"):
+            train({"out": str(folder)}, resume=True)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_second_run_in_a_folder_at_work_is_refused(tmp_path, monkeypatch, options):
+    """Whether it is to start or to resume; the first run does not notice."""
+    out = {"out": str(tmp_path / "run")}
+    refusals = []
+
+    def log(text):
+        for resume in (False, True) if text.startswith("idx:") else ():
+            with pytest.raises(InputError, match=f"process {os.getpid()} is training there") as refusal:
+                train({**options, **out, "epochs": 1}, resume=resume)
+            refusals.append(refusal)
+
+    monkeypatch.setattr(run, "log", log)
+    assert len(train({**options, **out, "epochs": 1})) == 1 and len(refusals) == 2

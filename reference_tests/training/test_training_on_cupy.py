@@ -22,7 +22,7 @@ from PIL import Image
 
 from nfnumpy import backend, datasets, models
 from nfnumpy.training import TrainingOptions, checkpoint
-from nfnumpy.training.trainer import NotFinite, Trainer
+from nfnumpy.training import NotFinite, Trainer
 
 NFNET = models.NFNetConfig(widths=(8, 16), depths=(1, 2), strides=(1, 2), group_size=4, stem_widths=(3, 8),
                            stem_strides=(1, 2), num_classes=10)
