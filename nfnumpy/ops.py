@@ -1,96 +1,123 @@
 """The table of differentiable operations: one line joins a formula and its derivative to the tape.
 
 Every operation takes Tensors, arrays or numbers and returns a Tensor; shapes, options and errors are its formula's.
+Comparisons return Tensors of booleans and are not recorded. Test: reference_tests/functional/, autograd/.
 """
 
+from collections.abc import Callable
+from typing import Any
+
+from . import functional as F  # one prefix for all, as some operations have the names of modules
 from .autograd import Tensor, differentiable
-from .functional import (
-    activations,
-    convolution,
-    arithmetic,
-    erf as error_function,
-    linear as products,
-    losses,
-    pooling,
-    shapes,
-    reductions,
-    dropout as dropping,
-    residual,
-    squeeze_excite as excitation,
-    weight_standardization,
-)
+from .errors import InputError
 
-add = differentiable(arithmetic.add, x=arithmetic.add_x_vjp, y=arithmetic.add_y_vjp)
-subtract = differentiable(arithmetic.subtract, x=arithmetic.add_x_vjp, y=arithmetic.subtract_y_vjp)
-multiply = differentiable(arithmetic.multiply, x=arithmetic.multiply_x_vjp, y=arithmetic.multiply_y_vjp)
-divide = differentiable(arithmetic.divide, x=arithmetic.divide_x_vjp, y=arithmetic.divide_y_vjp)
-negative = differentiable(arithmetic.negative, x=arithmetic.negative_vjp)
-cast = differentiable(arithmetic.cast, x=arithmetic.cast_vjp)
-power = differentiable(arithmetic.power, x=arithmetic.power_vjp)
-exp = differentiable(arithmetic.exp, x=arithmetic.exp_vjp)
-log = differentiable(arithmetic.log, x=arithmetic.log_vjp)
-sqrt = differentiable(arithmetic.sqrt, x=arithmetic.sqrt_vjp)
-absolute = differentiable(arithmetic.absolute, x=arithmetic.absolute_vjp)
-maximum = differentiable(arithmetic.maximum, x=arithmetic.extremum_x_vjp, y=arithmetic.extremum_y_vjp)
-minimum = differentiable(arithmetic.minimum, x=arithmetic.extremum_x_vjp, y=arithmetic.extremum_y_vjp)
-clip = differentiable(arithmetic.clip, x=arithmetic.clip_vjp)
-where = differentiable(arithmetic.where, x=arithmetic.where_x_vjp, y=arithmetic.where_y_vjp)
-erf = differentiable(error_function.erf, x=activations.erf_vjp)
+add = differentiable(F.arithmetic.add, x=F.arithmetic.add_x_vjp, y=F.arithmetic.add_y_vjp)
+subtract = differentiable(F.arithmetic.subtract, x=F.arithmetic.add_x_vjp, y=F.arithmetic.subtract_y_vjp)
+multiply = differentiable(F.arithmetic.multiply, x=F.arithmetic.multiply_x_vjp, y=F.arithmetic.multiply_y_vjp)
+divide = differentiable(F.arithmetic.divide, x=F.arithmetic.divide_x_vjp, y=F.arithmetic.divide_y_vjp)
+negative = differentiable(F.arithmetic.negative, x=F.arithmetic.negative_vjp)
+cast = differentiable(F.arithmetic.cast, x=F.arithmetic.cast_vjp)
+power = differentiable(F.arithmetic.power, x=F.arithmetic.power_vjp)
+exp = differentiable(F.arithmetic.exp, x=F.arithmetic.exp_vjp)
+log = differentiable(F.arithmetic.log, x=F.arithmetic.log_vjp)
+sqrt = differentiable(F.arithmetic.sqrt, x=F.arithmetic.sqrt_vjp)
+absolute = differentiable(F.arithmetic.absolute, x=F.arithmetic.absolute_vjp)
+maximum = differentiable(F.arithmetic.maximum, x=F.arithmetic.extremum_x_vjp, y=F.arithmetic.extremum_y_vjp)
+minimum = differentiable(F.arithmetic.minimum, x=F.arithmetic.extremum_x_vjp, y=F.arithmetic.extremum_y_vjp)
+clip = differentiable(F.arithmetic.clip, x=F.arithmetic.clip_vjp)
+where = differentiable(F.arithmetic.where, x=F.arithmetic.where_x_vjp, y=F.arithmetic.where_y_vjp)
+erf = differentiable(F.erf.erf, x=F.erf.erf_vjp)
 
-sum = differentiable(reductions.sum, x=reductions.sum_vjp)
-mean = differentiable(reductions.mean, x=reductions.mean_vjp)
-variance = differentiable(reductions.variance, x=reductions.variance_vjp)
-max = differentiable(reductions.max, x=reductions.extreme_vjp)
-min = differentiable(reductions.min, x=reductions.extreme_vjp)
+# from here on these three names are not Python's
+sum = differentiable(F.reductions.sum, x=F.reductions.sum_vjp)
+mean = differentiable(F.reductions.mean, x=F.reductions.mean_vjp)
+variance = differentiable(F.reductions.variance, x=F.reductions.variance_vjp)
+max = differentiable(F.reductions.max, x=F.reductions.extreme_vjp)
+min = differentiable(F.reductions.min, x=F.reductions.extreme_vjp)
 
-reshape = differentiable(shapes.reshape, x=shapes.reshape_vjp)
-transpose = differentiable(shapes.transpose, x=shapes.transpose_vjp)
-broadcast_to = differentiable(shapes.broadcast_to, x=shapes.broadcast_to_vjp)
-flip = differentiable(shapes.flip, x=shapes.flip_vjp)
-take_slice = differentiable(shapes.take_slice, x=shapes.take_slice_vjp)
-pad = differentiable(shapes.pad, x=shapes.pad_vjp)
-concatenate = differentiable(shapes.concatenate, shapes.concatenate_vjp)
-stack = differentiable(shapes.stack, shapes.stack_vjp)
+reshape = differentiable(F.shapes.reshape, x=F.shapes.reshape_vjp)
+transpose = differentiable(F.shapes.transpose, x=F.shapes.transpose_vjp)
+broadcast_to = differentiable(F.shapes.broadcast_to, x=F.shapes.broadcast_to_vjp)
+flip = differentiable(F.shapes.flip, x=F.shapes.flip_vjp)
+take_slice = differentiable(F.shapes.take_slice, x=F.shapes.take_slice_vjp)
+pad = differentiable(F.shapes.pad, x=F.shapes.pad_vjp)
+concatenate = differentiable(F.shapes.concatenate, F.shapes.concatenate_vjp)
+stack = differentiable(F.shapes.stack, F.shapes.stack_vjp)
 
-identity = differentiable(activations.identity, x=activations.identity_vjp)
-relu = differentiable(activations.relu, x=activations.relu_vjp)
-relu6 = differentiable(activations.relu6, x=activations.relu6_vjp)
-leaky_relu = differentiable(activations.leaky_relu, x=activations.leaky_relu_vjp)
-gelu = differentiable(activations.gelu, x=activations.gelu_vjp)
-gelu_erf = differentiable(activations.gelu_erf, x=activations.gelu_erf_vjp)
-silu = differentiable(activations.silu, x=activations.silu_vjp)
-elu = differentiable(activations.elu, x=activations.elu_vjp)
-celu = differentiable(activations.celu, x=activations.elu_vjp)
-selu = differentiable(activations.selu, x=activations.selu_vjp)
-sigmoid = differentiable(activations.sigmoid, x=activations.sigmoid_vjp)
-log_sigmoid = differentiable(activations.log_sigmoid, x=activations.log_sigmoid_vjp)
-softplus = differentiable(activations.softplus, x=activations.softplus_vjp)
-softsign = differentiable(activations.softsign, x=activations.softsign_vjp)
-tanh = differentiable(activations.tanh, x=activations.tanh_vjp)
-glu = differentiable(activations.glu, x=activations.glu_vjp)
-softmax = differentiable(activations.softmax, x=activations.softmax_vjp)
-log_softmax = differentiable(activations.log_softmax, x=activations.log_softmax_vjp)
-scaled_nonlinearity = differentiable(activations.scaled_nonlinearity, x=activations.scaled_nonlinearity_vjp)
+identity = differentiable(F.activations.identity, x=F.activations.identity_vjp)
+relu = differentiable(F.activations.relu, x=F.activations.relu_vjp)
+relu6 = differentiable(F.activations.relu6, x=F.activations.relu6_vjp)
+leaky_relu = differentiable(F.activations.leaky_relu, x=F.activations.leaky_relu_vjp)
+gelu = differentiable(F.activations.gelu, x=F.activations.gelu_vjp)
+gelu_erf = differentiable(F.activations.gelu_erf, x=F.activations.gelu_erf_vjp)
+silu = differentiable(F.activations.silu, x=F.activations.silu_vjp)
+elu = differentiable(F.activations.elu, x=F.activations.elu_vjp)
+celu = differentiable(F.activations.celu, x=F.activations.elu_vjp)
+selu = differentiable(F.activations.selu, x=F.activations.selu_vjp)
+sigmoid = differentiable(F.activations.sigmoid, x=F.activations.sigmoid_vjp)
+log_sigmoid = differentiable(F.activations.log_sigmoid, x=F.activations.log_sigmoid_vjp)
+softplus = differentiable(F.activations.softplus, x=F.activations.softplus_vjp)
+softsign = differentiable(F.activations.softsign, x=F.activations.softsign_vjp)
+tanh = differentiable(F.activations.tanh, x=F.activations.tanh_vjp)
+glu = differentiable(F.activations.glu, x=F.activations.glu_vjp)
+softmax = differentiable(F.activations.softmax, x=F.activations.softmax_vjp)
+log_softmax = differentiable(F.activations.log_softmax, x=F.activations.log_softmax_vjp)
+scaled_nonlinearity = differentiable(F.activations.scaled_nonlinearity, x=F.activations.scaled_nonlinearity_vjp)
 
-matmul = differentiable(products.matmul, x=products.matmul_x_vjp, y=products.matmul_y_vjp)
-linear = differentiable(products.linear, x=products.linear_x_vjp, weight=products.linear_weight_vjp,
-                        bias=products.bias_vjp)
-conv2d = differentiable(convolution.conv2d, x=convolution.conv2d_x_vjp, weight=convolution.conv2d_weight_vjp,
-                        bias=products.bias_vjp)
-avg_pool = differentiable(pooling.avg_pool, x=pooling.avg_pool_vjp)
-max_pool = differentiable(pooling.max_pool, x=pooling.max_pool_vjp)
-global_mean = differentiable(pooling.global_mean, x=pooling.global_mean_vjp)
+matmul = differentiable(F.linear.matmul, x=F.linear.matmul_x_vjp, y=F.linear.matmul_y_vjp)
+linear = differentiable(F.linear.linear, x=F.linear.linear_x_vjp, weight=F.linear.linear_weight_vjp,
+                        bias=F.linear.bias_vjp)
+conv2d = differentiable(F.convolution.conv2d, x=F.convolution.conv2d_x_vjp, weight=F.convolution.conv2d_weight_vjp,
+                        bias=F.linear.bias_vjp)
+avg_pool = differentiable(F.pooling.avg_pool, x=F.pooling.avg_pool_vjp)
+max_pool = differentiable(F.pooling.max_pool, x=F.pooling.max_pool_vjp)
+global_mean = differentiable(F.pooling.global_mean, x=F.pooling.global_mean_vjp)
 
-standardize_weight = differentiable(weight_standardization.standardize_weight,
-                                    weight_standardization.standardize_weight_vjp)
-squeeze_excite = differentiable(excitation.squeeze_excite, excitation.squeeze_excite_vjp)
-skip_init = differentiable(residual.skip_init, shortcut=residual.skip_init_shortcut_vjp,
-                           residual=residual.skip_init_residual_vjp, skip_gain=residual.skip_init_skip_gain_vjp)
-dropout = differentiable(dropping.dropout, x=dropping.dropout_x_vjp)
-stochastic_depth = differentiable(dropping.stochastic_depth, x=dropping.stochastic_depth_x_vjp)
+standardize_weight = differentiable(F.weight_standardization.standardize_weight,
+                                    F.weight_standardization.standardize_weight_vjp)
+squeeze_excite = differentiable(F.squeeze_excite.squeeze_excite, F.squeeze_excite.squeeze_excite_vjp)
+skip_init = differentiable(F.residual.skip_init, shortcut=F.residual.skip_init_shortcut_vjp,
+                           residual=F.residual.skip_init_residual_vjp, skip_gain=F.residual.skip_init_skip_gain_vjp)
+dropout = differentiable(F.dropout.dropout, x=F.dropout.dropout_x_vjp)
+stochastic_depth = differentiable(F.dropout.stochastic_depth, x=F.dropout.stochastic_depth_x_vjp)
 
-softmax_cross_entropy = differentiable(losses.softmax_cross_entropy, logits=losses.softmax_cross_entropy_vjp)
-sigmoid_cross_entropy = differentiable(losses.sigmoid_cross_entropy, logits=losses.sigmoid_cross_entropy_vjp)
+softmax_cross_entropy = differentiable(F.losses.softmax_cross_entropy, logits=F.losses.softmax_cross_entropy_vjp)
+sigmoid_cross_entropy = differentiable(F.losses.sigmoid_cross_entropy, logits=F.losses.sigmoid_cross_entropy_vjp)
+
+equal = differentiable(F.arithmetic.equal)
+not_equal = differentiable(F.arithmetic.not_equal)
+less = differentiable(F.arithmetic.less)
+less_equal = differentiable(F.arithmetic.less_equal)
+greater = differentiable(F.arithmetic.greater)
+greater_equal = differentiable(F.arithmetic.greater_equal)
+
+
+def _method(operation: Callable[..., Tensor], *positional: str) -> Callable[..., Tensor]:
+    """The operation as a method of Tensor, whose first options may be given by position."""
+
+    def method(tensor: Tensor, *given: Any, **options: Any) -> Tensor:
+        named = dict(zip(positional, given))
+        if len(given) > len(positional) or named.keys() & options.keys():
+            raise InputError(f"{operation.__name__}: expected options {', '.join(positional)}, each once, got "
+                             f"{', '.join(map(repr, given))} and {', '.join(options) or 'none by name'}")
+        return operation(tensor, **named, **options)
+
+    method.__name__, method.__doc__ = operation.__name__, operation.__doc__
+    return method
+
+
+def _equality(operation: Callable[..., Tensor]) -> Callable[[Tensor, Any], Any]:
+    """`==` or `!=`: a tensor and something without numbers, such as None or text, are compared as objects."""
+    def compare(tensor: Tensor, other: Any) -> Any:
+        has_numbers = isinstance(other, (Tensor, int, float, list, tuple)) or hasattr(other, "dtype")
+        return operation(tensor, other) if has_numbers else NotImplemented
+    return compare
+
+
+def _unpacked(*numbers: Any) -> Any:
+    """The sizes or axes of t.reshape(2, 3) and t.reshape((2, 3)) alike."""
+    return numbers[0] if len(numbers) == 1 and isinstance(numbers[0], (tuple, list)) else numbers
+
 
 Tensor.__add__ = Tensor.__radd__ = add
 Tensor.__sub__ = subtract
@@ -99,14 +126,20 @@ Tensor.__mul__ = Tensor.__rmul__ = multiply
 Tensor.__truediv__ = divide
 Tensor.__rtruediv__ = lambda x, y: divide(y, x)
 Tensor.__neg__ = negative
+Tensor.__abs__ = absolute
 Tensor.__pow__ = lambda x, exponent: power(x, exponent=exponent)
 Tensor.__matmul__ = matmul
 Tensor.__rmatmul__ = lambda x, y: matmul(y, x)
+Tensor.__eq__ = _equality(equal)
+Tensor.__ne__ = _equality(not_equal)
+Tensor.__lt__ = less
+Tensor.__le__ = less_equal
+Tensor.__gt__ = greater
+Tensor.__ge__ = greater_equal
 Tensor.__getitem__ = lambda x, index: take_slice(x, index=index)
-Tensor.reshape = lambda x, *shape: reshape(x, shape=shape[0] if isinstance(shape[0], (tuple, list)) else shape)
-Tensor.transpose = lambda x, *axes: transpose(x, axes=axes[0] if axes and isinstance(axes[0], (tuple, list)) else
-                                              axes or None)
-Tensor.sum = lambda x, axis=None, keepdims=False: sum(x, axis=axis, keepdims=keepdims)
-Tensor.mean = lambda x, axis=None, keepdims=False: mean(x, axis=axis, keepdims=keepdims)
-Tensor.max = lambda x, axis=None, keepdims=False: max(x, axis=axis, keepdims=keepdims)
-Tensor.min = lambda x, axis=None, keepdims=False: min(x, axis=axis, keepdims=keepdims)
+Tensor.reshape = lambda x, *shape: reshape(x, shape=_unpacked(*shape))
+Tensor.transpose = lambda x, *axes: transpose(x, axes=_unpacked(*axes) if axes else None)
+Tensor.sum = _method(sum, "axis", "keepdims")
+Tensor.mean = _method(mean, "axis", "keepdims")
+Tensor.max = _method(max, "axis", "keepdims")
+Tensor.min = _method(min, "axis", "keepdims")

@@ -9,15 +9,17 @@ import contextlib
 import contextvars
 import functools
 import os
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from .registry import backend_name_of
 
 _reference = contextvars.ContextVar("reference", default=os.environ.get("NFNUMPY_REFERENCE", "0") not in ("", "0"))
-_formulas = []
+_formulas: list[Callable[..., Any]] = []
 
 
 @contextlib.contextmanager
-def reference():
+def reference() -> Iterator[None]:
     """Within this context every operation is its plain formula: no fast path runs."""
     token = _reference.set(True)
     try:
@@ -26,17 +28,23 @@ def reference():
         _reference.reset(token)
 
 
-def formula(function):
+def formula(function: Callable[..., Any] | None = None, *, check: Callable[..., None] | None = None) -> Callable[..., Any]:
     """Decorator: `function` is a formula; run a fast path in its place where there is one and none is switched off.
 
-    Its first argument, an array or a list of arrays, decides whose fast path runs. The result has three attributes:
-    `plain`, the undecorated function; `fast_path(backend)`, a decorator that registers a function of the same signature
-    as the fast path on arrays of that backend; `fast_paths`, a dict from backend name to the function registered.
+    Its first argument, an array or a list of arrays, decides which backend's fast path runs. `check`, a function of the
+    same signature, raises InputError for arguments that mean nothing; it runs before the formula and its fast paths.
+    The result has three attributes: `plain`, the undecorated function; `fast_path(backend)`, a decorator that registers
+    a function of the same signature as the fast path on arrays of that backend; `fast_paths`, a dict from backend name
+    to the function registered.
     """
-    registered = {}
+    if function is None:
+        return functools.partial(formula, check=check)
+    registered: dict[str, Callable[..., Any]] = {}
 
     @functools.wraps(function)
-    def dispatched(*arrays, **options):
+    def dispatched(*arrays: Any, **options: Any) -> Any:
+        if check is not None:
+            check(*arrays, **options)
         if registered and not _reference.get():
             first = arrays[0] if arrays else next(iter(options.values()), None)
             first = first[0] if isinstance(first, list) and first else first
@@ -47,8 +55,8 @@ def formula(function):
                     return result
         return function(*arrays, **options)
 
-    def fast_path(backend):
-        def register(fast):
+    def fast_path(backend: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        def register(fast: Callable[..., Any]) -> Callable[..., Any]:
             registered[backend] = fast
             return fast
         return register
@@ -58,6 +66,6 @@ def formula(function):
     return dispatched
 
 
-def formulas():
+def formulas() -> list[Callable[..., Any]]:
     """All formulas that may have fast paths, in the order of their definition: a list of dispatched functions."""
     return list(_formulas)

@@ -2,9 +2,29 @@
 
 A derivative is named after its formula, `f_vjp`, or `f_NAME_vjp` when inputs have one each. It takes the cotangent of
 the output and, by name, only what it needs: an input, an input's shape or dtype (`NAME_shape`, `NAME_dtype`), the
-`output`, the options.
+`output`, the options. The formulas are in the modules below; fast_numpy/ and fast_cupy/ replace some of them.
 """
 
-from . import fast_cupy, fast_numpy  # their fast paths announce themselves
+from . import (
+    activations,
+    arithmetic,
+    convolution,
+    dropout,
+    erf,
+    images,
+    linear,
+    losses,
+    metrics,
+    pooling,
+    reductions,
+    residual,
+    shapes,
+    squeeze_excite,
+    weight_standardization,
+    windows,
+)
+from . import fast_cupy, fast_numpy  # registers the fast paths on the formulas
 
-__all__ = ["fast_cupy", "fast_numpy"]
+__all__ = ["activations", "arithmetic", "convolution", "dropout", "erf", "fast_cupy", "fast_numpy", "images", "linear",
+           "losses", "metrics", "pooling", "reductions", "residual", "shapes", "squeeze_excite",
+           "weight_standardization", "windows"]

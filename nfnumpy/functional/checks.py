@@ -1,10 +1,15 @@
 """Checks of the options that formulas share: whole numbers, pairs of them, real numbers, axes. All raise InputError."""
 
+import math
+import numbers
 import operator
 from collections.abc import Sequence
 from typing import Any
 
 from ..errors import InputError
+
+Shape = tuple[int, ...]
+Size = int | Sequence[int]  # a whole number, or a (vertical, horizontal) pair of them
 
 
 def as_whole_number(value: Any) -> int | None:
@@ -28,10 +33,67 @@ def whole_number(value: Any, name: str, *, least: int | None = None) -> int:
     return number
 
 
-def pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
+def pair(value: Size, name: str) -> tuple[int, int]:
     """A positive whole number, or a pair of them, as a pair; InputError says which `name` was wrong."""
     values = tuple(value) if isinstance(value, Sequence) else (value, value)
     numbers = [as_whole_number(item) for item in values]
     if len(numbers) != 2 or any(number is None or number < 1 for number in numbers):
         raise InputError(f"{name}: expected a positive whole number or a pair of them, got {value!r}")
     return numbers[0], numbers[1]
+
+
+def real_number(value: Any, name: str) -> float:
+    """`value` as a Python float; InputError, with the option's `name`, for what is no real number, and for NaN.
+
+    Infinities are numbers here. A boolean is not one, nor is text that reads like one.
+    """
+    kind = getattr(getattr(value, "dtype", None), "kind", None)
+    is_real = kind in ("f", "i", "u") and value.size == 1 or isinstance(value, numbers.Real)
+    try:
+        number = float(value) if is_real and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        number = math.nan
+    if number != number:
+        raise InputError(f"{name}: expected a real number, got {value!r}")
+    return number
+
+
+def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
+    """`axis` (a number, several, or None for all) as different numbers from 0 to ndim - 1; InputError for others.
+
+    The one value of an array without axes is taken along axis 0 or -1 too, as NumPy and PyTorch do: nothing is reduced.
+    """
+    if axis is None:
+        return tuple(range(ndim))
+    given = tuple(axis) if isinstance(axis, Sequence) and not isinstance(axis, str) else (axis,)
+    axes = tuple(axis_of(one, max(ndim, 1)) for one in given)
+    if len(set(axes)) != len(axes):
+        raise InputError(f"axis: expected every axis once, got {axis!r}")
+    return axes if ndim else ()
+
+
+def axis_of(axis: Any, ndim: int, name: str = "axis") -> int:
+    """One axis, counted from either end, as a number from 0 to ndim - 1; InputError for others."""
+    number = as_whole_number(axis)
+    if number is None or not -ndim <= number < ndim:
+        bounds = f"a whole number from {-ndim} to {ndim - 1}" if ndim else "none, as there are no axes"
+        raise InputError(f"{name}: expected {bounds}, got {axis!r}")
+    return number % ndim
+
+
+def sizes_of(shape: Any, name: str = "shape", *, least: int = 0) -> tuple[int, ...]:
+    """`shape` (a number or several) as a tuple of whole numbers of at least `least`; InputError for others."""
+    given = tuple(shape) if isinstance(shape, Sequence) and not isinstance(shape, str) else (shape,)
+    sizes = tuple(as_whole_number(size) for size in given)
+    if any(size is None or size < least for size in sizes):
+        raise InputError(f"{name}: expected whole numbers ≥ {least}, got {shape!r}")
+    return sizes
+
+
+def flag(value: Any, name: str) -> bool:
+    """`value` as a bool; InputError unless it is True or False."""
+    if isinstance(value, bool):
+        return value
+    if getattr(getattr(value, "dtype", None), "kind", None) == "b" and value.size == 1:
+        return bool(value)
+    raise InputError(f"{name}: expected True or False, got {value!r}")

@@ -3,16 +3,23 @@
 Shapes: x (N, H, W, in), weight (kh, kw, in/groups, out), bias (out,) or None -> (N, out_h, out_w, out). Input channels
 and output channels are cut into `groups` equal runs, and run g of the output sees run g of the input only.
 `stride` and `dilation` are numbers or (vertical, horizontal) pairs; `padding` as `windows.padding_of` takes it.
+
+Used by: ops.py. Fast paths: fast_numpy/convolution/, fast_cupy/convolution.py. Kernel: convolution.cu, bias.cu.
+Test: reference_tests/functional/test_convolution.py, fast_numpy/test_convolution.py, kernels/test_convolution.py.
 """
 
+import math
+
 from ..backend import formula, namespace
+from ..backend.arrays import Array
 from ..errors import InputError
-from .checks import whole_number
+from .checks import Shape, Size, whole_number
 from .linear import check_bias
-from .windows import Windows
+from .windows import Padding, Windows
 
 
-def conv2d_windows(x_shape, weight_shape, *, stride=1, padding="SAME", dilation=1, groups=1):
+def conv2d_windows(x_shape: Shape, weight_shape: Shape, *, stride: Size = 1, padding: Padding = "SAME",
+                   dilation: Size = 1, groups: int = 1) -> Windows:
     """The geometry of a convolution; InputError when the shapes do not belong together."""
     if len(x_shape) != 4 or len(weight_shape) != 4:
         raise InputError(f"conv2d: expected x (N, H, W, in) and weight (kh, kw, in/groups, out), got {tuple(x_shape)} "
@@ -24,44 +31,45 @@ def conv2d_windows(x_shape, weight_shape, *, stride=1, padding="SAME", dilation=
     return Windows(x_shape[1:3], weight_shape[:2], stride=stride, padding=padding, dilation=dilation)
 
 
-def _by_group(values, groups):
+def _by_group(values: Array, groups: int) -> Array:
     """(…, C) as (groups, M, C/groups): M positions, cut into runs of channels."""
     xp, channels = namespace(values), values.shape[-1]
-    positions = 1
-    for size in values.shape[:-1]:
-        positions *= size
+    positions = math.prod(values.shape[:-1])
     return xp.permute_dims(xp.reshape(values, (positions, groups, channels // groups)), (1, 0, 2))
 
 
-def _from_groups(values, shape):
+def _from_groups(values: Array, shape: Shape) -> Array:
     """The inverse of `_by_group`: (groups, M, C/groups) as `shape`."""
     xp = namespace(values)
     return xp.reshape(xp.permute_dims(values, (1, 0, 2)), shape)
 
 
-def _kernel_by_group(tap, groups):
+def _kernel_by_group(tap: Array, groups: int) -> Array:
     """One tap (in/groups, out) as (groups, in/groups, out/groups)."""
     xp, (fan, out) = namespace(tap), tap.shape
     return xp.permute_dims(xp.reshape(tap, (fan, groups, out // groups)), (1, 0, 2))
 
 
 @formula
-def conv2d(x, weight, bias=None, *, stride=1, padding="SAME", dilation=1, groups=1):
+def conv2d(x: Array, weight: Array, bias: Array | None = None, *, stride: Size = 1, padding: Padding = "SAME",
+           dilation: Size = 1, groups: int = 1) -> Array:
     """out[n, y, x, o] = bias[o] + Σ_{i, j, c} x[n, y·s + i·d - top, x·s + j·d - left, c] · weight[i, j, c, o]."""
     windows = conv2d_windows(x.shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups)
     check_bias(bias, weight.shape[3], "conv2d")
-    xp, padded = namespace(x), windows.pad(x)
+    xp = namespace(x)
+    padded = windows.pad(x)
     shape = (x.shape[0], *windows.out, weight.shape[3])
     out = xp.zeros(shape, dtype=x.dtype)
     for (i, j), index in windows.taps():
-        out += _from_groups(xp.matmul(_by_group(padded[index], groups), _kernel_by_group(weight[i, j, :, :], groups)),
-                            shape)
+        tap = _kernel_by_group(weight[i, j, :, :], groups)
+        out += _from_groups(xp.matmul(_by_group(padded[index], groups), tap), shape)
     return out if bias is None else out + bias
 
 
 @formula
-def conv2d_x_vjp(cotangent, weight, x_shape, *, stride=1, padding="SAME", dilation=1, groups=1):
-    """The cotangent of x: every tap sends its share back to the pixels it read."""
+def conv2d_x_vjp(cotangent: Array, weight: Array, x_shape: Shape, *, stride: Size = 1, padding: Padding = "SAME",
+                 dilation: Size = 1, groups: int = 1) -> Array:
+    """The cotangent of x: every tap sends its share to the pixels it read."""
     windows = conv2d_windows(x_shape, weight.shape, stride=stride, padding=padding, dilation=dilation, groups=groups)
     xp, by_group = namespace(weight), _by_group(cotangent, groups)
     padded = windows.padded_zeros(cotangent, x_shape[0], x_shape[3])
@@ -73,7 +81,8 @@ def conv2d_x_vjp(cotangent, weight, x_shape, *, stride=1, padding="SAME", dilati
 
 
 @formula
-def conv2d_weight_vjp(cotangent, x, weight_shape, *, stride=1, padding="SAME", dilation=1, groups=1):
+def conv2d_weight_vjp(cotangent: Array, x: Array, weight_shape: Shape, *, stride: Size = 1, padding: Padding = "SAME",
+                      dilation: Size = 1, groups: int = 1) -> Array:
     """The cotangent of the weight: per tap, the product of what it read with the cotangent of what it wrote."""
     windows = conv2d_windows(x.shape, weight_shape, stride=stride, padding=padding, dilation=dilation, groups=groups)
     xp, padded, by_group = namespace(x), windows.pad(x), _by_group(cotangent, groups)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..backend import namespace
 from ..backend.arrays import Array
 from ..errors import InputError
-from .checks import as_whole_number, pair
+from .checks import Size, as_whole_number, pair
 
 Pair = tuple[int, int]
 Padding = str | int | Sequence[Sequence[int]]
@@ -64,8 +64,8 @@ class Windows:
 
     __slots__ = ("image", "kernel", "stride", "dilation", "padding", "out")
 
-    def __init__(self, image: Pair, kernel: Pair, *, stride: int | Sequence[int] = 1, padding: Padding = "SAME",
-                 dilation: int | Sequence[int] = 1) -> None:
+    def __init__(self, image: Pair, kernel: Pair, *, stride: Size = 1, padding: Padding = "SAME",
+                 dilation: Size = 1) -> None:
         self.image = tuple(image)
         self.kernel = tuple(kernel)
         self.stride = pair(stride, "stride")

@@ -13,7 +13,7 @@ from ..autograd import Tensor, no_grad, trust_saved_arrays
 from ..backend.arrays import Array
 from ..datasets import Dataset, to_input
 from ..errors import InputError
-from ..functional.losses import count_correct
+from ..functional.metrics import count_correct
 from . import checkpoint
 from .options import TrainingOptions
 from .step_metrics import NotFinite, StepMetrics, check_loss

@@ -14,7 +14,7 @@ WRONG = {
     "linear with a bias of one": (ops.linear, [zeros(2, 3), zeros(3, 4), zeros(1)], {}, r"bias of shape \(4,\)"),
     "linear with another fan-in": (ops.linear, [zeros(2, 3), zeros(4, 4), None], {}, r"\(2, 3\) and \(4, 4\)"),
     "conv2d with a bias of one": (ops.conv2d, [zeros(1, 2, 2, 3), zeros(1, 1, 3, 4), zeros(1)], {}, r"\(4,\)"),
-    "matmul of a vector": (ops.matmul, [zeros(3), zeros(3, 2)], {}, r"\(3,\) and \(3, 2\)"),
+    "matmul of another vector": (ops.matmul, [zeros(2), zeros(3, 2)], {}, r"\(2,\) and \(3, 2\)"),
     "matmul with another inner size": (ops.matmul, [zeros(2, 3), zeros(2, 3)], {}, r"\(2, 3\) and \(2, 3\)"),
     "average pool of padding alone": (ops.avg_pool, [zeros(1, 4, 4, 1)], {"window": 2, "padding": 2}, "no pixel"),
     "conv2d of a number": (ops.conv2d, [zeros(), zeros(1, 1, 3, 4), None], {}, r"\(N, H, W, in\)"),

@@ -46,7 +46,8 @@ from nfnumpy import Tensor, ops
 from nfnumpy.backend import to_host
 from nfnumpy.functional.activations import NONLINEARITIES
 
-OPERATIONS = {name: value for name, value in vars(ops).items() if callable(value) and hasattr(value, "formula")}
+OPERATIONS = {name: value for name, value in vars(ops).items() if callable(value) and hasattr(value, "formula") and
+              value.operation.vjps}
 
 
 @dataclass(frozen=True)

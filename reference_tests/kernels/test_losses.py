@@ -10,7 +10,7 @@ from reference_tests.helpers.on_gpu import ANY_DTYPE, DTYPES, bits_in_all_orders
 
 from nfnumpy import InputError, ops, reference
 from nfnumpy.backend import cuda
-from nfnumpy.functional import losses
+from nfnumpy.functional import losses, metrics
 
 
 def problem(count, classes, dtype, kind, seed=0, spread=3.0):
@@ -153,7 +153,7 @@ def test_every_order_of_threads_and_every_run_gives_the_same_bits(classes, dtype
     assert len(bits_in_all_orders(lambda: (
         losses.softmax_cross_entropy(logits, labels, label_smoothing=0.1),
         losses.softmax_cross_entropy_vjp(cotangent, logits, labels, label_smoothing=0.1),
-        losses.count_correct(logits, labels)))) == 1
+        metrics.count_correct(logits, labels)))) == 1
 
 
 # ---- counting
@@ -165,7 +165,7 @@ def test_a_row_is_correct_where_its_first_maximum_is_the_label(count, classes, d
     random = np.random.default_rng([count, classes, values])
     logits = random.integers(-values, values, (count, classes)).astype(dtype)
     labels = random.integers(0, min(classes, 3), count).astype(kind)
-    counted = losses.count_correct(cupy.asarray(logits), cupy.asarray(labels))
+    counted = metrics.count_correct(cupy.asarray(logits), cupy.asarray(labels))
     assert counted.shape == () and counted.dtype == np.int64
     assert wide(counted) == np.sum(np.argmax(wide(logits), axis=1) == labels)
 
@@ -179,12 +179,12 @@ def test_the_first_nan_of_a_row_counts_as_its_maximum_and_a_label_that_is_no_cla
     logits[3] = -np.inf
     logits[4, 299] = 1
     labels = np.array([5, 280, 280, 0, 299, -1, 300])
-    assert wide(losses.count_correct(cupy.asarray(logits), cupy.asarray(labels))) == 5
-    assert wide(losses.count_correct(cupy.asarray(logits), cupy.asarray(labels + 1))) == 1  # row 5, then all zeros
+    assert wide(metrics.count_correct(cupy.asarray(logits), cupy.asarray(labels))) == 5
+    assert wide(metrics.count_correct(cupy.asarray(logits), cupy.asarray(labels + 1))) == 1  # row 5, then all zeros
 
 
 def test_numpy_counts_in_an_array_too():
-    counted = losses.count_correct(np.eye(3), np.array([0, 1, 0]))
+    counted = metrics.count_correct(np.eye(3), np.array([0, 1, 0]))
     assert isinstance(counted, np.ndarray) and counted.shape == () and counted.dtype == np.int64 and counted == 2
 
 
@@ -197,7 +197,7 @@ def test_a_loss_takes_two_launches_its_gradient_one_a_count_two_and_the_host_wai
     for kernels, run in ((loss, lambda: losses.softmax_cross_entropy(logits, labels, label_smoothing=0.1)),
                          (loss, lambda: losses.softmax_cross_entropy(logits, shares)),
                          (["softmax_cross_entropy_vjp"], lambda: losses.softmax_cross_entropy_vjp(one, logits, labels)),
-                         (["correct_rows", "sum_of_rows"], lambda: losses.count_correct(logits, labels))):
+                         (["correct_rows", "sum_of_rows"], lambda: metrics.count_correct(logits, labels))):
         assert launched(run) == kernels and waits(run) == 0
 
 
@@ -227,13 +227,13 @@ def test_mistakes_are_the_formulas_errors(logits, labels, smoothing, message):
                                                  label_smoothing=smoothing)
         if not smoothing:
             with pytest.raises(InputError, match=message):
-                losses.count_correct(on_device(logits), on_device(labels))
+                metrics.count_correct(on_device(logits), on_device(labels))
 
 
 def test_shares_cannot_be_counted():
     for on_device in (np.asarray, cupy.asarray):
         with pytest.raises(InputError, match="2 whole numbers, got shares"):
-            losses.count_correct(on_device(np.zeros((2, 3))), on_device(np.zeros((2, 3))))
+            metrics.count_correct(on_device(np.zeros((2, 3))), on_device(np.zeros((2, 3))))
 
 
 def test_the_tape_pulls_the_same_gradient():

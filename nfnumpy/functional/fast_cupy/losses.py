@@ -8,7 +8,8 @@ import numpy
 
 from ...backend import backend_name_of, cuda
 from .. import losses as formulas
-from ..losses import are_whole_numbers, check_counted, check_logits
+from .. import metrics
+from ..losses import are_whole_numbers, check_logits
 
 KINDS = ("whole_numbers", "shares")
 KERNELS = cuda.KernelFile("losses", {
@@ -64,10 +65,9 @@ def softmax_cross_entropy_vjp(cotangent, logits, labels, *, label_smoothing=0.0)
     return back
 
 
-@formulas.count_correct.fast_path("cupy")
+@metrics.count_correct.fast_path("cupy")
 def count_correct(logits, labels):
     """Two launches: whether each row is, then their sum. A label that is no class is never correct."""
-    check_counted(logits, labels)
     if not cuda.supports(logits) or not _together(labels):
         return NotImplemented
     logits, labels = cuda.contiguous(logits, labels.astype(numpy.int64, copy=False))
