@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 from .. import backend
 from ..backend.arrays import Array
 from ..functional.arithmetic import add
-from .backward import accumulate_grad, backward_pass, copy_if_shared, parents_of, reverse_topological_order
+from . import backward
+from .backward import accumulate_grad, copy_if_shared, parents_of, reverse_topological_order
 from .tape import Node, Vjp
 
 LARGE = 1 << 20  # bytes that a node has saved on average: with less, the threads wait for the interpreter
@@ -27,8 +28,8 @@ Task = tuple[int, int]
 EdgeKey = tuple[int, int] | None  # (id of the node, number of its input); None: the cotangent of the root
 
 
-@backward_pass.fast_path("numpy")
-def parallel_backward_pass(cotangent: Array, root: Any) -> None:
+@backward.backward_pass.fast_path("numpy")
+def backward_pass(cotangent: Array, root: Any) -> None:
     """The formula's sums in the formula's order, on all threads."""
     if backend.blas_threads.thread_count() == 1:
         return NotImplemented

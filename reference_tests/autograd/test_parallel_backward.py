@@ -164,7 +164,7 @@ def test_checkpoints_are_walked_one_after_the_other():
     total = sum((checkpoint(function, leaf) for leaf in leaves), start=shared * 1.0).sum()
     seen.clear()
     with walking("side by side"):
-        assert parallel_backward.parallel_backward_pass(np.ones(()), total.node) is NotImplemented
+        assert parallel_backward.backward_pass(np.ones(()), total.node) is NotImplemented
         total.backward()
     assert seen == [threading.current_thread()] * 20 and np.array_equal(shared.grad, np.full(3, 21.0))
 
@@ -184,8 +184,8 @@ def test_small_graphs_are_walked_alone():
     x = Tensor(np.ones(3), requires_grad=True)
     with walking("side by side"):
         node = (x * 2.0).sum().node
-        assert parallel_backward.parallel_backward_pass(np.ones(()), node) is None
-    assert parallel_backward.parallel_backward_pass(np.ones(()), (x * 2.0).sum().node) is NotImplemented
+        assert parallel_backward.backward_pass(np.ones(()), node) is None
+    assert parallel_backward.backward_pass(np.ones(()), (x * 2.0).sum().node) is NotImplemented
 
 
 # ---- tasks that make others possible
@@ -311,4 +311,4 @@ def test_blas_and_the_interpreter_are_as_before_afterwards():
 
 def test_the_formula_is_one_step_from_its_fast_path():
     from nfnumpy import autograd
-    assert autograd.backward_pass.fast_paths == {"numpy": parallel_backward.parallel_backward_pass}
+    assert autograd.backward_pass.fast_paths == {"numpy": parallel_backward.backward_pass}

@@ -147,7 +147,7 @@ def test_mistakes_are_the_formulas_errors():
         with_threads(2, stochastic_depth, image, np.ones((2, 1, 1, 1)), rate=1.0, rescale=True)
     with pytest.raises(InputError, match="squeeze_excite"):
         with_threads(2, squeeze_excite, image, np.ones((4, 2)), np.ones(2), np.ones((3, 4)), np.ones(4))
-    with pytest.raises(InputError, match="linear"):
+    with pytest.raises(InputError, match="squeeze_excite"):
         with_threads(2, squeeze_excite, image, np.ones((3, 2)), np.ones(2), np.ones((2, 3)), np.ones(3))
     with pytest.raises(InputError, match="global_mean"):
         with_threads(2, global_mean, image[0])
