@@ -1,4 +1,4 @@
-"""Reading and writing weights: our own safetensors files, and the names and layouts other implementations use."""
+"""Reading and writing weights: our own safetensors files, and the names and layouts of other implementations."""
 
 from .conversion import convert
 from .files import read, save

@@ -5,23 +5,23 @@ from .conversion import SCHEMES, convert
 
 EXAMPLE = """example:
   python -m nfnumpy.weights convert F0_haiku.npz nfnet_f0.safetensors --to nfnumpy
-reads safetensors (nfnumpy's, timm's), PyTorch's .pth and the authors' pickles, told by content;
+reads safetensors (nfnumpy's, timm's), PyTorch's .pth and the authors' pickles, recognized by content;
 writes safetensors for nfnumpy and timm, a pickle for haiku"""
 
 
-def parser():
+def parser() -> Parser:
     """The flags."""
     p = Parser(prog="python -m nfnumpy.weights", epilog=EXAMPLE,
                description="Carry weights between nfnumpy, timm and the authors' files.")
-    p.add_argument("command", choices=["convert"], help="the one thing there is to do")
+    p.add_argument("command", choices=["convert"], help="the only command")
     p.add_argument("source", metavar="IN", help="a file of weights, or a checkpoint that nfnumpy.train wrote")
-    p.add_argument("target", metavar="OUT", help="the file to write; one that is there is replaced when all went well")
-    p.add_argument("--to", required=True, choices=SCHEMES, help="whose names and layout to write")
+    p.add_argument("target", metavar="OUT", help="the file to write; an existing one is replaced once everything is written")
+    p.add_argument("--to", required=True, choices=SCHEMES, help="the names and the layout to write")
     return p
 
 
-def main(arguments):
-    """Convert, and say what was written."""
+def main(arguments: list[str]) -> int:
+    """Convert, and print what was written."""
     given = parser().parse_args(arguments)
     print("\n".join(convert(given.source, given.target, given.to)))
     return 0

@@ -1,13 +1,21 @@
-"""Our own weight files: safetensors, which hold arrays and a few strings and cannot carry code."""
+"""Our own weight files: safetensors, which hold arrays and a few strings and cannot carry code.
+
+Used by: loading.py, conversion.py, training/checkpoint.py. Tests: reference_tests/weights/test_weights.py,
+test_hostile.py.
+"""
 
 import hashlib
 import json
 import os
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
+import numpy as np
 import safetensors
 import safetensors.numpy
 
 from .. import backend as backends
+from ..backend.arrays import Array
 from ..errors import InputError
 from ..files import atomic_write
 
@@ -15,8 +23,10 @@ CHECKSUM = "nfnumpy_sha256"  # metadata entry; files written by other programs, 
 LARGEST_HEADER = 2**24  # bytes; a training checkpoint of NFNet-F7 has 0.7 MB
 DTYPES = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")  # that NumPy has
 
+Taken = TypeVar("Taken")
 
-def save(path, state, metadata=None):
+
+def save(path: str | os.PathLike, state: Mapping[str, Array], metadata: dict[str, str] | None = None) -> None:
     """Write `state` (name -> array of either backend) and `metadata` (str -> str) to `path`, whole or not at all.
 
     InputError, one line, when it cannot be written; an interruption or a full disk leaves what was there.
@@ -28,25 +38,24 @@ def save(path, state, metadata=None):
     atomic_write(path, safetensors.numpy.save(arrays, metadata=metadata))
 
 
-def read(path):
+def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """(state, metadata) of a safetensors file: name -> NumPy array, str -> str.
 
     InputError when it is not one, and when a checksum that `save` wrote does not fit its content.
     """
-    state, metadata = _opened(path, lambda file: ({name: file.get_tensor(name) for name in file.keys()},
-                                                  dict(file.metadata() or {})))
+    state, metadata = _opened(path, _content)
     stored = metadata.pop(CHECKSUM, None)
     if stored is not None and stored != _checksum(state, metadata):
         raise InputError(f"{path} is damaged: its content does not fit the checksum that was written with it")
     return state, metadata
 
 
-def read_metadata(path):
+def read_metadata(path: str | os.PathLike) -> dict[str, str]:
     """The metadata (str -> str) of a safetensors file. InputError when it is not one."""
     return _opened(path, lambda file: dict(file.metadata() or {}))
 
 
-def _checksum(arrays, metadata):
+def _checksum(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
     """SHA-256 over names, types, shapes and bytes of the arrays (C-contiguous) and over the metadata."""
     checksum = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name, array in sorted(arrays.items()):
@@ -55,8 +64,13 @@ def _checksum(arrays, metadata):
     return checksum.hexdigest()
 
 
-def _opened(path, take):
-    """`take` of the opened safetensors file at `path`."""
+def _content(file: Any) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """(state, metadata) of an opened safetensors file."""
+    return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
+
+
+def _opened(path: str | os.PathLike, take: Callable[[Any], Taken]) -> Taken:
+    """take(opened safetensors file at `path`); InputError when it is not one."""
     path = os.fspath(path)
     try:
         _inspect_header(path)
@@ -69,10 +83,10 @@ def _opened(path, take):
         raise InputError(f"{path} is not a safetensors file that can be read here: {reason}") from None
 
 
-def _inspect_header(path):
-    """ValueError for what the safetensors library lets pass: names that stand twice, types NumPy lacks, huge headers.
+def _inspect_header(path: str) -> None:
+    """ValueError for what the safetensors library accepts: repeated names, types that NumPy lacks, huge headers.
 
-    It finds the rest itself: offsets that overlap, leave gaps or lie outside, and shapes that do not fit them.
+    The library finds the rest: offsets that overlap, leave gaps or lie outside, and shapes that do not match them.
     """
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -85,9 +99,9 @@ def _inspect_header(path):
             raise ValueError(f"{name[:80]!r} is of type {str(dtype)[:20]!r}, expected one of {', '.join(DTYPES)}")
 
 
-def _distinct(pairs):
-    """The dict of `pairs`; ValueError when a name stands twice."""
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The dict of `pairs`; ValueError when a name occurs twice."""
     mapping = dict(pairs)
     if len(mapping) != len(pairs):
-        raise ValueError("a name stands twice in its header")
+        raise ValueError("a name occurs twice in its header")
     return mapping

@@ -1,12 +1,16 @@
 """The names of the authors' released weights: a dict of dicts, module path -> {name: array}.
 
-Shapes and layouts are ours already, so this is renaming and nothing else.
+Shapes and layouts are ours already, so this is renaming only. Used by: loading.py, conversion.py, verify.
+Test: reference_tests/weights/test_weights.py.
 """
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
+from ..backend.arrays import Array
 from ..errors import InputError
-from .families import NUMBER, check_names, family_of
+from .naming import NUMBER, check_names, family_of
 
 ROOTS = {"NFNet": ("NFNet", "nf_block"), "NFResNet": ("NF_ResNet", "nf_res_block"),
          "NFRegNet": ("NF_RegNet", "nf_block")}
@@ -14,7 +18,7 @@ LINEAR_LEAVES = {"weight": "w", "bias": "b"}
 CONVOLUTION_LEAVES = {"weight": "w", "gain": "gain", "bias": "bias"}
 
 
-def _haiku_name(name, family):
+def haiku_name(name: str, family: str) -> tuple[str, str]:
     """(module path, leaf) of one of our names."""
     root, block = ROOTS[family]
     module, _, leaf = name.rpartition(".")
@@ -26,7 +30,7 @@ def _haiku_name(name, family):
     return f"{root}/~/" + module.replace(".", "/~/"), leaves.get(leaf, leaf)
 
 
-def _our_name(path, leaf):
+def our_name(path: str, leaf: str) -> str:
     """Our name of the authors' `leaf` in the module `path`."""
     parts = path.split("/~/")[1:]
     first = re.sub(rf"^stem_conv({NUMBER})$", r"stem_convs.\1", parts[0])
@@ -35,34 +39,40 @@ def _our_name(path, leaf):
     return ".".join([first, *rest, {"w": "weight", "b": "bias"}.get(leaf, leaf)])
 
 
-def to_haiku(state):
+def to_haiku(state: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
     """The authors' tree (module path -> {name: array}) for a state of ours of any family; the arrays are not copied."""
-    tree, family = {}, family_of(state)
+    tree = {}
+    family = family_of(state)
     for name, array in state.items():
-        path, leaf = _haiku_name(name, family)
+        path, leaf = haiku_name(name, family)
         tree.setdefault(path, {})[leaf] = array
     return tree
 
 
-def from_haiku(tree):
+def from_haiku(tree: Mapping[str, Mapping[str, Any]]) -> dict[str, Array]:
     """Our state (name -> array) for the authors' tree; the arrays are not copied.
 
     InputError, naming the path, when it is not a tree of one of the three families.
     """
-    state, roots = {}, {root for root, _ in ROOTS.values()}
+    state = {}
     for path, leaves in tree.items():
-        if not isinstance(path, str) or path.split("/~/")[0] not in roots or "/~/" not in path \
-                or not hasattr(leaves, "items"):
-            raise InputError(f"haiku weights: {str(path)[:80]!r} is not a module of {', '.join(sorted(roots))} with "
-                             f"named arrays")
+        _check_module(path, leaves)
         for leaf, array in leaves.items():
-            if not isinstance(leaf, str) or not hasattr(array, "shape") or _our_name(path, leaf) in state:
-                raise InputError(f"haiku weights: {str(leaf)[:80]!r} of {path[:80]!r} is not an array, or stands twice")
-            state[_our_name(path, leaf)] = array
+            if not isinstance(leaf, str) or not hasattr(array, "shape") or our_name(path, leaf) in state:
+                raise InputError(f"haiku weights: {str(leaf)[:80]!r} of {path[:80]!r} is not an array, or occurs twice")
+            state[our_name(path, leaf)] = array
     check_names(state, "haiku weights")
     family = family_of(state)
     for name in state:
-        path, leaf = _haiku_name(name, family)
+        path, leaf = haiku_name(name, family)
         if leaf not in tree.get(path, {}):
             raise InputError(f"haiku weights: a name that reads as {name[:80]!r} is not one of the authors'")
     return state
+
+
+def _check_module(path: Any, leaves: Any) -> None:
+    """InputError unless `path` is that of a module of one of the families and `leaves` a mapping."""
+    roots = sorted(root for root, _ in ROOTS.values())
+    root, separator, _ = path.partition("/~/") if isinstance(path, str) else ("", "", "")
+    if root not in roots or not separator or not hasattr(leaves, "items"):
+        raise InputError(f"haiku weights: {str(path)[:80]!r} is not a module of {', '.join(roots)} with named arrays")

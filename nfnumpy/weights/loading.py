@@ -1,64 +1,95 @@
-"""Opening a file of weights of any kind, told by what is in it and not by what it is called."""
+"""Reading a file of weights of any kind, recognized by its content and not by its name.
 
+Used by: conversion.py, training/classifier.py, commands. Test: reference_tests/weights/test_formats.py.
+"""
+
+import contextlib
 import os
 import re
+import stat
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
 
 from ..errors import InputError
 from . import files
-from .families import check_names
 from .haiku import from_haiku
+from .naming import check_names
 from .numpy_pickles import read_pickle
 from .timm import from_timm
-from .torch_files import LEGACY_START, read_torch
+from .torch_containers import LEGACY_START
+from .torch_files import read_torch
 
 GROUPS = ("model", "ema", "velocity")  # of arrays in a training checkpoint: weights, averaged weights, momentum
 TEXT_PICKLE_STARTS = b"(}]c"  # of protocols 0 and 1
 
 
-def kind_of(path):
-    """ "safetensors", "torch" or "pickle", by the first bytes of the file at `path`; InputError for any other."""
+def load(path: str | os.PathLike, group: str | None = None) -> dict[str, np.ndarray]:
+    """The state (name -> NumPy array) in a file of weights, in our names and layout.
+
+    The file: ours, timm's safetensors, PyTorch's .pth, or a pickle of the authors' tree. Of a training checkpoint, all
+    its arrays ("model.NAME", "ema.NAME", "velocity.NAME"), or those of one `group` without that prefix; `group` has no
+    effect on other files. InputError, one line, for what cannot be read or has names of no scheme known here.
+    """
     path = os.fspath(path)
+    with _opened(path) as (file, kind):
+        if kind == "safetensors":
+            state, metadata = files.read(path)
+        try:
+            if kind == "safetensors":
+                return _of_safetensors(state, metadata, group)
+            return _of_foreign(read_torch(file) if kind == "torch" else read_pickle(file))
+        except InputError as refusal:
+            raise InputError(f"{path}: {refusal}") from None
+
+
+def is_checkpoint(path: str | os.PathLike) -> bool:
+    """Whether the file at `path` is a checkpoint that nfnumpy.train wrote; InputError when it is no weight file."""
+    path = os.fspath(path)
+    with _opened(path) as (_, kind):
+        return kind == "safetensors" and "nfnumpy" in files.read_metadata(path)
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[tuple[BinaryIO, str]]:
+    """Context of (the open file, its kind: "safetensors", "torch" or "pickle"); InputError for any other file."""
     try:
-        if not os.path.exists(path):
-            raise InputError(f"no weight file at {path}")
-        if not os.path.isfile(path):
-            raise InputError(f"{path} is not a regular file")  # opening a pipe would wait for a writer
-        with open(path, "rb") as file:
-            start = file.read(len(LEGACY_START))
+        file = open(path, "rb", opener=_regular)
+    except FileNotFoundError:
+        raise InputError(f"no weight file at {path}") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    with file:
+        kind = _kind_of(path, file.read(len(LEGACY_START)))
+        file.seek(0)
+        yield file, kind
+
+
+def _regular(path: str, flags: int) -> int:
+    """The descriptor of the opened file; InputError unless it is a regular one. It does not wait for a pipe's writer."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError(f"{path} is not a regular file")
+    return descriptor
+
+
+def _kind_of(path: str, start: bytes) -> str:
+    """ "safetensors", "torch" or "pickle", by the first bytes of a file; InputError for any other."""
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")) or start == LEGACY_START:
         return "torch"
     if start[8:9] == b"{" and (start[4:8] == b"\0\0\0\0" or start[:1] != b"\x80"):
         return "safetensors"
     if start[:1] == b"\x80" or start[:1] and start[0] in TEXT_PICKLE_STARTS:
         return "pickle"
-    raise InputError(f"{path} is not a weight file: neither safetensors, nor of PyTorch, nor a pickle"
-                     + ("" if start else "; it is empty"))
+    empty = "" if start else "; it is empty"
+    raise InputError(f"{path} is not a weight file: neither safetensors, nor of PyTorch, nor a pickle{empty}")
 
 
-def load(path, group=None):
-    """The state (name -> NumPy array) in a file of weights, in our names and layout.
-
-    The file: ours, timm's safetensors, PyTorch's .pth, or a pickle of the authors' tree. Of a training checkpoint, all
-    its arrays ("model.NAME", "ema.NAME", "velocity.NAME"), or those of one `group` without that prefix; `group` says
-    nothing about other files. InputError, one line, for what cannot be read or has names of no scheme known here.
-    """
-    kind = kind_of(path)
-    held = files.read(path) if kind == "safetensors" else read_torch(path) if kind == "torch" else read_pickle(path)
-    try:
-        return _of_safetensors(*held, group) if kind == "safetensors" else _of_foreign(held)
-    except InputError as refusal:
-        raise InputError(f"{path}: {refusal}") from None
-
-
-def is_checkpoint(path):
-    """Whether the file at `path` is a checkpoint that nfnumpy.train wrote; InputError when it is no weight file."""
-    return kind_of(path) == "safetensors" and "nfnumpy" in files.read_metadata(path)
-
-
-def _of_safetensors(state, metadata, group):
-    """Ours are as they should be; those with timm's names are translated; a checkpoint may be asked for a part."""
+def _of_safetensors(state: dict[str, np.ndarray], metadata: Mapping[str, str],
+                    group: str | None) -> dict[str, np.ndarray]:
+    """Our states stay as they are; those with timm's names are translated; of a checkpoint, `group` selects a part."""
     if "nfnumpy" in metadata and group is not None:
         part = {name.removeprefix(f"{group}."): array for name, array in state.items() if name.startswith(f"{group}.")}
         if not part:
@@ -68,8 +99,8 @@ def _of_safetensors(state, metadata, group):
     return from_timm(state) if _is_timms(state) else state
 
 
-def _of_foreign(value):
-    """The state in what a pickle or a file of PyTorch held: the authors' tree, or names with arrays."""
+def _of_foreign(value: Any) -> dict[str, np.ndarray]:
+    """The state in the value of a pickle or a file of PyTorch: the authors' tree, or names with arrays."""
     while isinstance(value, dict) and isinstance(value.get("params"), dict):
         value = value["params"]
     if not isinstance(value, dict) or not value:
@@ -84,7 +115,7 @@ def _of_foreign(value):
     return value
 
 
-def _is_timms(state):
+def _is_timms(state: Mapping[str, Any]) -> bool:
     """Whether the names of `state` are those of one of timm's normalizer-free models."""
     return any(name.startswith("stem.") for name in state) and \
         any(re.match(r"stages\.\d+\.\d+\.", name) for name in state)

@@ -1,12 +1,14 @@
 """Pickles of arrays, such as the authors' released files: NumPy's, JAX's and Haiku's objects, and no others.
 
-Each name that may stand in such a file maps to a method here that makes a NumPy array out of bytes the file holds, or a
-dict; nothing of NumPy, JAX, Haiku or dill is called by the file.
+Each name that such a file may have maps to a method here, which makes a NumPy array from bytes of the file, or a dict;
+the file calls nothing of NumPy, JAX, Haiku or dill. Used by: loading.py. Tests: reference_tests/weights/test_formats.py,
+test_hostile.py.
 """
 
 import math
 import mmap
 import re
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -34,32 +36,30 @@ DEEPEST = 8  # dicts inside dicts; weights have two, and those of a training run
 NUMBERS = re.compile(r"[fiu][1248]|b1")
 
 
-def read_pickle(path):
-    """The value of the pickle in the file at `path`: dicts, lists and tuples of NumPy arrays and plain values.
+def read_pickle(file: BinaryIO) -> Any:
+    """The value of the pickle in the opened `file`: dicts, lists and tuples of NumPy arrays and plain values.
 
-    InputError, one line, for anything else: the names it holds are refused before anything is done with them.
+    InputError, one line, for anything else: other names are refused before anything is done with them.
     """
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        try:
-            value = run(content, len(content), ArrayFunctions(len(content)).admit)
-            if content.tell() != len(content):
-                raise InputError(f"{len(content) - content.tell()} bytes follow the end of its pickle")
-            return _settled(value, {})
-        except InputError as refusal:
-            raise InputError(f"{path}: {refusal}") from None
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        size = len(content)
+        value = run(content, size, ArrayFunctions(size).admit)
+        if content.tell() != size:
+            raise InputError(f"{size - content.tell()} bytes follow the end of its pickle")
+        return _finished(value, {})
 
 
 class Dtype(Record):
     """The type of an array's elements, of which only numbers are admitted."""
 
-    def __init__(self, name):
+    def __init__(self, name: Any) -> None:
         if type(name) is not str or not NUMBERS.fullmatch(name):
             what = "Python objects" if name == "O8" else repr(name)[:40]
             raise InputError(f"its pickle holds an array of {what}, expected numbers of at most 8 bytes")
         self.numpy = np.dtype(name)
 
-    def build(self, state):
-        """Take (version, byte order, then what structured types have and numbers have not)."""
+    def build(self, state: Any) -> None:
+        """Take (version, byte order, and then entries that only structured types fill)."""
         if type(state) is not tuple or len(state) < 5 or state[1] not in ("<", ">", "|", "=") or any(state[2:5]):
             raise InputError("its pickle holds an array whose elements are not plain numbers")
         self.numpy = self.numpy.newbyteorder(state[1])
@@ -68,10 +68,11 @@ class Dtype(Record):
 class Array(Record):
     """An array that is made empty and then given its shape, elements and order."""
 
-    def __init__(self, functions):
-        self.functions, self.numpy = functions, None
+    def __init__(self, functions: "ArrayFunctions") -> None:
+        self.functions = functions
+        self.numpy = None
 
-    def build(self, state):
+    def build(self, state: Any) -> None:
         """Take (version, shape, dtype, whether in Fortran's order, bytes)."""
         _, shape, dtype, fortran, content = state
         if type(content) is list:
@@ -80,29 +81,29 @@ class Array(Record):
 
 
 class ArrayFunctions:
-    """What stands for the admitted names while one file of `size` bytes is read.
+    """The functions that replace the admitted names while one file of `size` bytes is read.
 
-    Each call says what memory it takes. A file writes every byte of its arrays out, those of protocol 2 as text that
-    becomes bytes first, so twice its size is enough for any; using the same bytes again and again is not.
+    Each counts the memory it takes. A file contains every byte of its arrays, in protocol 2 as text that becomes bytes
+    first, so twice its size is enough for any file; it is not enough to use the same bytes again and again.
     """
 
-    def __init__(self, size):
+    def __init__(self, size: int) -> None:
         self.allowance = 2 * size
 
-    def admit(self, name):
-        """The function that stands for the dotted `name`."""
+    def admit(self, name: str) -> Any:
+        """The function that replaces the dotted `name`."""
         if name not in ADMITTED:
             raise InputError(f"its pickle names the global {name[:80]!r}; only arrays and plain containers are read, "
                              f"and nothing was run")
         return getattr(self, ADMITTED[name])
 
-    def take(self, count):
+    def take(self, count: int) -> None:
         """Use `count` bytes of the allowance."""
         self.allowance -= count
         if self.allowance < 0:
             raise InputError("its pickle declares more bytes of arrays than the file has")
 
-    def array(self, content, dtype, shape, order):
+    def array(self, content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
         """The array of `shape` in the bytes `content`, in the machine's byte order."""
         if not isinstance(dtype, Dtype) or type(content) not in (bytes, bytearray, str) or type(shape) is not tuple \
                 or len(shape) > 32 or not all(type(length) is int and 0 <= length < 2**63 for length in shape) \
@@ -162,10 +163,10 @@ class ArrayFunctions:
         return arguments[0] if arguments else {}
 
 
-def _settled(value, seen, depth=0):
+def _finished(value, seen, depth=0):
     """`value` with its records replaced by arrays of their own memory, in the machine's byte order.
 
-    Without copies of what is shared, and without shared dicts: a few of those can stand for more than any memory.
+    Shared arrays are not copied twice. Shared dicts are refused: a few of them can describe more than any memory.
     """
     if isinstance(value, Array):
         value = value.numpy
@@ -177,5 +178,5 @@ def _settled(value, seen, depth=0):
         if id(value) in seen or depth == DEEPEST:
             raise InputError(f"its pickle uses one dict in several places, or nests more than {DEEPEST} of them")
         seen[id(value)] = value
-        return {key: _settled(inner, seen, depth + 1) for key, inner in value.items()}
+        return {key: _finished(inner, seen, depth + 1) for key, inner in value.items()}
     return value

@@ -1,46 +1,53 @@
 """The stack machine that pickles are programs for, with those of its instructions that build plain containers.
 
-A pickle may name any function of any module and have it called; that is how it can carry harm. This machine cannot
-import: a name becomes what `admit` makes of it, a function of ours, or an InputError that says the name. It reserves
-no memory that a file merely declares: pickletools cuts every argument out of the file, or fails when that is too short.
+A pickle may name any function of any module and have it called; that is how it can do harm. This machine cannot
+import: `admit` turns a name into a function of this package, or raises an InputError with the name. The machine
+reserves no memory that a file merely declares: pickletools reads every argument from the file, or fails when the file
+is too short. Used by: numpy_pickles.py, torch_files.py. Test: reference_tests/weights/test_hostile.py.
 """
 
-import collections
 import pickletools
 import warnings
+from collections.abc import Callable
+from typing import Any, BinaryIO, NamedTuple
 
 from ..errors import InputError
 
 INSTRUCTIONS = 500_000  # NFNet-F7 in the longest form, with arrays of JAX in protocol 2, takes about 80,000
-LARGEST_KEY = 2**31  # larger ones can be chosen so that all of them hash alike
+NEWEST_PROTOCOL = 5
+LARGEST_KEY = 2**31  # larger ones can be chosen so that all of them have one hash
 
-ARGUMENT = set("INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE "
-               "BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8".split())
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 SHORT_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
-# What a name in the file became: the name, and the function of ours that is called with its arguments, one tuple.
-Admitted = collections.namedtuple("Admitted", ["name", "call"])
+
+class Admitted(NamedTuple):
+    """What a name in the file became: the name, and our function, which takes its arguments as one tuple."""
+
+    name: str
+    call: Callable[[tuple], Any]
 
 
 class Record:
-    """An object of ours that a pickle may fill with a state once it is made."""
+    """An object of ours that a pickle may give a state after it was made."""
 
-    def build(self, state):
+    def build(self, state: Any) -> None:
         """Take `state`, as __setstate__ would."""
         raise NotImplementedError
 
 
-def run(stream, size, admit, persistent=None):
+def run(stream: BinaryIO, size: int, admit: Callable[[str], Callable[[tuple], Any]],
+        persistent: Callable[[Any], Any] | None = None) -> Any:
     """The value of the pickle that begins at the position of `stream`, a seekable file of `size` bytes.
 
     admit(name): the function of ours for a dotted name, called with one tuple of arguments; persistent(id): the value
     of a persistent id. InputError, one line, for anything but a whole pickle of admitted names and plain containers.
     """
+    machine = _Machine(stream, size, admit, persistent)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pickletools warns of odd escapes in text
-            return _run(stream, size, admit, persistent)
+            return machine.run()
     except InputError:
         raise
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
@@ -48,92 +55,170 @@ def run(stream, size, admit, persistent=None):
         raise InputError(f"its pickle is damaged ({type(error).__name__}: {reason})") from None
 
 
-def _run(stream, size, admit, persistent):
-    stack, marks, memo = [], [], {}
+class _Machine:
+    """A stack, the positions of marks on it, and the memo; one method for each kind of instruction."""
 
-    def cut(position):
-        """What stands on the stack from `position` on, taken off."""
+    def __init__(self, stream, size, admit, persistent):
+        self.stream = stream
+        self.size = size
+        self.admit = admit
+        self.persistent = persistent
+        self.stack = []
+        self.marks = []
+        self.memo = {}
+
+    def run(self):
+        """Follow the instructions up to STOP; the one value that is then on the stack."""
+        for count, (instruction, argument, _) in enumerate(pickletools.genops(self.stream)):
+            if count == INSTRUCTIONS:
+                raise InputError(f"its pickle has more than {INSTRUCTIONS} instructions; weights need far fewer")
+            if instruction.name == "STOP":
+                return self.result()
+            method = METHODS.get(instruction.name)
+            if method is None:
+                raise InputError(f"its pickle holds the instruction {instruction.name}, which containers of arrays "
+                                 f"never need")
+            method(self, argument)
+        raise InputError("its pickle has no end")
+
+    def result(self):
+        if len(self.stack) != 1:
+            raise InputError(f"its pickle ends with {len(self.stack)} values instead of one")
+        return self.stack[0]
+
+    # ---- the stack
+
+    def cut(self, position):
+        """What is on the stack from `position` on, removed from it."""
         if position < 0:
             raise InputError("its pickle takes more off its stack than is there")
-        items = stack[position:]
-        del stack[position:]
+        items = self.stack[position:]
+        del self.stack[position:]
         return items
 
-    for count, (instruction, argument, _) in enumerate(pickletools.genops(stream)):
-        if count == INSTRUCTIONS:
-            raise InputError(f"its pickle has more than {INSTRUCTIONS} instructions; weights need far fewer")
-        match instruction.name:
-            case name if name in ARGUMENT:
-                stack.append(argument)
-            case name if name in CONSTANTS:
-                stack.append(CONSTANTS[name])
-            case name if name in SHORT_TUPLES:
-                stack.append(tuple(cut(len(stack) - SHORT_TUPLES[name])))
-            case "EMPTY_DICT":
-                stack.append({})
-            case "EMPTY_LIST":
-                stack.append([])
-            case "MARK":
-                marks.append(len(stack))
-            case "TUPLE":
-                stack.append(tuple(cut(marks.pop())))
-            case "LIST":
-                stack.append(cut(marks.pop()))
-            case "DICT":
-                stack.append(_put({}, cut(marks.pop())))
-            case "APPEND":
-                item = stack.pop()
-                _only(list, stack[-1]).append(item)
-            case "APPENDS":
-                items = cut(marks.pop())
-                _only(list, stack[-1]).extend(items)
-            case "SETITEM":
-                value, key = stack.pop(), stack.pop()
-                _put(stack[-1], [key, value])
-            case "SETITEMS":
-                items = cut(marks.pop())
-                _put(stack[-1], items)
-            case "PUT" | "BINPUT" | "LONG_BINPUT":
-                memo[argument] = stack[-1]
-            case "MEMOIZE":
-                memo[len(memo)] = stack[-1]
-            case "GET" | "BINGET" | "LONG_BINGET":
-                stack.append(memo[argument])
-            case "GLOBAL":
-                name = argument.replace(" ", ".")
-                stack.append(Admitted(name, admit(name)))
-            case "STACK_GLOBAL":
-                attribute, module = _only(str, stack.pop()), _only(str, stack.pop())
-                name = f"{module}.{attribute}"
-                stack.append(Admitted(name, admit(name)))
-            case "REDUCE":
-                arguments, function = _only(tuple, stack.pop()), _only(Admitted, stack.pop())
-                stack.append(function.call(arguments))
-            case "BUILD":
-                state = stack.pop()
-                if type(stack[-1]) is not dict:  # the attributes of an ordered dict say nothing about weights
-                    _only(Record, stack[-1]).build(state)
-            case "BINPERSID" if persistent is not None:
-                stack.append(persistent(stack.pop()))
-            case "BINPERSID" | "PERSID":
-                raise InputError("its pickle refers to something outside the file by a persistent id")
-            case "PROTO":
-                if argument > 5:
-                    raise InputError(f"its pickle is of protocol {argument}; 5 is the newest known")
-            case "FRAME":
-                if argument > size - stream.tell():
-                    raise InputError(f"its pickle declares a frame of {argument} bytes, more than the file has")
-            case "STOP":
-                if len(stack) != 1:
-                    raise InputError(f"its pickle ends with {len(stack)} values instead of one")
-                return stack[0]
-            case name:
-                raise InputError(f"its pickle holds the instruction {name}, which containers of arrays never need")
-    raise InputError("its pickle has no end")
+    def cut_to_mark(self):
+        """What is on the stack above the last mark, removed from it, and the mark too."""
+        return self.cut(self.marks.pop())
+
+    def mark(self, argument):
+        self.marks.append(len(self.stack))
+
+    def push(self, argument):
+        self.stack.append(argument)
+
+    # ---- containers
+
+    def push_dict(self, argument):
+        self.stack.append({})
+
+    def push_list(self, argument):
+        self.stack.append([])
+
+    def tuple_of_marked(self, argument):
+        self.stack.append(tuple(self.cut_to_mark()))
+
+    def list_of_marked(self, argument):
+        self.stack.append(self.cut_to_mark())
+
+    def dict_of_marked(self, argument):
+        self.stack.append(_put({}, self.cut_to_mark()))
+
+    def append(self, argument):
+        item = self.stack.pop()
+        _only(list, self.stack[-1]).append(item)
+
+    def append_marked(self, argument):
+        items = self.cut_to_mark()
+        _only(list, self.stack[-1]).extend(items)
+
+    def set_item(self, argument):
+        value, key = self.stack.pop(), self.stack.pop()
+        _put(self.stack[-1], [key, value])
+
+    def set_marked(self, argument):
+        items = self.cut_to_mark()
+        _put(self.stack[-1], items)
+
+    # ---- the memo
+
+    def put(self, argument):
+        self.memo[argument] = self.stack[-1]
+
+    def memoize(self, argument):
+        self.memo[len(self.memo)] = self.stack[-1]
+
+    def get(self, argument):
+        self.stack.append(self.memo[argument])
+
+    # ---- names and calls
+
+    def admit_name(self, name):
+        self.stack.append(Admitted(name, self.admit(name)))
+
+    def global_name(self, argument):
+        self.admit_name(argument.replace(" ", "."))
+
+    def stacked_name(self, argument):
+        attribute, module = _only(str, self.stack.pop()), _only(str, self.stack.pop())
+        self.admit_name(f"{module}.{attribute}")
+
+    def call(self, argument):
+        arguments, function = _only(tuple, self.stack.pop()), _only(Admitted, self.stack.pop())
+        self.stack.append(function.call(arguments))
+
+    def build(self, argument):
+        state = self.stack.pop()
+        if type(self.stack[-1]) is not dict:  # the attributes of an ordered dict say nothing about weights
+            _only(Record, self.stack[-1]).build(state)
+
+    def persistent_value(self, argument):
+        if self.persistent is None:
+            self.refuse_persistent(argument)
+        self.stack.append(self.persistent(self.stack.pop()))
+
+    def refuse_persistent(self, argument):
+        raise InputError("its pickle refers to something outside the file by a persistent id")
+
+    # ---- facts about the file
+
+    def protocol(self, argument):
+        if argument > NEWEST_PROTOCOL:
+            raise InputError(f"its pickle is of protocol {argument}; {NEWEST_PROTOCOL} is the newest known")
+
+    def frame(self, argument):
+        if argument > self.size - self.stream.tell():
+            raise InputError(f"its pickle declares a frame of {argument} bytes, more than the file has")
+
+
+def _push_constant(value):
+    return lambda machine, argument: machine.push(value)
+
+
+def _push_tuple(count):
+    return lambda machine, argument: machine.push(tuple(machine.cut(len(machine.stack) - count)))
+
+
+PUSHED = ("INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE "
+          "BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8").split()
+METHODS: dict[str, Callable[[_Machine, Any], None]] = {
+    **dict.fromkeys(PUSHED, _Machine.push),
+    **{name: _push_constant(value) for name, value in CONSTANTS.items()},
+    **{name: _push_tuple(count) for name, count in SHORT_TUPLES.items()},
+    "EMPTY_DICT": _Machine.push_dict, "EMPTY_LIST": _Machine.push_list, "MARK": _Machine.mark,
+    "TUPLE": _Machine.tuple_of_marked, "LIST": _Machine.list_of_marked, "DICT": _Machine.dict_of_marked,
+    "APPEND": _Machine.append, "APPENDS": _Machine.append_marked,
+    "SETITEM": _Machine.set_item, "SETITEMS": _Machine.set_marked,
+    "PUT": _Machine.put, "BINPUT": _Machine.put, "LONG_BINPUT": _Machine.put, "MEMOIZE": _Machine.memoize,
+    "GET": _Machine.get, "BINGET": _Machine.get, "LONG_BINGET": _Machine.get,
+    "GLOBAL": _Machine.global_name, "STACK_GLOBAL": _Machine.stacked_name,
+    "REDUCE": _Machine.call, "BUILD": _Machine.build,
+    "BINPERSID": _Machine.persistent_value, "PERSID": _Machine.refuse_persistent,
+    "PROTO": _Machine.protocol, "FRAME": _Machine.frame,
+}
 
 
 def _only(kind, value):
-    """`value`, when it is exactly of the type `kind`, or a Record where one is asked for."""
+    """`value`, when it is exactly of the type `kind`, or any Record where that is expected."""
     if type(value) is not kind and not (kind is Record and isinstance(value, Record)):
         wanted = {Admitted: "a global", Record: "an array"}.get(kind, f"a {kind.__name__}")
         raise InputError(f"its pickle uses a value of type {type(value).__name__} as {wanted}")
@@ -145,7 +230,7 @@ def _put(mapping, items):
     _only(dict, mapping)
     if len(items) % 2:
         raise InputError("its pickle has a key without a value")
-    for key, value in zip(items[::2], items[1::2]):
+    for key, value in zip(items[::2], items[1::2], strict=True):
         if type(key) is not str and not (type(key) is int and abs(key) < LARGEST_KEY):
             raise InputError(f"its pickle has a key of type {type(key).__name__}, expected a name")
         mapping[key] = value

@@ -2,24 +2,28 @@
 
 The renaming is exact. The networks differ slightly: timm's dm_ models add 1e-5 to the variance of the weights, which
 `with_timm_epsilon` accounts for, and use the erf GELU. Its models without dm_ fold gamma into the weights, have no skip
-gain and pad on all sides: they are not these networks.
+gain and pad on all sides: they are not these networks. Used by: loading.py, conversion.py, verify.
+Tests: reference_tests/weights/test_weights.py, test_formats.py; against timm itself, reference_tests/tools/against_timm.py.
 """
 
 import math
 import re
+from collections.abc import Mapping
 
 from ..backend import namespace
+from ..backend.arrays import Array
 from ..errors import InputError
-from .families import NUMBER, check_names, family_of, stage_positions, translated
+from .naming import NUMBER, check_names, family_of, renamed, stage_positions
 
 EPSILON = 1e-5  # what timm adds to the variance of the weights
 FLOOR = 1e-4  # ours, and the authors', of fan-in times that variance
 BLOCK = rf"stages\.({NUMBER})\.({NUMBER})\."
 PARTS = {"conv0": "conv1", "conv1": "conv2", "conv1b": "conv2b", "conv2": "conv3", "conv_shortcut": "downsample.conv"}
+OUR_PARTS = {timm: ours for ours, timm in PARTS.items()}
 
 
-def _timm_name(name, family, positions):
-    """timm's name of one of ours."""
+def timm_name(name: str, family: str, positions: list[tuple[int, int]]) -> str:
+    """timm's name of one of ours; positions: of the blocks, as stage_positions returns them."""
     name = re.sub(rf"^stem_convs\.({NUMBER})", lambda k: f"stem.conv{int(k[1]) + 1}", name)
     name = re.sub(r"^initial_conv", "stem.conv", name)
     name = re.sub(r"^linear\.", "head.fc.", name)
@@ -27,21 +31,23 @@ def _timm_name(name, family, positions):
     if block is None:
         return name
     stage, position = positions[int(block[1])]
-    part = {**PARTS, "skip_gain": "skipinit_gain",
-            "squeeze_excite": "attn" if family == "NFRegNet" else "attn_last"}.get(block[2], f"?{block[2]}")
+    attention = "attn" if family == "NFRegNet" else "attn_last"
+    parts = {**PARTS, "skip_gain": "skipinit_gain", "squeeze_excite": attention}
+    part = parts.get(block[2], f"?{block[2]}")
     rest = block[3].replace(".fc1", ".fc2").replace(".fc0", ".fc1")
     return f"stages.{stage}.{position}.{part}{rest}"
 
 
-def _names(state):
+def _names(state: Mapping[str, Array]) -> dict[str, str]:
     """Our name -> timm's, for a state of ours."""
     family, positions = family_of(state), stage_positions(state)
-    return {name: _timm_name(name, family, positions) for name in state}
+    return {name: timm_name(name, family, positions) for name in state}
 
 
-def to_timm(state):
+def to_timm(state: Mapping[str, Array]) -> dict[str, Array]:
     """timm's state (name -> array) for a state of ours of any family."""
-    names, result = _names(state), {}
+    names = _names(state)
+    result = {}
     for name, array in state.items():
         xp = namespace(array)
         if name.endswith(".gain"):
@@ -56,7 +62,7 @@ def to_timm(state):
     return result
 
 
-def from_timm(state):
+def from_timm(state: Mapping[str, Array]) -> dict[str, Array]:
     """Our state (name -> array) for the state of one of timm's normalizer-free models.
 
     InputError, naming the name, when it is not one, or one whose gamma is in its weights.
@@ -65,16 +71,17 @@ def from_timm(state):
     if any(blocks.values()) and not any(name.endswith(".skipinit_gain") for name in state):
         raise InputError("timm weights: there is no skipinit_gain, so they are of a model with gamma in its weights "
                          "and padding on all sides, as nfnet_*, nf_resnet*, nf_regnet*; dm_nfnet_* are the papers'")
-    index = {place: k for k, place in enumerate(sorted({(int(b[1]), int(b[2])) for b in blocks.values() if b}))}
-    names = {name: _our_name(name, index) for name in state}
+    positions = {(int(block[1]), int(block[2])) for block in blocks.values() if block}
+    index = {position: k for k, position in enumerate(sorted(positions))}
+    names = {name: our_name(name, index) for name in state}
     ours = {names[name]: _our_layout(name, array) for name, array in state.items()}
     check_names(ours, "timm weights", theirs={our: name for name, our in names.items()})
-    back = {timm: our for our, timm in _names(ours).items()}
-    return {our: ours[our] for our in translated(state, back, "timm weights")}
+    expected = {timm: our for our, timm in _names(ours).items()}
+    return {our: ours[our] for our in renamed(state, expected, "timm weights")}
 
 
-def _our_name(name, index):
-    """Our name of one of timm's."""
+def our_name(name: str, index: Mapping[tuple[int, int], int]) -> str:
+    """Our name of one of timm's; index: (stage, position in stage) -> number of the block."""
     name = re.sub(rf"^stem\.conv({NUMBER})\.", lambda k: f"stem_convs.{int(k[1]) - 1}.", name)
     name = re.sub(r"^stem\.conv\.", "initial_conv.", name)
     name = re.sub(r"^head\.fc\.", "linear.", name)
@@ -83,12 +90,11 @@ def _our_name(name, index):
         return name
     rest = block[3].replace("skipinit_gain", "skip_gain").replace("downsample.conv.", "conv_shortcut.")
     rest = re.sub(r"^attn(?:_last)?\.fc(\d)", lambda k: f"squeeze_excite.fc{int(k[1]) - 1}", rest)
-    rest = re.sub(r"^(conv1|conv2b|conv2|conv3)\.", lambda k: {timm: ours for ours, timm in PARTS.items()}[k[1]] + ".",
-                  rest)
+    rest = re.sub(r"^(conv1|conv2b|conv2|conv3)\.", lambda k: OUR_PARTS[k[1]] + ".", rest)
     return f"blocks.{index[int(block[1]), int(block[2])]}.{rest}"
 
 
-def _our_layout(name, array):
+def _our_layout(name: str, array: Array) -> Array:
     """One of timm's arrays in our layout."""
     xp, shape = namespace(array), tuple(array.shape)
     if name.endswith(".gain") and shape == (*shape[:1], 1, 1, 1):
@@ -105,7 +111,7 @@ def _our_layout(name, array):
                      f"axes of weights")
 
 
-def with_timm_epsilon(state):
+def with_timm_epsilon(state: Mapping[str, Array]) -> dict[str, Array]:
     """`state` (ours) with gains under which our network computes what timm's does with the gains of `state`.
 
     timm standardizes with √(sigma² + 1e-5) where ours has √max(sigma², 1e-4/N), N being the fan-in; each gain is

@@ -140,7 +140,7 @@ def test_bits_are_philox_of_seed_site_and_step(seed, step, site, count):
 
 
 def test_numbers_of_a_seed_never_change():
-    """Whoever changes these changes every run; the first is the top 53 bits of Philox's first word."""
+    """A change of these changes every run; the first is the top 53 bits of Philox's first word."""
     randomness = CounterRNG(2021, step=6)
     first = philox((1, 0, 0, 6), (2021, int.from_bytes(hashlib.blake2b(b"dropout", digest_size=8).digest(), "little")))
     assert randomness.uniform("dropout", (1,))[0] == (first[0] >> 11) / 2**53

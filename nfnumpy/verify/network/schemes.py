@@ -3,8 +3,8 @@
 import re
 
 from ...errors import InputError
-from ...weights.haiku import _our_name as from_haiku_name
-from ...weights.timm import _our_name as from_timm_name
+from ...weights.haiku import our_name as from_haiku_name
+from ...weights.timm import our_name as from_timm_name
 
 NOTHING_IN_FRONT = ("", "module.", "model.", "params.", "net.", "backbone.", "_orig_mod.")
 

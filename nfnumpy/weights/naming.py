@@ -1,18 +1,21 @@
-"""Which family of networks a state belongs to, told by its names, and where its stages begin."""
+"""The names of our networks' parameters: which family they belong to, and where its stages begin.
+
+Used by: haiku.py, timm.py, loading.py, conversion.py. Test: reference_tests/weights/test_weights.py.
+"""
 
 import re
+from collections.abc import Mapping
 
+from ..backend.arrays import Array
 from ..errors import InputError
 
 NUMBER = r"0|[1-9]\d{0,4}"  # of a block; names come from files, where a number can have any length
-
-
 PART = r"conv0|conv1|conv1b|conv2|conv_shortcut|squeeze_excite\.fc[01]"
 OUR_NAME = re.compile(rf"(stem_convs\.({NUMBER})|initial_conv|final_conv|linear|blocks\.({NUMBER})\.({PART}))\."
                       rf"(weight|gain|bias)|blocks\.({NUMBER})\.skip_gain")
 
 
-def family_of(state):
+def family_of(state: Mapping[str, Array]) -> str:
     """ "NFNet", "NFResNet" or "NFRegNet" for a state of ours (name -> array); InputError for any other."""
     if "stem_convs.0.weight" in state:
         return "NFNet"
@@ -22,10 +25,10 @@ def family_of(state):
                      f"{str(next(iter(state), 'nothing'))[:80]!r}")
 
 
-def check_names(state, what, theirs=None):
-    """InputError, naming one, unless all names of `state` are such as our networks have, with blocks numbered from 0.
+def check_names(state: Mapping[str, Array], what: str, theirs: Mapping[str, str] | None = None) -> None:
+    """InputError unless all names of `state` are such as our networks have, with blocks numbered from 0.
 
-    theirs: our name -> what it was translated from, for the message.
+    what: the kind of weights, for the message; theirs: our name -> the name it was translated from.
     """
     for name in state:
         if not isinstance(name, str) or not OUR_NAME.fullmatch(name):
@@ -35,26 +38,30 @@ def check_names(state, what, theirs=None):
     block_count(state)
 
 
-def block_count(state):
-    """How many blocks a state of ours describes; InputError unless they are numbered from 0 on without a gap."""
-    found = {int(block[1]) for block in (re.match(rf"blocks\.({NUMBER})\.", name) for name in state) if block}
+def block_count(state: Mapping[str, Array]) -> int:
+    """The number of blocks in a state of ours; InputError unless they are numbered from 0 on without a gap."""
+    matches = [re.match(rf"blocks\.({NUMBER})\.", name) for name in state]
+    found = {int(block[1]) for block in matches if block}
     if found != set(range(len(found))):
         raise InputError(f"state: its blocks are numbered up to {max(found)}, but there are {len(found)} of them")
     return len(found)
 
 
-def stage_positions(state):
+def stage_positions(state: Mapping[str, Array]) -> list[tuple[int, int]]:
     """[(stage, position in stage)] for every block of a state of ours: a stage begins where a shortcut has weights."""
     positions = []
+    stage, position = -1, 0
     for block in range(block_count(state)):
-        begins = not positions or f"blocks.{block}.conv_shortcut.weight" in state
-        positions.append((positions[-1][0] + 1 if positions else 0, 0) if begins else
-                         (positions[-1][0], positions[-1][1] + 1))
+        if block == 0 or f"blocks.{block}.conv_shortcut.weight" in state:
+            stage, position = stage + 1, 0
+        else:
+            position += 1
+        positions.append((stage, position))
     return positions
 
 
-def translated(state, names, what):
-    """`state` renamed by the dict `names`; InputError, naming one, when `state` holds others or lacks some of them."""
+def renamed(state: Mapping[str, Array], names: Mapping[str, str], what: str) -> dict[str, Array]:
+    """`state` renamed by the dict `names`; InputError, with one of them, for names that are unexpected or missing."""
     for problem, odd in (("unexpected", set(state) - set(names)), ("missing", set(names) - set(state))):
         if odd:
             raise InputError(f"{what}: {problem} {min(odd)[:80]!r}, one of {len(odd)} such names")
