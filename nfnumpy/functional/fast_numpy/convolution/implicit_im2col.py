@@ -8,7 +8,7 @@ further down, and zeros elsewhere. That is (kw + 1)/kw of the arithmetic at twic
 kw. The product for the weight's gradient has its row twice in the same way, and both are added up.
 
 Both the zeros of that matrix and those that stand for padding positions in the weight's gradient are multiplied with
-pixels that the formula does not multiply with anything. Blocks with an infinity or NaN are therefore left to im2col.
+pixels that the formula does not multiply with anything. Images with an infinity or NaN are therefore left to im2col.
 """
 
 import numpy
@@ -87,7 +87,7 @@ def forward(image: numpy.ndarray, kernel: numpy.ndarray, out: numpy.ndarray, bia
 def weight_vjp(cotangent: numpy.ndarray, image: numpy.ndarray, weight: numpy.ndarray, problem: ConvProblem) -> object:
     """Write into `weight` (groups, kh, kw, C, O) the products of all windows with their cotangents, added up.
 
-    NotImplemented where the image is not finite.
+    NotImplemented where the sums are not finite, as every pixel that is not has a part in them.
     """
     together = _outputs_together(problem)
     kw = problem.windows.kernel[1]
@@ -95,15 +95,12 @@ def weight_vjp(cotangent: numpy.ndarray, image: numpy.ndarray, weight: numpy.nda
     def add_up(chunk):
         total = 0.0
         for block in chunk:
-            product = _sum_of_products(cotangent, image, problem, block, together)
-            if product is None:
-                return None
-            total = total + product
+            total = total + _sum_of_products(cotangent, image, problem, block, together)
         return total
 
     chunks = chunks_of(_plan(problem), problem.threads)
     totals = thread_pool.parallel_map(add_up, chunks)
-    if any(total is None for total in totals):
+    if not all(all_finite(total) for total in totals):
         return NotImplemented
     weight[...] = 0.0
     for chunk, total in zip(chunks, totals, strict=True):
@@ -113,11 +110,9 @@ def weight_vjp(cotangent: numpy.ndarray, image: numpy.ndarray, weight: numpy.nda
 
 
 def _sum_of_products(cotangent, image, problem, block, together):
-    """Σ rowsᵀ·cotangent of a block: (groups, kh, width, C, together, O); None where its image is not finite."""
+    """Σ rowsᵀ·cotangent of a block: (groups, kh, width, C, together, O)."""
     layout = row_layout(problem, block, together)
     buffer = fill_rows(layout, image, problem, block)
-    if not all_finite(buffer):
-        return None
     rows = row_matrices(layout, buffer, problem)
     of_group, kh, shifts, count, values = rows.shape
     columns = together * problem.channels

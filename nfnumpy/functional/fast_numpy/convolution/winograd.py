@@ -10,10 +10,10 @@ one axis
 and Gᵀ, for the gradient of the kernel, follows. These sums are passes over memory: they pay where the products are
 much longer, that is with many channels, and cost about a factor of two in rounding errors.
 
-An infinity or NaN would reach all 2×2 outputs of a tile, and become NaN in differences, where the formula has it in
-fewer places. Every pixel in the middle of a tile (d1 or d2 along both axes), every kernel value and every cotangent
-takes part in the products (1, 1), so these show, at a fourth of the outputs' size, whether anything is not finite; the
-few lines of pixels in no tile's middle are checked by themselves. If so the convolution is left to im2col.
+Differences make NaN of an infinity, and the kernel's gradient has it at more taps than the formula. Every pixel in the
+middle of a tile (d1 or d2 along both axes), every kernel value and every cotangent takes part in the products (1, 1),
+so these show, at a fourth of the outputs' size, whether anything is not finite; the few lines of pixels in no tile's
+middle are checked by themselves. If so the convolution is left to im2col.
 """
 
 import numpy
