@@ -12,6 +12,7 @@ import numpy
 
 from ...backend import blocking, buffer_pool, scratch, tuning
 from .. import weight_standardization as formulas
+from ..safe_range import range_of
 from .dtypes import share_float_dtype
 
 
@@ -44,12 +45,20 @@ def _sums(weight: numpy.ndarray, others: Sequence[numpy.ndarray]) -> numpy.ndarr
 
 
 def _statistics(sums, fan_in, eps):
-    """mu, 1/sqrt(max(s, eps)) and whether s > eps; None where too little of ΣW² would be left of a unit's s."""
+    """mu, 1/sqrt(max(s, eps)) and whether s > eps.
+
+    None, for the formula, where too little of ΣW² would be left of a unit's s or squares leave the dtype's range.
+    """
+    if not numpy.isfinite(sums).all():
+        return None
     mean = sums[0] / fan_in
     lost = sums[0] * mean
     if not numpy.all(lost <= 0.5 * sums[1]):
         return None
     squared_norm = sums[1] - lost
+    least = range_of(sums).least ** 2
+    if eps < least and not numpy.all(squared_norm >= least):
+        return None
     return mean, 1.0 / numpy.sqrt(numpy.clip(squared_norm, eps, None)), squared_norm > eps
 
 
