@@ -14,7 +14,7 @@ from ..backend.arrays import Array
 
 
 class SafeRange(NamedTuple):
-    """From `least` to `greatest` magnitudes are squared as they are; below they are multiplied by `up`, above by `down`.
+    """Magnitudes from `least` to `greatest` are squared as they are, smaller ones times `up`, larger ones times `down`.
 
     Up to 2²⁷ squares of magnitudes within the range have a finite sum, and so they have after the multiplication;
     what is lost of smaller numbers beside a magnitude of `least` is below the rounding of the sum.
@@ -42,4 +42,5 @@ def multiplier(largest: Array) -> Array:
     """
     xp, one = namespace(largest), namespace(largest).ones_like(largest)
     within = range_of(largest)
-    return xp.where(largest > within.greatest, within.down * one, xp.where(largest < within.least, within.up * one, one))
+    upwards = xp.where(largest < within.least, within.up * one, one)
+    return xp.where(largest > within.greatest, within.down * one, upwards)
