@@ -1,18 +1,18 @@
 """The options of a training run, checked when they are set."""
 
 import dataclasses
-import math
-import typing
 from typing import Any
 
 from ..datasets import PIXEL_LIMIT, checked_max_pixels
 from ..errors import InputError
+from ..validation import NOT_NEGATIVE, POSITIVE, SHARE, Interval, check_fields
 
-POSITIVE_WHOLE = ("epochs", "batch_size", "workers", "checkpoint_every", "image_size", "max_pixels")
-WITHIN = {  # name: (least, greatest, greatest allowed too)
-    "lr": (0.0, math.inf, False), "warmup_epochs": (0.0, math.inf, False), "weight_decay": (0.0, math.inf, False),
-    "momentum": (0.0, 1.0, False), "label_smoothing": (0.0, 1.0, False), "stochdepth_rate": (0.0, 1.0, False),
-    "dropout": (0.0, 1.0, False), "ema": (0.0, 1.0, False), "sam_fraction": (0.0, 1.0, True),
+INTERVALS = {
+    **dict.fromkeys(("epochs", "batch_size", "workers", "checkpoint_every", "image_size", "max_pixels", "agc", "sam"),
+                    POSITIVE),
+    **dict.fromkeys(("lr", "warmup_epochs", "weight_decay"), NOT_NEGATIVE),
+    **dict.fromkeys(("momentum", "label_smoothing", "stochdepth_rate", "dropout", "ema"), SHARE),
+    "sam_fraction": Interval(0.0, 1.0, with_least=False, with_greatest=True),
 }
 CHOICES = {"precision": (None, "bf16", "fp16"), "tf32": ("on", "off")}
 # Changing these does not change the run (another backend rounds otherwise), so a resumed one may.
@@ -21,7 +21,7 @@ FREE_ON_RESUME = ("backend", "tf32", "workers", "checkpoint_every", "max_pixels"
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
-    """The options of a run, as `python -m nfnumpy.train --help` explains them; None is "off" or "as suits the data"."""
+    """The options of a run, as `python -m nfnumpy.train --help` explains them; None is "off" or what the data needs."""
 
     backend: str = "numpy"
     model: str | None = None
@@ -50,33 +50,10 @@ class TrainingOptions:
     out: str | None = None
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value, kinds = getattr(self, field.name), typing.get_args(field.type) or (field.type,)
-            if not (isinstance(value, kinds) or float in kinds and isinstance(value, int)) or isinstance(value, bool):
-                raise InputError(f"{_flag(field.name)} {value!r}: expected "
-                                 + " or ".join("off" if kind is type(None) else kind.__name__ for kind in kinds))
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise InputError(f"{_flag(name)} {getattr(self, name)}: expected "
-                                 + " or ".join(choice or "off" for choice in choices))
+        check_fields(self, INTERVALS, CHOICES, describe=lambda name, value: f"{_flag(name)} {value}", none="off")
         for name in ("model", "out", "data"):
             if getattr(self, name) == "":
                 raise InputError(f"{_flag(name)}: expected a name, got an empty one")
-        for name in POSITIVE_WHOLE:
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, int) and value > 0):
-                raise InputError(f"{_flag(name)} {value}: expected a whole number above 0")
-        for name, (least, greatest, inclusive) in WITHIN.items():
-            value = getattr(self, name)
-            if value is not None and not (least <= value < greatest or inclusive and value == greatest):
-                raise InputError(f"{_flag(name)} {value}: expected a number from {least:g}"
-                                 + (" up" if greatest == math.inf else
-                                    f" to {greatest:g}" if inclusive else f" up to, not including, {greatest:g}"))
-        for name in ("agc", "sam", "sam_fraction"):
-            value = getattr(self, name)
-            if value is not None and not (value > 0.0 and math.isfinite(value)):
-                raise InputError(f"{_flag(name)} {value}: expected a number above 0"
-                                 + " or off" * (name != "sam_fraction"))
         checked_max_pixels(self.max_pixels)
         if self.sam is None and self.sam_fraction != 1.0:
             raise InputError(f"--sam-fraction {self.sam_fraction}: it needs --sam RHO, such as --sam 0.05")
