@@ -57,7 +57,8 @@ def test_notes_of_an_error_follow_it_on_its_line(capsys, monkeypatch):
 
 
 def test_a_missing_file_is_named(capsys, monkeypatch):
-    expect_one_line(*run(capsys, monkeypatch, FileNotFoundError(2, "No such file", "the/file")), "the/file: No such file")
+    status, printed = run(capsys, monkeypatch, FileNotFoundError(2, "No such file", "the/file"))
+    expect_one_line(status, printed, "the/file: No such file")
 
 
 def test_what_could_steer_a_terminal_is_printed_as_escapes(capsys, monkeypatch):
@@ -67,7 +68,8 @@ def test_what_could_steer_a_terminal_is_printed_as_escapes(capsys, monkeypatch):
 
 def test_a_deleted_working_directory_is_named(tmp_path):
     code = "import os, sys; os.rmdir(os.getcwd()); from nfnumpy import train; train.run(train.main)"
-    finished = subprocess.run([sys.executable, "-c", code, "--epochs", "1"], cwd=tmp_path, capture_output=True, text=True)
+    command = [sys.executable, "-c", code, "--epochs", "1"]
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     expect_one_line(finished.returncode, finished.stderr, "working directory no longer exists")
 
 
