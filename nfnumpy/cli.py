@@ -1,4 +1,4 @@
-"""What every command shares: errors are one line, and the exit status says of which kind."""
+"""Shared by all commands: an error is one line, and the exit status gives its kind."""
 
 import argparse
 import errno

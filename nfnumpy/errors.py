@@ -1,13 +1,13 @@
-"""The one exception that means "what you gave cannot be used"."""
+"""The exception for bad input."""
 
 
 class InputError(ValueError):
-    """Bad input, said in one line: what was given, what was expected, and where.
+    """Bad input, described in one line: what was given, what was expected, and where.
 
     Commands print the line and exit with status 2; callers of the Python API catch it as a `ValueError`.
     """
 
 
-def first_line(error):
-    """What an exception, or its text, says first, without blank lines and rules; "" if it says nothing."""
+def first_line(error: object) -> str:
+    """The first line of an exception or a text that is neither blank nor a rule; "" if there is none."""
     return next((line.strip() for line in str(error).splitlines() if line.strip(" =")), "")

@@ -6,7 +6,7 @@ from .errors import InputError
 from .training import Classifier, load_classifier
 
 EXAMPLE = """example:
-  python -m nfnumpy.predict runs/digits/checkpoint.safetensors seven.png --top 3
+  python -m nfnumpy.predict runs/digits/checkpoint.safetensors docs/seven.png --top 3
   python -m nfnumpy.predict F0_haiku.npz cat.jpg"""
 
 

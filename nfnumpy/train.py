@@ -70,7 +70,7 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str]) -> int:
-    """Train as the command line says."""
+    """Train with the options on the command line."""
     given = vars(parser().parse_args(arguments))
     resume = given.pop("resume")
     train(given, resume=resume)

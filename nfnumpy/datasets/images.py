@@ -33,7 +33,7 @@ TO_UPRIGHT = {
 
 def read_image(path: str | os.PathLike, size: int | None = None, crop_margin: int = 0, keep_aspect: bool = True,
                max_pixels: int = PIXEL_LIMIT) -> np.ndarray:
-    """Decode an image file to uint8 (H, W, 3), red, green and blue in 0..255, upright as its EXIF orientation says.
+    """Decode an image file to uint8 (H, W, 3), red, green and blue in 0..255, upright by its EXIF orientation.
 
     With `size` (pixels) the shorter side is resized to `size + crop_margin`, bicubic, and the centre cut out:
     (size, size, 3). Without `keep_aspect` both sides are, whatever the picture's proportions.

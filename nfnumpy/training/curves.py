@@ -11,7 +11,7 @@ TRAIN, TEST, AVERAGED = "#8c8c8c", "#1f6f8b", "#d1603d"
 def draw_curves(entries: list[dict[str, Any]], path: str, title: str, smoothed: bool = False) -> bool:
     """Draw the evaluations `entries`, at least one, to the PNG file `path`; False when matplotlib is not installed.
 
-    smoothed: whether the training loss is that of smoothed labels, which the legend then says.
+    smoothed: whether the training loss is that of smoothed labels, as the legend then has it.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -1,4 +1,4 @@
-"""What a run shows: a bar on a terminal, plain lines elsewhere."""
+"""The display of a run: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time

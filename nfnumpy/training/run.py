@@ -19,7 +19,7 @@ from .trainer import Trainer
 
 
 def train(given: dict[str, Any], resume: bool = False) -> list[dict[str, Any]]:
-    """Train as the dict `given` (fields of TrainingOptions; the rest are defaults) says; returns the metrics' entries.
+    """Train with the options `given` (fields of TrainingOptions; the rest are defaults); returns the metrics' entries.
 
     Writes checkpoint.safetensors, metrics.jsonl and curves.png to the folder `out`. resume: go on from the checkpoint
     there, bit for bit, or, if the run ended before its first checkpoint, begin it again with the same options.

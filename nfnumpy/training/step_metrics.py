@@ -1,4 +1,4 @@
-"""What a training step measures, read without making a GPU wait."""
+"""The metrics of a training step, read without making a GPU wait."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator

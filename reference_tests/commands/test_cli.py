@@ -41,7 +41,7 @@ def test_the_traceback_can_be_switched_on(capsys, monkeypatch, error, status):
 
 
 @pytest.mark.parametrize("error, status", [(BrokenPipeError(), 141), (KeyboardInterrupt(), 130)])
-def test_a_closed_pipe_and_an_interruption_have_statuses_of_signals(capfd, monkeypatch, error, status):
+def test_closed_pipe_and_interruption_have_statuses_of_signals(capfd, monkeypatch, error, status):
     output = os.dup(1)
     try:
         assert run(capfd, monkeypatch, error)[0] == status

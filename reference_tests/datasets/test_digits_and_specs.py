@@ -1,11 +1,11 @@
 """The embedded digits are UCI's, and a data set is opened by one word."""
 
-
 import numpy as np
 import pytest
-from nfnumpy.datasets import embedded, open_dataset
-from nfnumpy.errors import InputError
 
+from nfnumpy.datasets import embedded, open_dataset, read_image
+from nfnumpy.errors import InputError
+from reference_tests.conftest import ROOT
 from reference_tests.helpers.dataset_files import one_line, write_mnist
 
 
@@ -23,7 +23,8 @@ def test_embedded_digits_are_the_1797_of_uci():
     assert np.rint(images * (16 / 255)).sum() == 561718
 
 
-def test_embedded_digits_share_no_image_between_train_and_test_and_split_every_class_alike():
+def test_embedded_digits_share_no_image_between_the_splits():
+    """Every class is split alike."""
     dataset = open_dataset("digits")
     train, test = ({image.tobytes() for image in split.images} for split in (dataset.train, dataset.test))
     assert not train & test
@@ -38,6 +39,13 @@ def test_digits_read_as_grey_replicated_to_three_channels():
     assert split.labels.dtype == np.int64
     for channel in range(3):
         assert np.array_equal(image[..., channel], split.images[5])
+
+
+def test_the_picture_in_the_documents_is_a_seven_of_the_test_images():
+    test = open_dataset("digits").test
+    picture = read_image(ROOT / "docs" / "seven.png")
+    matches = [index for index in range(len(test)) if np.array_equal(test.read(index), picture)]
+    assert [test.labels[index] for index in matches] == [7]
 
 
 def test_digits_resize_on_request():
@@ -60,6 +68,7 @@ def test_digits_of_a_wheel_are_read_from_inside_the_package(monkeypatch, tmp_pat
     monkeypatch.setattr(embedded, "files", lambda package: tmp_path)
     assert len(open_dataset("digits").train) == 6
 
+
 @pytest.mark.parametrize("spec", ["", "mnist", "idx", "idx:", "folder:", "Digits", "ftp:somewhere", None, 3])
 def test_unknown_spec_names_the_three_forms(spec):
     with pytest.raises(InputError) as caught:
@@ -73,7 +82,7 @@ def test_impossible_image_size_is_refused(size):
         open_dataset("digits", image_size=size)
 
 
-@pytest.mark.parametrize("spec", ["idx:/no/such/place", "folder:/no/such/place", "folder:~nobody-here/x", "idx:a\0b"])
+@pytest.mark.parametrize("spec", ["idx:/no/such/place", "folder:/no/such/place", "folder:~no-such-user/x", "idx:a\0b"])
 def test_missing_directory_is_named(spec):
     with pytest.raises(InputError) as caught:
         open_dataset(spec)

@@ -1,11 +1,10 @@
 """Image folders: classes are sub-folders, and what cannot be used says why."""
 
-
 import numpy as np
 import pytest
+
 from nfnumpy.datasets import FolderSplit, open_dataset
 from nfnumpy.errors import InputError
-
 from reference_tests.helpers.dataset_files import one_line, plain, saved, write_folder
 
 
@@ -26,7 +25,7 @@ def test_folder_val_stands_in_for_test_and_test_is_preferred(tmp_path):
     assert len(open_dataset(f"folder:{tmp_path}").test) == 2
 
 
-def test_folder_knows_image_endings_in_any_case_and_passes_over_the_rest(tmp_path):
+def test_folder_reads_image_endings_in_any_case_and_no_others(tmp_path):
     write_folder(tmp_path)
     cats = tmp_path / "train" / "cat"
     for name in ("A.PNG", "b.JpEg", "c.JPG", "d.bmp", "e.WebP"):
@@ -43,13 +42,46 @@ def test_folder_knows_image_endings_in_any_case_and_passes_over_the_rest(tmp_pat
 
 
 @pytest.mark.parametrize(("size", "expected"), [((12, 12), 12), ((20, 12), 12), ((12, 20), 12)])
-def test_folder_takes_its_size_from_the_shorter_side_of_the_first_image(tmp_path, size, expected):
+def test_folder_takes_its_size_from_the_first_image(tmp_path, size, expected):
     dataset = open_dataset(f"folder:{write_folder(tmp_path, size=size)}")
     assert dataset.image_size == expected
     assert dataset.train.read(0).shape == (expected, expected, 3)
 
 
-def test_folder_resizes_to_the_size_asked_for(tmp_path):
+def test_folder_reads_images_at_any_depth_of_a_class(tmp_path):
+    """As torchvision's ImageFolder does; hidden folders are left out, links to folders are followed."""
+    write_folder(tmp_path, count=2)
+    cats = tmp_path / "train" / "cat"
+    for place in ("siamese", "siamese/young", ".hidden", "empty/deeper"):
+        saved(cats / place, plain((255, 9, 0)), "picture.png")
+    (tmp_path / "elsewhere").mkdir()
+    saved(tmp_path / "elsewhere", plain((255, 9, 0)), "linked.png")
+    (cats / "link").symlink_to(tmp_path / "elsewhere")
+    dataset = open_dataset(f"folder:{tmp_path}")
+    assert dataset.classes == ("cat", "dog")
+    names = [path.removeprefix(f"{cats}/") for path in dataset.train.paths[:6]]
+    assert names == ["0000.png", "0001.png", "empty/deeper/picture.png", "link/linked.png", "siamese/picture.png",
+                     "siamese/young/picture.png"]
+    assert np.bincount(dataset.train.labels).tolist() == [6, 2]
+
+
+def test_folder_with_a_link_to_a_folder_above_is_refused(tmp_path):
+    write_folder(tmp_path)
+    (tmp_path / "train" / "cat" / "loop").symlink_to(tmp_path / "train" / "cat")
+    with pytest.raises(InputError) as caught:
+        open_dataset(f"folder:{tmp_path}")
+    one_line(caught, tmp_path / "train" / "cat" / "loop", "link")
+
+
+def test_folder_decodes_images_up_to_the_limit_of_pixels(tmp_path):
+    spec = f"folder:{write_folder(tmp_path)}"
+    assert open_dataset(spec, max_pixels=64).train.read(0).shape == (8, 8, 3)
+    for image_size in (None, 8):
+        with pytest.raises(InputError, match="more than 63.*--max-pixels"):
+            open_dataset(spec, image_size, max_pixels=63).train.read(0)
+
+
+def test_folder_resizes_to_the_given_size(tmp_path):
     assert open_dataset(f"folder:{write_folder(tmp_path)}", image_size=20).test.read(0).shape == (20, 20, 3)
 
 

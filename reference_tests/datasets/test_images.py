@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from nfnumpy.datasets import read_image
-from nfnumpy.errors import InputError
 from PIL import Image
 
+from nfnumpy.datasets import PIXEL_LIMIT, checked_max_pixels, read_image
+from nfnumpy.errors import InputError
 from reference_tests.helpers.dataset_files import (
     BLACK,
     WHITE,
@@ -182,7 +182,8 @@ def test_missing_image_and_directory_are_named(tmp_path):
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [30_000, 10_000])
-def test_decompression_bomb_is_refused_where_pillow_errs_and_where_it_only_warns(tmp_path, side):
+def test_decompression_bomb_is_refused(tmp_path, side):
+    """Where Pillow refuses it, and where it only warns."""
     path = written(tmp_path / "bomb.png", png_declaring(side, side))
     with pytest.raises(InputError) as caught:
         read_image(path, size=32)
@@ -196,10 +197,35 @@ def test_decompression_bomb_is_refused_under_strict_warnings_too(tmp_path):
         read_image(path)
 
 
-def test_bomb_limit_holds_when_pillow_has_been_told_to_drop_its_own(tmp_path, monkeypatch):
+def test_bomb_limit_does_not_depend_on_pillows_own(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     with pytest.raises(InputError, match="decompression bomb"):
         read_image(written(tmp_path / "bomb.png", png_declaring(30_000, 30_000)))
+
+
+@pytest.mark.parametrize("pixels", [63, 64])
+def test_the_limit_of_pixels_can_be_set(tmp_path, pixels):
+    path = saved(tmp_path, plain((1, 2, 3)))
+    if pixels >= 8 * 8:
+        assert np.all(read_image(path, max_pixels=pixels) == [1, 2, 3])
+    else:
+        with pytest.raises(InputError) as caught:
+            read_image(path, max_pixels=pixels)
+        one_line(caught, path, "8x8 pixels are more than 63", "--max-pixels", 2 * PIXEL_LIMIT)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_pillow_itself_decodes_up_to_the_largest_limit(tmp_path):
+    """A picture that ends early is read up to its end: the number of its pixels has been accepted."""
+    path = written(tmp_path / "large.png", png_declaring(13_377, 13_377))
+    with pytest.raises(InputError, match="truncated|broken|file ended|data"):
+        read_image(path, max_pixels=checked_max_pixels(2 * PIXEL_LIMIT))
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, "32", True, 2 * PIXEL_LIMIT + 1])
+def test_an_impossible_limit_of_pixels_is_refused(value):
+    with pytest.raises(InputError, match="max_pixels"):
+        checked_max_pixels(value)
 
 
 def test_strip_that_would_resize_to_a_bomb_is_refused(tmp_path):

@@ -86,7 +86,7 @@ def test_changing_a_batch_leaves_the_split_alone():
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
-def test_bad_image_is_reported_first_in_order_after_the_good_batches(workers):
+def test_the_first_bad_image_is_reported_after_good_batches(workers):
     split = Numbered(100, bad={70, 35, 36})
     stream = Loader(split, 10, workers, prefetch=8).batches(np.arange(100))
     for _ in range(3):
@@ -166,7 +166,7 @@ def test_closing_the_generator_early_stops_the_threads():
     assert not loader_threads()
 
 
-def test_leaving_the_loader_stops_the_threads_and_ends_its_generators():
+def test_leaving_the_loader_ends_its_threads_and_generators():
     with Loader(Numbered(200), 10, workers=2) as opened:
         stream = opened.batches(np.arange(200))
         next(stream)

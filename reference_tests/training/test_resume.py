@@ -121,7 +121,7 @@ def test_a_torn_last_line_of_metrics_is_dropped_on_resuming(tmp_path, monkeypatc
     expect_same(tmp_path / "run", uninterrupted)
 
 
-def test_without_a_checkpoint_resuming_begins_with_the_same_options(tmp_path, monkeypatch, options, uninterrupted):
+def test_without_a_checkpoint_resuming_keeps_the_options(tmp_path, monkeypatch, options, uninterrupted):
     """The options of a run that has no checkpoint yet are in its lock file."""
     out = {"out": str(tmp_path / "run")}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt) as interruption:
@@ -136,7 +136,7 @@ def test_without_a_checkpoint_resuming_begins_with_the_same_options(tmp_path, mo
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"process": 1}', "\udcff"])
-def test_an_unreadable_lock_file_is_one_line_and_a_new_run_starts(tmp_path, few_digits, content):
+def test_an_unreadable_lock_file_does_not_block_a_new_run(tmp_path, few_digits, content):
     (tmp_path / "run.lock").write_text(content, errors="surrogateescape")
     options = {"data": f"idx:{few_digits}", "epochs": 1, "out": str(tmp_path)}
     with pytest.raises(InputError, match="run.lock cannot be read"):

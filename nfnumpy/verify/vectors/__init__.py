@@ -13,6 +13,7 @@ import numpy as np
 from ... import weights
 from ...datasets.embedded import embedded_directory
 from ...errors import InputError
+from ...files import atomic_write
 from .. import tolerance
 from ..verdict import CONFORMS, DIVERGES, Difference, Verdict
 from .cases import all_cases
@@ -41,9 +42,8 @@ def write_vectors(folder):
                 precision: float(f"{allowed[precision][name]:.3g}") for precision in allowed}}
                 for name, array in expected.items()}})
     index = {"format": FORMAT, "cases": entries}
-    with open(os.path.join(folder, INDEX), "w") as file:
-        json.dump(index, file, indent=1, ensure_ascii=False)
-        file.write("\n")
+    content = json.dumps(index, indent=1, ensure_ascii=False) + "\n"
+    atomic_write(os.path.join(folder, INDEX), content.encode())
     return index
 
 
