@@ -38,7 +38,7 @@ def test_every_fast_path_has_the_name_of_its_formula():
         assert path is not formula.plain and path.__name__ == formula.__name__
 
 
-def test_threads_compute_with_blas_to_themselves_and_give_it_back():
+def test_blas_is_single_threaded_on_threads_and_restored():
     before = [library.num_threads for library in blas_threads._blas_libraries()]
     seen = with_threads(2, lambda: thread_pool.parallel_map(
         lambda piece: [library.num_threads for library in blas_threads._blas_libraries()], range(4)))
@@ -53,7 +53,7 @@ def test_an_error_on_a_thread_reaches_the_caller():
         with_threads(2, lambda: thread_pool.parallel_map(fail, range(3)))
 
 
-def test_threads_know_the_contexts_of_their_caller():
+def test_threads_have_the_contexts_of_their_caller():
     with reference(), np.errstate(over="raise"):
         seen = with_threads(2, lambda: thread_pool.parallel_map(
             lambda piece: (dispatch._reference.get(), np.geterr()["over"]), range(3)))

@@ -1,4 +1,4 @@
-"""Residual updates, squeeze-and-excite, its products, stochastic depth and sums over pixels are their formulas."""
+"""Residual updates, squeeze-and-excite, linear, stochastic depth and sums over pixels are their formulas on threads."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def pairs(draw, min_dims=1, max_dims=4, min_side=0):
 
 
 @given(arrays=pairs(), gain=st.floats(-2, 2, width=32), count=THREADS)
-def test_the_residual_update_and_its_gains_derivative_are_the_formulas(arrays, gain, count):
+def test_the_residual_update_and_its_gradients_are_the_formulas(arrays, gain, count):
     """Bit for bit, but for the order in which the n products of the gain's derivative are added: n roundings each."""
     shortcut, residual = arrays
     gain = np.asarray(gain, dtype=shortcut.dtype)
@@ -51,7 +51,7 @@ def test_the_residual_update_and_its_gains_derivative_are_the_formulas(arrays, g
 
 @given(sizes=st.tuples(*[st.integers(1, 7)] * 3), dtype=DTYPES, layout=LAYOUTS, seed=seeds, biased=st.booleans(),
        count=THREADS)
-def test_products_with_a_weight_are_the_formulas_but_for_the_order_of_adding(
+def test_products_with_a_weight_are_the_formulas_within_rounding(
         sizes, dtype, layout, seed, biased, count):
     """A sum of n products, and a bias, in two orders: n + 1 roundings of half an eps each way."""
     (rows, inputs, outputs), draws = sizes, np.random.default_rng(seed)
@@ -75,7 +75,7 @@ def test_stochastic_depth_is_the_formula_bit_for_bit(arrays, kept, rescale, coun
 
 
 @given(arrays=pairs(min_dims=4, min_side=1), count=THREADS)
-def test_sums_over_pixels_and_rows_are_the_formulas_but_for_the_order_of_adding(arrays, count):
+def test_sums_over_pixels_are_the_formulas_within_rounding(arrays, count):
     x = arrays[0]
     expect_close(with_threads(count, global_mean, x), global_mean.plain(x), 2 + x[0, ..., 0].size,
                  np.abs(x).mean(axis=(1, 2)))
@@ -86,7 +86,7 @@ def test_sums_over_pixels_and_rows_are_the_formulas_but_for_the_order_of_adding(
 
 @st.composite
 def excitations(draw):
-    """(cotangent, x, weight0, bias0, weight1, bias1), whose hidden units are 1/2 off their kink: see problems.py."""
+    """(cotangent, x, weight0, bias0, weight1, bias1), whose hidden units are 1/2 off their kink: see strategies.py."""
     cotangent, x = draw(pairs(min_dims=4, min_side=1))
     channels, hidden, draws = x.shape[3], draw(st.integers(1, 3)), np.random.default_rng(draw(seeds))
     x = np.clip(x, -1, 1)
@@ -96,7 +96,7 @@ def excitations(draw):
 
 
 @given(arrays=excitations(), count=THREADS)
-def test_squeeze_excite_is_the_formula_but_for_the_rounding_of_its_means(arrays, count):
+def test_squeeze_excite_is_the_formula_within_rounding(arrays, count):
     """The means of P pixels err by P + 2 roundings; the gates, at most 2, by as many of the sums behind them.
 
     |hidden| ≤ 5/2, so sums of |hidden·weight1| bound these; a sigmoid and its derivative pass on less than they get.
@@ -109,8 +109,8 @@ def test_squeeze_excite_is_the_formula_but_for_the_rounding_of_its_means(arrays,
 
 
 @given(arrays=excitations(), count=THREADS)
-def test_squeeze_excites_derivatives_are_the_formulas_but_for_the_rounding_of_its_sums(arrays, count):
-    """As above; a batch's sums add N roundings, and what comes back through both weights is bounded by their sums."""
+def test_squeeze_excite_vjp_is_the_formula_within_rounding(arrays, count):
+    """As above; a batch's sums add N roundings, and the gradient through both weights is bounded by their sums."""
     cotangent, x, weight0, bias0, weight1, bias1 = arrays
     roundings = x[..., 0].size + x.shape[3] + weight0.size + 32
     size = 1 + 2.5 * np.abs(weight1).sum() + np.abs(bias1).sum()
@@ -122,7 +122,7 @@ def test_squeeze_excites_derivatives_are_the_formulas_but_for_the_rounding_of_it
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_what_is_not_finite_goes_where_the_formula_lets_it(bad):
+def test_infinities_and_nan_are_where_the_formula_has_them(bad):
     draws = np.random.default_rng(0)
     x, other = draws.standard_normal((2, 3, 3, 4, 5))
     x[1, 2, 0, 3] = bad

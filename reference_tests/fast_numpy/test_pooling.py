@@ -1,4 +1,4 @@
-"""Pooling image by image is its formula, on any number of threads."""
+"""Pooling image by image is its formula, on any number of threads; the gradient of an average bit for bit."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def with_ties(random, shape):
 
 
 @given(problem=strategies.pools(strategies.normal, min_batch=0), dtype=DTYPES, layout=LAYOUTS, count=THREADS)
-def test_average_pooling_is_the_formula_but_for_the_order_of_adding_and_its_derivative_bit_for_bit(
+def test_average_pooling_is_the_formula_within_rounding(
         problem, dtype, layout, count):
     """A sum of as many pixels as a window sees errs by half a rounding of their magnitudes for each, in any order."""
     x, options = in_layout(problem.inputs[0].astype(dtype), layout), problem.options
@@ -31,7 +31,7 @@ def test_average_pooling_is_the_formula_but_for_the_order_of_adding_and_its_deri
 
 @given(problem=st.one_of(strategies.pools(strategies.normal, min_batch=0), strategies.pools(with_ties)), dtype=DTYPES,
        layout=LAYOUTS, count=THREADS)
-def test_max_pooling_and_its_derivative_are_the_formulas_bit_for_bit(problem, dtype, layout, count):
+def test_max_pooling_and_its_gradient_are_the_formulas_bits(problem, dtype, layout, count):
     x, options = in_layout(problem.inputs[0].astype(dtype), layout), problem.options
     out = max_pool.plain(x, **options)
     expect_close(with_threads(count, max_pool, x, **options), out, 0, 1.0)
@@ -43,9 +43,9 @@ def test_max_pooling_and_its_derivative_are_the_formulas_bit_for_bit(problem, dt
 @given(images=st.integers(1, 3), tiles=st.tuples(st.integers(1, 4), st.integers(1, 4)), channels=st.integers(1, 5),
        window=st.tuples(st.integers(1, 3), st.integers(1, 3)), dtype=DTYPES, layout=LAYOUTS, count=THREADS,
        padding=st.sampled_from(["SAME", "VALID"]), seed=strategies.seeds)
-def test_windows_side_by_side_are_pooled_by_rows_of_pixels(images, tiles, channels, window, dtype, layout, count,
+def test_tiles_are_pooled_by_rows_of_pixels(images, tiles, channels, window, dtype, layout, count,
                                                            padding, seed):
-    shape = (images, *(some * size for some, size in zip(tiles, window)), channels)
+    shape = (images, *(some * size for some, size in zip(tiles, window, strict=True)), channels)
     x = in_layout(np.random.default_rng(seed).standard_normal(shape).astype(dtype), layout)
     options = {"window": window, "stride": window, "padding": padding}
     out = avg_pool.plain(x, **options)
@@ -57,7 +57,7 @@ def test_windows_side_by_side_are_pooled_by_rows_of_pixels(images, tiles, channe
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_goes_where_the_formula_lets_it(bad):
+def test_infinities_and_nan_are_where_the_formula_has_them(bad):
     x = np.random.default_rng(0).standard_normal((2, 5, 5, 3))
     x[1, 2, 2, 0] = bad
     with np.errstate(invalid="ignore"):
@@ -65,7 +65,7 @@ def test_what_is_not_finite_goes_where_the_formula_lets_it(bad):
             out, options = pool.plain(x, window=3, stride=2), {"window": 3, "stride": 2}
             assert np.array_equal(with_threads(2, pool, x, **options), out, equal_nan=True)
             inputs = (out, *shape) if shape else (out, x, out)
-            assert np.array_equal(with_threads(2, lambda: vjp(*inputs, **options)), vjp.plain(*inputs, **options),
+            assert np.array_equal(with_threads(2, vjp, *inputs, **options), vjp.plain(*inputs, **options),
                                   equal_nan=True)
 
 

@@ -24,7 +24,7 @@ from reference_tests.helpers.strategies import seeds
        kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)), frame=st.tuples(*[st.integers(0, 1)] * 4),
        groups=st.integers(1, 3), fan_in=st.integers(1, 3), outs=st.integers(1, 3), dtype=DTYPES, count=THREADS,
        block_bytes=st.sampled_from([1, 300, 1 << 20]), rows=st.sampled_from([1 << 20, 8]), seed=seeds, layout=LAYOUTS)
-def test_images_of_whole_squares_are_the_formulas_within_rounding(
+def test_whole_squares_are_the_formulas_within_rounding(
         images, squares, stride, kernel, frame, groups, fan_in, outs, dtype, count, block_bytes, rows, seed, layout):
     """A value is at most kh·kw·O/groups products added up; those with the zeros of the matrix add nothing."""
     size = [some * step for some, step in zip(squares, stride, strict=True)]

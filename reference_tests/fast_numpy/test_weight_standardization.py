@@ -45,7 +45,7 @@ def sizes(weight, gain, eps):
 
 
 @given(arrays=weights(), eps=st.sampled_from(EPS), count=THREADS)
-def test_the_result_is_the_formulas_within_the_rounding_of_its_sums(arrays, eps, count):
+def test_the_result_is_the_formulas_within_rounding(arrays, eps, count):
     _, weight, gain = arrays
     size, factor, roundings = sizes(weight, gain, eps)
     expect_close(with_threads(count, standardize_weight, weight, gain, eps=eps),
@@ -53,7 +53,7 @@ def test_the_result_is_the_formulas_within_the_rounding_of_its_sums(arrays, eps,
 
 
 @given(arrays=weights(), eps=st.sampled_from(EPS), count=THREADS)
-def test_the_derivative_is_the_formulas_within_the_rounding_of_its_sums(arrays, eps, count):
+def test_the_gradient_is_the_formulas_within_rounding(arrays, eps, count):
     """Four times the roundings: two squared norms, an inner product and its mean are multiplied with each other."""
     cotangent, weight, gain = arrays
     axes = tuple(range(weight.ndim - 1))
@@ -74,7 +74,7 @@ def test_the_same_number_of_threads_gives_the_same_bits(arrays, count):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_what_is_not_finite_stays_in_its_unit_as_in_the_formula(bad):
+def test_infinities_and_nan_stay_in_their_unit(bad):
     weight, gain = np.random.default_rng(0).standard_normal((3, 3, 4, 5)), np.ones(5)
     weight[1, 1, 2, 3] = bad
     with np.errstate(invalid="ignore"):
@@ -85,7 +85,7 @@ def test_what_is_not_finite_stays_in_its_unit_as_in_the_formula(bad):
             assert np.array_equal(np.isnan(fast), np.isnan(formula))
 
 
-def test_weights_of_no_units_no_fan_in_or_another_dtype_are_left_to_the_formula():
+def test_empty_weights_and_mixed_dtypes_are_left_to_the_formula():
     for weight, gain in ((np.ones((3, 0)), np.ones(0)), (np.ones((3, 2), np.float32), np.ones(2))):
         fast, formula = with_threads(2, standardize_weight, weight, gain), standardize_weight.plain(weight, gain)
         assert fast.dtype == formula.dtype and np.array_equal(fast, formula)

@@ -13,7 +13,9 @@ from numpy.typing import DTypeLike
 
 from ...backend import blocking, buffer_pool, scratch, tuning
 from .. import pooling as formulas
+from ..checks import Size
 from ..pooling import image_windows
+from ..windows import Padding
 from . import per_image
 from .dtypes import share_float_dtype
 from .short_rows import copy_runs
@@ -97,7 +99,7 @@ def _spread_tiles(back, cotangent, down, along):
 
 
 @formulas.avg_pool.fast_path("numpy")
-def avg_pool(x, *, window, stride=None, padding="SAME"):
+def avg_pool(x: numpy.ndarray, *, window: Size, stride: Size | None = None, padding: Padding = "SAME") -> numpy.ndarray:
     """The sum over taps by the number of pixels."""
     if not _covers(x.shape, x):
         return NotImplemented
@@ -118,7 +120,8 @@ def avg_pool(x, *, window, stride=None, padding="SAME"):
 
 
 @formulas.avg_pool_vjp.fast_path("numpy")
-def avg_pool_vjp(cotangent, x_shape, *, window, stride=None, padding="SAME"):
+def avg_pool_vjp(cotangent: numpy.ndarray, x_shape: tuple[int, ...], *, window: Size, stride: Size | None = None,
+                 padding: Padding = "SAME") -> numpy.ndarray:
     """Every tap adds its outputs' shares to the pixels that it sees."""
     if not _covers(x_shape, cotangent):
         return NotImplemented
@@ -141,7 +144,7 @@ def avg_pool_vjp(cotangent, x_shape, *, window, stride=None, padding="SAME"):
 
 
 @formulas.max_pool.fast_path("numpy")
-def max_pool(x, *, window, stride=None, padding="SAME"):
+def max_pool(x: numpy.ndarray, *, window: Size, stride: Size | None = None, padding: Padding = "SAME") -> numpy.ndarray:
     """The greatest of all taps."""
     if not _covers(x.shape, x):
         return NotImplemented
@@ -157,8 +160,9 @@ def max_pool(x, *, window, stride=None, padding="SAME"):
 
 
 @formulas.max_pool_vjp.fast_path("numpy")
-def max_pool_vjp(cotangent, x, output, *, window, stride=None, padding="SAME"):
-    """Tap by tap, the outputs that no earlier tap has claimed hand their cotangent over to the pixels equal to them."""
+def max_pool_vjp(cotangent: numpy.ndarray, x: numpy.ndarray, output: numpy.ndarray, *, window: Size,
+                 stride: Size | None = None, padding: Padding = "SAME") -> numpy.ndarray:
+    """Tap by tap, the pixels equal to their output get its cotangent, unless an earlier tap has claimed it."""
     if not _covers(x.shape, x, cotangent, output):
         return NotImplemented
     windows = image_windows(x.shape, window, stride, padding)
@@ -171,18 +175,22 @@ def max_pool_vjp(cotangent, x, output, *, window, stride=None, padding="SAME"):
         unclaimed = scratch.empty("unclaimed", output.shape, bool)
         unclaimed[...] = True
         for outputs, pixels in taps:
-            chosen = scratch.empty("chosen", output[outputs].shape, bool)
-            numpy.equal(image[pixels], output[outputs], out=chosen)
-            chosen &= unclaimed[outputs]
-            unclaimed[outputs] ^= chosen
-            back[pixels] += numpy.multiply(cotangent[outputs], chosen, out=scratch.empty(
-                "share", chosen.shape, cotangent.dtype))
+            _claim(back[pixels], cotangent[outputs], image[pixels], output[outputs], unclaimed[outputs])
 
     return _by_image(compute, x.shape, x.dtype, cotangent, x, output)
 
 
+def _claim(back, cotangent, pixels, output, unclaimed):
+    """back += cotangent where `unclaimed` outputs equal the pixels of one tap, whose outputs are claimed then."""
+    chosen = scratch.empty("chosen", output.shape, bool)
+    numpy.equal(pixels, output, out=chosen)
+    chosen &= unclaimed
+    unclaimed ^= chosen
+    back += numpy.multiply(cotangent, chosen, out=scratch.empty("share", chosen.shape, cotangent.dtype))
+
+
 @formulas.global_mean.fast_path("numpy")
-def global_mean(x):
+def global_mean(x: numpy.ndarray) -> numpy.ndarray:
     """Σ over pixels as a product with ones."""
     if x.ndim != 4 or x.size <= tuning.SMALL_VALUES or not share_float_dtype(x):
         return NotImplemented

@@ -44,8 +44,8 @@ def weight_vjp(cotangent: numpy.ndarray, image: numpy.ndarray, weight: numpy.nda
     def add_up(chunk):
         total = numpy.zeros((*problem.windows.kernel, problem.channels), dtype=image.dtype)
         for block in chunk:
-            view = window_view(image, problem, block)[0]
-            total += numpy.einsum("nyxijc,nyxc->ijc", view, cotangent[block.images, block.rows])
+            total += numpy.einsum("nyxijc,nyxc->ijc", window_view(image, problem, block)[0],
+                                  cotangent[block.images, block.rows])
         return total
 
     total = blocking.reduce_blocks(add_up, chunks_of(plan, problem.threads))

@@ -54,7 +54,7 @@ def weight_vjp(cotangent: numpy.ndarray, image: numpy.ndarray, weight: numpy.nda
 def _weight_vjp_by_outputs(cotangent, image, weight, problem, plan):
     """Every thread adds up some of the outputs, for a small weight; these sums are added in order."""
     def add_up(chunk):
-        return chunk[0].groups, _sum_of_products(cotangent, image, problem, chunk)
+        return chunk[0].groups, _sum_of_products(cotangent, image, problem, chunk, slice(0, problem.fan_in))
 
     weight[...] = 0.0
     for groups, total in thread_pool.parallel_map(add_up, chunks_of(plan, problem.threads)):
@@ -73,19 +73,24 @@ def _weight_vjp_by_inputs(cotangent, image, weight, problem, runs):
     thread_pool.parallel_map(add_up, [(run, inputs) for run in runs for inputs in parts])
 
 
-def _sum_of_products(cotangent, image, problem, chunk, inputs=slice(None)):
+def _sum_of_products(cotangent, image, problem, chunk, inputs):
     """Σ windowsᵀ·cotangent over the blocks of a chunk: (groups, taps·inputs, O)."""
-    total = None
-    for block in chunk:
-        rows = windows(image, problem, block, inputs)
-        outputs = cotangent[block.images, block.rows].reshape(-1, problem.groups, problem.channels)[:, block.groups]
-        shape = (len(rows), rows.shape[2], problem.channels)
-        if total is None:
-            total = multiply_transposed(rows, outputs.transpose(1, 0, 2), numpy.empty(shape, image.dtype))
-        else:
-            product = scratch.empty("product", shape, image.dtype)
-            total += multiply_transposed(rows, outputs.transpose(1, 0, 2), product)
+    values = (inputs.stop - inputs.start) * problem.taps
+    groups = chunk[0].groups
+    shape = (groups.stop - groups.start, values, problem.channels)
+    total = _product(cotangent, image, problem, chunk[0], inputs, numpy.empty(shape, image.dtype))
+    for block in chunk[1:]:
+        product = scratch.empty("product", shape, image.dtype)
+        total += _product(cotangent, image, problem, block, inputs, product)
+        del product  # so that the next block has the same memory
     return total
+
+
+def _product(cotangent, image, problem, block, inputs, out):
+    """out ← windowsᵀ·cotangent of one block."""
+    rows = windows(image, problem, block, inputs)
+    outputs = cotangent[block.images, block.rows].reshape(-1, problem.groups, problem.channels)[:, block.groups]
+    return multiply_transposed(rows, outputs.transpose(1, 0, 2), out)
 
 
 def block_bytes_for(matrix: numpy.ndarray) -> int:

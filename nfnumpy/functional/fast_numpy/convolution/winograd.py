@@ -196,15 +196,14 @@ def weight_vjp(cotangent: numpy.ndarray, image: numpy.ndarray, weight: numpy.nda
     if not _edges_are_finite(image, problem):
         return NotImplemented
 
+    def product(block, out=None):
+        seen = _as_rows(_image_tiles(image, problem, block)).transpose(0, 1, 3, 2)
+        return numpy.matmul(seen, _as_rows(_cotangent_tiles(cotangent, problem, block)), out=out)
+
     def add_up(chunk):
-        total = None
-        for block in chunk:
-            seen = _as_rows(_image_tiles(image, problem, block)).transpose(0, 1, 3, 2)
-            outputs = _as_rows(_cotangent_tiles(cotangent, problem, block))
-            if total is None:
-                total = numpy.matmul(seen, outputs)
-            else:
-                total += numpy.matmul(seen, outputs, out=scratch.empty("products", total.shape, total.dtype))
+        total = product(chunk[0])
+        for block in chunk[1:]:
+            total += product(block, scratch.empty("products", total.shape, total.dtype))
         return (chunk[0].groups.start, chunk[0].groups.stop), total
 
     sums = {}
