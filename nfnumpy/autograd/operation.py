@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, get_args
 from .. import backend
 from ..backend.arrays import Array
 from ..errors import InputError, first_line
+from ..functional.checks import shown
 from .tape import Node, hooks, recording
 from .tensor import Tensor, graph_parent
 
@@ -173,7 +174,7 @@ class Operation:
                 value = value.data
             elif value is None or isinstance(value, numbers.Real):
                 value = self._number(value, self.inputs[0 if self.variadic else position])
-            elif not backend.is_array(value):
+            else:
                 value = self._converted(value, position)
             dtype = getattr(value, "dtype", None)
             if dtype is not None and (dtype.kind == "f" or backend.is_floating(dtype)):
@@ -194,7 +195,7 @@ class Operation:
             except OverflowError:
                 raise InputError(f"{self.name}: {one.name} is a number beyond those of floating arrays") from None
         if value is None or not hasattr(value, "dtype"):
-            raise InputError(f"{self.name}: expected an array for {one.name}, got {value!r}")
+            raise InputError(f"{self.name}: expected an array for {one.name}, got {shown(value)}")
         return Tensor(value).data
 
     def _converted(self, value: Any, position: int) -> Array:
@@ -253,7 +254,7 @@ class Operation:
 def _described(array: Any) -> str:
     """An input in an error message: its shape, with the dtype where that is not floating, or its value."""
     if not hasattr(array, "dtype"):
-        return repr(array)
+        return shown(array)
     shape = str(tuple(array.shape))
     return shape if backend.is_floating(array.dtype) else f"{shape} of {array.dtype}"
 

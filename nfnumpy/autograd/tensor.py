@@ -7,7 +7,7 @@ from numpy.typing import DTypeLike
 
 from .. import backend
 from ..backend.arrays import Array
-from ..errors import InputError
+from ..errors import InputError, first_line
 from .backward import backward_pass
 from .tape import GraphError, Node
 
@@ -147,7 +147,7 @@ def _as_numpy(data: Any) -> Array:
     try:
         return backend.get("numpy").asarray(data)
     except (ValueError, TypeError, OverflowError) as error:
-        raise InputError(f"Tensor: expected an array or numbers, got {type(data).__name__}: {error}") from error
+        raise InputError(f"Tensor: expected an array or numbers, got {type(data).__name__}: {first_line(error)}") from error
 
 
 def graph_parent(value: Any) -> Node | Tensor | None:

@@ -16,7 +16,7 @@ from ..backend import formula, namespace
 from ..backend.arrays import Array
 from ..errors import InputError
 from .arithmetic import masked
-from .checks import real_number
+from .checks import real_number, shown
 from .erf import erfc
 
 GAMMA = {
@@ -269,7 +269,7 @@ NONLINEARITIES = {  # name: (formula(x), derivative(cotangent, x))
 
 def _named(name: str) -> tuple[Callable[[Array], Array], Callable[[Array, Array], Array]]:
     if not isinstance(name, str) or name not in NONLINEARITIES:
-        raise InputError(f"nonlinearity {name!r}: expected one of {', '.join(NONLINEARITIES)}")
+        raise InputError(f"nonlinearity {shown(name)}: expected one of {', '.join(NONLINEARITIES)}")
     return NONLINEARITIES[name]
 
 

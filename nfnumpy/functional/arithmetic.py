@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 from ..backend import formula, namespace
 from ..backend.arrays import Array
 from ..errors import InputError
-from .checks import Shape, real_number
+from .checks import Shape, floating_dtype, real_number, shown
 
 
 def unbroadcast(cotangent: Array, shape: Shape) -> Array:
@@ -89,7 +89,7 @@ def negative_vjp(cotangent: Array) -> Array:
 
 def cast(x: Array, *, dtype: DTypeLike) -> Array:
     """x in another floating `dtype`, rounded to nearest; the derivative returns in x's own."""
-    return namespace(x).astype(x, dtype)
+    return namespace(x).astype(x, floating_dtype(dtype))
 
 
 def cast_vjp(cotangent: Array, x_dtype: DTypeLike) -> Array:
@@ -150,7 +150,7 @@ def _as_arrays(x: Array | float, y: Array | float) -> tuple:
     """Both as arrays of one dtype: the standard's binary functions take no Python numbers."""
     like = x if hasattr(x, "dtype") else y
     if not hasattr(like, "dtype"):
-        raise InputError(f"expected an array and an array or a number, got {x!r} and {y!r}")
+        raise InputError(f"expected an array and an array or a number, got {shown(x)} and {shown(y)}")
     xp = namespace(like)
     return xp, *(value if hasattr(value, "dtype") else xp.asarray(value, dtype=like.dtype) for value in (x, y))
 

@@ -10,13 +10,13 @@ Test: reference_tests/functional/test_operations_against_torch.py.
 from ..backend import formula
 from ..backend.arrays import Array
 from ..errors import InputError
-from .checks import Shape, flag, real_number
+from .checks import Shape, flag, real_number, shown
 
 
 def keep_probability(rate: float) -> float:
     """1 - rate; InputError unless 0 ≤ rate < 1."""
     if not 0.0 <= real_number(rate, "drop rate") < 1.0:
-        raise InputError(f"drop rate: expected a number from 0 up to, not including, 1, got {rate!r}")
+        raise InputError(f"drop rate: expected a number from 0 up to, not including, 1, got {shown(rate)}")
     return 1.0 - rate
 
 

@@ -10,7 +10,7 @@ from ..backend import formula, namespace
 from ..backend.arrays import Array
 from ..errors import InputError
 from .activations import log_softmax, sigmoid, softplus
-from .checks import Shape, real_number
+from .checks import Shape, real_number, shown
 
 
 def target_distribution(labels: Array, logits_shape: Shape, dtype: DTypeLike,
@@ -33,10 +33,10 @@ def target_distribution(labels: Array, logits_shape: Shape, dtype: DTypeLike,
 def are_whole_numbers(labels: Array, logits_shape: Shape, dtype: DTypeLike, label_smoothing: float = 0.0) -> bool:
     """Whether the labels are whole numbers (N,), else they are shares (N, classes); InputError for any others."""
     if not hasattr(labels, "dtype"):
-        raise InputError(f"labels: expected an array, got {labels!r}")
+        raise InputError(f"labels: expected an array, got {shown(labels)}")
     xp, count = namespace(labels), logits_shape[0]
     if not 0.0 <= real_number(label_smoothing, "label_smoothing") <= 1.0:
-        raise InputError(f"label_smoothing: expected a number from 0 to 1, got {label_smoothing!r}")
+        raise InputError(f"label_smoothing: expected a number from 0 to 1, got {shown(label_smoothing)}")
     if labels.ndim == 1 and labels.shape[0] == count and xp.isdtype(labels.dtype, "integral"):
         return True
     if tuple(labels.shape) == tuple(logits_shape) and (

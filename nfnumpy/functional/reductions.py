@@ -56,7 +56,7 @@ def variance(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
 
 def variance_vjp(cotangent: Array, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     axes = axes_of(axis, x.ndim)
-    count = math.prod(x.shape[a] for a in axes)
+    count = math.prod(x.shape[a] for a in axes) or 1  # where it is 0, the gradient has no value
     centred = x - namespace(x).mean(x, axis=axes, keepdims=True)
     return _spread(cotangent * (2.0 / count), x.shape, axis) * centred
 

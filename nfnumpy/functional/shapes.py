@@ -12,7 +12,7 @@ from ..backend import namespace
 from ..backend.arrays import Array
 from ..errors import InputError
 from .arithmetic import unbroadcast
-from .checks import Shape, as_whole_number, axes_of, axis_of, real_number, sizes_of
+from .checks import Shape, as_whole_number, axes_of, axis_of, real_number, shown, sizes_of
 
 Index = int | slice | EllipsisType | None
 
@@ -23,7 +23,7 @@ def reshape(x: Array, *, shape: int | Sequence[int]) -> Array:
     known, count = math.prod(size for size in sizes if size != -1), math.prod(x.shape)
     guessed = sizes.count(-1)
     if guessed > 1 or guessed and (not known or count % known) or not guessed and count != known:
-        raise InputError(f"reshape: the {count} values of shape {tuple(x.shape)} do not fit {shape!r}")
+        raise InputError(f"reshape: the {count} values of shape {tuple(x.shape)} do not fit {shown(shape)}")
     return namespace(x).reshape(x, sizes)
 
 
@@ -37,7 +37,7 @@ def _order(axes: Sequence[int] | None, ndim: int) -> tuple[int, ...]:
         return tuple(reversed(range(ndim)))
     order = axes_of(axes, ndim)
     if len(order) != ndim:
-        raise InputError(f"transpose: expected each of {ndim} axes once, got {axes!r}")
+        raise InputError(f"transpose: expected each of {ndim} axes once, got {shown(axes)}")
     return order
 
 
@@ -90,7 +90,7 @@ def _checked_part(part: Any) -> Index:
         bounds = [None if bound is None else as_whole_number(bound) for bound in (part.start, part.stop, part.step)]
         given = [part.start, part.stop, part.step]
         if any(bound is None and one is not None for bound, one in zip(bounds, given, strict=True)) or bounds[2] == 0:
-            raise InputError(f"slice: expected bounds of whole numbers and a step that is not 0, got {part!r}")
+            raise InputError(f"slice: expected bounds of whole numbers and a step that is not 0, got {shown(part)}")
         return slice(*bounds)
     number = None if isinstance(part, (list, tuple)) or getattr(part, "ndim", 0) else as_whole_number(part)
     if number is None:
@@ -126,7 +126,7 @@ def _checked_widths(widths: Any, ndim: int) -> list[tuple[int, ...]]:
     given = list(widths) if isinstance(widths, Sequence) and not isinstance(widths, str) else []
     pairs = [sizes_of(pair, "widths") for pair in given]
     if len(pairs) != ndim or any(len(pair) != 2 for pair in pairs):
-        raise InputError(f"pad: expected widths of a pair (before, after) for each of {ndim} axes, got {widths!r}")
+        raise InputError(f"pad: expected widths of a pair (before, after) for each of {ndim} axes, got {shown(widths)}")
     return pairs
 
 

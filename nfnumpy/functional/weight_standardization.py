@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..backend import formula, namespace
 from ..backend.arrays import Array
 from ..errors import InputError
-from .checks import real_number
+from .checks import real_number, shown
 from .safe_range import multiplier, range_of
 
 
@@ -57,7 +57,7 @@ def _squares_are_safe(squared_norm: Array, eps: float) -> bool:
 
 def _check_standardize_weight(weight: Array, gain: Array, *, eps: float = 1e-4) -> None:
     if real_number(eps, "eps") < 0.0:
-        raise InputError(f"eps: expected a number ≥ 0, got {eps!r}")
+        raise InputError(f"eps: expected a number ≥ 0, got {shown(eps)}")
     if weight.ndim < 2 or tuple(gain.shape) != tuple(weight.shape[-1:]):
         raise InputError(f"standardize_weight: expected weight (…, out) and gain (out,), got {tuple(weight.shape)} and "
                          f"{tuple(gain.shape)}")

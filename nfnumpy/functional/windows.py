@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..backend import namespace
 from ..backend.arrays import Array
 from ..errors import InputError
-from .checks import Size, as_whole_number, pair
+from .checks import Size, as_whole_number, pair, shown
 
 Pair = tuple[int, int]
 Padding = str | int | Sequence[Sequence[int]]
@@ -34,7 +34,7 @@ def padding_of(image: Pair, kernel: Pair, stride: Pair, dilation: Pair, padding:
     explicit = _explicit_padding(padding)
     if explicit is None:
         raise InputError(f"padding: expected 'SAME', 'VALID', a whole number ≥ 0 or ((top, bottom), (left, right)), "
-                         f"got {padding!r}")
+                         f"got {shown(padding)}")
     return explicit
 
 
