@@ -1,4 +1,4 @@
-"""The exception for bad input."""
+"""The exceptions for bad input and for numbers that are not finite."""
 
 
 class InputError(ValueError):
@@ -6,6 +6,10 @@ class InputError(ValueError):
 
     Commands print the line and exit with status 2; callers of the Python API catch it as a `ValueError`.
     """
+
+
+class NotFinite(InputError):
+    """A loss, a gradient or a weight is infinite or not a number, and work cannot go on."""
 
 
 def first_line(error: object) -> str:

@@ -7,6 +7,7 @@ launched and keeps it on disk.
 
 import functools
 import itertools
+import re
 from pathlib import Path
 
 import numpy
@@ -15,6 +16,7 @@ FLOATING = {"float32": "float", "float64": "double", "float16": "float16", "bflo
 FULL_PRECISION = ("float32", "float64")
 THREADS = 256  # of a block that goes element by element
 FILES = {}
+INCLUDE = r'(?m)^#include "(\w+\.cuh)"$'
 
 _HERE = Path(__file__).parent / "kernels"
 
@@ -37,11 +39,12 @@ class KernelFile:
         FILES[name] = self
 
     @functools.cached_property
-    def source(self):
-        """The C++ text, with what it includes from `kernels/` put in its place."""
-        common, text = ((_HERE / file).read_text() for file in ("common.cuh", f"{self.name}.cu"))
-        return f'#line 1 "common.cuh"\n{common}\n#line 1 "{self.name}.cu"\n' + text.replace(
-            '#include "common.cuh"\n', "\n")
+    def source(self) -> str:
+        """The C++ text, with what it includes from `kernels/` put in its place, and THREADS as it is here."""
+        text = (_HERE / f"{self.name}.cu").read_text()
+        included = [(name, (_HERE / name).read_text()) for name in re.findall(INCLUDE, text)]
+        parts = [*included, (f"{self.name}.cu", re.sub(INCLUDE, "", text))]
+        return f"[[maybe_unused]] constexpr int THREADS = {THREADS};\n" + "".join(f'#line 1 "{name}"\n{part}\n' for name, part in parts)
 
     def expressions(self):
         """All instances, as C++ names them."""

@@ -7,22 +7,76 @@ Uniforms and normals are made here from the raw bits, because NumPy may change i
 (Normals go through a logarithm and a cosine, whose last bit may differ between processors.)
 """
 
+import contextlib
+import contextvars
 import hashlib
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy
 
 from ..errors import InputError
 
 
+@dataclass
+class DrawnSteps:
+    """The steps that the training passes within `repeatable_steps` have taken, in order."""
+
+    steps: list[int] = field(default_factory=list)
+
+
+@dataclass
+class _Cursor:
+    """Where a `repeatable_steps` context stands: the next step is drawn.steps[position], if there is one."""
+
+    drawn: DrawnSteps
+    position: int
+    outer: "_Cursor | None"
+
+
+_cursor: contextvars.ContextVar[_Cursor | None] = contextvars.ContextVar("cursor", default=None)
+
+
+@contextlib.contextmanager
+def repeatable_steps(drawn: DrawnSteps) -> Iterator[None]:
+    """Context in which training passes take the steps in `drawn` again; what they take beyond those is added to it.
+
+    The first time round `drawn` is empty; the second time the same passes see the same random numbers.
+    """
+    token = _cursor.set(_Cursor(drawn, 0, _cursor.get()))
+    try:
+        yield
+    finally:
+        _cursor.reset(token)
+
+
+def _take_step(rng, cursor):
+    """The step of the next training pass: a repeated one, or a new one."""
+    if cursor is None:
+        step, rng.step = rng.step, rng.step + 1
+        return step
+    if cursor.position == len(cursor.drawn.steps):
+        cursor.drawn.steps.append(_take_step(rng, cursor.outer))
+    cursor.position += 1
+    return cursor.drawn.steps[cursor.position - 1]
+
+
 class CounterRNG:
-    """Random numbers for one run: a `seed` (0 … 2⁶⁴-1) and the current `step`, which the optimizer advances."""
+    """Random numbers for one run: a `seed` (0 … 2⁶⁴-1) and the current `step`, which every training pass advances."""
 
     def __init__(self, seed, step=0):
         if not isinstance(seed, int) or not 0 <= seed < 2**64:
             raise InputError(f"seed {seed!r}: expected a whole number from 0 to 2**64 - 1")
         self.seed = seed
         self.step = step
+
+    def next_step(self) -> "CounterRNG":
+        """The random numbers of the current step, which stay those of that step; this object goes on to the next one.
+
+        A model calls it once in each training pass, so that two passes never use the same numbers by accident.
+        """
+        return CounterRNG(self.seed, _take_step(self, _cursor.get()))
 
     def bits(self, site, count):
         """`count` random 64-bit words for the place called `site`: a host uint64 array."""

@@ -2,7 +2,7 @@
 
 import torch
 
-from ..optim.sgd import is_clipped, is_decayed
+from ..optim import clipped_by_default, is_decayed
 
 
 def unitwise_norm(x):
@@ -39,6 +39,7 @@ class Update:
 
     def __init__(self, network, lr, clipping=0.01, weight_decay=2e-5, momentum=0.9, fused=None):
         named = list(network.named_parameters())
+        is_clipped = clipped_by_default(dict(named))
         self.clip, self.source = timm_or_loop()
         self.clipping, self.clipped = clipping, [parameter for name, parameter in named if is_clipped(name)]
         self.sgd = torch.optim.SGD(

@@ -66,11 +66,12 @@ class NormalizerFreeNetwork(Module):
 
         With images of float16 or bfloat16, a model of float32 computes in that: its weights enter rounded, their
         gradients come back in float32, and the logits have the images' dtype.
-        training: dropout and stochastic depth act, drawn by `self.randomness` for its current step.
+        training: dropout and stochastic depth act, drawn by `self.randomness` for its current step, which this
+        advances: the next training pass draws other numbers.
         """
         x = x if isinstance(x, Tensor) else Tensor(x)
         self._check_images(x)
-        mode = Mode(training, self.randomness if training else None)
+        mode = Mode(training, self.randomness.next_step() if training else None)
         x = self.stem(x, mode)
         for block in self.blocks:
             x = self._run_block(block, x, mode)

@@ -1,63 +1,114 @@
 """Adaptive gradient clipping: a unit's gradient may not exceed a share of the unit's own norm.
 
 Source: Brock et al. (2021b), arXiv 2102.06171, eq. 3 and section 3; units as in the authors' released code.
+
+Used by: sgd.py (`clipped_update` calls `adaptive_gradient_clip` for every tensor). Fast paths: fast_numpy/sgd.py,
+fast_cupy/multi_tensor.py. Kernel: backend/kernels/optimizer.cu (`clipped_update`). Tests:
+reference_tests/optim/test_agc.py, test_norms.py; fast_numpy/test_optimizer.py and kernels/test_optimizer.py.
 """
 
 import math
+import numbers
+from typing import NamedTuple
 
-from ..backend import as_array, formula, namespace
+from ..backend import as_array, namespace
+from ..backend.arrays import Array
 from ..errors import InputError
+from .norms import joined, scaled_norm, shrunk, widened
 
-SMALLEST_GRADIENT_NORM = 1e-6
+SMALLEST_GRADIENT_NORM = 1e-6  # of the authors' code: what is divided by is at least this
 
 
-def is_single_unit(shape):
+def is_single_unit(shape: tuple[int, ...]) -> bool:
     """Whether a tensor of that shape (a bias, a gain, a scalar) has at most one axis longer than 1."""
     return sum(size != 1 for size in shape) <= 1
 
 
-def unit_count(shape):
+def unit_count(shape: tuple[int, ...]) -> int:
     """How many norms `unitwise_norm` gives for a tensor of that shape."""
     return 1 if is_single_unit(shape) else shape[-1]
 
 
-def unitwise_norm(w):
-    """The L2 norm of each output unit of an array.
+def _unit_axes(shape):
+    """The axes that a unit extends over: None, for all, if the tensor is a single unit."""
+    return None if is_single_unit(shape) else tuple(range(len(shape) - 1))
 
-    (kh, kw, in, out): one a channel, (1, 1, 1, out); (in, out): one a column, (1, out); whatever has at most one axis
+
+def unitwise_norm(w: Array) -> Array:
+    """The L2 norm of each output unit of an array, in its dtype.
+
+    (kh, kw, in, out): one a channel, (1, 1, 1, out); (in, out): one a column, (1, out); an array with at most one axis
     longer than 1 (biases, gains, scalars) is a single unit, ().
     """
-    xp = namespace(w)
-    vector = is_single_unit(w.shape)
-    axes = None if vector else tuple(range(w.ndim - 1))
-    return as_array(xp.sqrt(xp.sum(w * w, axis=axes, keepdims=not vector)))
+    norm, by = scaled_norm(widened(w), _unit_axes(w.shape))
+    return as_array(namespace(w).astype(norm / by, w.dtype, copy=False))
 
 
-@formula
-def clip_factor(grad, param, *, clipping=0.01, eps=1e-3):
-    """What AGC multiplies each unit's gradient by: 1, or lambda·max(‖W‖, eps)/‖G‖ where that is less.
+class UnitFactors(NamedTuple):
+    """What AGC multiplies each unit's gradient by, first by `shrink`, then by `factor`; arrays of the norms' shape.
 
-    grad and param of one shape; the result has the shape of their unit-wise norms.
+    shrink: 1, or a power of two where the factor alone would be below the dtype's range;
+    clipped: whether the unit is too long; where it is not, both are 1.
     """
-    return clip_factor_from_norms(unitwise_norm(grad), unitwise_norm(param), clipping, eps)
+
+    shrink: Array
+    factor: Array
+    clipped: Array
 
 
-def clip_factor_from_norms(norm, param_norm, clipping, eps):
-    """`clip_factor` for a gradient and a parameter whose unit-wise norms are known."""
+def unit_factors(norm: Array, shrink: Array, param_norm: Array, clipping: float, eps: float) -> UnitFactors:
+    """The factors for gradients of unit-wise norms norm/shrink (see norms.shrunk) of parameters of norm `param_norm`.
+
+    A unit whose norm is infinite or NaN is left as it is, so that what is not finite stays visible.
+    """
     xp = namespace(norm)
     largest = xp.clip(param_norm, eps, None) * clipping
-    scale = largest / xp.clip(norm, SMALLEST_GRADIENT_NORM, None)
-    return xp.where(norm > largest, scale, xp.ones_like(scale))
+    clipped = (norm > largest * shrink) & xp.isfinite(norm)
+    one = xp.ones_like(norm)
+    limit = xp.where(clipped, largest, xp.zeros_like(norm))  # only these quotients are below 1
+    factor = xp.where(clipped, limit / xp.maximum(norm, SMALLEST_GRADIENT_NORM * shrink), one)
+    return UnitFactors(*joined(xp.where(clipped, shrink, one), factor), clipped)
 
 
-def adaptive_gradient_clip(grad, param, clipping=0.01, eps=1e-3):
+def _factors(grad, param, clipping, eps):
+    """`unit_factors` of a gradient and a parameter of float32 or float64."""
+    axes = _unit_axes(grad.shape)
+    norm, shrink = shrunk(*scaled_norm(grad, axes))
+    param_norm, by = scaled_norm(param, axes)
+    return unit_factors(norm, shrink, param_norm / by, clipping, eps)
+
+
+def clip_factor(grad: Array, param: Array, *, clipping: float = 0.01, eps: float = 1e-3) -> Array:
+    """What AGC multiplies each unit's gradient by: 1, or lambda·max(‖W‖, eps)/‖G‖ where that is less.
+
+    grad and param of one shape; the result has the shape of their unit-wise norms, in float32 for half precision.
+    """
+    factors = _factors(widened(grad), widened(param), clipping, eps)
+    return as_array(factors.shrink * factors.factor)
+
+
+def adaptive_gradient_clip(grad: Array, param: Array, clipping: float = 0.01, eps: float = 1e-3,
+                           return_clipped: bool = False) -> Array | tuple[Array, Array]:
     """The gradient (an array of param's shape) with every unit's norm brought to at most clipping·max(‖W‖, eps).
+
+    A unit within that bound is itself bit for bit, and so is a unit with an infinite or NaN entry: an infinite gradient
+    stays infinite, and the weights it is subtracted from too. return_clipped: return (gradient, whether each unit was
+    too long), the latter a bool array of the shape of the unit-wise norms.
 
     InputError for shapes that differ, or a clipping or eps that is not positive.
     """
+    try:
+        xp = namespace(grad)
+        namespace(param)
+    except TypeError:
+        raise InputError(f"adaptive_gradient_clip: expected two arrays, a gradient and a parameter, got "
+                         f"{type(grad).__name__} and {type(param).__name__}") from None
     if tuple(grad.shape) != tuple(param.shape):
         raise InputError(f"adaptive_gradient_clip: gradient {tuple(grad.shape)} and parameter {tuple(param.shape)} "
                          f"differ in shape")
-    if not (clipping > 0.0 and eps > 0.0 and math.isfinite(clipping) and math.isfinite(eps)):
+    if not all(isinstance(value, numbers.Real) and 0.0 < value < math.inf for value in (clipping, eps)):
         raise InputError(f"adaptive_gradient_clip: clipping={clipping!r}, eps={eps!r}: expected positive numbers")
-    return as_array(grad * clip_factor(grad, param, clipping=clipping, eps=eps))
+    wide = widened(grad)
+    factors = _factors(wide, widened(param), clipping, eps)
+    result = as_array(xp.astype(wide * factors.shrink * factors.factor, grad.dtype, copy=False))
+    return (result, as_array(factors.clipped)) if return_clipped else result

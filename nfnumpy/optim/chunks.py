@@ -1,16 +1,17 @@
-"""A model's parameters in parts, to be changed one after the other."""
+"""A model's parameters, and parts of them that are changed in sequence. Test: reference_tests/optim/test_sgd.py."""
 
-from ..backend import backend_name_of
+from ..autograd import Tensor
+from ..backend.registry import backend_name_of
 
-PART_BYTES = 1 << 26  # enough work for threads to share out evenly; a small part of what a large network holds
+PART_BYTES = 1 << 26  # enough work for all threads; a small part of what a large network holds
 
 
-def parts(parameters):
+def parts(parameters: dict[str, Tensor]) -> list[dict[str, Tensor]]:
     """A dict name -> Tensor as a list of dicts of some PART_BYTES each, in the same order.
 
-    In main memory, what one part's new arrays replace is freed for those of the next: fresh memory costs a page fault
-    every 4096 bytes, which for NFNet-F0 took as long as the update itself. Elsewhere all are one part, as a GPU is
-    faster on everything at once.
+    In main memory, the arrays that one part's new arrays replace are freed for those of the next: fresh memory costs a
+    page fault every 4096 bytes, which for NFNet-F0 took as long as the update itself. Elsewhere all are one part,
+    because a GPU is faster on everything at once.
     """
     if any(backend_name_of(parameter.data) != "numpy" for parameter in parameters.values()):
         return [parameters]
@@ -22,3 +23,11 @@ def parts(parameters):
         found[-1][name] = parameter
         room -= parameter.data.nbytes
     return found
+
+
+def parameters_of(model: Module | dict[str, Tensor], caller: str) -> dict[str, Tensor]:
+    """The parameters, name -> Tensor, of a model or a dict of them; InputError, naming `caller`, for anything else."""
+    parameters = model if isinstance(model, dict) else model.parameters() if hasattr(model, "parameters") else None
+    if not isinstance(parameters, dict) or not all(isinstance(value, Tensor) for value in parameters.values()):
+        raise InputError(f"{caller}: expected a model or a dict of name -> Tensor, got {type(model).__name__}")
+    return dict(parameters)

@@ -1,25 +1,38 @@
 """The exponential moving average of the weights, which is evaluated in their place.
 
 Source: Polyak, Juditsky (1992) for the idea; Brock et al. (2021b), appendix, for the decay, whose warm-up
-min(decay, (1 + t)/(10 + t)) lets early steps count for less.
+min(decay, (1 + t)/(10 + t)) gives early steps a smaller weight.
+
+Used by: training/trainer.py. Fast paths of `moving_average`: fast_numpy/multi_tensor.py, fast_cupy/multi_tensor.py.
+Kernel: backend/kernels/optimizer.cu. Tests: reference_tests/optim/test_ema.py; fast_numpy/test_optimizer.py and
+kernels/test_optimizer.py.
 """
 
 import contextlib
-
+import numbers
 from collections.abc import Iterator
 
 from ..autograd import Tensor
-from ..backend import as_array, formula, is_floating
+from ..backend import as_array, formula, is_floating, namespace
 from ..backend.arrays import Array
 from ..errors import InputError
 from ..nn import Module
-from .chunks import parts
+from .chunks import parameters_of, parts
 
 
 @formula
-def moving_average(averages, arrays, *, decay):
-    """decay·average + (1 - decay)·array for each pair of two lists, as a list."""
-    return [as_array(decay * average + (1.0 - decay) * array) for average, array in zip(averages, arrays, strict=True)]
+def moving_average(averages: list[Array], arrays: list[Array], *, decay: float | Array) -> list[Array]:
+    """decay·average + (1 - decay)·array for each pair of two lists, as a list.
+
+    decay: a number, or an array () of float64, of which float32 arrays take both weights rounded.
+    """
+    rest, results = 1.0 - decay, []
+    for average, array in zip(averages, arrays, strict=True):
+        weights = (decay, rest)
+        if not isinstance(decay, numbers.Real):
+            weights = [namespace(average).astype(weight, average.dtype) for weight in weights]
+        results.append(as_array(weights[0] * average + weights[1] * array))
+    return results
 
 
 class ExponentialMovingAverage:
@@ -28,27 +41,46 @@ class ExponentialMovingAverage:
     model: a Module, or a dict name -> Tensor; `.average` is a dict name -> array, which starts as the parameters
     themselves. A Module's buffers are averaged by the same rule, as running statistics belong to the weights they were
     measured with (the authors' code averages both); buffers of whole numbers, such as counters, are copied.
+    `.updates` is t, a number, or an array () once `update` has been given one.
     """
 
     def __init__(self, model: Module | dict[str, Tensor], decay: float = 0.99999) -> None:
-        if not 0.0 <= decay < 1.0:
+        if not (isinstance(decay, numbers.Real) and 0.0 <= decay < 1.0):
             raise InputError(f"EMA: decay={decay!r}: expected a number from 0 up to, not including, 1")
+        self.parameters = parameters_of(model, "EMA")
         self.model = model if isinstance(model, Module) else None
-        self.parameters = dict(model) if self.model is None else model.parameters()
-        self.decay, self.updates = decay, 0
+        self.decay = decay
+        self.updates: int | Array = 0
         self.average = {name: as_array(parameter.data + 0.0) for name, parameter in self.parameters.items()}
         self.average.update({name: array.copy() for name, array in self._buffers().items()})
 
-    def update(self) -> None:
-        """Take in the parameters and buffers as they are now."""
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for part in parts(self.parameters):
-            averages, arrays = [self.average[name] for name in part], [parameter.data for parameter in part.values()]
-            self.average.update(zip(part, moving_average(averages, arrays, decay=decay)))
-        self._update_buffers(decay)
-        self.updates += 1
+    def update(self, proceeded: Array | None = None) -> None:
+        """Take in the parameters and buffers as they are now.
 
-    def _update_buffers(self, decay: float) -> None:
+        proceeded: an array () of bool: where False, the step changed no weight and does not count; the averages stay
+        bit for bit. The host does not wait for it.
+        """
+        decay = self._next_decay(proceeded)
+        for part in parts(self.parameters):
+            averages = [self.average[name] for name in part]
+            arrays = [parameter.data for parameter in part.values()]
+            self.average.update(zip(part, moving_average(averages, arrays, decay=decay), strict=True))
+        self._update_buffers(decay)
+
+    def _next_decay(self, proceeded: Array | None) -> float | Array:
+        """d of this update, and one more in `updates`; with `proceeded`, both are arrays (), the former 1 if False."""
+        if proceeded is None:
+            decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+            self.updates += 1
+            return decay
+        xp = namespace(proceeded)
+        updates = xp.asarray(self.updates, dtype=xp.int64)
+        times = xp.astype(updates, xp.float64)
+        decay = xp.clip((1.0 + times) / (10.0 + times), None, self.decay)
+        self.updates = as_array(updates + xp.astype(proceeded, xp.int64))
+        return as_array(xp.where(proceeded, decay, xp.ones_like(decay)))
+
+    def _update_buffers(self, decay: float | Array) -> None:
         """The same for the buffers: whole numbers are copied."""
         buffers = self._buffers()
         averaged = [name for name, array in buffers.items() if is_floating(array.dtype)]

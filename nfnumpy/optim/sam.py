@@ -2,42 +2,72 @@
 
 Source: Foret et al. (2021), arXiv 2010.01412, eq. 2 and algorithm 1; the ascent on a part of the batch is the cheap
 form of Brock et al. (2021b), section 4 ("20 % of the batch").
+
+Used by: training/trainer.py. Fast paths of `sam_perturb`: fast_numpy/multi_tensor.py, fast_cupy/multi_tensor.py. Kernel:
+backend/kernels/optimizer.cu. Tests: reference_tests/optim/test_sam.py, test_norms.py; fast_numpy/test_optimizer.py and
+kernels/test_optimizer.py.
 """
 
-from ..backend import as_array, formula, namespace
+import numbers
+from collections.abc import Callable
+from typing import Any
+
+from ..backend import DrawnSteps, as_array, formula, namespace, repeatable_steps
+from ..backend.arrays import Array
 from ..errors import InputError
-from .global_norm import global_norm
+from .global_norm import scaled_global_norm
+from .norms import joined, widened
 
 
 @formula
-def sam_perturb(params, grads, *, rho):
-    """The list of w + e with e = rho·g/‖g‖, the norm over all of `grads` (a list, like params); e = 0 where it is 0."""
-    norm = global_norm(grads)
+def sam_perturb(params: list[Array], grads: list[Array], *, rho: float) -> list[Array]:
+    """The list of w + e with e = rho·g/‖g‖, the norm over all of `grads` (a list, like params); e = 0 where it is 0.
+
+    Where a gradient is infinite or NaN, so is the result there; the other entries stay.
+    """
+    norm, by = scaled_global_norm(grads)
     xp = namespace(norm)
     scale = xp.where(norm > 0.0, rho / xp.where(norm > 0.0, norm, xp.ones_like(norm)), xp.zeros_like(norm))
-    return [as_array(param + grad * scale) for param, grad in zip(params, grads, strict=True)]
+    by, scale = joined(by, scale)
+    return [as_array(xp.astype(param + (widened(grad) * by) * scale, param.dtype, copy=False))
+            for param, grad in zip(params, grads, strict=True)]
 
 
 class SAM:
     """Wraps an optimizer: e = rho·g/‖g‖ over all parameters, then the optimizer's own step with the gradient at w + e.
 
     rho: the length of the ascent; ascent_fraction: the share (0 … 1] of the batch whose gradient gives e.
+
+    Both passes draw the same dropout and stochastic depth: `step` repeats the random steps of the first closure in the
+    second, and `first_step` takes `optimizer.randomness`, if there is one, back to the step of the pass before it.
     """
 
-    def __init__(self, optimizer, rho=0.05, ascent_fraction=1.0):
-        if not rho > 0.0 or not 0.0 < ascent_fraction <= 1.0:
+    def __init__(self, optimizer: Any, rho: float = 0.05, ascent_fraction: float = 1.0):
+        valid = isinstance(rho, numbers.Real) and isinstance(ascent_fraction, numbers.Real)
+        if not valid or not 0.0 < rho < float("inf") or not 0.0 < ascent_fraction <= 1.0:
             raise InputError(f"SAM: rho={rho!r}, ascent_fraction={ascent_fraction!r}: expected rho > 0 and a share of "
                              f"the batch above 0 and up to 1")
-        self.optimizer, self.rho, self.ascent_fraction = optimizer, rho, ascent_fraction
-        self._resting_place = None
+        self.optimizer = optimizer
+        self.rho = rho
+        self.ascent_fraction = ascent_fraction
+        self._unperturbed: dict[str, Array] | None = None  # the parameters w, between the two steps
 
-    def ascent_size(self, batch_size):
+    def ascent_size(self, batch_size: int) -> int:
         """How many examples of a batch the ascent uses: at least one."""
         return max(1, round(self.ascent_fraction * batch_size))
 
-    def first_step(self):
-        """Climb from w to w + e along the gradients at hand, and forget them."""
-        if self._resting_place is not None:
+    def first_step(self, passes: int = 1) -> None:
+        """Move from w to w + e along the gradients at hand, and forget them.
+
+        passes: how many training passes gave these gradients; the passes that follow draw their random numbers again.
+        """
+        self._perturb()
+        randomness = getattr(self.optimizer, "randomness", None)
+        if randomness is not None:
+            randomness.step = max(0, randomness.step - passes)
+
+    def _perturb(self):
+        if self._unperturbed is not None:
             raise InputError("SAM: first_step twice; second_step comes in between")
         parameters = {name: parameter for name, parameter in self.optimizer.parameters.items()
                       if parameter.requires_grad}
@@ -46,34 +76,36 @@ class SAM:
             raise InputError(f"SAM: {missing[0]} has no gradient; call backward before first_step")
         params = [parameter.data for parameter in parameters.values()]
         grads = [parameter.grad for parameter in parameters.values()]
-        above, loss_scale = sam_perturb(params, grads, rho=self.rho), getattr(self.optimizer, "loss_scale", None)
-        if loss_scale is not None:  # where the gradients overflowed, the step is left out, and the climb too
+        perturbed = sam_perturb(params, grads, rho=self.rho) if params else []
+        loss_scale = getattr(self.optimizer, "loss_scale", None)
+        if loss_scale is not None:  # where the gradients overflowed, the step is left out, and the ascent too
             finite = loss_scale.finite(grads)
-            above = [as_array(namespace(param).where(finite, array, param)) for array, param in zip(above, params)]
-        self._resting_place = {name: parameter.data for name, parameter in parameters.items()}
-        for parameter, array in zip(parameters.values(), above):
+            perturbed = [as_array(namespace(param).where(finite, array, param))
+                         for array, param in zip(perturbed, params, strict=True)]
+        self._unperturbed = {name: parameter.data for name, parameter in parameters.items()}
+        for parameter, array in zip(parameters.values(), perturbed, strict=True):
             parameter.data = array
         self.optimizer.zero_grad()
 
-    def second_step(self):
+    def second_step(self) -> None:
         """Return to w, bit for bit, and let the optimizer step with the gradients found at w + e."""
-        if self._resting_place is None:
+        if self._unperturbed is None:
             raise InputError("SAM: second_step before first_step")
         self._return()
         self.optimizer.step()
 
     def _return(self):
-        for name, array in self._resting_place.items():
+        for name, array in self._unperturbed.items():
             self.optimizer.parameters[name].data = array
-        self._resting_place = None
+        self._unperturbed = None
 
-    def cancel(self):
+    def cancel(self) -> None:
         """Forget the gradients and, between first_step and second_step, return to w, bit for bit."""
-        if self._resting_place is not None:
+        if self._unperturbed is not None:
             self._return()
         self.optimizer.zero_grad()
 
-    def step(self, closure, ascent_closure=None):
+    def step(self, closure: Callable[[], Any], ascent_closure: Callable[[], Any] | None = None) -> Any:
         """A whole step: `closure()` computes the batch's loss, calls backward and returns the loss.
 
         ascent_closure: the same on the ascent's part of the batch; needed if ascent_fraction < 1, else `closure`.
@@ -81,13 +113,16 @@ class SAM:
         closure raises, the step is cancelled: the weights are as they were.
         """
         if ascent_closure is None and self.ascent_fraction < 1.0:
-            raise InputError("SAM: ascent_fraction < 1 wants an ascent_closure over that part of the batch")
+            raise InputError("SAM: ascent_fraction < 1 needs an ascent_closure over that part of the batch")
+        drawn = DrawnSteps()
         try:
-            here = (ascent_closure or closure)()
-            self.first_step()
-            above = closure()
+            with repeatable_steps(drawn):
+                at_w = (ascent_closure or closure)()
+            self._perturb()
+            with repeatable_steps(drawn):
+                at_perturbed = closure()
         except BaseException:
             self.cancel()
             raise
         self.second_step()
-        return here if ascent_closure is None else above
+        return at_w if ascent_closure is None else at_perturbed

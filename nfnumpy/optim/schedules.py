@@ -1,26 +1,38 @@
-"""Learning rates over time: functions of the step (counted from 0) that return a number.
+"""Learning rates over time: functions of the step, counted from 0, that return a number.
 
 Source of warm-up and cosine as used here: Brock et al. (2021b), section 4; Loshchilov, Hutter (2017), eq. 5.
+
+A step may be fractional, and may lie beyond the end, where `warmup_cosine` and `cosine` stay at 0. A step that is
+negative or not finite is an InputError.
+
+Used by: training/trainer.py. Test: reference_tests/optim/test_schedules.py.
 """
 
 import math
+import numbers
+from collections.abc import Callable
 
 from ..errors import InputError
 
+Schedule = Callable[[float], float]
 
-def constant(peak):
+
+def constant(peak: float) -> Schedule:
     """Always `peak`."""
-    return lambda step: peak
+    _check("constant", peak=peak)
+    return _checked("constant", lambda step: peak)
 
 
-def cosine(peak, total_steps):
+def cosine(peak: float, total_steps: float) -> Schedule:
     """From `peak` at step 0 along half a cosine to 0 at `total_steps`."""
+    _check("cosine", peak=peak, total_steps=total_steps)
     return warmup_cosine(peak, 0, total_steps)
 
 
-def warmup_cosine(peak, warmup_steps, total_steps):
+def warmup_cosine(peak: float, warmup_steps: float, total_steps: float) -> Schedule:
     """Linearly from 0 to `peak` in `warmup_steps`, then along half a cosine to 0 at `total_steps`."""
-    if not 0 <= warmup_steps <= total_steps:
+    _check("warmup_cosine", peak=peak, warmup_steps=warmup_steps, total_steps=total_steps)
+    if warmup_steps > total_steps:
         raise InputError(f"warmup_cosine: warmup_steps={warmup_steps} and total_steps={total_steps}: expected "
                          f"0 ≤ warmup_steps ≤ total_steps")
 
@@ -30,11 +42,12 @@ def warmup_cosine(peak, warmup_steps, total_steps):
         if step < warmup_steps:
             return peak * step / warmup_steps
         return peak * 0.5 * (1.0 + math.cos(math.pi * (step - warmup_steps) / (total_steps - warmup_steps)))
-    return rate
+    return _checked("warmup_cosine", rate)
 
 
-def step_decay(peak, warmup_steps, factor, interval):
+def step_decay(peak: float, warmup_steps: float, factor: float, interval: float) -> Schedule:
     """Linearly from 0 to `peak` in `warmup_steps`, then multiplied by `factor` after every `interval` steps."""
+    _check("step_decay", peak=peak, warmup_steps=warmup_steps, factor=factor, interval=interval)
     if interval < 1 or not 0.0 < factor <= 1.0:
         raise InputError(f"step_decay: factor={factor!r}, interval={interval!r}: expected 0 < factor ≤ 1 and at "
                          f"least one step")
@@ -43,4 +56,24 @@ def step_decay(peak, warmup_steps, factor, interval):
         if step < warmup_steps:
             return peak * step / warmup_steps
         return peak * factor ** ((step - warmup_steps) // interval)
-    return rate
+    return _checked("step_decay", rate)
+
+
+def _check(schedule, **values):
+    """InputError unless all values are finite numbers that are not negative."""
+    for name, value in values.items():
+        if not _is_valid(value):
+            raise InputError(f"{schedule}: {name}={value!r}: expected a finite number that is not negative")
+
+
+def _is_valid(value):
+    return isinstance(value, numbers.Real) and 0.0 <= value < math.inf
+
+
+def _checked(schedule, rate):
+    """`rate` with its argument checked."""
+    def checked(step: float) -> float:
+        if not _is_valid(step):
+            raise InputError(f"{schedule}: step {step!r}: expected a finite number that is not negative")
+        return rate(step)
+    return checked

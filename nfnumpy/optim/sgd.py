@@ -2,42 +2,45 @@
 
 Source of the order and the groups: Brock et al. (2021b), section 4 and the authors' released code; of the form of
 Nesterov momentum: Sutskever et al. (2013), as in most frameworks.
+
+Used by: training/trainer.py, sam.py. Fast paths of `clipped_update`: fast_numpy/sgd.py, fast_cupy/multi_tensor.py.
+Kernel: backend/kernels/optimizer.cu. Tests: reference_tests/optim/test_sgd.py; fast_numpy/test_optimizer.py and
+kernels/test_optimizer.py.
 """
 
 import math
+import numbers
+from collections.abc import Sequence
 
-from ..backend import as_array, formula, buffer_pool, namespace
+from ..autograd import Tensor
+from ..backend import as_array, buffer_pool, formula, namespace
+from ..backend.arrays import Array
 from ..errors import InputError
-from .agc import clip_factor, unit_count
-from .chunks import parts
+from ..nn import Module
+from .agc import adaptive_gradient_clip, unit_count
+from .chunks import parameters_of, parts
+from .groups import Predicate, chosen, clipped_by_default, is_decayed
+from .loss_scale import LossScale
 
 
-def is_decayed(name):
-    """Whether weight decay touches a parameter: weights, not biases, gains and skip gains."""
-    return name.rpartition(".")[2] == "weight"
-
-
-def is_clipped(name):
-    """Whether AGC touches a parameter: all but the weight of the final linear layer."""
-    return name != "linear.weight"
-
-
-@formula
-def sgd_update(param, grad, velocity, *, lr, momentum=0.9, nesterov=True, weight_decay=0.0):
-    """One step; four arrays of one shape in, the new (param, velocity) out.
+def sgd_update(param: Array, grad: Array, velocity: Array, *, lr: float, momentum: float = 0.9, nesterov: bool = True,
+               weight_decay: float = 0.0) -> tuple[Array, Array]:
+    """One step; three arrays of one shape in, the new (param, velocity) out.
 
     g ← g + weight_decay·w;  v ← momentum·v + g;  w ← w - lr·(g + momentum·v), or w - lr·v without Nesterov.
     """
     if weight_decay:
         grad = grad + weight_decay * param
     velocity = momentum * velocity + grad
-    param = param - lr * (grad + momentum * velocity if nesterov else velocity)
-    return as_array(param), as_array(velocity)
+    direction = grad + momentum * velocity if nesterov else velocity
+    return as_array(param - lr * direction), as_array(velocity)
 
 
 @formula
-def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True, weight_decays, clippings, eps=1e-3,
-                   inverse_scale=None, proceed=None):
+def clipped_update(params: list[Array], grads: list[Array], velocities: list[Array], *, lr: float, momentum: float = 0.9,
+                   nesterov: bool = True, weight_decays: Sequence[float], clippings: Sequence[float | None],
+                   eps: float = 1e-3, inverse_scale: Array | None = None,
+                   proceed: Array | None = None) -> tuple[list[Array], list[Array], Array]:
     """One step of a whole model: (list of new params, list of new velocities, how many units AGC clipped, an array ()).
 
     params, grads, velocities: lists of arrays of one dtype; weight_decays, clippings: a number for each, clippings
@@ -51,9 +54,8 @@ def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True
         if inverse_scale is not None:
             grad = grad * inverse_scale
         if clipping is not None:
-            factor = clip_factor(grad, param, clipping=clipping, eps=eps)
-            clipped_units = clipped_units + xp.sum(xp.astype(factor < 1.0, xp.int64))
-            grad = grad * factor
+            grad, clipped = adaptive_gradient_clip(grad, param, clipping, eps, return_clipped=True)
+            clipped_units = clipped_units + xp.sum(xp.astype(clipped, xp.int64))
         new_param, new_velocity = sgd_update(param, grad, velocity, lr=lr, momentum=momentum, nesterov=nesterov,
                                              weight_decay=weight_decay)
         if proceed is not None:
@@ -64,78 +66,97 @@ def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True
 
 
 class SGD:
-    """SGD with AGC on the parameters of `model` (or a dict name -> Tensor).
+    """SGD with AGC on the parameters of `model`, a Module or a dict name -> Tensor.
 
     lr: a number, to be changed between steps by a schedule; clipping: AGC's lambda, None for no clipping; eps: AGC's
-    floor on ‖W‖. Parameters whose `requires_grad` is False stay as they are. `step()` reads the others' `.grad` and
-    advances the model's randomness to its next step; with a dict, pass the `randomness` that dropout and stochastic
-    depth draw from, if there is any. loss_scale: the LossScale that the gradients were computed with, if any; a step
-    whose gradients overflowed then changes nothing but it. After a step `clipped_units`, an array () where the
-    parameters are, says how many of the `units` (a number) that AGC looks at it shortened.
+    floor on ‖W‖; clipped, decayed: predicates of a parameter's name. By default AGC clips all but the weight of the
+    final linear layer (see groups.final_linear_weight), and weight decay touches what is called "weight".
+    loss_scale: the LossScale that the gradients were computed with, if any; a step whose gradients overflowed changes
+    nothing but it.
+
+    Parameters whose `requires_grad` is False stay as they are; `step()` reads the others' `.grad`. After a step
+    `clipped_units`, an array () where the parameters are, is the number of units that AGC shortened, of `units`.
     """
 
-    def __init__(self, model, *, lr, momentum=0.9, nesterov=True, weight_decay=2e-5, clipping=0.01, eps=1e-3,
-                 randomness=None, loss_scale=None):
+    def __init__(self, model: Module | dict[str, Tensor], *, lr: float, momentum: float = 0.9, nesterov: bool = True,
+                 weight_decay: float = 2e-5, clipping: float | None = 0.01, eps: float = 1e-3,
+                 clipped: Predicate | None = None, decayed: Predicate | None = None,
+                 loss_scale: LossScale | None = None):
         for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
-            if not (value >= 0.0 and math.isfinite(value)):
+            if not (_is_number(value) and value >= 0.0):
                 raise InputError(f"SGD: {name}={value!r}: expected a number that is not negative")
-        if clipping is not None and not 0.0 < clipping < math.inf or not 0.0 < eps < math.inf:
+        if not (clipping is None or _is_number(clipping) and clipping > 0.0) or not (_is_number(eps) and eps > 0.0):
             raise InputError(f"SGD: clipping={clipping!r}, eps={eps!r}: expected positive numbers")
-        self.parameters = dict(model) if isinstance(model, dict) else model.parameters()
-        self.randomness = getattr(model, "randomness", randomness)
+        self.parameters = parameters_of(model, "SGD")
+        self.randomness = getattr(model, "randomness", None)
         self.lr, self.momentum, self.nesterov, self.weight_decay = lr, momentum, nesterov, weight_decay
-        self.clipping, self.eps = clipping, eps
-        self.velocity = {name: buffer_pool.copy_into_pool(namespace(p.data).zeros_like(p.data)) for name, p in self.parameters.items()}
-        self.loss_scale = loss_scale
-        self.clipped_units, self.units = None, 0
+        self.clipping, self.eps, self.loss_scale = clipping, eps, loss_scale
+        names = list(self.parameters)
+        self.decayed = chosen(is_decayed if decayed is None else decayed, names, "decayed")
+        self.clipped = set()
+        if clipping is not None:
+            default = clipped is None
+            group = clipped_by_default(model if isinstance(model, Module) else self.parameters) if default else clipped
+            self.clipped = chosen(group, names, "clipped")
+        self.velocity = {name: buffer_pool.copy_into_pool(namespace(parameter.data).zeros_like(parameter.data))
+                         for name, parameter in self.parameters.items()}
+        self.clipped_units: Array | None = None
+        self.units = 0
 
-    def step(self):
+    def step(self) -> None:
         """Change every parameter by its gradient and forget the gradients; InputError if one has none.
 
-        Parameters of large models change part by part: who interrupts it has some of them changed, and others not.
+        Parameters of large models change part by part: an interrupted step has changed some of them, and others not.
         """
         trained = {name: parameter for name, parameter in self.parameters.items() if parameter.requires_grad}
         for name, parameter in trained.items():
-            grad = parameter.grad
-            if grad is None:
-                raise InputError(f"SGD: {name} has no gradient; call backward on a loss that depends on it")
-            if tuple(grad.shape) != tuple(parameter.shape) or grad.dtype != parameter.dtype:
-                raise InputError(f"SGD: the gradient of {name} is {tuple(grad.shape)} {grad.dtype}, expected "
-                                 f"{tuple(parameter.shape)} {parameter.dtype}")
-        clipped = {name for name in trained if self.clipping is not None and is_clipped(name)}
-        self.units = sum(unit_count(trained[name].shape) for name in clipped)
-        if trained:
-            inverse_scale, proceed = None, None
-            if self.loss_scale is not None:
-                inverse_scale = self.loss_scale.inverse()
-                proceed = self.loss_scale.finite([parameter.grad for parameter in trained.values()])
-                self.loss_scale.update(proceed)
-            counts = [self._change(part, clipped, inverse_scale, proceed) for part in parts(trained)]
-            self.clipped_units = as_array(sum(counts[1:], start=counts[0]))
-        if self.randomness is not None:
-            self.randomness.step += 1
+            _check_gradient(name, parameter)
+        self.units = sum(unit_count(parameter.shape) for name, parameter in trained.items() if name in self.clipped)
+        if not trained:
+            return
+        inverse_scale, proceed = None, None
+        if self.loss_scale is not None:
+            inverse_scale = self.loss_scale.inverse()
+            proceed = self.loss_scale.finite([parameter.grad for parameter in trained.values()])
+            self.loss_scale.update(proceed)
+        counts = [self._change(part, inverse_scale, proceed) for part in parts(trained)]
+        self.clipped_units = as_array(sum(counts[1:], start=counts[0]))
 
-    def _change(self, part, clipped, inverse_scale, proceed):
+    def _change(self, part, inverse_scale, proceed):
         """Change the parameters and velocities of a part (name -> Tensor) and forget its gradients.
 
-        clipped: the names that AGC looks at. Returns how many units it clipped, an array ().
+        Returns how many units AGC clipped, an array ().
         """
         params, velocities, count = clipped_update(
             [parameter.data for parameter in part.values()], [parameter.grad for parameter in part.values()],
             [self.velocity[name] for name in part], lr=self.lr, momentum=self.momentum, nesterov=self.nesterov,
-            weight_decays=[self.weight_decay if is_decayed(name) else 0.0 for name in part],
-            clippings=[self.clipping if name in clipped else None for name in part], eps=self.eps,
+            weight_decays=[self.weight_decay if name in self.decayed else 0.0 for name in part],
+            clippings=[self.clipping if name in self.clipped else None for name in part], eps=self.eps,
             inverse_scale=inverse_scale, proceed=proceed)
-        self.velocity.update(zip(part, velocities))
-        for parameter, param in zip(part.values(), params):
+        self.velocity.update(zip(part, velocities, strict=True))
+        for parameter, param in zip(part.values(), params, strict=True):
             parameter.data, parameter.grad = param, None
         return count
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         """Forget the gradients."""
         for parameter in self.parameters.values():
             parameter.grad = None
 
-    def clipped_fraction(self):
+    def clipped_fraction(self) -> float:
         """The share, from 0 to 1, of units whose gradient AGC shortened in the last step."""
         return int(self.clipped_units) / self.units if self.units else 0.0
+
+
+def _is_number(value):
+    return isinstance(value, numbers.Real) and math.isfinite(value)
+
+
+def _check_gradient(name, parameter):
+    """InputError if a parameter has no gradient, or one of another shape or dtype."""
+    grad = parameter.grad
+    if grad is None:
+        raise InputError(f"SGD: {name} has no gradient; call backward on a loss that depends on it")
+    if tuple(grad.shape) != tuple(parameter.shape) or grad.dtype != parameter.dtype:
+        raise InputError(f"SGD: the gradient of {name} is {tuple(grad.shape)} {grad.dtype}, expected "
+                         f"{tuple(parameter.shape)} {parameter.dtype}")

@@ -5,11 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from ..backend.arrays import Array
-from ..errors import InputError
-
-
-class NotFinite(InputError):
-    """A loss or a weight is infinite or not a number."""
+from ..errors import NotFinite
+from ..optim import LossScale
 
 
 class StepValues(NamedTuple):
@@ -23,22 +20,30 @@ class StepValues(NamedTuple):
 class StepMetrics:
     """The values of step number `step`, arrays () of `backend`, on their way to the host.
 
-    clipped: how many of the `units` that AGC looks at it clipped; None without AGC.
+    clipped: how many of the `units` that AGC looks at it clipped; None without AGC. loss_scale: of half precision.
     """
 
-    def __init__(self, backend: Any, step: int, loss: Array, correct: Array, clipped: Array | None, units: int) -> None:
+    def __init__(self, backend: Any, step: int, loss: Array, correct: Array, clipped: Array | None, units: int,
+                 loss_scale: LossScale | None = None) -> None:
         self.step = step
+        self._loss_scale = loss_scale
         self._units = max(1, units)
         xp = backend.xp
         if clipped is None:
             clipped = xp.zeros_like(loss)
-        values = xp.stack([xp.astype(value, xp.float64) for value in (loss, correct, clipped)])
+        skipped = xp.zeros_like(loss) if loss_scale is None else loss_scale.skipped_steps
+        values = xp.stack([xp.astype(value, xp.float64) for value in (loss, correct, clipped, skipped)])
         self._values = backend.copy_to_host_async(values)
 
     def read(self) -> StepValues:
-        """The values; waits until they are known. Raises NotFinite for a loss that is not finite."""
-        loss, correct, clipped = (float(value) for value in self._values())
+        """The values; waits until they are known.
+
+        Raises NotFinite for a loss that is not finite, and where the loss scale had too many steps left out.
+        """
+        loss, correct, clipped, skipped = (float(value) for value in self._values())
         check_loss(loss, self.step)
+        if self._loss_scale is not None:
+            self._loss_scale.check(int(skipped))
         return StepValues(loss, int(correct), clipped / self._units)
 
 

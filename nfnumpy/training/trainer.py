@@ -12,11 +12,11 @@ from .. import models, ops, optim
 from ..autograd import Tensor, no_grad, trust_saved_arrays
 from ..backend.arrays import Array
 from ..datasets import Dataset, to_input
-from ..errors import InputError
+from ..errors import InputError, NotFinite
 from ..functional.metrics import count_correct
 from . import checkpoint
 from .options import TrainingOptions
-from .step_metrics import NotFinite, StepMetrics, check_loss
+from .step_metrics import StepMetrics, check_loss
 
 
 class Trainer:
@@ -72,10 +72,10 @@ class Trainer:
                 result = self.sam.step(lambda: self._backward(x, labels),
                                        lambda: self._backward(x[:part], labels[:part]))
             if self.ema is not None:
-                self.ema.update()
+                self.ema.update(self.loss_scale and self.loss_scale.proceeded)
             loss, correct = result
             return StepMetrics(self.backend, self.step, loss, correct, self.optimizer.clipped_units,
-                               self.optimizer.units)
+                               self.optimizer.units, self.loss_scale)
 
     @contextlib.contextmanager
     def _computing(self) -> Iterator[None]:
@@ -89,7 +89,7 @@ class Trainer:
             logits = self._logits(x, training=True)
             loss = ops.softmax_cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)
             if not self.backend.asynchronous:
-                check_loss(loss.item(), self.step + 1)
+                check_loss(loss.item(), self.step)
             loss.backward(self.loss_scale and self.loss_scale.scale)
         return loss.data, count_correct(logits.data, labels)
 
@@ -140,7 +140,7 @@ class Trainer:
         if self.loss_scale is not None:
             groups["loss_scale"] = self.loss_scale.state
         checkpoint.save(path, groups, {
-            "step": self.step, "ema_updates": self.ema.updates if self.ema is not None else None,
+            "step": self.step, "ema_updates": int(self.ema.updates) if self.ema is not None else None,
             "options": dataclasses.asdict(self.options), "progress": progress, **self._identity()})
 
     def _identity(self) -> dict[str, Any]:
@@ -164,7 +164,7 @@ class Trainer:
             checkpoint.restore(groups.get("ema", {}), self.ema.average, "averaged weights")
             self.ema.updates = facts["ema_updates"] or 0
         if self.loss_scale is not None:
-            checkpoint.restore(groups.get("loss_scale", {}), self.loss_scale.state, "loss scale")
+            self.loss_scale.restore(groups.get("loss_scale", {}))
         self.model.randomness.step = facts["step"]
         return facts["progress"]
 

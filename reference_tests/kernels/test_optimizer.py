@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import nfnumpy as nf
 from nfnumpy import optim
-from nfnumpy.optim import fast_cupy as fast
+from nfnumpy.optim.fast_cupy import multi_tensor as fast
 
 SHAPES = [(), (1,), (5,), (1, 4), (7, 1), (1, 1, 1, 1), (40000,), (0,),  # a unit each
           (3, 4), (4, 3), (3, 3, 5, 33), (1, 1, 7, 130), (2, 1, 3, 1), (300, 3), (200, 100), (2, 0), (0, 3)]
@@ -101,7 +101,7 @@ def test_a_whole_update_is_the_formula_within_rounding(problem, inverse_scale, p
     for result, value, magnitudes in zip(results, expected, sums_of_magnitudes(*in_double, **options_64)):
         expect_within(result, value, [roundings(w, 24) * m for w, m in zip(params, magnitudes)], dtype)
 
-    factors = [(w, optim.clip_factor.plain(g * options_64["inverse_scale"] if inverse_scale else g, w_64,
+    factors = [(w, optim.clip_factor(g * options_64["inverse_scale"] if inverse_scale else g, w_64,
                                              clipping=clipping, eps=options["eps"]))
                for w, w_64, g, clipping in zip(params, *in_double[:2], options["clippings"]) if clipping]
     doubtful = sum(np.sum((factor < 1) & (factor > 1 - roundings(w, 8))) for w, factor in factors)
@@ -202,8 +202,8 @@ def test_the_global_norm_is_the_formula_within_rounding_whatever_the_number_of_s
     (arrays,) = arrays
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fast, "SUMS", sums)
-        norm = fast.global_norm(on_device(arrays))
-    expected, count = optim.global_norm.plain(doubles(arrays)), sum(array.size for array in arrays)
+        norm = optim.global_norm(on_device(arrays))
+    expected, count = optim.global_norm(doubles(arrays)), sum(array.size for array in arrays)
     assert norm.shape == () and norm.dtype == arrays[0].dtype
     assert abs(float(norm) - expected) <= (count + 3) * np.finfo(norm.dtype).eps / 2 * expected
 
@@ -262,7 +262,7 @@ def every_kernel(params, grads, velocities):
     """All that the kernels compute from three lists, as one list of arrays."""
     options = {**OPTIONS, "weight_decays": [0.1] * len(params), "clippings": [0.01] * len(params)}
     unclipped = {**options, "clippings": [None] * len(params)}
-    results = [fast.global_norm(grads), *fast.sam_perturb(params, grads, rho=0.05),
+    results = [*fast.scaled_global_norm(grads), *fast.sam_perturb(params, grads, rho=0.05),
                *fast.moving_average(params, grads, decay=0.9)]
     for each in (options, unclipped):
         new_params, new_velocities, clipped_units = fast.clipped_update(params, grads, velocities, **each)
@@ -311,7 +311,7 @@ def test_what_the_kernels_do_not_know_is_left_to_the_formula():
                   {"inverse_scale": cupy.asarray(np.ones((), np.float32))}, {"weight_decays": [0.1, 0.1]},
                   {"inverse_scale": row}, {"proceed": one}, {"proceed": cupy.asarray(np.ones(()))}):
         assert fast.clipped_update([one], [one], [one], **{**options, **other}) is NotImplemented
-    assert fast.global_norm([one, single]) is NotImplemented and fast.global_norm([half]) is NotImplemented
+    assert fast.scaled_global_norm([one, single]) is NotImplemented and fast.scaled_global_norm([half]) is NotImplemented
     assert fast.sam_perturb([one], [row], rho=0.1) is NotImplemented
     assert fast.sam_perturb([one], [one], rho=np.float32(0.1)) is NotImplemented
     assert fast.moving_average([one], [single], decay=0.1) is NotImplemented

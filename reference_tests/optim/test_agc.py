@@ -1,10 +1,9 @@
-"""Adaptive gradient clipping: its units, its invariants, and a torch loop over the units as oracle; and plain clipping
-by the global norm.
+"""Adaptive gradient clipping: its units, its invariants, and a torch loop over the units as oracle.
 
 Rounding: a norm of n numbers is a sum of n rounded squares and a root, (n + 3)/2 epsilons off at most. AGC takes two
-norms, a maximum, a product, a quotient and another product; whoever checks it takes one or two norms more. So all
-comparisons allow (2n + 10) epsilons. Magnitudes stay within 1e-9 … 1e9, whose squares and their sums neither overflow
-nor vanish in float32.
+norms, a maximum, a product, a quotient and another product; a check takes one or two norms more. So all
+comparisons allow (2n + 10) epsilons. Magnitudes stay within 1e-9 … 1e9; test_norms.py
+has all others.
 """
 
 import warnings
@@ -12,13 +11,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nfnumpy import InputError
-from nfnumpy.optim import adaptive_gradient_clip, clip_by_global_norm, clip_factor, global_norm, unitwise_norm
-
-EPS = np.finfo(np.float64).eps
+from nfnumpy.optim import adaptive_gradient_clip, clip_factor, unitwise_norm
 
 AXIS = st.integers(1, 5)
 SHAPES = st.one_of(
@@ -126,7 +123,7 @@ def test_zero_gradients_stay_zero_without_a_warning(problem):
 
 
 @given(problems())
-def test_a_parameter_below_the_floor_is_treated_as_of_that_norm(problem):
+def test_a_parameter_below_the_floor_counts_as_the_floor(problem):
     """Zero or tiny, it may be moved all the same."""
     grad, param, clipping, eps = problem
     tiny = np.asarray(param * 0).astype(param.dtype)
@@ -142,8 +139,7 @@ def test_a_parameter_below_the_floor_is_treated_as_of_that_norm(problem):
 def test_clipping_does_not_depend_on_the_units_beside(problem, exponent):
     """Scaling one unit's gradient leaves the others bit for bit as they were."""
     grad, param, clipping, eps = problem
-    if len(units_of(grad)) < 2:
-        return
+    assume(len(units_of(grad)) > 1)
     changed = grad.copy()
     changed[..., 0] *= 2.0**exponent
     before, after = (adaptive_gradient_clip(g, param, clipping=clipping, eps=eps) for g in (grad, changed))
@@ -176,36 +172,7 @@ def test_numbers_worked_out_by_hand():
     (dict(grad=np.ones(3), param=np.ones(3), clipping=-1.0), "clipping=-1.0"),
     (dict(grad=np.ones(3), param=np.ones(3), clipping=float("nan")), "clipping=nan"),
     (dict(grad=np.ones(3), param=np.ones(3), eps=0.0), "eps=0.0")])
-def test_what_cannot_be_clipped_is_refused_in_one_line(arguments, mentioned):
+def test_invalid_arguments_are_refused_in_one_line(arguments, mentioned):
     with pytest.raises(InputError) as error:
         adaptive_gradient_clip(**arguments)
     assert mentioned in str(error.value) and "\n" not in str(error.value)
-
-
-# ---- clipping by the norm of everything
-
-
-@given(st.integers(0, 2**32), st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))
-def test_clipping_by_the_global_norm_equals_torch(seed, scale, max_norm):
-    """torch divides by the norm + 1e-6, hence the tolerance; 26 numbers give (26 + 3)/2 epsilons on either side."""
-    rng = np.random.default_rng(seed)
-    arrays = [np.asarray(scale * rng.standard_normal(shape)) for shape in [(3, 4), (5,), (), (2, 2, 2)]]
-    tensors = [torch.nn.Parameter(torch.zeros(array.shape, dtype=torch.float64)) for array in arrays]
-    for tensor, array in zip(tensors, arrays):
-        tensor.grad = torch.from_numpy(array.copy())
-    norm = float(torch.nn.utils.clip_grad_norm_(tensors, max_norm))
-    assert float(global_norm(arrays)) == pytest.approx(norm, rel=40 * EPS)
-    clipped = clip_by_global_norm(arrays, max_norm)
-    for array, ours, tensor in zip(arrays, clipped, tensors):
-        assert isinstance(ours, np.ndarray)
-        np.testing.assert_allclose(ours, tensor.grad.numpy(), rtol=1e-6 / norm + 40 * EPS, atol=0)
-        if norm < max_norm * (1 - 40 * EPS):
-            assert np.array_equal(ours, array)
-
-
-def test_the_global_norm_of_zeros_clips_nothing_without_a_warning():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert not clip_by_global_norm([np.zeros(3), np.zeros(())], 1.0)[0].any()
-    with pytest.raises(InputError):
-        global_norm([])

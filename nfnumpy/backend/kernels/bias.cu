@@ -23,16 +23,14 @@ __global__ void __launch_bounds__(512) add_bias(T* out, const T* bias, int64 row
     store_values(out + row * columns + column, values);
 }
 
-constexpr int THREADS = 256;
-
 // sums[c] = Σ values[r, c] over first ≤ r < last, for the columns of this block.
 template <int size, class T, class Out>
 __device__ inline void sum_rows(const T* values, Out* sums, int64 first, int64 last, int columns, int across) {
-    SHARED(Wide<T>, of_thread, THREADS * size);
+    SHARED(Acc<T>, of_thread, THREADS * size);
     int place = threadIdx.x % across, line = threadIdx.x / across, down = THREADS / across;
     int64 column = ((int64)blockIdx.y * across + place) * size;
     bool taking_part = line < down && column < columns;
-    Wide<T> sum[size] = {};
+    Acc<T> sum[size] = {};
     if (taking_part) {
 #pragma unroll 4
         for (int64 row = first + line; row < last; row += down) {
@@ -42,7 +40,7 @@ __device__ inline void sum_rows(const T* values, Out* sums, int64 first, int64 l
             for (int k = 0; k < size; ++k) sum[k] += widen(value[k]);
         }
     }
-    Wide<T>* own = of_thread + threadIdx.x * size;
+    Acc<T>* own = of_thread + threadIdx.x * size;
 #pragma unroll
     for (int k = 0; k < size; ++k) own[k] = sum[k];
     for (int distance = 1; distance < down; distance *= 2) {
@@ -57,7 +55,7 @@ __device__ inline void sum_rows(const T* values, Out* sums, int64 first, int64 l
 }
 
 template <class T, bool PACKED>
-__global__ void partial_column_sums(const T* values, Wide<T>* partial, int64 rows, int64 rows_of_block, int columns,
+__global__ void partial_column_sums(const T* values, Acc<T>* partial, int64 rows, int64 rows_of_block, int columns,
                                     int across) {
     int64 first = blockIdx.x * rows_of_block;
     sum_rows<PACKED ? Pack<T>::size : 1>(values, partial + (int64)blockIdx.x * columns, first,
@@ -65,6 +63,6 @@ __global__ void partial_column_sums(const T* values, Wide<T>* partial, int64 row
 }
 
 template <class T>
-__global__ void column_sums(const Wide<T>* partial, T* sums, int64 rows, int columns, int across) {
+__global__ void column_sums(const Acc<T>* partial, T* sums, int64 rows, int columns, int across) {
     sum_rows<1>(partial, sums, 0, rows, columns, across);
 }

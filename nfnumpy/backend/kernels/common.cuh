@@ -1,7 +1,8 @@
 // What all kernels share: the floating types, 16-byte accesses, sums over warps and blocks.
 //
-// A value of type T is computed with as Wide<T>: float for float16, bfloat16 and float, double for double. Sums are
-// taken in a fixed order (lanes, then warps), never by atomics, so that the same input gives the same bits.
+// A value of type T is computed with as Acc<T>: float for float16, bfloat16 and float, double for double. Sums are
+// taken in a fixed order (lanes, then warps), never by atomics, so that the same input gives the same bits. THREADS, the
+// size of most blocks, is defined before this file: see cuda.py.
 #ifndef CUDA_ON_CPU  // where kernels run on a CPU, to be tested, these two check what a GPU leaves unchecked
 #define SHARED(type, name, size) __shared__ type name[size]
 #define CHECK_ALIGNED(pointer)
@@ -14,9 +15,9 @@ constexpr int WARP = 32;
 struct float16 { unsigned short bits; };
 struct bfloat16 { unsigned short bits; };
 
-template <class T> struct WideOf { typedef float type; };
-template <> struct WideOf<double> { typedef double type; };
-template <class T> using Wide = typename WideOf<T>::type;
+template <class T> struct AccOf { typedef float type; };
+template <> struct AccOf<double> { typedef double type; };
+template <class T> using Acc = typename AccOf<T>::type;
 
 // ---- to and from the type that is computed with
 
@@ -33,7 +34,7 @@ __device__ inline float widen(float16 x) {
 #endif
 }
 
-template <class T> __device__ inline T narrow(Wide<T> x) { return x; }
+template <class T> __device__ inline T narrow(Acc<T> x) { return x; }
 template <> __device__ inline bfloat16 narrow<bfloat16>(float x) {  // to the nearest, ties to even; NaN stays NaN
     unsigned bits = __float_as_uint(x);
     if ((bits & 0x7fffffffu) > 0x7f800000u) return {0x7fc0};
@@ -98,7 +99,7 @@ template <int size, class T> __device__ inline void store_values(T* to, const T 
 }
 
 // out[i] = f(in[i], …) for the pack of elements that belongs to this thread, `count` elements in all; one thread a
-// pack, so the grid has ceil(count / Pack::size / blockDim.x) blocks. f takes and returns Wide<T>.
+// pack, so the grid has ceil(count / Pack::size / blockDim.x) blocks. f takes and returns Acc<T>.
 template <class T, class F, class... In>
 __device__ inline void map_pack(int64 count, F f, T* out, const In*... in) {
     static_assert(((sizeof(In) == sizeof(T)) && ...), "one element type");

@@ -72,7 +72,7 @@ sum_patches(const T* __restrict__ patches, T* __restrict__ x, int images, int he
     const T* from = patches + ((int64)group * images + image) * out_height * out_width * taps * fan * size;
     T* to = x + (int64)blockIdx.x * width * groups * fan * size;
     for (int column = threadIdx.y; column < width; column += blockDim.y) {
-        Wide<T> sum[size] = {};
+        Acc<T> sum[size] = {};
         int i = 0, j = 0;
         for (int first = 0; first < taps; first += AT_ONCE) {
             T part[AT_ONCE][size] = {};

@@ -6,12 +6,12 @@
 // and dropout's mask once.
 #include "common.cuh"
 
-template <class T> __global__ void dropout(const T* x, const T* mask, T* out, int64 count, Wide<T> scale) {
-    map_pack(count, [=](Wide<T> value, Wide<T> kept) { return value * kept * scale; }, out, x, mask);
+template <class T> __global__ void dropout(const T* x, const T* mask, T* out, int64 count, Acc<T> scale) {
+    map_pack(count, [=](Acc<T> value, Acc<T> kept) { return value * kept * scale; }, out, x, mask);
 }
 
 template <bool PACKS, class T>
-__device__ inline void scale_values(const T* x, T* out, int64 first, int64 count, Wide<T> scale) {
+__device__ inline void scale_values(const T* x, T* out, int64 first, int64 count, Acc<T> scale) {
     Pack<T> pack = load_channels<PACKS>(x, first, count);
 #pragma unroll
     for (int k = 0; k < Pack<T>::size; ++k) pack.value[k] = narrow<T>(widen(pack.value[k]) * scale);
@@ -19,7 +19,7 @@ __device__ inline void scale_values(const T* x, T* out, int64 first, int64 count
 }
 
 template <class T>
-__global__ void stochastic_depth(const T* x, const T* mask, T* out, int64 count, int parts, Wide<T> scale) {
+__global__ void stochastic_depth(const T* x, const T* mask, T* out, int64 count, int parts, Acc<T> scale) {
     int64 example = blockIdx.x / parts, first = (blockIdx.x % parts * (int64)blockDim.x + threadIdx.x) * Pack<T>::size;
     if (first >= count) return;
     x += example * count;

@@ -8,20 +8,18 @@
 // Bytes moved: mean reads x once, mean with dot reads x and the cotangent once, back is written once.
 #include "common.cuh"
 
-constexpr int THREADS = 256;  // of a block
-
 template <class T, bool IS_SHARE> struct SumOf { typedef T type; };
-template <class T> struct SumOf<T, true> { typedef Wide<T> type; };  // not rounded before all shares are together
+template <class T> struct SumOf<T, true> { typedef Acc<T> type; };  // not rounded before all shares are together
 
 // `total` of all threads added up: thread j has the sum of channel j of the block's. All threads call it.
-template <class T> __device__ inline Wide<T> over_block(const Wide<T>* total, int lanes) {
-    SHARED(Wide<T>, of_thread, THREADS * Pack<T>::size);
+template <class T> __device__ inline Acc<T> over_block(const Acc<T>* total, int lanes) {
+    SHARED(Acc<T>, of_thread, THREADS * Pack<T>::size);
     int width = lanes * Pack<T>::size;
     __syncthreads();  // of_thread may still be read from an earlier call
 #pragma unroll
     for (int k = 0; k < Pack<T>::size; ++k) of_thread[threadIdx.x * Pack<T>::size + k] = total[k];
     __syncthreads();
-    Wide<T> sum = 0;
+    Acc<T> sum = 0;
     if (threadIdx.x < width)
         for (int row = 0; row < THREADS / lanes; ++row) sum += of_thread[row * width + threadIdx.x];
     return sum;
@@ -29,8 +27,8 @@ template <class T> __device__ inline Wide<T> over_block(const Wide<T>* total, in
 
 // The block's sum, over `divisor`, to (N, shares, C).
 template <class T, class Out>
-__device__ inline void store_sum(const Wide<T>* total, Out* out, int64 channels, int lanes, Wide<T> divisor) {
-    Wide<T> sum = over_block<T>(total, lanes);
+__device__ inline void store_sum(const Acc<T>* total, Out* out, int64 channels, int lanes, Acc<T> divisor) {
+    Acc<T> sum = over_block<T>(total, lanes);
     int width = lanes * Pack<T>::size;
     int64 across = (channels + width - 1) / width, channel = blockIdx.x % across * width + threadIdx.x;
     if (threadIdx.x < width && channel < channels)
@@ -38,7 +36,7 @@ __device__ inline void store_sum(const Wide<T>* total, Out* out, int64 channels,
 }
 
 template <bool PACKS, class T>
-__device__ inline void add_pixels(const Tile& tile, const T* x, int64 channels, Wide<T>* total) {
+__device__ inline void add_pixels(const Tile& tile, const T* x, int64 channels, Acc<T>* total) {
     const T* const in[] = {x};
     for_pixels<PACKS>(tile, channels, in, [&](int64, const Pack<T>* pack) {
 #pragma unroll
@@ -48,9 +46,9 @@ __device__ inline void add_pixels(const Tile& tile, const T* x, int64 channels, 
 
 template <class T, bool IS_SHARE>
 __global__ void image_mean(const T* x, typename SumOf<T, IS_SHARE>::type* mean, int64 pixels, int64 channels, int lanes,
-                           int shares, Wide<T> divisor) {
+                           int shares, Acc<T> divisor) {
     Tile tile = tile_of<T>(pixels, channels, lanes, shares);
-    Wide<T> total[Pack<T>::size] = {};
+    Acc<T> total[Pack<T>::size] = {};
     x += tile.image * pixels * channels;
     if (in_packs(channels, x)) add_pixels<true>(tile, x, channels, total);
     else add_pixels<false>(tile, x, channels, total);
@@ -60,7 +58,7 @@ __global__ void image_mean(const T* x, typename SumOf<T, IS_SHARE>::type* mean, 
 // The mean adds up in the same order as image_mean's, and so has the same bits.
 template <bool PACKS, class T>
 __device__ inline void add_pixels_and_products(const Tile& tile, const T* x, const T* cotangent, int64 channels,
-                                               Wide<T>* total, Wide<T>* products) {
+                                               Acc<T>* total, Acc<T>* products) {
     const T* const in[] = {x, cotangent};
     for_pixels<PACKS>(tile, channels, in, [&](int64, const Pack<T>* packs) {
 #pragma unroll
@@ -73,10 +71,10 @@ __device__ inline void add_pixels_and_products(const Tile& tile, const T* x, con
 
 template <class T, bool IS_SHARE>
 __global__ void image_mean_and_dot(const T* x, const T* cotangent, typename SumOf<T, IS_SHARE>::type* mean,
-                                   Wide<T>* dot, int64 pixels, int64 channels, int lanes, int shares,
-                                   Wide<T> divisor) {
+                                   Acc<T>* dot, int64 pixels, int64 channels, int lanes, int shares,
+                                   Acc<T> divisor) {
     Tile tile = tile_of<T>(pixels, channels, lanes, shares);
-    Wide<T> total[Pack<T>::size] = {}, products[Pack<T>::size] = {};
+    Acc<T> total[Pack<T>::size] = {}, products[Pack<T>::size] = {};
     x += tile.image * pixels * channels;
     cotangent += tile.image * pixels * channels;
     if (in_packs(channels, x, cotangent))
@@ -84,15 +82,15 @@ __global__ void image_mean_and_dot(const T* x, const T* cotangent, typename SumO
     else
         add_pixels_and_products<false>(tile, x, cotangent, channels, total, products);
     store_sum<T>(total, mean, channels, lanes, divisor);
-    store_sum<T>(products, dot, channels, lanes, Wide<T>(1));
+    store_sum<T>(products, dot, channels, lanes, Acc<T>(1));
 }
 
 // From the sums (N, shares, C) of image_mean to the means (N, C); a thread each.
 template <class T>
-__global__ void mean_of_shares(const Wide<T>* sums, T* mean, int64 count, int64 channels, int shares, Wide<T> divisor) {
+__global__ void mean_of_shares(const Acc<T>* sums, T* mean, int64 count, int64 channels, int shares, Acc<T> divisor) {
     int64 i = (int64)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
-    Wide<T> sum = 0;
+    Acc<T> sum = 0;
     for (int share = 0; share < shares; ++share)
         sum += sums[(i / channels * shares + share) * channels + i % channels];
     mean[i] = narrow<T>(sum / divisor);

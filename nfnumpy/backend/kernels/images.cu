@@ -7,16 +7,16 @@
 template <int size> struct alignas(size) Bytes { unsigned char value[size]; };
 
 template <class T>
-__global__ void normalize_images(const unsigned char* images, T* out, int64 count, Wide<T> mean_red, Wide<T> mean_green,
-                                 Wide<T> mean_blue, Wide<T> deviation_red, Wide<T> deviation_green,
-                                 Wide<T> deviation_blue) {
+__global__ void normalize_images(const unsigned char* images, T* out, int64 count, Acc<T> mean_red, Acc<T> mean_green,
+                                 Acc<T> mean_blue, Acc<T> deviation_red, Acc<T> deviation_green,
+                                 Acc<T> deviation_blue) {
     constexpr int size = Pack<T>::size;
     int64 start = ((int64)blockIdx.x * blockDim.x + threadIdx.x) * size;
     if (start >= count) return;
     auto normalized = [=](unsigned char byte, int channel) {
-        Wide<T> mean = channel == 0 ? mean_red : channel == 1 ? mean_green : mean_blue;
-        Wide<T> deviation = channel == 0 ? deviation_red : channel == 1 ? deviation_green : deviation_blue;
-        return narrow<T>((Wide<T>(byte) * Wide<T>(1.0 / 255.0) - mean) / deviation);
+        Acc<T> mean = channel == 0 ? mean_red : channel == 1 ? mean_green : mean_blue;
+        Acc<T> deviation = channel == 0 ? deviation_red : channel == 1 ? deviation_green : deviation_blue;
+        return narrow<T>((Acc<T>(byte) * Acc<T>(1.0 / 255.0) - mean) / deviation);
     };
     int channel = start % 3;
     images += start;

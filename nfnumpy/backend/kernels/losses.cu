@@ -6,25 +6,21 @@
 // Grid: a block a row, its threads side by side along the classes; then one block over the rows, in the order of the
 // rows. Bytes moved: the logits and labels once (a row is read again from cache), and N values between the launches.
 #include "common.cuh"
-
-__device__ inline float exp_of(float x) { return expf(x); }
-__device__ inline double exp_of(double x) { return exp(x); }
-__device__ inline float log_of(float x) { return logf(x); }
-__device__ inline double log_of(double x) { return log(x); }
+#include "math.cuh"
 
 // ---- labels: how much of each row belongs to each class, after smoothing: share·keep + spread
 
 struct whole_numbers {  // (N,): a label outside of 0 … classes - 1 is NaN everywhere
     template <class T> using Label = int64;
-    template <class T> static __device__ Wide<T> share(const int64* labels, int64 row, int64 c, int64 classes) {
+    template <class T> static __device__ Acc<T> share(const int64* labels, int64 row, int64 c, int64 classes) {
         int64 label = labels[row];
-        if (label < 0 || label >= classes) return Wide<T>(nanf(""));
-        return Wide<T>(label == c);
+        if (label < 0 || label >= classes) return Acc<T>(nanf(""));
+        return Acc<T>(label == c);
     }
 };
 struct shares {  // (N, classes)
     template <class T> using Label = T;
-    template <class T> static __device__ Wide<T> share(const T* labels, int64 row, int64 c, int64 classes) {
+    template <class T> static __device__ Acc<T> share(const T* labels, int64 row, int64 c, int64 classes) {
         return widen(labels[row * classes + c]);
     }
 };
@@ -55,11 +51,11 @@ template <class A> __device__ inline Largest<A> warp_largest(Largest<A> mine) {
 }
 
 // That of row[0 … classes - 1]; there is at least one.
-template <class T> __device__ inline Largest<Wide<T>> row_largest(const T* row, int64 classes) {
-    SHARED(Wide<T>, values, WARP);
+template <class T> __device__ inline Largest<Acc<T>> row_largest(const T* row, int64 classes) {
+    SHARED(Acc<T>, values, WARP);
     SHARED(int64, places, WARP);
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
-    Largest<Wide<T>> mine = {widen(row[0]), 0};
+    Largest<Acc<T>> mine = {widen(row[0]), 0};
     for (int64 c = threadIdx.x; c < classes; c += blockDim.x) mine.include(widen(row[c]), c);
     mine = warp_largest(mine);
     if (lane == 0) {
@@ -68,20 +64,20 @@ template <class T> __device__ inline Largest<Wide<T>> row_largest(const T* row, 
     }
     __syncthreads();
     int of = lane < warps ? lane : 0;
-    return warp_largest(Largest<Wide<T>>{values[of], places[of]});
+    return warp_largest(Largest<Acc<T>>{values[of], places[of]});
 }
 
 // ---- a block a row
 
 template <class T, class Labels>
-__global__ void cross_entropy_of_rows(const T* logits, const typename Labels::template Label<T>* labels, Wide<T>* rows,
-                                      int64 classes, Wide<T> keep, Wide<T> spread) {
+__global__ void cross_entropy_of_rows(const T* logits, const typename Labels::template Label<T>* labels, Acc<T>* rows,
+                                      int64 classes, Acc<T> keep, Acc<T> spread) {
     const T* row = logits + blockIdx.x * classes;
-    Wide<T> largest = row_largest(row, classes).value, sum = 0, loss = 0;
-    for (int64 c = threadIdx.x; c < classes; c += blockDim.x) sum += exp_of(widen(row[c]) - largest);
-    Wide<T> log_sum = log_of(block_sum(sum));
+    Acc<T> largest = row_largest(row, classes).value, sum = 0, loss = 0;
+    for (int64 c = threadIdx.x; c < classes; c += blockDim.x) sum += exp_(widen(row[c]) - largest);
+    Acc<T> log_sum = log_(block_sum(sum));
     for (int64 c = threadIdx.x; c < classes; c += blockDim.x) {
-        Wide<T> share = Labels::template share<T>(labels, blockIdx.x, c, classes) * keep + spread;
+        Acc<T> share = Labels::template share<T>(labels, blockIdx.x, c, classes) * keep + spread;
         loss -= share * (widen(row[c]) - largest - log_sum);
     }
     loss = block_sum(loss);
@@ -91,19 +87,19 @@ __global__ void cross_entropy_of_rows(const T* logits, const typename Labels::te
 template <class T, class Labels>
 __global__ void softmax_cross_entropy_vjp(const T* cotangent, const T* logits,
                                           const typename Labels::template Label<T>* labels, T* back, int64 classes,
-                                          Wide<T> keep, Wide<T> spread) {
+                                          Acc<T> keep, Acc<T> spread) {
     const T* row = logits + blockIdx.x * classes;
-    Wide<T> largest = row_largest(row, classes).value, sum = 0, total = 0;
+    Acc<T> largest = row_largest(row, classes).value, sum = 0, total = 0;
     for (int64 c = threadIdx.x; c < classes; c += blockDim.x) {
-        sum += exp_of(widen(row[c]) - largest);
+        sum += exp_(widen(row[c]) - largest);
         total += Labels::template share<T>(labels, blockIdx.x, c, classes) * keep + spread;
     }
     sum = block_sum(sum);
     total = block_sum(total);
-    Wide<T> scale = widen(cotangent[0]) / Wide<T>(gridDim.x);
+    Acc<T> scale = widen(cotangent[0]) / Acc<T>(gridDim.x);
     for (int64 c = threadIdx.x; c < classes; c += blockDim.x) {
-        Wide<T> share = Labels::template share<T>(labels, blockIdx.x, c, classes) * keep + spread;
-        Wide<T> softmax = exp_of(widen(row[c]) - largest) / sum;
+        Acc<T> share = Labels::template share<T>(labels, blockIdx.x, c, classes) * keep + spread;
+        Acc<T> softmax = exp_(widen(row[c]) - largest) / sum;
         back[blockIdx.x * classes + c] = narrow<T>((softmax * total - share) * scale);
     }
 }
@@ -116,11 +112,11 @@ __global__ void correct_rows(const T* logits, const int64* labels, int64* rows, 
 
 // ---- one block over the rows
 
-template <class T> __global__ void mean_of_rows(const Wide<T>* rows, T* out, int64 count) {
-    Wide<T> sum = 0;
+template <class T> __global__ void mean_of_rows(const Acc<T>* rows, T* out, int64 count) {
+    Acc<T> sum = 0;
     for (int64 k = threadIdx.x; k < count; k += blockDim.x) sum += rows[k];
     sum = block_sum(sum);
-    if (threadIdx.x == 0) out[0] = narrow<T>(sum / Wide<T>(count));
+    if (threadIdx.x == 0) out[0] = narrow<T>(sum / Acc<T>(count));
 }
 
 template <class Integer> __global__ void sum_of_rows(const Integer* rows, Integer* out, int64 count) {

@@ -64,7 +64,7 @@ template <bool PACKS, class T> struct Images {
     __device__ auto load(const Spot& s, int i, int j) const {
         return load_channels<PACKS>(values + pixel(s, i, j), s.channel, channels);
     }
-    __device__ void store(const Spot& s, const Wide<T>* result) const {
+    __device__ void store(const Spot& s, const Acc<T>* result) const {
         Pack<T> pack;
 #pragma unroll
         for (int k = 0; k < Pack<T>::size; ++k) pack.value[k] = narrow<T>(result[k]);
@@ -87,7 +87,7 @@ __device__ inline void average(const T* x, T* out, int64 images, int64 channels,
     Spot s = spot_of_thread<T>(w.down.out, w.along.out, channels);
     if (s.image >= images) return;
     Range rows = w.down.pixels_under(s.row), columns = w.along.pixels_under(s.column);
-    Wide<T> total[Pack<T>::size] = {}, pixels = w.pixels_under<Wide<T>>(s.row, s.column);
+    Acc<T> total[Pack<T>::size] = {}, pixels = w.pixels_under<Acc<T>>(s.row, s.column);
     for (int i = rows.begin; i < rows.end; ++i)
         for (int j = columns.begin; j < columns.end; ++j) {
             Pack<T> pack = seen.load(s, i, j);
@@ -105,11 +105,11 @@ __device__ inline void average_vjp(const T* cotangent, T* back, int64 images, in
     Spot s = spot_of_thread<T>(w.down.size, w.along.size, channels);
     if (s.image >= images) return;
     Range rows = w.down.windows_over(s.row), columns = w.along.windows_over(s.column);
-    Wide<T> total[Pack<T>::size] = {};
+    Acc<T> total[Pack<T>::size] = {};
     for (int i = rows.end - 1; i >= rows.begin; --i)
         for (int j = columns.end - 1; j >= columns.begin; --j) {
             Pack<T> pack = shared_out.load(s, i, j);
-            Wide<T> pixels = w.pixels_under<Wide<T>>(i, j);
+            Acc<T> pixels = w.pixels_under<Acc<T>>(i, j);
 #pragma unroll
             for (int k = 0; k < Pack<T>::size; ++k) total[k] += widen(pack.value[k]) / pixels;
         }
@@ -137,7 +137,7 @@ __device__ inline void greatest(const T* x, T* out, int64 images, int64 channels
     Spot s = spot_of_thread<T>(w.down.out, w.along.out, channels);
     if (s.image >= images) return;
     Range rows = w.down.pixels_under(s.row), columns = w.along.pixels_under(s.column);
-    Wide<T> most[Pack<T>::size];
+    Acc<T> most[Pack<T>::size];
 #pragma unroll
     for (int k = 0; k < Pack<T>::size; ++k) most[k] = -infinity();
     for (int i = rows.begin; i < rows.end; ++i)
@@ -145,7 +145,7 @@ __device__ inline void greatest(const T* x, T* out, int64 images, int64 channels
             Pack<T> pack = seen.load(s, i, j);
 #pragma unroll
             for (int k = 0; k < Pack<T>::size; ++k) {
-                Wide<T> value = widen(pack.value[k]);
+                Acc<T> value = widen(pack.value[k]);
                 if (value > most[k] || value != value) most[k] = value;  // what is NaN stays NaN
             }
         }
@@ -178,7 +178,7 @@ __device__ inline void greatest_vjp(const T* cotangent, const T* x, const T* out
     if (s.image >= images) return;
     Pack<T> own = seen.load(s, s.row, s.column);
     Range rows = w.down.windows_over(s.row), columns = w.along.windows_over(s.column);
-    Wide<T> total[Pack<T>::size] = {};
+    Acc<T> total[Pack<T>::size] = {};
     for (int i = rows.end - 1; i >= rows.begin; --i)
         for (int j = columns.end - 1; j >= columns.begin; --j) {
             Pack<T> best = of_best.load(s, i, j), pack = of_cotangent.load(s, i, j);
@@ -188,7 +188,7 @@ __device__ inline void greatest_vjp(const T* cotangent, const T* x, const T* out
                 any |= chosen[k] = widen(own.value[k]) == widen(best.value[k]);
             if (any) leave_first(chosen, best, seen, s, i, j, w);
 #pragma unroll
-            for (int k = 0; k < Pack<T>::size; ++k) total[k] += widen(pack.value[k]) * Wide<T>(chosen[k]);
+            for (int k = 0; k < Pack<T>::size; ++k) total[k] += widen(pack.value[k]) * Acc<T>(chosen[k]);
         }
     of_pixels<PACKS>(back, w, channels).store(s, total);
 }

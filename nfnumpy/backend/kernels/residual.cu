@@ -9,20 +9,20 @@
 
 template <class T>
 __global__ void skip_init(const T* shortcut, const T* residual, const T* skip_gain, T* out, int64 count,
-                          Wide<T> alpha) {
-    Wide<T> scale = alpha * widen(*skip_gain);
-    map_pack(count, [=](Wide<T> s, Wide<T> r) { return s + r * scale; }, out, shortcut, residual);
+                          Acc<T> alpha) {
+    Acc<T> scale = alpha * widen(*skip_gain);
+    map_pack(count, [=](Acc<T> s, Acc<T> r) { return s + r * scale; }, out, shortcut, residual);
 }
 
 template <class T>
-__global__ void skip_init_residual_vjp(const T* cotangent, const T* skip_gain, T* back, int64 count, Wide<T> alpha) {
-    Wide<T> scale = alpha * widen(*skip_gain);
-    map_pack(count, [=](Wide<T> c) { return c * scale; }, back, cotangent);
+__global__ void skip_init_residual_vjp(const T* cotangent, const T* skip_gain, T* back, int64 count, Acc<T> alpha) {
+    Acc<T> scale = alpha * widen(*skip_gain);
+    map_pack(count, [=](Acc<T> c) { return c * scale; }, back, cotangent);
 }
 
 // Adds the products of this thread's packs to `total`, position by position; `packs` in all.
 template <bool PACKS, class T>
-__device__ inline void add_products(const T* x, const T* y, int64 packs, Wide<T>* total) {
+__device__ inline void add_products(const T* x, const T* y, int64 packs, Acc<T>* total) {
     constexpr int size = Pack<T>::size;
 #pragma unroll 4
     for (int64 i = (int64)blockIdx.x * blockDim.x + threadIdx.x; i < packs; i += (int64)gridDim.x * blockDim.x) {
@@ -32,9 +32,9 @@ __device__ inline void add_products(const T* x, const T* y, int64 packs, Wide<T>
     }
 }
 
-template <class T> __global__ void dot_of_blocks(const T* x, const T* y, Wide<T>* of_block, int64 count) {
+template <class T> __global__ void dot_of_blocks(const T* x, const T* y, Acc<T>* of_block, int64 count) {
     constexpr int size = Pack<T>::size;
-    Wide<T> total[size] = {}, sum = 0;
+    Acc<T> total[size] = {}, sum = 0;
     if (aligned(x, y)) add_products<true>(x, y, count / size, total);
     else add_products<false>(x, y, count / size, total);
 #pragma unroll
@@ -46,8 +46,8 @@ template <class T> __global__ void dot_of_blocks(const T* x, const T* y, Wide<T>
 }
 
 template <class T>
-__global__ void scaled_sum_of_blocks(const Wide<T>* of_block, T* out, int64 blocks, Wide<T> alpha) {
-    Wide<T> sum = 0;
+__global__ void scaled_sum_of_blocks(const Acc<T>* of_block, T* out, int64 blocks, Acc<T> alpha) {
+    Acc<T> sum = 0;
     for (int64 i = threadIdx.x; i < blocks; i += blockDim.x) sum += of_block[i];
     sum = block_sum(sum);
     if (threadIdx.x == 0) *out = narrow<T>(alpha * sum);

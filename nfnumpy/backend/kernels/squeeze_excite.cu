@@ -10,23 +10,16 @@
 // parameters), and each way one more where pixels are shared out. Bytes moved: forward three images (x twice, out),
 // backward four (x, the cotangent twice, back); the matrices are small.
 #include "common.cuh"
-
-__device__ inline float exp_of(float x) { return expf(x); }
-__device__ inline double exp_of(double x) { return exp(x); }
-
-template <class A> __device__ inline A sigmoid(A x) {
-    A decay = exp_of(x < A(0) ? x : -x);
-    return x >= A(0) ? A(1) / (A(1) + decay) : decay / (A(1) + decay);
-}
+#include "math.cuh"
 
 // out = in·2σ(gate) + shift over the pixels of the tile.
 template <bool PACKS, class T>
-__device__ inline void scale_by_gate(const Tile& tile, const T* image, const T* gate, const Wide<T>* shift, T* out,
+__device__ inline void scale_by_gate(const Tile& tile, const T* image, const T* gate, const Acc<T>* shift, T* out,
                                      int64 pixels, int64 channels) {
     Pack<T> pack = load_channels<PACKS>(gate + tile.image * channels, tile.channel, channels);
-    Wide<T> scale[Pack<T>::size];
+    Acc<T> scale[Pack<T>::size];
 #pragma unroll
-    for (int k = 0; k < Pack<T>::size; ++k) scale[k] = Wide<T>(2) * sigmoid(widen(pack.value[k]));
+    for (int k = 0; k < Pack<T>::size; ++k) scale[k] = Acc<T>(2) * sigmoid_(widen(pack.value[k]));
     const T* const in[] = {image + tile.image * pixels * channels};
     out += tile.image * pixels * channels;
     for_pixels<PACKS>(tile, channels, in, [&](int64 p, const Pack<T>* seen) {
@@ -43,7 +36,7 @@ __global__ void excite(const T* __restrict__ x, const T* __restrict__ gate, T* _
                        int64 channels, int lanes, int shares) {
     Tile tile = tile_of<T>(pixels, channels, lanes, shares);
     if (tile.pixel >= tile.end) return;
-    Wide<T> none[Pack<T>::size] = {};
+    Acc<T> none[Pack<T>::size] = {};
     if (in_packs(channels, x, gate, out)) scale_by_gate<true>(tile, x, gate, none, out, pixels, channels);
     else scale_by_gate<false>(tile, x, gate, none, out, pixels, channels);
 }
@@ -54,7 +47,7 @@ __global__ void excite_vjp(const T* __restrict__ cotangent, const T* __restrict_
                            int lanes, int shares) {
     Tile tile = tile_of<T>(pixels, channels, lanes, shares);
     if (tile.pixel >= tile.end) return;
-    Wide<T> share[Pack<T>::size];
+    Acc<T> share[Pack<T>::size];
     Pack<T> pack = load_channels<false>(back_mean + tile.image * channels, tile.channel, channels);
 #pragma unroll
     for (int k = 0; k < Pack<T>::size; ++k) share[k] = widen(pack.value[k]) / pixels;
@@ -65,11 +58,11 @@ __global__ void excite_vjp(const T* __restrict__ cotangent, const T* __restrict_
 }
 
 template <class T>
-__global__ void gate_vjp(const Wide<T>* dot, const T* gate, T* back, int64 count, int64 channels, int shares) {
+__global__ void gate_vjp(const Acc<T>* dot, const T* gate, T* back, int64 count, int64 channels, int shares) {
     int64 i = (int64)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
-    Wide<T> sum = 0, g = widen(gate[i]);
+    Acc<T> sum = 0, g = widen(gate[i]);
     for (int share = 0; share < shares; ++share)
         sum += dot[(i / channels * shares + share) * channels + i % channels];
-    back[i] = narrow<T>(sum * (Wide<T>(2) * sigmoid(g) * sigmoid(-g)));
+    back[i] = narrow<T>(sum * (Acc<T>(2) * sigmoid_(g) * sigmoid_(-g)));
 }

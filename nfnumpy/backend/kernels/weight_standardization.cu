@@ -5,9 +5,7 @@
 // moved: W (the derivative: W and its cotangent) is read from memory once and then, as a block's columns are at most
 // some hundred kilobytes, twice more from the caches; the result is written once.
 #include "common.cuh"
-
-__device__ inline float sqrt_(float x) { return sqrtf(x); }
-__device__ inline double sqrt_(double x) { return sqrt(x); }
+#include "math.cuh"
 
 // The entries that are this thread's: start, start + step, … below end.
 struct Entries {
@@ -27,7 +25,7 @@ template <class F> __device__ inline void for_each(const Entries& own, F f) {
 }
 
 template <class T> __device__ inline T inverse_norm(T squared_norm, T eps) {
-    return T(1) / sqrt_(squared_norm < eps ? eps : squared_norm);  // a NaN is not less, and stays
+    return T(1) / sqrt_(at_least(squared_norm, eps));
 }
 
 template <class T>

@@ -11,7 +11,7 @@ from ... import weights
 from ...backend import blas_threads
 from ...functional.activations import GAMMA
 from ...models.base import block_schedule
-from ...optim.sgd import is_clipped, is_decayed
+from ...optim import clipped_by_default, is_decayed
 from ...datasets.preprocessing import MEAN, STANDARD_DEVIATION
 from ..problem import LEARNING_RATE
 from . import memory
@@ -102,6 +102,7 @@ def step(forward, parameters, velocity, images, labels, clipping=0.01, weight_de
 
     loss, gradients = jax.value_and_grad(loss_of)(parameters)
     new_parameters, new_velocity = {}, {}
+    is_clipped = clipped_by_default(parameters)
     for name, parameter in parameters.items():
         gradient = gradients[name]
         if is_clipped(name):

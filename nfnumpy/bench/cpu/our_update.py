@@ -5,7 +5,6 @@ import math
 
 from ... import optim
 from ...backend import reference
-from ...optim.sgd import is_clipped
 from ..problem import LEARNING_RATE, random_gradients
 from .update import CLIPPING, SGD, TOGETHER
 
@@ -31,7 +30,7 @@ class OurUpdate:
         with self._mode(), self._computing():
             if which == CLIPPING:
                 for (name, parameter), gradient in zip(self._parameters.items(), self._gradients):
-                    if is_clipped(name):
+                    if name in self._sgd[TOGETHER].clipped:
                         optim.adaptive_gradient_clip(gradient, parameter.data, clipping=0.01, eps=1e-3)
             else:
                 for parameter, gradient in zip(self._parameters.values(), self._gradients):

@@ -1,8 +1,8 @@
 """Fast paths on NumPy: whole lists of tensors in blocks that stay in the cache, on our threads.
 
-Nobody needs to read them to understand. `with nfnumpy.reference():` switches them off.
+They are not needed to understand the formulas. `with nfnumpy.reference():` switches them off.
 """
 
 from . import sgd, multi_tensor
 
-__all__ = ["sgd", "whole_models"]
+__all__ = ["sgd", "multi_tensor"]

@@ -1,10 +1,11 @@
-"""`global_norm`, `sam.sam_perturb` and `ema.moving_average`: element by element, wherever a tensor begins or ends."""
+"""`scaled_global_norm`, `sam_perturb` and `moving_average`: element by element, across the borders of tensors."""
 
 import numpy
 
 from ...backend import scratch
+from .. import norms
 from ..ema import moving_average as moving_average_formula
-from ..global_norm import global_norm as global_norm_formula
+from ..global_norm import scaled_global_norm as scaled_global_norm_formula
 from ..sam import sam_perturb as sam_perturb_formula
 from . import lists
 from .lists import covered, empty_like, share_out, size_of
@@ -12,27 +13,32 @@ from .lists import covered, empty_like, share_out, size_of
 
 def _runs(arrays):
     """(number of an array, slice of its flattened values) for blocks that cover all arrays, the largest first."""
-    return sorted(((k, slice(start, min(start + lists.BLOCK, array.size))) for k, array in enumerate(arrays)
-                   for start in range(0, array.size, lists.BLOCK)), key=lambda run: run[1].start - run[1].stop)
+    runs = [(k, slice(start, min(start + lists.BLOCK, array.size))) for k, array in enumerate(arrays)
+            for start in range(0, array.size, lists.BLOCK)]
+    return sorted(runs, key=lambda run: run[1].start - run[1].stop)
 
 
-@global_norm_formula.fast_path("numpy")
-def global_norm(arrays):
-    """Each block's squares are a product of a row and a column."""
-    if not covered([], arrays):
+@scaled_global_norm_formula.fast_path("numpy")
+def scaled_global_norm(arrays):
+    """Each block's squares are a product of a row and a column; the formula takes over where squares are not safe."""
+    if not arrays or not covered([], arrays):
         return NotImplemented
-    flat, dtype = [array.reshape(-1) for array in arrays], arrays[0].dtype
+    flat = [array.reshape(-1) for array in arrays]
+    dtype = arrays[0].dtype
 
     def add_up(run):
         block = flat[run[0]][run[1]]
-        return float(numpy.dot(block, block))
+        with numpy.errstate(over="ignore", under="ignore"):
+            return float(numpy.dot(block, block))
 
     total = sum(share_out(add_up, _runs(flat), size_of(flat)))
-    return numpy.asarray(numpy.sqrt(numpy.asarray(total).astype(dtype)))
+    if not norms.RANGES[dtype.name].least**2 <= total <= numpy.finfo(dtype).max:
+        return NotImplemented
+    return numpy.asarray(numpy.sqrt(numpy.asarray(total).astype(dtype))), numpy.ones((), dtype)
 
 
 def _blockwise(function, firsts, seconds):
-    """New arrays, of which function(first, second, out, room) fills every block."""
+    """New arrays, of which function(first, second, out, working memory) fills every block."""
     out = empty_like(firsts)
     flat = [[array.reshape(-1) for array in arrays] for arrays in (firsts, seconds, out)]
 
@@ -49,10 +55,20 @@ def sam_perturb(params, grads, *, rho):
     """Block by block, once the norm is known."""
     if size_of(params) < lists.WORTH_THREADS or not covered([rho], params, grads):
         return NotImplemented
-    norm = global_norm(grads)
+    norm, by = scaled_global_norm_formula(grads)
     scale = norm.dtype.type(rho) / norm if norm > 0.0 else norm.dtype.type(0.0)
-    return _blockwise(lambda param, grad, out, room: numpy.add(
-        param, numpy.multiply(grad, scale, out=room), out=out), params, grads)
+    by, scale = norms.joined(by, scale)
+
+    def perturb(param, grad, out, change):
+        numpy.multiply(grad, scale, out=change)
+        numpy.add(param, change, out=out)
+
+    def perturb_scaled(param, grad, out, change):
+        numpy.multiply(grad, by, out=change)
+        change *= scale
+        numpy.add(param, change, out=out)
+
+    return _blockwise(perturb if by == 1.0 else perturb_scaled, params, grads)
 
 
 @moving_average_formula.fast_path("numpy")
@@ -60,6 +76,10 @@ def moving_average(averages, arrays, *, decay):
     """Block by block."""
     if size_of(averages) < lists.WORTH_THREADS or not covered([decay], averages, arrays):
         return NotImplemented
-    return _blockwise(lambda average, array, out, room: numpy.add(
-        numpy.multiply(average, decay, out=room), numpy.multiply(array, 1.0 - decay, out=out), out=out),
-        averages, arrays)
+
+    def average_of(average, array, out, change):
+        numpy.multiply(average, decay, out=change)
+        numpy.multiply(array, 1.0 - decay, out=out)
+        numpy.add(change, out, out=out)
+
+    return _blockwise(average_of, averages, arrays)

@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 import numpy
 
-from ...backend import blas_threads, blocking, scratch
+from ...backend import blas_threads, scratch
+from ..agc import is_single_unit, unit_factors
 from ..sgd import clipped_update as clipped_update_formula
-from ..agc import clip_factor_from_norms, is_single_unit
 from . import lists
 from .lists import covered, empty_like, share_out, size_of
+from .norms import column_norms, piece_norms
 
 
 class Options(NamedTuple):
@@ -18,6 +19,28 @@ class Options(NamedTuple):
     momentum: float
     nesterov: bool
     eps: float
+
+
+class Tensors(NamedTuple):
+    """What an update reads and writes of one tensor, or of a part of it; all of one shape."""
+
+    param: numpy.ndarray
+    grad: numpy.ndarray
+    velocity: numpy.ndarray
+    new_param: numpy.ndarray
+    new_velocity: numpy.ndarray
+
+    def map(self, function):
+        """The Tensors that `function` makes of each array."""
+        return Tensors(*map(function, self))
+
+
+class Piece(NamedTuple):
+    """Whole units, the columns of matrices, with their weight decay and clipping (None for no clipping)."""
+
+    tensors: Tensors
+    weight_decay: float
+    clipping: float | None
 
 
 @clipped_update_formula.fast_path("numpy")
@@ -31,86 +54,112 @@ def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True
     if (inverse_scale is not None or proceed is not None or not len(params) == len(weight_decays) == len(clippings)
             or not covered([lr, momentum, eps, *weight_decays, *thresholds], params, grads, velocities)):
         return NotImplemented
-    options, size = Options(lr, momentum, nesterov, eps), size_of(params)
+    options = Options(lr, momentum, nesterov, eps)
     new_params, new_velocities = empty_like(params), empty_like(params)
-    # adjacent whole rows take half as long as parts of them
-    largest = max(lists.BLOCK, size // blas_threads.thread_count())
+    tensors = [Tensors(*arrays) for arrays in zip(params, grads, velocities, new_params, new_velocities, strict=True)]
     pieces, vectors = [], {}
-    for k, param in enumerate(params):
-        if is_single_unit(param.shape):
-            vectors.setdefault((weight_decays[k], clippings[k]), []).append(k)
-        elif param.size:
-            arrays = [array.reshape(-1, param.shape[-1]) for array in (
-                param, grads[k], velocities[k], new_params[k], new_velocities[k])]
-            pieces += [([array[:, units] for array in arrays], weight_decays[k], clippings[k])
-                       for units in blocking.split_evenly(param.shape[-1], -(-param.size // largest))]
-    pieces.sort(key=lambda piece: -piece[0][0].size)
-    clipped = sum(share_out(lambda piece: _update_units(*piece, options), pieces, size))
-    for (weight_decay, clipping), chosen in vectors.items():
-        own = [[arrays[k] for k in chosen] for arrays in (params, grads, velocities, new_params, new_velocities)]
-        clipped += _update_vectors(*own, weight_decay, clipping, options)
+    for own, weight_decay, clipping in zip(tensors, weight_decays, clippings, strict=True):
+        if is_single_unit(own.param.shape):
+            vectors.setdefault((weight_decay, clipping), []).append(own)
+        elif own.param.size:
+            pieces += [Piece(columns, weight_decay, clipping) for columns in _columns(own, size_of(params))]
+    pieces.sort(key=lambda piece: -piece.tensors.param.size)
+    clipped = sum(share_out(lambda piece: _update_units(piece, options), pieces, size_of(params)))
+    for (weight_decay, clipping), together in vectors.items():
+        clipped += _update_vectors(together, weight_decay, clipping, options)
     return new_params, new_velocities, numpy.asarray(clipped, dtype=numpy.int64)
 
 
-def _update_units(arrays, weight_decay, clipping, options):
+def _columns(tensors, size):
+    """A tensor of several units as matrices of whole columns, each a piece of work; size: values of all tensors."""
+    largest = max(lists.BLOCK, size // blas_threads.thread_count())  # whole rows take half as long as parts of them
+    units = tensors.param.shape[-1]
+    matrices = tensors.map(lambda array: array.reshape(-1, units))
+    for columns in blocking.split_evenly(units, -(-tensors.param.size // largest)):
+        yield matrices.map(lambda matrix, columns=columns: matrix[:, columns])
+
+
+def _update_units(piece, options):
     """Update a piece, of which each column is a unit; how many of them are clipped."""
-    if clipping is None:
-        _update(arrays, None, weight_decay, options)
-        return 0
-    param_norm, norm = (numpy.sqrt(numpy.einsum("ij,ij->j", array, array)) for array in arrays[:2])
-    factor = clip_factor_from_norms(norm, param_norm, clipping, options.eps)
-    clipped = numpy.count_nonzero(factor < 1.0)
-    _update(arrays, factor if clipped else None, weight_decay, options)
-    return clipped
+    tensors, factor, count = piece.tensors, None, 0
+    if piece.clipping is not None:
+        tensors, factor, count = _clip(tensors, column_norms(tensors.grad), column_norms(tensors.param),
+                                       piece.clipping, options)
+    _update(tensors, factor, piece.weight_decay, options)
+    return count
 
 
-def _update_vectors(params, grads, velocities, new_params, new_velocities, weight_decay, clipping, options):
+def _clip(tensors, grad_norms, param_norms, clipping, options, sizes=None):
+    """(tensors, factor, count): what each column's gradient is multiplied by, None for 1, and how many are clipped.
+
+    grad_norms, param_norms: of the units, as norms.py returns them; sizes: of units that are pieces of one row, not
+    columns. Where a shrink other than 1 acts, the gradients returned have been multiplied by it.
+    """
+    norm, shrink = grad_norms
+    factors = unit_factors(norm, numpy.ones_like(norm) if shrink is None else shrink, param_norms.unscaled(), clipping,
+                           options.eps)
+    count = numpy.count_nonzero(factors.clipped)
+    if not count:
+        return tensors, None, 0
+
+    def of_columns(values):
+        return values if sizes is None else numpy.repeat(values, sizes)
+
+    if shrink is not None:
+        tensors = tensors._replace(grad=tensors.grad * of_columns(factors.shrink))
+    return tensors, of_columns(factors.factor), count
+
+
+def _update_vectors(together, weight_decay, clipping, options):
     """Update tensors of one unit each as if they were one long row; how many of them are clipped."""
-    sizes, clipped = numpy.asarray([param.size for param in params]), 0
-    param, grad, velocity = (numpy.concatenate([array.reshape(1, -1) for array in arrays], axis=1)
-                             for arrays in (params, grads, velocities))
-    factor, new = None, [numpy.empty_like(param), numpy.empty_like(param)]
+    sizes = numpy.asarray([tensors.param.size for tensors in together])
+    rows = [numpy.concatenate([array.reshape(1, -1) for array in arrays], axis=1)
+            for arrays in list(zip(*together, strict=True))[:3]]
+    row = Tensors(*rows, numpy.empty_like(rows[0]), numpy.empty_like(rows[0]))
+    updated, factor, count = row, None, 0
     if clipping is not None:
-        factors = clip_factor_from_norms(_norms(grad, sizes), _norms(param, sizes), clipping, options.eps)
-        clipped, factor = numpy.count_nonzero(factors < 1.0), numpy.repeat(factors, sizes)
-    for run in blocking.split_evenly(param.size, -(-param.size // lists.BLOCK)):
-        _update([row[:, run] for row in (param, grad, velocity, *new)], None if factor is None else factor[run],
+        updated, factor, count = _clip(row, piece_norms(row.grad[0], sizes), piece_norms(row.param[0], sizes),
+                                       clipping, options, sizes)
+    for run in blocking.split_evenly(row.param.size, -(-row.param.size // lists.BLOCK)):
+        _update(updated.map(lambda array, run=run: array[:, run]), None if factor is None else factor[run],
                 weight_decay, options)
-    for arrays, row in zip((new_params, new_velocities), new):
-        for array, start, stop in zip(arrays, numpy.cumsum(sizes) - sizes, numpy.cumsum(sizes)):
-            array.reshape(-1)[...] = row[0, start:stop]
-    return clipped
+    ends = numpy.cumsum(sizes)
+    for tensors, start, stop in zip(together, ends - sizes, ends, strict=True):
+        tensors.new_param.reshape(-1)[...] = row.new_param[0, start:stop]
+        tensors.new_velocity.reshape(-1)[...] = row.new_velocity[0, start:stop]
+    return count
 
 
-def _norms(row, sizes):
-    """The L2 norms of the pieces of these sizes that a row (1, values) consists of."""
-    norms = numpy.zeros(len(sizes), dtype=row.dtype)
-    if row.size:
-        starts = (numpy.cumsum(sizes) - sizes)[sizes > 0]
-        norms[sizes > 0] = numpy.sqrt(numpy.add.reduceat(row[0] * row[0], starts))
-    return norms
-
-
-def _update(arrays, factor, weight_decay, options):
-    """The formula in blocks of rows, on (param, grad, velocity, new param, new velocity), all (rows, columns)."""
-    count, columns = arrays[0].shape
-    rows, dtype = max(1, min(count, -(-lists.BLOCK // max(columns, 1)))), arrays[0].dtype
-    factors, room = (scratch.empty(name, (rows, columns), dtype) for name in ("factors", "change"))
+def _update(tensors, factor, weight_decay, options):
+    """The formula in blocks of rows, on matrices (rows, columns); factor: for each column's gradient, None for 1."""
+    count, columns = tensors.param.shape
+    rows = max(1, min(count, -(-lists.BLOCK // max(columns, 1))))
+    factors, working = (scratch.empty(name, (rows, columns), tensors.param.dtype) for name in ("factors", "change"))
     if factor is not None:
-        factors[...] = factor  # a product with rows side by side is twice as fast as one with a repeated row
+        factors[...] = factor  # a product with full rows is twice as fast as one with a repeated row
     for start in range(0, count, rows):
-        param, grad, velocity, new_param, new_velocity = (array[start:start + rows] for array in arrays)
-        change = room[:len(param)]
-        if factor is not None:
-            grad = numpy.multiply(grad, factors[:len(param)], out=new_param)
-        if weight_decay:
-            grad = numpy.add(grad, numpy.multiply(param, weight_decay, out=change), out=new_param)
-        numpy.multiply(velocity, options.momentum, out=new_velocity)
-        new_velocity += grad
-        if options.nesterov:
-            numpy.multiply(new_velocity, options.momentum, out=change)
-            change += grad
-            change *= options.lr
-        else:
-            numpy.multiply(new_velocity, options.lr, out=change)
-        numpy.subtract(param, change, out=new_param)
+        block = tensors.map(lambda array, start=start: array[start:start + rows])
+        change = working[:len(block.param)]
+        _update_block(block, None if factor is None else factors[:len(change)], weight_decay, options, change)
+
+
+def _update_block(block, factors, weight_decay, options, change):
+    """The formula on a block; factors: of the gradients, None for 1; change: working memory. All of one shape.
+
+    The new parameter's memory holds the clipped and decayed gradient in between.
+    """
+    grad = block.grad
+    if factors is not None:
+        grad = numpy.multiply(grad, factors, out=block.new_param)
+    if weight_decay:
+        numpy.multiply(block.param, weight_decay, out=change)
+        grad = numpy.add(grad, change, out=block.new_param)
+    numpy.multiply(block.velocity, options.momentum, out=block.new_velocity)
+    numpy.add(block.new_velocity, grad, out=block.new_velocity)
+    if options.nesterov:
+        numpy.multiply(block.new_velocity, options.momentum, out=change)
+        change += grad
+        change *= options.lr
+    else:
+        numpy.multiply(block.new_velocity, options.lr, out=change)
+    numpy.subtract(block.param, change, out=block.new_param)

@@ -4,7 +4,7 @@ import numpy as np
 
 from ... import ops
 from ...autograd import Tensor, no_grad
-from ...optim.sgd import clipped_update, is_clipped, is_decayed
+from ...optim import clipped_by_default, clipped_update, is_decayed
 from .forward import forward, part
 from .plans import plan_of
 
@@ -59,7 +59,7 @@ def stepped(grads, parameters):
 
     In float64, whatever the gradients are in: what is compared is what they lead to.
     """
-    after = {}
+    after, is_clipped = {}, clipped_by_default(parameters)
     for name, grad in grads.items():
         param, grad = parameters[name].astype(np.float64), grad.astype(np.float64)
         (after[name],), _, _ = clipped_update(

@@ -164,6 +164,7 @@ inline std::vector<size_t> order_of(size_t count, int seed) {
 
 inline unsigned long long exchange[64][32];  // what shuffles exchange: two slots a warp, used in turn
 inline unsigned char turn[MOST_THREADS];
+inline int any_thread;  // what __syncthreads_or collects
 
 // As far as the warp gets without the block's other warps.
 inline void run_warp(size_t first, const std::vector<size_t>& lanes) {
@@ -182,6 +183,7 @@ inline void run_warp(size_t first, const std::vector<size_t>& lanes) {
 
 inline void run_block(int seed) {
     memset(turn, 0, sizeof turn);
+    any_thread = 0;
     for (auto& entry : shared_arrays) entry.second.fresh = true;
     for (size_t k = 0; k < count; ++k) {
         fibers[k].state = RUNNABLE;
@@ -275,6 +277,15 @@ template <class... T> const char* launch(void (*kernel)(T...), dim3 grid, dim3 b
 }  // namespace harness
 
 inline void __syncthreads() { harness::wait(harness::AT_BLOCK_BARRIER); }
+inline int __syncthreads_or(int predicate) {
+    __syncthreads();
+    harness::any_thread |= predicate != 0;
+    __syncthreads();
+    int result = harness::any_thread;
+    __syncthreads();
+    harness::any_thread = 0;
+    return result;
+}
 inline void __syncwarp(unsigned = 0xffffffffu) { harness::wait(harness::AT_WARP_BARRIER); }
 
 template <class T> inline T shuffle_from(T value, int source) {

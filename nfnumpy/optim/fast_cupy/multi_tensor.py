@@ -1,6 +1,6 @@
-"""Fast paths on CuPy: whole lists of tensors in one launch or two (backend/kernels/optimizer.cu).
+"""Whole lists of tensors in one launch or two, on CuPy.
 
-Nobody needs to read them to understand. `with nfnumpy.reference():` switches them off.
+Kernels: backend/kernels/optimizer.cu. Test: reference_tests/kernels/test_optimizer.py.
 """
 
 import functools
@@ -8,12 +8,12 @@ import math
 
 import numpy
 
-from ..backend import cuda
-from .ema import moving_average as moving_average_formula
-from .global_norm import global_norm as global_norm_formula
-from .sam import sam_perturb as sam_perturb_formula
-from .sgd import clipped_update as clipped_update_formula
-from .agc import is_single_unit
+from ...backend import cuda
+from ..agc import SMALLEST_GRADIENT_NORM, is_single_unit
+from ..ema import moving_average as moving_average_formula
+from ..global_norm import scaled_global_norm as scaled_global_norm_formula
+from ..sam import sam_perturb as sam_perturb_formula
+from ..sgd import clipped_update as clipped_update_formula
 
 RUN = 16384  # entries that a block takes of a tensor that may be cut anywhere
 UNITS = 16  # units that a block takes: see `_unit_pieces`
@@ -21,6 +21,12 @@ THREADS, UNIT_THREADS = 512, 1024  # of such blocks
 SUMS = 512  # blocks that share out a sum of squares; as many numbers are then added up by the threads of one block
 KERNELS = cuda.KernelFile("optimizer", {"total": (("int64",),), **{name: (cuda.FULL_PRECISION,) for name in (
     "clipped_update", "sums_of_squares", "norm", "sam_perturb", "moving_average")}})
+
+# The structs of optimizer.cu; an address is an int64.
+UPDATE_ENTRY = numpy.dtype([(name, numpy.int64) for name in ("param", "grad", "velocity", "new_param", "new_velocity")]
+                           + [("weight_decay", numpy.float64), ("clipping", numpy.float64)])
+NORM_ENTRY = numpy.dtype([("values", numpy.int64)])
+MAP_ENTRY = numpy.dtype([(name, numpy.int64) for name in ("first", "second", "out")])
 
 
 # ---- which block does what: it depends on nothing but shapes
@@ -78,12 +84,16 @@ def _common_shapes(*lists):
     return shapes if all(tuple(array.shape for array in arrays) == shapes for arrays in lists[1:]) else None
 
 
-def _table(lists, options=()):
-    """The arrays' addresses, a row a list, and the bits of rows of float64, on the GPU; nobody waits for the copy."""
+def _entries(dtype, *fields):
+    """An array of the struct `dtype`, one for each tensor, on the GPU; the host does not wait for the copy.
+
+    fields: for each field of the struct a list, of arrays whose addresses are meant, or of numbers.
+    """
     import cupy
-    addresses = numpy.asarray([[array.data.ptr for array in arrays] for arrays in lists], dtype=numpy.int64)
-    bits = [numpy.asarray([row], dtype=numpy.float64).view(numpy.int64) for row in options]
-    return cupy.asarray(numpy.concatenate([addresses, *bits]))
+    entries = numpy.empty(len(fields[0]), dtype)
+    for name, values in zip(dtype.names, fields, strict=True):
+        entries[name] = [value if _are_numbers(value) else value.data.ptr for value in values]
+    return cupy.asarray(entries.view(numpy.int64))  # CuPy has no structs
 
 
 def _are_numbers(*values):
@@ -115,10 +125,10 @@ def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True
     pieces = _pieces_of(shapes, tuple(clipping is not None for clipping in clippings))
     lists = [cuda.contiguous(*arrays) for arrays in (params, grads, velocities)]
     new_params, new_velocities = ([cuda.empty(shape, dtype) for shape in shapes] for _ in range(2))
+    entries = _entries(UPDATE_ENTRY, *lists, new_params, new_velocities, weight_decays, thresholds)
     clipped = cuda.empty(len(pieces), numpy.int64)
-    KERNELS.launch("clipped_update", (dtype,), len(pieces), UNIT_THREADS, pieces,
-                   _table([*lists, new_params, new_velocities], [weight_decays, thresholds]), numpy.int64(len(shapes)),
-                   wide(lr), wide(momentum), numpy.bool_(nesterov), wide(eps), _address(inverse_scale),
+    KERNELS.launch("clipped_update", (dtype,), len(pieces), UNIT_THREADS, pieces, entries, wide(lr), wide(momentum),
+                   numpy.bool_(nesterov), wide(eps), wide(SMALLEST_GRADIENT_NORM), _address(inverse_scale),
                    _address(proceed), clipped)
     clipped_units = cuda.empty((), numpy.int64)
     KERNELS.launch("total", ("int64",), 1, UNIT_THREADS, clipped, numpy.int64(len(pieces)), clipped_units)
@@ -129,24 +139,27 @@ def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True
 
 
 def _sums_of_squares(arrays, shapes):
-    """Up to SUMS numbers that add up to the sum of all squares; none for tensors without entries."""
+    """(sums, count): the sums of squares of `count` ≤ SUMS blocks, as `norm_of` in optimizer.cu takes them."""
     pieces = _pieces_of(shapes)
-    sums = cuda.empty(min(SUMS, len(pieces)), arrays[0].dtype)
-    KERNELS.launch("sums_of_squares", (sums.dtype,), sums.size, THREADS, pieces, numpy.int64(len(pieces)),
-                   _table([arrays]), sums)
-    return sums
+    count = min(SUMS, len(pieces))
+    sums = cuda.empty(2 * count, arrays[0].dtype)
+    KERNELS.launch("sums_of_squares", (sums.dtype,), count, THREADS, pieces, numpy.int64(len(pieces)),
+                   _entries(NORM_ENTRY, arrays), sums)
+    return sums, numpy.int32(count)
 
 
-@global_norm_formula.fast_path("cupy")
-def global_norm(arrays):
+@scaled_global_norm_formula.fast_path("cupy")
+def scaled_global_norm(arrays):
     """A launch for the sums, one for their norm."""
+    if not arrays:
+        return NotImplemented
     shapes = _common_shapes(arrays)
     if shapes is None:
         return NotImplemented
     arrays = cuda.contiguous(*arrays)
-    sums, norm = _sums_of_squares(arrays, shapes), cuda.empty((), arrays[0].dtype)
-    KERNELS.launch("norm", (norm.dtype,), 1, THREADS, sums, numpy.int32(sums.size), norm)
-    return norm
+    norm, by = cuda.empty((), arrays[0].dtype), cuda.empty((), arrays[0].dtype)
+    KERNELS.launch("norm", (norm.dtype,), 1, THREADS, *_sums_of_squares(arrays, shapes), norm, by)
+    return norm, by
 
 
 @sam_perturb_formula.fast_path("cupy")
@@ -156,15 +169,15 @@ def sam_perturb(params, grads, *, rho):
     if shapes is None or not _are_numbers(rho):
         return NotImplemented
     params, grads = cuda.contiguous(*params), cuda.contiguous(*grads)
-    sums = _sums_of_squares(grads, shapes)
-    return _map_runs("sam_perturb", params, grads, shapes, sums, numpy.int32(sums.size), cuda.accumulator_type(sums.dtype)(rho))
+    wide = cuda.accumulator_type(params[0].dtype)
+    return _map_runs("sam_perturb", params, grads, shapes, *_sums_of_squares(grads, shapes), wide(rho))
 
 
 def _map_runs(kernel, first, second, shapes, *arguments):
     """The list of results of a kernel that goes element by element through two lists of arrays."""
     out, pieces = [cuda.empty_like(array) for array in first], _pieces_of(shapes)
-    KERNELS.launch(kernel, (first[0].dtype,), len(pieces), THREADS, pieces, _table([first, second, out]),
-                   numpy.int64(len(shapes)), *arguments)
+    KERNELS.launch(kernel, (first[0].dtype,), len(pieces), THREADS, pieces, _entries(MAP_ENTRY, first, second, out),
+                   *arguments)
     return out
 
 
@@ -175,8 +188,8 @@ def _map_runs(kernel, first, second, shapes, *arguments):
 def moving_average(averages, arrays, *, decay):
     """One launch."""
     shapes = _common_shapes(averages, arrays)
-    if shapes is None or not _are_numbers(decay):
+    number = _are_numbers(decay)
+    if shapes is None or not number and not _is_scalar(decay, numpy.float64):
         return NotImplemented
-    wide = cuda.accumulator_type(averages[0].dtype)
-    return _map_runs("moving_average", cuda.contiguous(*averages), cuda.contiguous(*arrays), shapes, wide(decay),
-                     wide(1.0 - decay))
+    given = (numpy.float64(decay), numpy.int64(0)) if number else (numpy.float64(0), _address(decay))
+    return _map_runs("moving_average", cuda.contiguous(*averages), cuda.contiguous(*arrays), shapes, *given)

@@ -1,0 +1,74 @@
+"""Parameter groups: which parameters AGC clips and which weight decay touches, as predicates of a parameter's name.
+
+Source: Brock et al. (2021b), sections 4 and 4.1, and the authors' released code: the weight of the final linear layer
+is not clipped; biases, gains and skip gains are not decayed.
+
+Used by: sgd.py. Test: reference_tests/optim/test_groups.py.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ..errors import InputError
+from ..nn import Linear, Module
+
+Predicate = Callable[[str], bool]
+OUR_FINAL_WEIGHT = "linear.weight"  # of every network in models/
+
+
+def is_decayed(name: str) -> bool:
+    """Whether weight decay touches a parameter: weights, not biases, gains and skip gains."""
+    return name.rpartition(".")[2] == "weight"
+
+
+def final_linear_weight(model: Module | Mapping[str, Any]) -> str | None:
+    """The name of the weight of a model's final linear layer; None if it has no linear layer.
+
+    Of a Module: the weight of its last `nn.Linear`, in the order of its attributes. Of parameters alone (name -> array
+    or Tensor): "linear.weight", as all networks here call it, or else the last parameter with two axes.
+    """
+    if isinstance(model, Module):
+        names = [f"{name}.weight".lstrip(".") for name in _linear_layers(model, "")]
+    elif OUR_FINAL_WEIGHT in model:
+        names = [OUR_FINAL_WEIGHT]
+    else:
+        names = [name for name, parameter in model.items() if parameter.ndim == 2]
+    return names[-1] if names else None
+
+
+def _linear_layers(value: Any, path: str) -> Iterator[str]:
+    """The attribute paths of all `nn.Linear` in a module, or in lists, tuples and dicts of modules."""
+    if isinstance(value, Linear):
+        yield path
+    elif isinstance(value, Module):
+        children = vars(value).items()
+    elif isinstance(value, dict):
+        children = value.items()
+    elif isinstance(value, (list, tuple)):
+        children = enumerate(value)
+    else:
+        return
+    if not isinstance(value, Linear):
+        for key, child in children:
+            yield from _linear_layers(child, f"{path}.{key}".lstrip("."))
+
+
+def clipped_by_default(model: Module | Mapping[str, Any]) -> Predicate:
+    """The predicate that is true for all parameters but the final linear layer's weight.
+
+    It warns, once for each model, if there is no linear layer: then AGC clips every parameter.
+    """
+    exempt = final_linear_weight(model)
+    if exempt is None:
+        rule = "an nn.Linear" if isinstance(model, Module) else "'linear.weight', then the last name with two axes"
+        warnings.warn(f"AGC leaves out the weight of the final linear layer, but found none (it looked for {rule}): it "
+                      f"clips all parameters; say otherwise with clipped=", stacklevel=3)
+    return lambda name: name != exempt
+
+
+def chosen(predicate: Predicate, names: list[str], what: str) -> set[str]:
+    """The names for which `predicate` is true; InputError if it is no function of a name. what: its argument's name."""
+    if not callable(predicate):
+        raise InputError(f"SGD: {what}={predicate!r}: expected a function of a parameter's name that returns a bool")
+    return {name for name in names if predicate(name)}

@@ -1,0 +1,183 @@
+"""A step of SGD: clip, decay, momentum, in that order, on named parameters."""
+
+import math
+
+import array_api_strict as strict
+import numpy as np
+import pytest
+import torch
+
+import nfnumpy as nf
+from nfnumpy import InputError
+from nfnumpy.optim import (
+    SGD,
+    adaptive_gradient_clip,
+    clip_factor,
+    clipped_update,
+    is_decayed,
+    moving_average,
+    sam_perturb,
+    sgd_update,
+)
+from reference_tests.helpers.named_parameters import equal, normal, parameters_with_gradients, set_gradients, values
+
+EPS = np.finfo(np.float64).eps
+
+
+def test_a_step_clips_then_decays_then_adds_momentum():
+    """Three steps by hand; a dozen roundings of numbers below 10."""
+    lr, momentum, decay, clipping = 0.3, 0.9, 0.1, 0.05
+    parameters = parameters_with_gradients()
+    optimizer = SGD(parameters, lr=lr, momentum=momentum, weight_decay=decay, clipping=clipping)
+    expected, velocity = values(parameters), {name: 0.0 for name in parameters}
+    for step in range(3):
+        set_gradients(parameters, seed=60 + 10 * step)
+        for name, parameter in parameters.items():
+            grad = parameter.grad
+            if name != "linear.weight":
+                grad = adaptive_gradient_clip(grad, expected[name], clipping=clipping)
+                assert not np.array_equal(grad, parameter.grad), "nothing to clip"
+            if name.endswith("weight"):
+                grad = grad + decay * expected[name]
+            velocity[name] = momentum * velocity[name] + grad
+            expected[name] = expected[name] - lr * (grad + momentum * velocity[name])
+        optimizer.step()
+        for name, parameter in parameters.items():
+            assert isinstance(parameter.data, np.ndarray) and isinstance(optimizer.velocity[name], np.ndarray)
+            np.testing.assert_allclose(parameter.data, expected[name], rtol=0, atol=12 * 10 * EPS)
+    assert 0.0 < optimizer.clipped_fraction() <= 1.0
+
+
+@pytest.mark.parametrize("momentum, nesterov", [(0.0, False), (0.9, False), (0.9, True)])
+def test_without_clipping_steps_equal_those_of_torch(momentum, nesterov):
+    ours = parameters_with_gradients()
+    theirs = {name: torch.nn.Parameter(torch.from_numpy(parameter.data.copy())) for name, parameter in ours.items()}
+    groups = [{"params": [p for name, p in theirs.items() if is_decayed(name) == decayed],
+               "weight_decay": 0.1 * decayed} for decayed in (True, False)]
+    torch_sgd = torch.optim.SGD(groups, lr=0.2, momentum=momentum, nesterov=nesterov)
+    our_sgd = SGD(ours, lr=0.2, momentum=momentum, nesterov=nesterov, weight_decay=0.1, clipping=None)
+    for step in range(5):
+        set_gradients(ours, seed=200 + 10 * step)
+        for name, parameter in ours.items():
+            theirs[name].grad = torch.from_numpy(parameter.grad.copy())
+        our_sgd.step()
+        torch_sgd.step()
+    for name, parameter in ours.items():  # 5 steps of some 6 roundings of numbers below 10
+        np.testing.assert_allclose(parameter.data, theirs[name].detach().numpy(), rtol=0, atol=30 * 10 * EPS)
+
+
+def test_a_step_forgets_the_gradients():
+    parameters = parameters_with_gradients()
+    optimizer = SGD(parameters, lr=0.1)
+    optimizer.step()
+    assert all(parameter.grad is None for parameter in parameters.values())
+    before = values(parameters)
+    with pytest.raises(InputError, match="has no gradient"):
+        optimizer.step()
+    assert equal(before, values(parameters))
+
+
+@pytest.mark.parametrize("grad", [np.ones(3), np.ones((2, 2), np.float32)], ids=["shape", "dtype"])
+def test_a_gradient_of_another_kind_is_refused(grad):
+    parameters = {"linear.weight": nf.Tensor(np.ones((2, 2)), requires_grad=True)}
+    parameters["linear.weight"].grad = grad
+    with pytest.raises(InputError, match="the gradient of linear.weight is"):
+        SGD(parameters, lr=0.1).step()
+
+
+def test_a_learning_rate_of_zero_changes_no_bit():
+    parameters = parameters_with_gradients()
+    before = values(parameters)
+    SGD(parameters, lr=0.0, weight_decay=0.1).step()
+    assert equal(before, values(parameters))
+
+
+@pytest.mark.parametrize("options", [dict(lr=-1.0), dict(lr=math.nan), dict(lr=0.1, momentum=-0.1), dict(lr=math.inf),
+                                     dict(lr=0.1, weight_decay=-1e-5), dict(lr=0.1, clipping=0.0), dict(lr="0.1"),
+                                     dict(lr=0.1, clipping=-0.01), dict(lr=0.1, eps=0.0), dict(lr=None),
+                                     dict(lr=0.1, eps=None), dict(lr=0.1, clipping="off"),
+                                     dict(lr=0.1, clipped="linear.weight"), dict(lr=0.1, decayed=True)], ids=str)
+def test_invalid_options_are_refused_in_one_line(options):
+    with pytest.raises(InputError) as error:
+        SGD(parameters_with_gradients(), **options)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("model", [None, [1, 2], {"w": np.ones(3)}, 3.0], ids=["none", "list", "arrays", "number"])
+def test_a_model_without_parameters_is_refused(model):
+    with pytest.raises(InputError, match="expected a model or a dict"):
+        SGD(model, lr=0.1)
+
+
+def update_arguments(dtype=np.float64):
+    """Lists of three tensors, the second not clipped, and the options."""
+    three = [[normal(shape, 10 * k + j).astype(dtype) for j, shape in enumerate([(3, 4), (4,), (2, 1, 3, 5)])]
+             for k in range(3)]
+    return three, {"lr": 0.1, "weight_decays": [0.1, 0.0, 0.0], "clippings": [0.1, None, 10.0]}
+
+
+def test_an_update_is_clip_and_update_of_each_bit_for_bit():
+    three, options = update_arguments()
+    new_params, new_velocities, clipped_units = clipped_update(*three, **options)
+    count = 0
+    for k, (w, g, v) in enumerate(zip(*three)):
+        if options["clippings"][k] is not None:
+            factor = clip_factor(g, w, clipping=options["clippings"][k])
+            g, count = g * factor, count + np.sum(factor < 1)
+        w, v = sgd_update(w, g, v, lr=0.1, weight_decay=options["weight_decays"][k])
+        assert np.array_equal(new_params[k], w) and np.array_equal(new_velocities[k], v)
+    assert isinstance(clipped_units, np.ndarray) and clipped_units.shape == () and 0 < clipped_units == count < 4 + 5
+
+
+def test_the_loss_scale_is_divided_out_before_clipping():
+    """By a power of two, without rounding."""
+    (params, grads, velocities), options = update_arguments()
+    scaled = [np.asarray(grad * 2.0**12) for grad in grads]
+    plain = clipped_update(params, grads, velocities, **options)
+    for one, other in zip(plain[:2], clipped_update(params, scaled, velocities, **options,
+                                                    inverse_scale=np.asarray(2.0**-12))):
+        assert all(map(np.array_equal, one, other))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1.0])
+def test_a_step_that_does_not_proceed_leaves_all_bit_for_bit(value):
+    (params, grads, velocities), options = update_arguments()
+    grads[1][2] = value
+    new_params, new_velocities, _ = clipped_update(params, grads, velocities, **options, proceed=np.asarray(False))
+    assert all(map(np.array_equal, new_params, params)) and all(map(np.array_equal, new_velocities, velocities))
+    (new_params, *_), (expected, *_) = (clipped_update(params, grads, velocities, **options, **proceed)
+                                        for proceed in ({"proceed": np.asarray(True)}, {}))
+    assert all(np.array_equal(one, other, equal_nan=True) for one, other in zip(new_params, expected))
+
+
+def test_the_clipped_fraction_counts_units():
+    """conv 6 units, its gain and bias 1 each, skip gain 1, fc0 3, the final bias 1, its weight none."""
+    parameters = parameters_with_gradients()
+    optimizer = SGD(parameters, lr=0.1, clipping=1e-3)
+    assert optimizer.clipped_fraction() == 0.0
+    optimizer.step()
+    assert optimizer.units == 13 and optimizer.clipped_units == 13 and optimizer.clipped_fraction() == 1.0
+    set_gradients(parameters, seed=0, scale=0.0)
+    optimizer.step()
+    assert optimizer.clipped_fraction() == 0.0 and type(optimizer.clipped_fraction()) is float
+    for parameter in parameters.values():
+        parameter.requires_grad = False
+    optimizer.step()
+    assert optimizer.clipped_fraction() == 0.0
+
+
+@pytest.mark.parametrize("proceed", [None, True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_formulas_over_lists_need_the_array_api_only(dtype, proceed):
+    """array_api_strict computes with NumPy underneath: the same bits, unless it raises."""
+    three, options = update_arguments(dtype)
+    strict_three = [list(map(strict.asarray, arrays)) for arrays in three]
+    scalars = {"inverse_scale": np.asarray(0.5, dtype), "proceed": None if proceed is None else np.asarray(proceed)}
+    strict_scalars = {name: None if value is None else strict.asarray(value) for name, value in scalars.items()}
+    got = [clipped_update(*strict_three, **options, **strict_scalars), sam_perturb(*strict_three[:2], rho=0.1),
+           moving_average(*strict_three[:2], decay=0.9)]
+    expected = [clipped_update(*three, **options, **scalars), sam_perturb(*three[:2], rho=0.1),
+                moving_average(*three[:2], decay=0.9)]
+    for ours, theirs in zip((*got[0][:2], [got[0][2]], *got[1:]), (*expected[0][:2], [expected[0][2]], *expected[1:])):
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(np.asarray(one._array), other, strict=True)
