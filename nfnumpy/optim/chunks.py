@@ -1,7 +1,9 @@
 """A model's parameters, and parts of them that are changed in sequence. Test: reference_tests/optim/test_sgd.py."""
 
 from ..autograd import Tensor
-from ..backend.registry import backend_name_of
+from ..backend import backend_name_of
+from ..errors import InputError
+from ..nn import Module
 
 PART_BYTES = 1 << 26  # enough work for all threads; a small part of what a large network holds
 

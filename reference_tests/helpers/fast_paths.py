@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from nfnumpy.autograd import parallel_backward
 from nfnumpy.backend import blas_threads, thread_pool, tuning
 from nfnumpy.functional.fast_numpy.convolution import gemm
-from nfnumpy.optim.fast_numpy import lists
 
 DTYPES = st.sampled_from([np.float32, np.float64])
 THREADS = st.integers(1, 3)
@@ -45,8 +44,6 @@ def smallest_sizes(count, **sizes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blas_threads, "thread_count", lambda: count)
         patch.setattr(gemm, "small_products_are_fast", lambda: True)
-        patch.setattr(lists, "BLOCK", 5)
-        patch.setattr(lists, "WORTH_THREADS", 0)
         for name, value in {**SMALLEST, **sizes}.items():
             patch.setattr(tuning, name, value)
         yield

@@ -5,10 +5,7 @@ from typing import Any
 
 import numpy
 
-from ...backend import buffer_pool, thread_pool
-
-BLOCK = 1 << 17  # values: enough for a pass to be worth calling NumPy for, few enough for a core's share of the cache
-WORTH_THREADS = 1 << 18  # values: some 100 µs of work, a few times what handing over costs
+from ...backend import buffer_pool, thread_pool, tuning
 
 
 def covered(numbers: Sequence[Any], *arrays: Sequence[numpy.ndarray]) -> bool:
@@ -23,7 +20,7 @@ def covered(numbers: Sequence[Any], *arrays: Sequence[numpy.ndarray]) -> bool:
 
 def share_out(function: Callable[[Any], Any], pieces: Sequence[Any], size: int) -> list[Any]:
     """[function(piece) for piece in pieces]; on threads where they have so many values in all that it is worth it."""
-    if size >= WORTH_THREADS:
+    if size >= tuning.PARALLEL_VALUES:
         return thread_pool.parallel_map(function, pieces)
     return thread_pool.parallel_map(lambda some: [function(piece) for piece in some], [pieces])[0]
 

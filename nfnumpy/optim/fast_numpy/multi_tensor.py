@@ -2,19 +2,18 @@
 
 import numpy
 
-from ...backend import scratch
+from ...backend import scratch, tuning
 from .. import norms
 from ..ema import moving_average as moving_average_formula
 from ..global_norm import scaled_global_norm as scaled_global_norm_formula
 from ..sam import sam_perturb as sam_perturb_formula
-from . import lists
 from .lists import covered, empty_like, share_out, size_of
 
 
 def _runs(arrays):
     """(number of an array, slice of its flattened values) for blocks that cover all arrays, the largest first."""
-    runs = [(k, slice(start, min(start + lists.BLOCK, array.size))) for k, array in enumerate(arrays)
-            for start in range(0, array.size, lists.BLOCK)]
+    runs = [(k, slice(start, min(start + tuning.BLOCK_VALUES, array.size))) for k, array in enumerate(arrays)
+            for start in range(0, array.size, tuning.BLOCK_VALUES)]
     return sorted(runs, key=lambda run: run[1].start - run[1].stop)
 
 
@@ -53,7 +52,7 @@ def _blockwise(function, firsts, seconds):
 @sam_perturb_formula.fast_path("numpy")
 def sam_perturb(params, grads, *, rho):
     """Block by block, once the norm is known."""
-    if size_of(params) < lists.WORTH_THREADS or not covered([rho], params, grads):
+    if size_of(params) < tuning.PARALLEL_VALUES or not covered([rho], params, grads):
         return NotImplemented
     norm, by = scaled_global_norm_formula(grads)
     scale = norm.dtype.type(rho) / norm if norm > 0.0 else norm.dtype.type(0.0)
@@ -74,7 +73,7 @@ def sam_perturb(params, grads, *, rho):
 @moving_average_formula.fast_path("numpy")
 def moving_average(averages, arrays, *, decay):
     """Block by block."""
-    if size_of(averages) < lists.WORTH_THREADS or not covered([decay], averages, arrays):
+    if size_of(averages) < tuning.PARALLEL_VALUES or not covered([decay], averages, arrays):
         return NotImplemented
 
     def average_of(average, array, out, change):

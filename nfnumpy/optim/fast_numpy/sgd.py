@@ -4,10 +4,9 @@ from typing import NamedTuple
 
 import numpy
 
-from ...backend import blas_threads, scratch
+from ...backend import blas_threads, blocking, scratch, tuning
 from ..agc import is_single_unit, unit_factors
 from ..sgd import clipped_update as clipped_update_formula
-from . import lists
 from .lists import covered, empty_like, share_out, size_of
 from .norms import column_norms, piece_norms
 
@@ -72,7 +71,7 @@ def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True
 
 def _columns(tensors, size):
     """A tensor of several units as matrices of whole columns, each a piece of work; size: values of all tensors."""
-    largest = max(lists.BLOCK, size // blas_threads.thread_count())  # whole rows take half as long as parts of them
+    largest = max(tuning.BLOCK_VALUES, size // blas_threads.thread_count())  # whole rows take half as long as parts of them
     units = tensors.param.shape[-1]
     matrices = tensors.map(lambda array: array.reshape(-1, units))
     for columns in blocking.split_evenly(units, -(-tensors.param.size // largest)):
@@ -120,7 +119,7 @@ def _update_vectors(together, weight_decay, clipping, options):
     if clipping is not None:
         updated, factor, count = _clip(row, piece_norms(row.grad[0], sizes), piece_norms(row.param[0], sizes),
                                        clipping, options, sizes)
-    for run in blocking.split_evenly(row.param.size, -(-row.param.size // lists.BLOCK)):
+    for run in blocking.split_evenly(row.param.size, -(-row.param.size // tuning.BLOCK_VALUES)):
         _update(updated.map(lambda array, run=run: array[:, run]), None if factor is None else factor[run],
                 weight_decay, options)
     ends = numpy.cumsum(sizes)
@@ -133,7 +132,7 @@ def _update_vectors(together, weight_decay, clipping, options):
 def _update(tensors, factor, weight_decay, options):
     """The formula in blocks of rows, on matrices (rows, columns); factor: for each column's gradient, None for 1."""
     count, columns = tensors.param.shape
-    rows = max(1, min(count, -(-lists.BLOCK // max(columns, 1))))
+    rows = max(1, min(count, -(-tuning.BLOCK_VALUES // max(columns, 1))))
     factors, working = (scratch.empty(name, (rows, columns), tensors.param.dtype) for name in ("factors", "change"))
     if factor is not None:
         factors[...] = factor  # a product with full rows is twice as fast as one with a repeated row
