@@ -4,7 +4,7 @@ The squares of large and of small numbers leave the range of their dtype long be
 values are first multiplied by a power of two, which is exact, wherever their largest magnitude is outside a safe range
 (the idea of Blue, 1978, "A portable Fortran program to find the Euclidean norm of a vector").
 
-Used by: weight_standardization.py and its fast path. Test: reference_tests/functional/test_safe_range.py.
+Used by: weight_standardization.py and its fast path, optim/norms.py. Test: reference_tests/functional/test_safe_range.py.
 """
 
 from typing import NamedTuple
@@ -24,10 +24,12 @@ class SafeRange(NamedTuple):
     greatest: float
     up: float
     down: float
+    smallest_normal: float  # of the dtype
+    largest: float
 
 
-RANGES = {"float32": SafeRange(2.0**-50, 2.0**50, 2.0**100, 2.0**-80),
-          "float64": SafeRange(2.0**-400, 2.0**400, 2.0**600, 2.0**-600)}
+RANGES = {"float32": SafeRange(2.0**-50, 2.0**50, 2.0**100, 2.0**-80, 2.0**-126, (2 - 2.0**-23) * 2.0**127),
+          "float64": SafeRange(2.0**-400, 2.0**400, 2.0**600, 2.0**-600, 2.0**-1022, (2 - 2.0**-52) * 2.0**1023)}
 
 
 def range_of(array: Array) -> SafeRange:

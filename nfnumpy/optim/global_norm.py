@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from ..backend import as_array, formula, is_array, namespace
 from ..backend.arrays import Array
 from ..errors import InputError
-from .norms import joined, multiplier, shrunk, widened
+from ..functional.safe_range import multiplier
+from .norms import joined, shrunk, widened
 
 
 @formula

@@ -13,8 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfnumpy.optim import adaptive_gradient_clip, clip_by_global_norm, clipped_update, fast_cupy, global_norm
-from nfnumpy.optim import sam_perturb, scaled_global_norm, unitwise_norm
+from nfnumpy.optim import (
+    adaptive_gradient_clip,
+    clip_by_global_norm,
+    clipped_update,
+    fast_cupy,
+    global_norm,
+    sam_perturb,
+    scaled_global_norm,
+    unitwise_norm,
+)
 from reference_tests.helpers.fast_paths import with_threads
 
 LONG = np.longdouble

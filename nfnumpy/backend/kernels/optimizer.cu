@@ -13,7 +13,7 @@
 // columns to 32, says how many threads stand in a row. A run of entries has stride = columns = width = 1.
 struct Piece { int64 tensor, first, rows, stride, columns, width; };
 
-// ---- sums of squares within the range of their type: see optim/norms.py, which has the same powers of two
+// ---- sums of squares within the range of their type: see functional/safe_range.py, which has the same
 
 template <class A> struct SafeRange;
 template <> struct SafeRange<float> {

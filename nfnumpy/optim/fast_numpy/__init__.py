@@ -3,6 +3,6 @@
 They are not needed to understand the formulas. `with nfnumpy.reference():` switches them off.
 """
 
-from . import sgd, multi_tensor
+from . import multi_tensor, sgd
 
 __all__ = ["sgd", "multi_tensor"]

@@ -3,6 +3,7 @@
 import numpy
 
 from ...backend import scratch, tuning
+from ...functional.safe_range import RANGES
 from .. import norms
 from ..ema import moving_average as moving_average_formula
 from ..global_norm import scaled_global_norm as scaled_global_norm_formula
@@ -31,7 +32,7 @@ def scaled_global_norm(arrays):
             return float(numpy.dot(block, block))
 
     total = sum(share_out(add_up, _runs(flat), size_of(flat)))
-    if not norms.RANGES[dtype.name].least**2 <= total <= numpy.finfo(dtype).max:
+    if not RANGES[dtype.name].least**2 <= total <= numpy.finfo(dtype).max:
         return NotImplemented
     return numpy.asarray(numpy.sqrt(numpy.asarray(total).astype(dtype))), numpy.ones((), dtype)
 

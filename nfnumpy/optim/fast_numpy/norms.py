@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy
 
+from ...functional.safe_range import RANGES
 from .. import norms
 
 
@@ -49,7 +50,7 @@ def piece_norms(row: numpy.ndarray, sizes: numpy.ndarray) -> Norms:
 
 def _out_of_range(squares):
     """Indices of the sums of squares, a vector of float32 or float64, that are too large, too small or NaN."""
-    within = norms.RANGES[squares.dtype.name]
+    within = RANGES[squares.dtype.name]
     return numpy.flatnonzero(~((squares >= within.least**2) & (squares <= numpy.finfo(squares.dtype).max)))
 
 
