@@ -106,6 +106,7 @@ def test_half_precision_follows_float32_of_numpy(precision):
 @pytest.mark.parametrize("sam", [None, 0.05])
 def test_a_step_that_overflows_float16_changes_only_the_scale(sam):
     trainer = trainer_of("cupy", SMALL, precision="fp16", ema=None, sam=sam)
+    trainer.loss_scale.largest = 2.0**127
     trainer.loss_scale.state["scale"] = cupy.asarray(np.float32(2.0**127))
     before = {name: backend.to_host(array) for name, array in trainer.model.state_dict().items()}
     losses_of(trainer, 1)
