@@ -10,10 +10,10 @@ from typing import IO
 
 from .errors import InputError
 
-try:
-    import fcntl
-except ImportError:  # Windows
+if sys.platform == "win32":
     import msvcrt
+else:
+    import fcntl
 
 BEYOND_CONTENT = 2**30  # bytes; Windows denies reading a locked byte, so the locked one lies where no content is
 STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
@@ -21,7 +21,7 @@ TEMPORARY = re.compile(r"\.[0-9a-f]{24}\.unfinished")
 DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
 
 
-def atomic_write(path: str | os.PathLike, content: bytes) -> None:
+def atomic_write(path: str | os.PathLike[str], content: bytes) -> None:
     """Write `content` to the file at `path`, whole or not at all; when that fails, InputError, and the file is kept.
 
     The content goes to a new file in the same folder, is flushed to the disk, and replaces the file in one step.
@@ -30,9 +30,13 @@ def atomic_write(path: str | os.PathLike, content: bytes) -> None:
     """
     path = os.fspath(path)
     try:
+        descriptor = _descriptor(path)
         status = _status(path)
-        if _is_stream(path) or (status is not None and not stat.S_ISREG(status.st_mode)):
-            _write_through(path, content)
+        if descriptor is not None:
+            _write_to_descriptor(descriptor, content)
+        elif status is not None and not stat.S_ISREG(status.st_mode):
+            with open(path, "wb") as file:
+                file.write(content)
         else:
             _replace(os.path.realpath(path), content, status)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -48,23 +52,18 @@ def _status(path: str) -> os.stat_result | None:
         return None
 
 
-def _is_stream(path: str) -> bool:
-    """Whether `path` names an open descriptor of this process, even one that leads to a regular file."""
-    return path in STREAMS or DESCRIPTOR.fullmatch(path) is not None
+def _descriptor(path: str) -> int | None:
+    """The open descriptor of this process that `path` names, maybe one that leads to a regular file; else None."""
+    named = DESCRIPTOR.fullmatch(path)
+    return int(named[1]) if named else STREAMS.get(path)
 
 
-def _write_through(path: str, content: bytes) -> None:
-    """Write to a device, a pipe or an open descriptor."""
-    if not _is_stream(path):
-        with open(path, "wb") as file:
-            file.write(content)
-        return
+def _write_to_descriptor(descriptor: int, content: bytes) -> None:
+    """Write to an open descriptor at its position; opened by name, a file would be written from its start."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()  # what was printed before comes first
-    # Through the descriptor itself: opened by name, a regular file behind it would be written from its beginning.
-    number = STREAMS[path] if path in STREAMS else int(DESCRIPTOR.fullmatch(path).group(1))
-    with open(os.dup(number), "wb") as file:
+    with open(os.dup(descriptor), "wb") as file:
         file.write(content)
 
 
@@ -89,8 +88,8 @@ def _replace(target: str, content: bytes, status: os.stat_result | None) -> None
         _flush_folder(os.path.dirname(target))
 
 
-def remove_unfinished(folder: str | os.PathLike) -> None:
-    """Remove the temporary files that writers killed within `atomic_write` have left; no writer may be at work there."""
+def remove_unfinished(folder: str | os.PathLike[str]) -> None:
+    """Remove the temporary files of writers that were killed in `atomic_write`; no writer may be at work there."""
     with os.scandir(folder) as entries:
         left = [entry.path for entry in entries if TEMPORARY.fullmatch(entry.name)]
     for path in left:
@@ -121,11 +120,11 @@ def try_lock(file: IO) -> bool:
     pass.
     """
     try:
-        if "fcntl" in globals():
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
+        if sys.platform == "win32":
             file.seek(BEYOND_CONTENT)
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
     except OSError:

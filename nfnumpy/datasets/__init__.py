@@ -13,11 +13,11 @@ from .loader import Loader
 from .preprocessing import to_input
 
 __all__ = [
+    "PIXEL_LIMIT",
     "ArraySplit",
     "Dataset",
     "FolderSplit",
     "Loader",
-    "PIXEL_LIMIT",
     "Split",
     "checked_max_pixels",
     "imagenet_classes",

@@ -45,7 +45,7 @@ class ArraySplit(Split):
     Grey is replicated to three channels, and images that are not `image_size` square are resized, as they are read.
     """
 
-    def __init__(self, images: np.ndarray, labels: npt.ArrayLike, image_size: int | None = None) -> None:
+    def __init__(self, images: np.ndarray, labels: np.ndarray, image_size: int | None = None) -> None:
         super().__init__(labels, min(images.shape[1:3]) if image_size is None else image_size)
         if len(images) != len(labels):
             raise InputError(f"ArraySplit was given {len(images)} images but {len(labels)} labels, expected one each")

@@ -28,7 +28,7 @@ class FolderSplit(Split):
         return read_image(self.paths[index], self.image_size, max_pixels=self.max_pixels)
 
 
-def open_folder(directory: str | os.PathLike, image_size: int | None = None,
+def open_folder(directory: str | os.PathLike[str], image_size: int | None = None,
                 max_pixels: int = PIXEL_LIMIT) -> Dataset:
     """Open DIRECTORY/train/CLASS/… and DIRECTORY/test/CLASS/… (or val/) as a Dataset.
 
@@ -102,7 +102,7 @@ def _is_image(entry: os.DirEntry) -> bool:
     return entry.name.lower().endswith(ENDINGS) and entry.is_file()
 
 
-def _visible(directory: str | os.PathLike, wanted: Callable[[os.DirEntry], bool]) -> list[os.DirEntry]:
+def _visible(directory: str | os.PathLike[str], wanted: Callable[[os.DirEntry], bool]) -> list[os.DirEntry]:
     try:
         with os.scandir(directory) as entries:
             return [entry for entry in entries if not entry.name.startswith(".") and wanted(entry)]

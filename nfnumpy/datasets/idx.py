@@ -29,7 +29,7 @@ DEFLATE_RATIO = 1032
 TRAIN, TEST = ("train",), ("test", "t10k")
 
 
-def read_idx(path: str | os.PathLike, rank: int) -> np.ndarray:
+def read_idx(path: str | os.PathLike[str], rank: int) -> np.ndarray:
     """Read an IDX file of unsigned bytes as a read-only uint8 array of `rank` axes, gzipped or not.
 
     Raises InputError, naming the file, when it is missing, damaged, of another type or rank, or longer or shorter
@@ -48,7 +48,7 @@ def read_idx(path: str | os.PathLike, rank: int) -> np.ndarray:
         raise InputError(f"{path}: cannot read IDX file: {error}") from error
 
 
-def write_idx(path: str | os.PathLike, array: npt.ArrayLike) -> None:
+def write_idx(path: str | os.PathLike[str], array: npt.ArrayLike) -> None:
     """Write a uint8 array of 1 to 255 axes as IDX, gzipped when `path` ends in .gz; equal arrays give equal files."""
     array = np.asarray(array)
     if array.dtype != np.uint8 or not 1 <= array.ndim <= 255:
@@ -59,7 +59,7 @@ def write_idx(path: str | os.PathLike, array: npt.ArrayLike) -> None:
     atomic_write(path, _gzipped(content) if path.suffix == ".gz" else content)
 
 
-def open_idx(directory: str | os.PathLike, image_size: int | None = None, name: str | None = None) -> Dataset:
+def open_idx(directory: str | os.PathLike[str], image_size: int | None = None, name: str | None = None) -> Dataset:
     """Open a folder of IDX files under MNIST's names (train-…; t10k-… or test-…; with or without .gz) as a Dataset.
 
     Classes are the digits from 0 to the largest training label. Without `image_size` (pixels) it is the images'
@@ -81,7 +81,8 @@ def open_idx(directory: str | os.PathLike, image_size: int | None = None, name: 
     )
 
 
-def _read_stream(stream: IO[bytes], path: str | os.PathLike, rank: int, at_most: int) -> np.ndarray:
+def _read_stream(stream: IO[bytes] | gzip.GzipFile, path: str | os.PathLike[str], rank: int,
+                 at_most: int) -> np.ndarray:
     head = stream.read(4)
     expected = struct.pack(">HBB", 0, UNSIGNED_BYTE, rank)
     if head != expected:

@@ -2,6 +2,7 @@
 
 import operator
 import os
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -31,7 +32,7 @@ TO_UPRIGHT = {
 }
 
 
-def read_image(path: str | os.PathLike, size: int | None = None, crop_margin: int = 0, keep_aspect: bool = True,
+def read_image(path: str | os.PathLike[str], size: int | None = None, crop_margin: int = 0, keep_aspect: bool = True,
                max_pixels: int = PIXEL_LIMIT) -> np.ndarray:
     """Decode an image file to uint8 (H, W, 3), red, green and blue in 0..255, upright by its EXIF orientation.
 
@@ -75,7 +76,7 @@ def checked_max_pixels(max_pixels: object) -> int:
     return _checked_pixels("max_pixels", max_pixels, LARGEST_PIXEL_LIMIT)
 
 
-def _checked_pixels(name: str, value: object, largest: int) -> int:
+def _checked_pixels(name: str, value: Any, largest: int) -> int:
     try:
         pixels = 0 if isinstance(value, bool) else operator.index(value)
     except TypeError:

@@ -2,7 +2,7 @@
 
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from time import perf_counter
@@ -36,9 +36,9 @@ class Loader:
         self.prefetch = prefetch
         self.waited_seconds = 0.0
         self._closed = False
-        self._streams = weakref.WeakSet()
+        self._streams: weakref.WeakSet[Generator[Batch, None, None]] = weakref.WeakSet()
 
-    def batches(self, order: npt.ArrayLike) -> Iterator[Batch]:
+    def batches(self, order: npt.ArrayLike) -> Generator[Batch, None, None]:
         """Generate (images uint8 (n, H, W, 3), labels int64 (n,)) in exactly the order of the indices `order` (M,).
 
         The last batch is the short one. Raises InputError at once for indices outside the split, and for an image
@@ -65,14 +65,14 @@ class Loader:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _read_directly(self, batches: list[np.ndarray]) -> Iterator[Batch]:
+    def _read_directly(self, batches: list[np.ndarray]) -> Generator[Batch, None, None]:
         for batch in batches:
             begin = perf_counter()
             images = self.split.take(batch)
             self.waited_seconds += perf_counter() - begin
             yield images, self.split.labels[batch]
 
-    def _read_ahead(self, batches: list[np.ndarray]) -> Iterator[Batch]:
+    def _read_ahead(self, batches: list[np.ndarray]) -> Generator[Batch, None, None]:
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="nfnumpy-loader")
         try:
             started = (self._start(pool, batch) for batch in batches)

@@ -19,8 +19,8 @@ from ..errors import InputError
 # To be raised when an entry changes its meaning. New options and fields need no other format: a checkpoint without them
 # has their defaults.
 FORMAT = 1
-FACTS = {"format": int, "step": int, "ema_updates": (int, type(None)), "options": dict, "family": str, "config": dict,
-         "classes": list, "image_size": int, "progress": dict}
+FACTS: dict[str, Any] = {"format": int, "step": int, "ema_updates": (int, type(None)), "options": dict, "family": str,
+                         "config": dict, "classes": list, "image_size": int, "progress": dict}
 
 
 class Checkpoint(NamedTuple):
@@ -30,13 +30,13 @@ class Checkpoint(NamedTuple):
     facts: dict[str, Any]
 
 
-def save(path: str | os.PathLike, groups: Mapping[str, Mapping[str, Array]], facts: Mapping[str, Any]) -> None:
+def save(path: str | os.PathLike[str], groups: Mapping[str, Mapping[str, Array]], facts: Mapping[str, Any]) -> None:
     """Write `groups` (group -> name -> array) and `facts` (what JSON can hold) to `path`, whole or not at all."""
     state = {f"{group}.{name}": array for group, arrays in groups.items() for name, array in arrays.items()}
     weights.save(path, state, {"nfnumpy": json.dumps({"format": FORMAT, **facts})})
 
 
-def load(path: str | os.PathLike) -> Checkpoint:
+def load(path: str | os.PathLike[str]) -> Checkpoint:
     """The checkpoint at `path`; InputError when it is damaged or none of ours."""
     state, metadata = weights.read(path)
     facts = _checked_facts(path, metadata)
@@ -47,7 +47,7 @@ def load(path: str | os.PathLike) -> Checkpoint:
     return Checkpoint(groups, facts)
 
 
-def _checked_facts(path: str | os.PathLike, metadata: Mapping[str, str]) -> dict[str, Any]:
+def _checked_facts(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> dict[str, Any]:
     """The metadata entry "nfnumpy", with entries of the right types; InputError if it is unusable."""
     try:
         facts = json.loads(metadata["nfnumpy"])

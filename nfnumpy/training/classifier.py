@@ -36,13 +36,13 @@ class Classifier:
     classes: tuple[str, ...]
     transform: EvalTransform
 
-    def read(self, path: str | os.PathLike, max_pixels: int = PIXEL_LIMIT) -> np.ndarray:
+    def read(self, path: str | os.PathLike[str], max_pixels: int = PIXEL_LIMIT) -> np.ndarray:
         """The picture in the file at `path` as the model sees it: uint8 (1, image_size, image_size, 3)."""
         return read_image(path, *self.transform, max_pixels=max_pixels)[None]
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Host array (N, classes) of the softmax of the logits, for uint8 images (N, H, W, 3) on the host."""
-        weight = self.model.linear.weight
+        weight = next(iter(self.model.parameters().values()))
         backend = backend_of(weight.data)
         with no_grad():
             logits = self.model(to_input(images, backend, weight.dtype))
@@ -52,7 +52,7 @@ class Classifier:
         return probabilities
 
 
-def load_classifier(path: str | os.PathLike, backend: str = "numpy", averaged: bool = True) -> Classifier:
+def load_classifier(path: str | os.PathLike[str], backend: str = "numpy", averaged: bool = True) -> Classifier:
     """The classifier in the file at `path`: a checkpoint of ours, or weights of a named variant from anywhere.
 
     Of a checkpoint, with its averaged weights if it has them and `averaged` holds. InputError, one line, when the file
@@ -63,7 +63,7 @@ def load_classifier(path: str | os.PathLike, backend: str = "numpy", averaged: b
     return _from_weights(path, backend)
 
 
-def _from_checkpoint(path: str | os.PathLike, backend: str, averaged: bool) -> Classifier:
+def _from_checkpoint(path: str | os.PathLike[str], backend: str, averaged: bool) -> Classifier:
     """The classifier that a training run left."""
     groups, facts = checkpoint.load(path)
     try:
@@ -87,7 +87,7 @@ def _from_checkpoint(path: str | os.PathLike, backend: str, averaged: bool) -> C
     return Classifier(model, classes, EvalTransform(facts["image_size"]))
 
 
-def _from_weights(path: str | os.PathLike, backend: str) -> Classifier:
+def _from_weights(path: str | os.PathLike[str], backend: str) -> Classifier:
     """The classifier of which only the weights are known: their shapes determine the variant, and it the rest."""
     state = weights.load(path)
     try:

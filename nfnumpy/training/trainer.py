@@ -36,6 +36,7 @@ class Trainer:
         self.input_dtype = self.backend.compute_dtype(options.precision, options.dtype)
         self.loss_scale = optim.LossScale(self.backend) if options.precision == "fp16" else None
         self.model = models.from_config(config, backend=self.backend, dtype=options.dtype, seed=options.seed)
+        self.weight_dtype = next(iter(self.model.parameters().values())).dtype
         self.optimizer = optim.SGD(self.model, lr=0.0, momentum=options.momentum, weight_decay=options.weight_decay,
                                    clipping=options.agc, loss_scale=self.loss_scale)
         self.sam = optim.SAM(self.optimizer, options.sam, options.sam_fraction) if options.sam else None
@@ -96,8 +97,7 @@ class Trainer:
     def _logits(self, x: Array, training: bool = False) -> Tensor:
         """In the weights' dtype, whatever the network computes in."""
         logits = self.model(x, training=training)
-        dtype = self.model.linear.weight.dtype
-        return logits if self.input_dtype == dtype else ops.cast(logits, dtype=dtype)
+        return logits if self.input_dtype == self.weight_dtype else ops.cast(logits, dtype=self.weight_dtype)
 
     def evaluate(self, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
         """Mean loss without smoothing and share correct over (images, labels) batches: (test_loss, test_accuracy).

@@ -2,12 +2,11 @@
 
 import io
 import os
-import subprocess
 import sys
 
 import pytest
 
-from nfnumpy import InputError, __main__, cli
+from nfnumpy import InputError, __main__, cli, train
 from reference_tests.helpers.command_line import expect_one_line, run_command
 
 
@@ -66,11 +65,12 @@ def test_what_could_steer_a_terminal_is_printed_as_escapes(capsys, monkeypatch):
     expect_one_line(status, printed, r"\x1b[2J\x07\u202e.png, a ü and a 字")
 
 
-def test_a_deleted_working_directory_is_named(tmp_path):
-    code = "import os, sys; os.rmdir(os.getcwd()); from nfnumpy import train; train.run(train.main)"
-    command = [sys.executable, "-c", code, "--epochs", "1"]
-    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    expect_one_line(finished.returncode, finished.stderr, "working directory no longer exists")
+def test_a_deleted_working_directory_is_named(capsys, monkeypatch, tmp_path):
+    (tmp_path / "deleted").mkdir()
+    monkeypatch.chdir(tmp_path / "deleted")
+    (tmp_path / "deleted").rmdir()
+    status, _, printed = run_command(train.main, capsys, monkeypatch, "--epochs", 1)
+    expect_one_line(status, printed, "working directory no longer exists")
 
 
 class Terminal(io.StringIO):

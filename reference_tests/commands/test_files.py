@@ -4,7 +4,6 @@ import errno
 import os
 import resource
 import stat
-import subprocess
 import sys
 import threading
 
@@ -78,23 +77,33 @@ def test_a_named_pipe_is_written_to_and_not_replaced(tmp_path):
     assert received == [b"content" * 20_000] and stat.S_ISFIFO(pipe.stat().st_mode)
 
 
-STREAMS = """
-from nfnumpy.files import atomic_write
-print("before", flush=False)
-atomic_write("/dev/stdout", b"content\\n")
-atomic_write("/dev/fd/1", b"and more\\n")
-print("after")
-"""
+def print_and_write(descriptor, monkeypatch):
+    """Print lines to standard output, which is `descriptor` meanwhile, and write others to it by its names."""
+    before = os.dup(1)
+    os.dup2(descriptor, 1)
+    try:
+        with monkeypatch.context() as patch, open(1, "w", closefd=False) as stream:
+            patch.setattr(sys, "stdout", stream)
+            print("before")
+            atomic_write("/dev/stdout", b"content\n")
+            atomic_write("/dev/fd/1", b"and more\n")
+            print("after")
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
 
 
-def test_standard_output_in_a_file_or_a_pipe_is_written_in_order(tmp_path):
+def test_standard_output_in_a_file_or_a_pipe_is_written_in_order(tmp_path, monkeypatch):
     """A file behind /dev/stdout is a regular one, and still neither replaced nor overwritten from its beginning."""
-    command = [sys.executable, "-c", STREAMS]
     expected = b"before\ncontent\nand more\nafter\n"
     with open(tmp_path / "output", "wb") as output:
-        subprocess.run(command, stdout=output, check=True)
+        print_and_write(output.fileno(), monkeypatch)
     assert (tmp_path / "output").read_bytes() == expected
-    assert subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout == expected
+    reading, writing = os.pipe()
+    print_and_write(writing, monkeypatch)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        assert pipe.read() == expected
 
 
 def test_the_longest_name_that_a_folder_takes_is_written(tmp_path):
@@ -126,10 +135,13 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path):
     """A limit on the size of files makes the kernel fail the same write as a full disk does."""
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    code = f"from nfnumpy.files import atomic_write; atomic_write({str(path)!r}, b'new' * 10_000)"
-    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, preexec_fn=lambda: (
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))))
-    assert "InputError: cannot write" in finished.stderr and "untouched" in finished.stderr
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    try:
+        with pytest.raises(InputError, match="cannot write .*untouched"):
+            atomic_write(path, bytes(1_000_001))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from nfnumpy.datasets import open_dataset, read_idx, write_idx
 from nfnumpy.errors import InputError
-
 from reference_tests.helpers.dataset_files import one_line, write_mnist, written
 
 

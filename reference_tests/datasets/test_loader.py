@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from nfnumpy.datasets import ArraySplit, Loader, Split, loader, open_dataset
 from nfnumpy.errors import InputError
-
 from reference_tests.helpers.dataset_files import one_line, plain, saved, write_folder
 
 

@@ -5,8 +5,9 @@ import struct
 import zlib
 
 import numpy as np
-from nfnumpy.datasets import open_dataset, write_idx
 from PIL import Image
+
+from nfnumpy.datasets import open_dataset, write_idx
 
 WHITE, BLACK = [255, 255, 255], [0, 0, 0]
 
