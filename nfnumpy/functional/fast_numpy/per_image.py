@@ -31,10 +31,10 @@ def sum_pixels(image: numpy.ndarray) -> numpy.ndarray:
     return numpy.matmul(numpy.ones(image.shape[1], dtype=image.dtype), image)
 
 
-def reduce_pixels(function: Callable[..., Sequence[numpy.ndarray]], *images: numpy.ndarray) -> numpy.ndarray:
+def reduce_pixels(function: Callable[..., numpy.ndarray], *images: numpy.ndarray) -> numpy.ndarray:
     """Sums over pixels, as many as function(*parts of the images) returns: (sums, N, C).
 
-    The parts are (n, p, C); the sums of parts of the same image are added in order.
+    The parts are (n, p, C), what is returned for them (sums, n, C). Sums of parts of one image are added in order.
     """
     cut = pieces(images[0])
     found = thread_pool.parallel_map(lambda piece: function(*(image[piece] for image in images)), cut)

@@ -99,12 +99,12 @@ def block_bytes_for(matrix: numpy.ndarray) -> int:
 
 
 def windows(image: numpy.ndarray, problem: ConvProblem, block: Block,
-            channels: slice = slice(None)) -> numpy.ndarray:
-    """The windows of a block, each a row of its taps' values: (groups, outputs, taps·channels).
+            inputs: slice = slice(None)) -> numpy.ndarray:
+    """The windows of a block, each a row of its taps' values: (groups, outputs, taps·inputs), of a scratch array.
 
-    Of each group the inputs `channels`. The result is valid until the thread's next call.
+    inputs: of each group those that are wanted.
     """
-    view = window_view(image, problem, block, channels)
+    view = window_view(image, problem, block, inputs)
     groups, n, height, width, _, kw, channels = view.shape
     if problem.taps == 1 and view.flags.c_contiguous:
         return view.reshape(groups, n * height * width, channels)
@@ -118,10 +118,10 @@ def windows(image: numpy.ndarray, problem: ConvProblem, block: Block,
 
 
 def window_view(image: numpy.ndarray, problem: ConvProblem, block: Block,
-                channels: slice = slice(None)) -> numpy.ndarray:
-    """The same as a view in which pixels stand as often as windows see them: (groups, n, y, x, i, j, channels)."""
+                inputs: slice = slice(None)) -> numpy.ndarray:
+    """The same as a view in which pixels stand as often as windows see them: (groups, n, y, x, i, j, inputs)."""
     seen = problem.windows
-    framed = _framed(by_group(image, problem.groups, block, channels=channels), seen, block.rows)
+    framed = _framed(by_group(image, problem.groups, block, inputs=inputs), seen, block.rows)
     group, n, y, x, c = framed.strides
     shape = (*framed.shape[:2], block.rows.stop - block.rows.start, seen.out[1], *seen.kernel, framed.shape[4])
     strides = (group, n, y * seen.stride[0], x * seen.stride[1], y * seen.dilation[0], x * seen.dilation[1], c)

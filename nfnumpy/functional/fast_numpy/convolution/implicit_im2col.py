@@ -68,7 +68,7 @@ def forward(image: numpy.ndarray, kernel: numpy.ndarray, out: numpy.ndarray, bia
         if together > 1 and not all_finite(buffer):
             return False
         of_group = len(buffer)
-        shape = (of_group, kh, layout.count, layout.shifts, together * channels)
+        shape = (of_group, kh, layout.rows, layout.shifts, together * channels)
         sums = scratch.empty("sums of rows", shape, out.dtype)
         multiply(row_matrices(layout, buffer, problem), by_row[block.groups], sums.transpose(0, 1, 3, 2, 4))
         total = sums[:, 0]

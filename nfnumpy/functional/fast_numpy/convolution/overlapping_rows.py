@@ -34,8 +34,8 @@ class RowLayout(NamedTuple):
 
     lines, columns: slices of the image's axes that the block's outputs see; frame: images, lines from an image to the
     next, positions from a line to the next; outputs: rows and columns of outputs in an image; start: the position of
-    the first pixel; together: outputs computed together, whose rows have `width` pixels; shifts: matrices; count: rows
-    of each.
+    the first pixel; together: outputs computed together, whose rows have `width` pixels; shifts: matrices; rows: how
+    many each has.
     """
 
     lines: slice
@@ -46,26 +46,26 @@ class RowLayout(NamedTuple):
     together: int
     width: int
     shifts: int
-    count: int
+    rows: int
 
     @property
     def positions(self) -> int:
         """How many positions have a row in one of the matrices: those of the frame, and a few more."""
-        return self.count * self.shifts * self.together
+        return self.rows * self.shifts * self.together
 
 
 def row_layout(problem: ConvProblem, block: Block, together: int) -> RowLayout:
     """The layout of a block for so many outputs computed `together`."""
     seen = problem.windows
     images = block.images.stop - block.images.start
-    rows = block.rows.stop - block.rows.start
-    lines, top, height = _axis_layout(seen.seen(0, block.rows.start, block.rows.stop), seen.image[0], rows)
-    columns, left, line = _axis_layout(seen.seen(1, 0, seen.out[1]), seen.image[1], seen.out[1])
-    frame = (images, rows if images == 1 else height, line)
+    outputs = block.rows.stop - block.rows.start, seen.out[1]
+    lines, top, height = _axis_layout(seen.seen(0, block.rows.start, block.rows.stop), seen.image[0], outputs[0])
+    columns, left, line = _axis_layout(seen.seen(1, 0, seen.out[1]), seen.image[1], outputs[1])
+    frame = (images, outputs[0] if images == 1 else height, line)
     width = seen.kernel[1] + together - 1
     shifts = -(-width // together)
-    count = -(-math.prod(frame) // (shifts * together))
-    return RowLayout(lines, columns, frame, (rows, seen.out[1]), top * line + left, together, width, shifts, count)
+    rows = -(-math.prod(frame) // (shifts * together))
+    return RowLayout(lines, columns, frame, outputs, top * line + left, together, width, shifts, rows)
 
 
 def _axis_layout(seen, length, outputs):
@@ -98,7 +98,7 @@ def row_matrices(layout: RowLayout, buffer: numpy.ndarray, problem: ConvProblem)
     group, position, value = buffer.strides
     line = layout.frame[2]
     step = layout.together * position
-    shape = (groups, problem.windows.kernel[0], layout.shifts, layout.count, layout.width * channels)
+    shape = (groups, problem.windows.kernel[0], layout.shifts, layout.rows, layout.width * channels)
     strides = (group, line * position, step, layout.shifts * step, value)
     return as_strided(buffer, shape, strides, writeable=False)
 

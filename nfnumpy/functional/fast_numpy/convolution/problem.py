@@ -55,17 +55,17 @@ class Block(NamedTuple):
 
 
 def plan_blocks(problem: ConvProblem, row_bytes: int, block_bytes: int | None = None,
-                out: tuple[int, int] | None = None) -> list[Block]:
+                out: tuple[int, ...] | None = None) -> list[Block]:
     """Blocks that cover everything: one for each thread or more, each of at most `block_bytes` where that can be.
 
     A block is some rows of one image or several whole images, of one run of groups. row_bytes: the bytes of a window of
     one group with what is computed from it; block_bytes: None for WINDOW_BLOCK_BYTES; out: (height, width) of what the
     rows are counted in, None for the outputs.
     """
-    out = problem.windows.out if out is None else out
+    height, width = problem.windows.out if out is None else out
     windows = max(1, (block_bytes or tuning.WINDOW_BLOCK_BYTES) // row_bytes)
-    runs, together = split_groups(problem, windows, math.prod(out))
-    outputs = split_outputs(problem, max(1, windows // together), len(runs), out)
+    runs, together = split_groups(problem, windows, height * width)
+    outputs = split_outputs(problem, max(1, windows // together), len(runs), (height, width))
     return [Block(images, rows, run) for run in runs for images, rows in outputs]
 
 
@@ -111,10 +111,13 @@ def channels_of(block: Block, channels: int) -> slice:
 
 
 def by_group(image: numpy.ndarray, groups: int, block: Block, rows: slice = slice(None),
-             channels: slice = slice(None)) -> numpy.ndarray:
-    """Of an image (N, H, W, groups·C) these rows of a block's images and groups: a view (groups, n, rows, W, C)."""
+             inputs: slice = slice(None)) -> numpy.ndarray:
+    """Of an image (N, H, W, groups·C) these rows of a block's images and groups: a view (groups, n, rows, W, C).
+
+    inputs: of the C channels of each group those that are wanted.
+    """
     image = image.reshape(*image.shape[:3], groups, -1)
-    return image[block.images, rows, :, block.groups, channels].transpose(3, 0, 1, 2, 4)
+    return image[block.images, rows, :, block.groups, inputs].transpose(3, 0, 1, 2, 4)
 
 
 def all_finite(array: numpy.ndarray) -> bool:

@@ -96,8 +96,8 @@ def _image_tiles(image: numpy.ndarray, problem: ConvProblem, block: Block) -> nu
     _, height, width, n, groups, channels = lines.shape
     rows, columns = height // 2 - 1, width - 1
     half = scratch.empty("half", (4, 2, rows, width, n, groups, channels), image.dtype)
-    d = [lines[:, k:k + 2 * rows - 1:2] for k in range(4)]  # each (2, rows, columns + 1, n, groups, C)
-    _transform_four(*d, half)
+    d0, d1, d2, d3 = (lines[:, k:k + 2 * rows - 1:2] for k in range(4))  # each (2, rows, columns + 1, n, groups, C)
+    _transform_four(d0, d1, d2, d3, half)
     tiles = scratch.empty("tiles", (4, 4, rows, columns, n, groups, channels), image.dtype)
     even, odd = half[:, 0], half[:, 1]  # each (4, rows, columns + 1, n, groups, C)
     _transform_four(even[:, :, :-1], odd[:, :, :-1], even[:, :, 1:], odd[:, :, 1:], tiles.swapaxes(0, 1))
@@ -206,7 +206,7 @@ def weight_vjp(cotangent: numpy.ndarray, image: numpy.ndarray, weight: numpy.nda
             total += product(block, scratch.empty("products", total.shape, total.dtype))
         return (chunk[0].groups.start, chunk[0].groups.stop), total
 
-    sums = {}
+    sums: dict[tuple[int, int], numpy.ndarray] = {}
     for run, total in thread_pool.parallel_map(add_up, chunks_of(_plan(problem), problem.threads)):
         if run in sums:
             sums[run] += total
