@@ -101,6 +101,24 @@ def test_what_is_saved_is_what_is_loaded(tmp_path_factory, state, transposed):
         assert loaded[name].tobytes() == array.tobytes()
 
 
+@given(position=st.integers(0, 10_000), bit=st.integers(0, 7))
+def test_a_flipped_bit_never_gives_other_arrays(tmp_path_factory, position, bit):
+    """The checksum notices it, unless it is in the checksum's own name, which changes no array."""
+    path = tmp_path_factory.getbasetemp() / "flipped.safetensors"
+    state = {"a": np.arange(12.0), "b": np.ones((2, 3), np.float32)}
+    nf.weights.save(path, state)
+    content = bytearray(path.read_bytes())
+    content[position % len(content)] ^= 1 << bit
+    path.write_bytes(content)
+    try:
+        loaded = nf.weights.load(path)
+    except nf.InputError as refusal:
+        assert str(path) in str(refusal) and "\n" not in str(refusal)
+    else:
+        assert loaded.keys() == state.keys()
+        assert all(loaded[name].tobytes() == array.tobytes() for name, array in state.items())
+
+
 def test_a_failed_save_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     path = tmp_path / "weights.safetensors"
     nf.weights.save(path, {"a": np.ones(3)})
