@@ -86,6 +86,8 @@ def _report(error: BaseException) -> int:
         traceback.print_exception(error)
     hints = getattr(error, "__notes__", [])
     if isinstance(error, KeyboardInterrupt):
+        if sys.stderr is not None and sys.stderr.isatty():
+            print(file=sys.stderr)  # the terminal has printed ^C
         _print_line("; ".join(["interrupted", *hints]))
         return INTERRUPTED
     if isinstance(error, BrokenPipeError):

@@ -47,5 +47,6 @@ class Progress:
 def log(text: str) -> None:
     """Print one line, at once, clear of any bar."""
     if sys.stdout is not None:
-        tqdm.tqdm.write(printable(text), file=sys.stdout)
+        # With its end in one piece, which an interruption cannot divide.
+        tqdm.tqdm.write(printable(text) + "\n", file=sys.stdout, end="")
         sys.stdout.flush()

@@ -92,7 +92,7 @@ def test_an_error_begins_its_own_line_where_a_bar_was(monkeypatch, error, line):
     with pytest.raises(SystemExit):
         cli.run(main)
     assert "0/3" in terminal.getvalue()
-    assert terminal.getvalue().rstrip("\n").split("\r")[-1] == line
+    assert terminal.getvalue().split("\r")[-1].strip("\n") == line
 
 
 def test_without_a_terminal_there_is_no_bar(capsys):
