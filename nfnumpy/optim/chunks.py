@@ -17,13 +17,13 @@ def parts(parameters: dict[str, Tensor]) -> list[dict[str, Tensor]]:
     """
     if any(backend_name_of(parameter.data) != "numpy" for parameter in parameters.values()):
         return [parameters]
-    found, room = [], 0
+    found, left = [], 0
     for name, parameter in parameters.items():
-        if room < parameter.data.nbytes or not found:
+        if left < parameter.data.nbytes or not found:
             found.append({})
-            room = PART_BYTES
+            left = PART_BYTES
         found[-1][name] = parameter
-        room -= parameter.data.nbytes
+        left -= parameter.data.nbytes
     return found
 
 

@@ -39,7 +39,7 @@ def updates(draw):
 
 
 @given(update=updates(), count=THREADS)
-def test_an_update_is_the_formulas_but_for_the_order_of_adding_squares(update, count):
+def test_an_update_is_the_formula_except_for_the_order_of_sums(update, count):
     """The sum of n squares errs by n roundings in either order, its root by half as many; all else is the same.
 
     So the factors, and the terms that gradients lead to, differ by n + 4 roundings for n up to 40; terms of velocity
@@ -81,7 +81,7 @@ def test_what_is_not_finite_stays_in_its_unit_as_in_the_formula(bad, shape):
 
 
 @given(shapes=SHAPES, dtype=DTYPES, layout=LAYOUTS, seed=seeds, count=THREADS)
-def test_the_global_norm_is_the_formulas_but_for_the_order_of_adding(shapes, dtype, layout, seed, count):
+def test_the_global_norm_is_the_formula_except_for_order(shapes, dtype, layout, seed, count):
     """A sum of up to 6·144 squares: each order errs by as many roundings, and the root halves that."""
     (arrays,) = lists_of_arrays(shapes, dtype, layout, seed, 1)
     formula = plain_global_norm(arrays)
@@ -94,7 +94,7 @@ def plain_global_norm(arrays):
 
 
 @given(shapes=SHAPES, dtype=DTYPES, layout=LAYOUTS, seed=seeds, count=THREADS, scale=st.sampled_from([1.0, 0.0]))
-def test_an_ascent_is_the_formulas_but_for_the_rounding_of_the_norm(shapes, dtype, layout, seed, count, scale):
+def test_an_ascent_is_the_formula_except_for_rounding(shapes, dtype, layout, seed, count, scale):
     params, grads = lists_of_arrays(shapes, dtype, layout, seed, 2)
     grads = [grad * dtype(scale) for grad in grads]
     fast, formula = with_threads(count, lambda: sam_perturb(params, grads, rho=0.5)), sam_perturb.plain(params, grads, rho=0.5)
@@ -128,7 +128,7 @@ def test_lists_of_different_lengths_are_the_formulas_error():
 
 
 @given(update=updates(), count=THREADS, part_bytes=st.sampled_from([1, 100]))
-def test_a_step_in_parts_is_the_whole_step_and_leaves_earlier_arrays_alone(update, count, part_bytes):
+def test_a_step_in_parts_is_the_whole_step(update, count, part_bytes):
     """Where columns are cut into pieces differs, which may change the order of adding squares: see above."""
     (params, grads, _), _ = update
     steps, earlier = [], [param.copy() for param in params]

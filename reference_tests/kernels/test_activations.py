@@ -55,7 +55,7 @@ def test_arrays_of_any_shape_anywhere(shape, dtype, name, where):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", NAMES)
-def test_infinities_and_nan_become_what_the_formula_makes_of_them(name, dtype):
+def test_infinities_and_nan_are_as_in_the_formula(name, dtype):
     x = np.array([np.inf, -np.inf, np.nan, 0.0, -0.0], dtype=dtype)
     for got, function, inputs in both_ways(x, np.ones(5, dtype), name):
         expected = rounded(function, dtype, *inputs, name=name, scale=SCALE).astype(np.float64)
@@ -66,7 +66,7 @@ def test_infinities_and_nan_become_what_the_formula_makes_of_them(name, dtype):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_takes_one_launch_and_no_waiting_and_gives_the_same_bits_in_every_order_of_threads(name):
+def test_one_launch_without_waiting_has_the_same_bits_always(name):
     x = put(np.linspace(-4, 4, 4099).astype(np.float32))
 
     def run():

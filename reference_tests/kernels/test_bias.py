@@ -92,7 +92,7 @@ def test_every_row_counts_once_in_every_column(rows, columns, blocks):
 
 
 @given(rows=st.integers(1, 600), columns=COLUMNS, dtype=DTYPES)
-def test_bits_do_not_depend_on_the_order_in_which_threads_and_blocks_run(rows, columns, dtype):
+def test_bits_do_not_depend_on_the_order_of_threads_and_blocks(rows, columns, dtype):
     cotangent, bias = put(normal((rows, columns), dtype)), put(normal(columns, dtype, seed=1))
     assert len(in_orders(lambda: fast.bias_vjp(cotangent))) == 1
 
@@ -104,7 +104,7 @@ def test_bits_do_not_depend_on_the_order_in_which_threads_and_blocks_run(rows, c
 
 
 @given(rows=st.integers(1, 1 << 24), down=st.integers(1, 256), pieces=st.integers(1, 1000))
-def test_blocks_are_enough_to_fill_a_gpu_where_there_are_rows_for_them_and_never_more_than_planned(rows, down, pieces):
+def test_blocks_fill_a_gpu_where_rows_suffice_and_never_exceed(rows, down, pieces):
     rows_of_block = fast._rows_of_block(rows, down, pieces)
     blocks = pieces * -(-rows // rows_of_block)
     assert blocks <= max(fast.BLOCKS, pieces)

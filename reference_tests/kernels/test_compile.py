@@ -68,7 +68,7 @@ def test_every_kernel_of_a_file_is_in_its_table(source):
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
-def test_a_file_includes_what_all_share_and_nothing_else_and_adds_nothing_atomically(source):
+def test_a_file_includes_only_shared_headers_and_no_atomics(source):
     text = source.read_text()
     assert re.findall(r"#include.*", text) in (['#include "common.cuh"'],
                                                ['#include "common.cuh"', '#include "math.cuh"'])

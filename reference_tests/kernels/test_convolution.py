@@ -1,4 +1,4 @@
-"""Convolution on CuPy: patches, products and the way back, held to the formula in exact arithmetic.
+"""Convolution on CuPy: patches, products and their derivatives, compared with the formula in exact arithmetic.
 
 Inputs are small whole numbers, so that every sum is exact in float32 (below 2²⁴), and in TF32 products too: what a
 kernel gives is the exact value, rounded to its dtype where it is stored, whatever the order of adding.
@@ -86,7 +86,7 @@ def out_shape_of(x_shape, weight_shape, options):
 
 @pytest.mark.parametrize("biased", [False, True])
 @everywhere
-def test_convolution_is_the_exact_sum_rounded_once_and_once_more_with_its_bias(biased, problem, dtype, size, misaligned,
+def test_convolution_is_the_exact_sum_rounded_once_or_twice(biased, problem, dtype, size, misaligned,
                                                                              transposed):
     x_shape, weight_shape, options = problem
     x, weight, bias = whole(x_shape, 0), whole(weight_shape, 1), whole(weight_shape[3:], 2, most=99) if biased else None
@@ -100,7 +100,7 @@ def test_convolution_is_the_exact_sum_rounded_once_and_once_more_with_its_bias(b
 
 
 @everywhere
-def test_every_pixel_receives_the_exact_sum_over_the_taps_that_read_it(problem, dtype, size, misaligned, transposed):
+def test_every_pixel_receives_the_exact_sum_over_its_taps(problem, dtype, size, misaligned, transposed):
     """A tap's share, at most 8·4 here, is exact in every dtype; their sum is rounded once."""
     x_shape, weight_shape, options = problem
     cotangent, weight = whole(out_shape_of(*problem), 0), whole(weight_shape, 1)
@@ -111,7 +111,7 @@ def test_every_pixel_receives_the_exact_sum_over_the_taps_that_read_it(problem, 
 
 
 @everywhere
-def test_the_gradient_of_the_weight_is_the_exact_sum_rounded_once_over_all_chunks(problem, dtype, size, misaligned,
+def test_the_weights_gradient_is_the_exact_sum_over_all_chunks(problem, dtype, size, misaligned,
                                                                                 transposed):
     """Numbers up to 16: in halves the sums of many chunks would not survive a rounding after each."""
     x_shape, weight_shape, options = problem
@@ -122,7 +122,7 @@ def test_the_gradient_of_the_weight_is_the_exact_sum_rounded_once_over_all_chunk
     assert weight.dtype == dtype and np.array_equal(to_host(weight), expected)
 
 
-def test_pixels_that_no_window_sees_receive_zero_and_what_lies_outside_is_never_read():
+def test_unseen_pixels_receive_zero_and_nothing_outside_is_read():
     x = put(np.full((1, 5, 5, 4), np.nan), np.float32)
     x[:, ::3, ::3] = 1.0  # all that a 1×1 kernel with stride 3 sees
     weight, options = put(np.ones((1, 1, 4, 2)), np.float32), {"stride": 3, "padding": "VALID"}
@@ -133,7 +133,7 @@ def test_pixels_that_no_window_sees_receive_zero_and_what_lies_outside_is_never_
 
 
 def test_half_precision_rounds_sums_and_not_their_terms():
-    """2048 + 1 is 2048 in float16, as is 256 + 1 in bfloat16: added one after the other, ones would get lost."""
+    """2048 + 1 is 2048 in float16, as is 256 + 1 in bfloat16: added in sequence, ones would get lost."""
     for dtype, start in ((np.float16, 2048), (ml_dtypes.bfloat16, 256)):
         x = np.ones((3, 4, 4, 16))
         x[0, 0, 0, 0] = start
@@ -148,7 +148,7 @@ def test_half_precision_rounds_sums_and_not_their_terms():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(problem=convolutions(), size=ANY_BYTES)
-def test_bits_do_not_depend_on_the_order_in_which_threads_and_blocks_run(dtype, problem, size):
+def test_bits_do_not_depend_on_the_order_of_threads_and_blocks(dtype, problem, size):
     x_shape, weight_shape, options = problem
     draws = np.random.default_rng(0)
     x, weight, bias, cotangent = (put(draws.standard_normal(shape), dtype) for shape in
@@ -189,7 +189,7 @@ def work(monkeypatch):
 
 
 @pytest.mark.parametrize("groups", [1, 4])
-def test_a_convolution_of_1_by_1_is_one_product_and_so_is_each_gradient(work, groups):
+def test_a_1_by_1_convolution_is_one_gemm_as_are_its_gradients(work, groups):
     x, weight = put(whole((3, 4, 5, 8), 0), np.float64), put(whole((1, 1, 8 // groups, 12), 1), np.float64)
     out = fast.conv2d(x, weight, groups=groups)
     fast.conv2d_x_vjp(out, weight, x.shape, groups=groups)
@@ -200,7 +200,7 @@ def test_a_convolution_of_1_by_1_is_one_product_and_so_is_each_gradient(work, gr
 
 
 @pytest.mark.parametrize("images_at_a_time, lengths", [(1, [1] * 5), (2, [2, 2, 1]), (4, [3, 2]), (9, [5])])
-def test_a_grouped_convolution_of_3_by_3_is_one_gather_and_one_product_a_chunk(work, monkeypatch, images_at_a_time,
+def test_a_grouped_convolution_is_one_gather_and_gemm_a_chunk(work, monkeypatch, images_at_a_time,
                                                                               lengths):
     x, weight = put(whole((5, 4, 4, 8), 0), np.float32), put(whole((3, 3, 4, 6), 1), np.float32)
     monkeypatch.setattr(fast, "PATCH_BYTES", images_at_a_time * 16 * 9 * 8 * 4)
@@ -223,7 +223,7 @@ def test_a_grouped_convolution_of_3_by_3_is_one_gather_and_one_product_a_chunk(w
     (np.float64, 2, "Pack<unsigned>", True), (np.float64, 1, "unsigned long long", False),
     (np.float16, 8, "Pack<unsigned>", True), (np.float16, 4, "unsigned long long", False),
     (np.float16, 1, "unsigned short", False)])
-def test_16_bytes_move_at_once_where_the_channels_of_a_group_fill_them(monkeypatch, dtype, fan, unit, packed):
+def test_16_bytes_move_at_once_where_channels_fill_them(monkeypatch, dtype, fan, unit, packed):
     seen, launch = [], cuda.KernelFile.launch
 
     def launched(self, kernel, parameters, *rest):
@@ -237,7 +237,7 @@ def test_16_bytes_move_at_once_where_the_channels_of_a_group_fill_them(monkeypat
 
 
 @given(images=st.integers(1, 200), side=st.integers(1, 20), fan=st.integers(1, 9), size=st.integers(1, 1 << 20))
-def test_chunks_are_even_cover_the_batch_and_keep_the_patches_within_their_bytes(images, side, fan, size):
+def test_chunks_are_even_and_keep_patches_within_their_bytes(images, side, fan, size):
     patches = fast._Patches((images, side, side, 2 * fan), (3, 3, fan, 4), np.dtype(np.float32), groups=2)
     chunks = with_patch_bytes(size, patches.chunks)
     lengths = [chunk.stop - chunk.start for chunk in chunks]
@@ -272,7 +272,7 @@ def test_mistakes_are_the_formulas_errors(x_shape, weight_shape, bias_shape, opt
     assert error_of(convolution.conv2d, *on_gpu, **options) == expected
 
 
-def test_a_cotangent_of_another_shape_and_mixed_dtypes_never_reach_a_kernel(work):
+def test_wrong_cotangents_and_mixed_dtypes_reach_no_kernel(work):
     x, weight = put(whole((2, 4, 4, 4), 0), np.float32), put(whole((3, 3, 4, 2), 1), np.float32)
     for shape in ((2, 5, 4, 2), (2, 4, 4, 3), (1, 4, 4, 2)):
         cotangent = put(whole(shape, 2), np.float32)
@@ -299,7 +299,7 @@ def test_nothing_in_gives_the_formulas_nothing_or_zeros(work, x_shape, weight_sh
 # ---- the precision of products
 
 
-def test_products_of_float32_are_in_tf32_unless_that_is_switched_off(work):
+def test_float32_gemms_use_tf32_unless_that_is_switched_off(work):
     from cupy.cuda import cublas as library
     x = {dtype: put(np.ones((1, 2, 2, 4)), dtype) for dtype in DTYPES}
     weight = {dtype: put(np.ones((1, 1, 4, 4)), dtype) for dtype in DTYPES}

@@ -127,7 +127,7 @@ def is_nan(array):
 # ---- straying
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_value_read_beside_an_array_is_nan_and_further_off_an_error(launch, dtype):
+def test_a_read_beside_an_array_is_nan_and_further_off_an_error(launch, dtype):
     """5 values leave room in their last 16 bytes for some more."""
     x, out = device.zeros(5, dtype), device.zeros(1, dtype)
     room = -x.nbytes % 16 // x.itemsize
@@ -149,7 +149,7 @@ def test_a_value_written_beside_an_array_is_an_error(launch, dtype):
     launch(f"write<{named(dtype)}>", device.zeros(5, dtype), np.int64(4))
 
 
-def test_so_it_is_where_the_kernel_was_given_no_array_but_its_address(launch):
+def test_a_write_by_address_beside_an_array_is_an_error(launch):
     x = device.zeros(5, np.float32)
     launch("write_to", np.int64(x.data.ptr + 16))
     for beside in (-4, 20, 1 << 15):
@@ -180,7 +180,7 @@ def test_what_nobody_wrote_is_nan(launch):
     assert is_nan(out)
 
 
-def test_an_index_outside_of_a_fixed_array_an_overflow_and_a_division_by_zero_are_errors(launch):
+def test_bad_indices_overflows_and_divisions_by_zero_are_errors(launch):
     out, whole = device.zeros(1, np.float32), device.zeros(1, np.int64)
     launch("index_into_four", out, np.int64(3))
     launch("product_of", np.int32(1 << 15), np.int32(1 << 15), whole)
@@ -193,7 +193,7 @@ def test_an_index_outside_of_a_fixed_array_an_overflow_and_a_division_by_zero_ar
         launch("quotient_of", np.int32(1), np.int32(0), whole)
 
 
-def test_an_access_to_an_address_that_is_not_a_multiple_of_its_size_is_an_error(launch):
+def test_a_misaligned_access_is_an_error(launch):
     x, out = device.zeros(8, np.float32), device.zeros(4, np.float32)
     for at in (0, 4):
         launch("pack_at", x, out, np.int64(at))
@@ -211,7 +211,7 @@ def test_an_access_to_an_address_that_is_not_a_multiple_of_its_size_is_an_error(
 # ---- waiting for each other
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_barrier_or_a_shuffle_that_not_all_threads_reach_is_an_error(launch, order):
+def test_a_barrier_that_not_all_threads_reach_is_an_error(launch, order):
     for kernel, *arguments in (("half_of_a_block_waits",), ("half_of_a_warp_waits",),
                                ("half_of_a_warp_shuffles", device.zeros(64, np.float32))):
         with pytest.raises(KernelError, match="not all threads reach"):
@@ -236,7 +236,7 @@ def test_without_a_barrier_some_order_of_the_threads_shows_it(launch, kernel):
     assert np.array_equal(out.host, wanted)
 
 
-def test_what_another_block_of_the_launch_writes_depends_on_the_order(launch):
+def test_what_another_block_writes_depends_on_the_order(launch):
     x, seen = device.asarray(np.arange(8, dtype=np.float32)), []
     for order in ORDERS:
         out = device.empty(16, np.float32)
@@ -290,7 +290,7 @@ def test_more_than_256_threads_need_a_kernel_bounded_to_them(launch):
         launch("backwards<true>", x, out, block=(288,))
 
 
-def test_a_kernel_that_does_not_compile_is_an_error_with_the_compilers_words():
+def test_a_kernel_that_does_not_compile_is_an_error():
     with pytest.raises(KernelError, match="nonsense"):
         Program("__global__ void k() { nonsense; }", ("k",))
 
@@ -315,7 +315,7 @@ def test_shuffles_fetch_from_the_lane_that_cuda_says(launch, dtype, name):
 
 @pytest.mark.parametrize("threads", [32, 64, 96, 1024])
 @pytest.mark.parametrize("dtype, name", [(np.float32, "float"), (np.float64, "double"), (np.int64, "int64")])
-def test_sums_over_a_block_are_exact_on_whole_numbers_on_every_thread_in_every_order(launch, dtype, name, threads):
+def test_block_sums_of_whole_numbers_are_exact_on_every_thread(launch, dtype, name, threads):
     host = np.random.default_rng(threads).integers(-99, 99, threads)
     for order in ORDERS:
         out = device.empty(threads, dtype)

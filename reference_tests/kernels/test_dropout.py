@@ -51,7 +51,7 @@ def test_dropout_keeps_and_rescales_as_its_formula_does(function, shape, dtype, 
 @given(shape=SHAPES, dtype=ANY_DTYPE, rate=RATES, rescale=st.booleans(), misaligned=st.booleans())
 @example(shape=(3, 2200), dtype=np.float32, rate=0.3, rescale=True, misaligned=False)  # several blocks an example
 @example(shape=(3, 2201), dtype=np.float16, rate=0.3, rescale=True, misaligned=True)
-def test_stochastic_depth_keeps_and_rescales_examples_as_its_formula_does(function, shape, dtype, rate, rescale,
+def test_stochastic_depth_keeps_and_rescales_as_its_formula(function, shape, dtype, rate, rescale,
                                                                           misaligned):
     x, mask = problem(shape, dtype, per_example(shape))
     options = {"rate": rate, "rescale": rescale}
@@ -94,7 +94,7 @@ def test_mistakes_are_the_formulas_errors():
                 run()
 
 
-def test_without_rescaling_the_rate_of_stochastic_depth_is_not_looked_at():
+def test_without_rescaling_the_rate_is_unused():
     assert cupy.asnumpy(formulas.stochastic_depth(cupy.ones((1, 2)), cupy.ones((1, 1)), rate=7.0)).tolist() == [[1, 1]]
 
 

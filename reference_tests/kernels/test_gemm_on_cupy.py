@@ -38,7 +38,7 @@ def spaced(draw, shape, batch, dtype, seed, transposed=False):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(data=st.data(), sizes=SIZES, batch=st.integers(1, 3), accumulate=st.booleans(), into_float32=st.booleans())
-def test_each_matrix_of_a_batch_is_the_product_and_nothing_between_them_changes(dtype, data, sizes, batch, accumulate,
+def test_each_matrix_of_a_batch_is_its_product(dtype, data, sizes, batch, accumulate,
                                                                              into_float32):
     rows, columns, inner = sizes
     a, a_values, _ = data.draw(spaced((rows, inner), batch, dtype, 0, data.draw(st.booleans())))
@@ -51,7 +51,7 @@ def test_each_matrix_of_a_batch_is_the_product_and_nothing_between_them_changes(
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
-def test_halves_are_summed_in_float32_and_kept_there_if_there_is_room(dtype):
+def test_halves_are_summed_in_float32_and_kept_there_if_possible(dtype):
     ones = Matrices(cupy.asarray(np.ones(3000, dtype)), 3000)
     for out_dtype in (np.float32, dtype):
         out = cupy.zeros((1, 1), dtype=out_dtype)
@@ -107,7 +107,7 @@ def test_mistakes_are_the_formulas_errors(function, shapes):
     assert messages[0] == messages[1]
 
 
-def test_batches_of_matrices_mixed_dtypes_and_whole_numbers_are_the_formulas():
+def test_batches_mixed_dtypes_and_whole_numbers_are_the_formulas():
     one, batch = cupy.ones((2, 2)), cupy.ones((3, 2, 2))
     for other in (batch, cupy.ones((2, 2), dtype=np.float32)):
         assert fast.matmul(one, other) is fast.matmul(other, one) is NotImplemented

@@ -54,7 +54,7 @@ def test_images_that_begin_anywhere_or_are_not_in_order(dtype):
     assert_formula(images.transpose(0, 2, 1, 3), dtype)
 
 
-def test_one_launch_for_which_the_host_does_not_wait_gives_the_same_bits_in_every_order_of_threads():
+def test_one_launch_without_waiting_has_the_same_bits_always():
     images = cupy.asarray(pictures(2, 33, 31, 3))
 
     def run():
@@ -84,7 +84,7 @@ def test_images_reach_a_network_in_its_dtype_on_its_backend(dtype):
                                        atol=1e-6)
 
 
-def test_numpys_bits_are_those_of_one_product_one_difference_and_one_quotient_in_the_dtype():
+def test_numpy_rounds_product_difference_and_quotient_once_each():
     images = pictures(2, 9, 9, 3)
     for dtype in (np.float32, np.float64):
         mean, deviation = (np.asarray(constant, dtype=dtype) for constant in (MEAN, STANDARD_DEVIATION))

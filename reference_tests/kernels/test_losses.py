@@ -93,13 +93,13 @@ def test_loss_and_gradient_are_the_formulas(count, classes, dtype, kind, smoothi
 @pytest.mark.parametrize("kind", [np.int64, np.float32])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("count, classes", [(3, 1000), (2, 257), (300, 3), (1, 256)])
-def test_so_they_are_for_more_classes_or_rows_than_a_block_has_threads(count, classes, dtype, kind):
+def test_more_classes_or_rows_than_threads_give_the_formula(count, classes, dtype, kind):
     logits, labels = problem(count, classes, dtype, kind)
     compare(logits, labels, label_smoothing=0.1)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_so_they_are_for_logits_that_lie_elsewhere_than_one_after_the_other(dtype):
+def test_logits_that_are_not_contiguous_give_the_formula(dtype):
     logits, labels = problem(5, 33, dtype, np.int64)
     compare(logits, labels, on_device=lambda array: put(array, transposed=True))
     compare(logits, labels, on_device=lambda array: put(array, misaligned=True))
@@ -115,7 +115,7 @@ def test_logits_far_from_zero_overflow_nowhere(dtype, offset):
     compare(logits, labels)
 
 
-def test_an_impossible_class_is_no_obstacle_to_shares_and_infinite_logits_are_nan_as_in_the_formula():
+def test_infinite_logits_are_as_in_the_formula():
     logits, labels = problem(4, 9, np.float32, np.float32)
     for value, row in ((np.inf, 0), (np.nan, 1), (-np.inf, 2)):
         logits[row] = value if value < 0 else logits[row]
@@ -132,7 +132,7 @@ def test_an_impossible_class_is_no_obstacle_to_shares_and_infinite_logits_are_na
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("kind, wrong", [(np.int64, -1), (np.int64, 10), (np.int32, -2**31), (np.uint8, 255),
                                          (np.int64, 2**40)])
-def test_a_label_that_is_no_class_makes_the_loss_and_its_row_of_the_gradient_nan(kind, wrong, smoothing):
+def test_a_label_that_is_no_class_makes_loss_and_gradient_nan(kind, wrong, smoothing):
     logits, labels = problem(5, 10, np.float32, kind)
     right = cupy.asarray(labels)
     labels[3] = wrong
@@ -147,7 +147,7 @@ def test_a_label_that_is_no_class_makes_the_loss_and_its_row_of_the_gradient_nan
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("classes", [10, 1000])
-def test_every_order_of_threads_and_every_run_gives_the_same_bits(classes, dtype):
+def test_every_order_of_threads_gives_the_same_bits(classes, dtype):
     logits, labels = map(cupy.asarray, problem(40, classes, dtype, np.int64))
     cotangent = cupy.asarray(np.asarray(0.7, dtype))
     assert len(bits_in_all_orders(lambda: (
@@ -171,7 +171,7 @@ def test_a_row_is_correct_where_its_first_maximum_is_the_label(count, classes, d
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_first_nan_of_a_row_counts_as_its_maximum_and_a_label_that_is_no_class_is_never_correct(dtype):
+def test_the_first_nan_is_the_maximum_no_class_is_never_correct(dtype):
     logits = np.zeros((7, 300), dtype=dtype)
     logits[0, [5, 280]] = np.nan, np.nan
     logits[1, [5, 280]] = np.inf, np.nan
@@ -190,7 +190,7 @@ def test_numpy_counts_in_an_array_too():
 
 # ---- how they run
 
-def test_a_loss_takes_two_launches_its_gradient_one_a_count_two_and_the_host_waits_for_none():
+def test_a_loss_is_two_launches_its_gradient_one_without_waiting():
     logits, labels = map(cupy.asarray, problem(6, 10, np.float32, np.int64))
     shares, one = cupy.asarray(problem(6, 10, np.float32, np.float32)[1]), cupy.ones((), np.float32)
     loss = ["cross_entropy_of_rows", "mean_of_rows"]
@@ -201,7 +201,7 @@ def test_a_loss_takes_two_launches_its_gradient_one_a_count_two_and_the_host_wai
         assert launched(run) == kernels and waits(run) == 0
 
 
-def test_within_reference_the_formula_runs_and_says_which_label_is_no_class():
+def test_in_reference_mode_the_formula_names_the_bad_label():
     logits, labels = cupy.zeros((2, 3)), cupy.asarray(np.array([0, 3]))
     with reference(), pytest.raises(InputError, match="from 0 to 2, got 0 … 3"):
         losses.softmax_cross_entropy(logits, labels)

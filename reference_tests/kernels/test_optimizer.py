@@ -101,10 +101,10 @@ def test_a_whole_update_is_the_formula_within_rounding(problem, inverse_scale, p
     for result, value, magnitudes in zip(results, expected, sums_of_magnitudes(*in_double, **options_64)):
         expect_within(result, value, [roundings(w, 24) * m for w, m in zip(params, magnitudes)], dtype)
 
-    factors = [(w, optim.clip_factor(g * options_64["inverse_scale"] if inverse_scale else g, w_64,
-                                             clipping=clipping, eps=options["eps"]))
-               for w, w_64, g, clipping in zip(params, *in_double[:2], options["clippings"]) if clipping]
-    doubtful = sum(np.sum((factor < 1) & (factor > 1 - roundings(w, 8))) for w, factor in factors)
+    norms = [(w, optim.unitwise_norm(g * options_64["inverse_scale"] if inverse_scale else g),
+              clipping * np.maximum(optim.unitwise_norm(w_64), options["eps"]))
+             for w, w_64, g, clipping in zip(params, *in_double[:2], options["clippings"], strict=True) if clipping]
+    doubtful = sum(np.sum(np.abs(norm - limit) <= roundings(w, 8) * limit) for w, norm, limit in norms)
     clipped_units = results[2]
     assert clipped_units.shape == () and clipped_units.dtype == np.int64
     assert abs(int(clipped_units) - int(expected[2])) <= doubtful
@@ -136,7 +136,7 @@ def test_the_least_divisor_is_a_millionth():
 
 
 @given(problem=updates(), value=st.sampled_from([np.nan, np.inf, 1.0]))
-def test_where_a_step_does_not_proceed_all_stays_bit_for_bit(problem, value):
+def test_a_step_that_does_not_proceed_changes_no_bit(problem, value):
     params, grads, velocities, options = problem
     grads[0] = np.full_like(grads[0], value)
     arrays = [on_device(arrays) for arrays in (params, grads, velocities)]
@@ -148,7 +148,7 @@ def test_where_a_step_does_not_proceed_all_stays_bit_for_bit(problem, value):
 @pytest.mark.parametrize("which", [0, 1, 2])
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize("clipping", [None, 0.01])
-def test_what_is_not_a_number_comes_through_as_in_the_formula(which, value, decay, clipping):
+def test_infinities_and_nan_appear_as_in_the_formula(which, value, decay, clipping):
     random = np.random.default_rng(0)
     three = [[random.standard_normal(shape) for shape in [(5, 40), (6,)]] for _ in range(3)]
     three[which][0][2, 3] = three[which][1][2] = value
@@ -176,7 +176,7 @@ def test_the_same_shapes_clipped_otherwise_are_cut_otherwise():
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("in_units", [False, True])
-def test_pieces_cover_every_entry_once_and_whole_units_if_asked_to(shape, in_units):
+def test_pieces_cover_every_entry_once_or_whole_units(shape, in_units):
     pieces = fast._pieces_of(((3, 2), shape), (False, in_units))
     covered, found = np.zeros(shape).reshape(-1), []
     for tensor, first, rows, stride, columns, width in cupy.asnumpy(pieces).tolist():
@@ -193,11 +193,11 @@ def test_pieces_cover_every_entry_once_and_whole_units_if_asked_to(shape, in_uni
     assert np.all(covered == 1) and found == sorted(found, reverse=True)
 
 
-# ---- the norm of everything, and the climb along it
+# ---- the norm of everything, and the ascent along it
 
 
 @given(lists(1), st.sampled_from([1, 3, 512]))
-def test_the_global_norm_is_the_formula_within_rounding_whatever_the_number_of_sums(arrays, sums):
+def test_the_global_norm_is_the_formula_for_any_number_of_sums(arrays, sums):
     """n squares and their sum, and a root, which halves what is off: (n + 3)/2 units in all."""
     (arrays,) = arrays
     with pytest.MonkeyPatch.context() as patch:
@@ -209,19 +209,19 @@ def test_the_global_norm_is_the_formula_within_rounding_whatever_the_number_of_s
 
 
 @given(lists(2), st.sampled_from([1e-3, 0.05, 1e3]))
-def test_the_climb_is_the_formula_within_rounding(problem, rho):
+def test_the_ascent_is_the_formula_within_rounding(problem, rho):
     """The norm (see above), a quotient, a product and a sum."""
     params, grads = problem
     dtype, count = params[0].dtype, sum(array.size for array in params)
     expected = optim.sam_perturb.plain(doubles(params), doubles(grads), rho=rho)
-    climbs = [np.abs(above - w) for above, w in zip(expected, doubles(params))]
+    ascents = [np.abs(above - w) for above, w in zip(expected, doubles(params))]
     expect_within(fast.sam_perturb(on_device(params), on_device(grads), rho=rho), expected,
-                  [(count + 8) * np.finfo(dtype).eps / 2 * (np.abs(w) + climb) for w, climb in zip(params, climbs)],
+                  [(count + 8) * np.finfo(dtype).eps / 2 * (np.abs(w) + ascent) for w, ascent in zip(params, ascents)],
                   dtype)
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
-def test_without_a_direction_the_climb_is_the_formulas(value):
+def test_without_a_direction_the_ascent_is_the_formulas(value):
     """Of zeros nowhere; and if a gradient is no number, nowhere but where that one is."""
     params, grads = [np.ones((3, 5)), np.ones(7)], [np.full((3, 5), float(value != 0)), np.zeros(7)]
     grads[1][2] = value
@@ -360,21 +360,21 @@ def test_steps_on_the_gpu_are_those_on_the_host_within_rounding():
 
 
 def test_a_step_is_two_launches_and_waits_for_nothing():
-    """The stand-in counts both; CuPy itself does not. So is the climb; the average is one."""
+    """The stand-in counts both; CuPy itself does not. So is the ascent; the average is one."""
     launches = getattr(getattr(cupy, "_raw", None), "launches", {})
     waits = getattr(getattr(cupy, "_array", None), "waits", {})
     parameters = parameters_of(cupy.asarray, np.float32)
     sgd = optim.SGD(parameters, lr=0.1)
     sam, average = optim.SAM(sgd), optim.ExponentialMovingAverage(parameters)
 
-    def climb():
+    def ascend():
         sam.first_step()
         set_gradients(parameters, cupy.asarray, 1)
 
     set_gradients(parameters, cupy.asarray, 0)
     waited = dict(waits)
     for action, expected in (
-            (climb, {"sums_of_squares<float>": 1, "sam_perturb<float>": 1}),
+            (ascend, {"sums_of_squares<float>": 1, "sam_perturb<float>": 1}),
             (sam.second_step, {"clipped_update<float>": 1, "total<int64>": 1}),
             (average.update, {"moving_average<float>": 1})):
         before = dict(launches)
@@ -385,7 +385,7 @@ def test_a_step_is_two_launches_and_waits_for_nothing():
 
 
 @pytest.mark.parametrize("value", [1.0, np.inf, np.nan])
-def test_a_step_takes_the_scale_of_the_loss_back_unless_a_gradient_overflowed(value):
+def test_a_step_divides_by_the_loss_scale_unless_it_overflowed(value):
     """2¹⁶ is taken back without rounding."""
     plain, scaled = (parameters_of(cupy.asarray, np.float32) for _ in range(2))
     for parameters in (plain, scaled):

@@ -73,7 +73,7 @@ def examples(test):
 
 @examples
 @given(problem=pools(), dtype=ANY_DTYPE, kind=st.sampled_from([CALM, TIES, WILD]), misaligned=st.booleans())
-def test_average_pool_and_its_derivative_are_their_formulas_to_the_bit(problem, dtype, kind, misaligned):
+def test_average_pool_and_its_vjp_are_the_formulas_to_the_bit(problem, dtype, kind, misaligned):
     shape, options = problem
     x = values(shape, dtype, kind)
     out = rounded(formulas.avg_pool, dtype, x, **options)
@@ -85,7 +85,7 @@ def test_average_pool_and_its_derivative_are_their_formulas_to_the_bit(problem, 
 
 @examples
 @given(problem=pools(), dtype=ANY_DTYPE, kind=st.sampled_from([CALM, TIES, WILD]), misaligned=st.booleans())
-def test_max_pool_and_its_derivative_are_their_formulas_to_the_bit(problem, dtype, kind, misaligned):
+def test_max_pool_and_its_vjp_are_the_formulas_to_the_bit(problem, dtype, kind, misaligned):
     """NaN wins every window that it is in, and such a window passes no gradient on; padding may win over -inf."""
     shape, options = problem
     x = values(shape, dtype, kind)
@@ -96,14 +96,14 @@ def test_max_pool_and_its_derivative_are_their_formulas_to_the_bit(problem, dtyp
            rounded(formulas.max_pool_vjp, dtype, cotangent, x, out, **options))
 
 
-def test_the_first_of_equal_pixels_row_by_row_receives_everything():
+def test_the_first_of_equal_pixels_receives_everything():
     x = put(np.array([[1.0, 2.0], [2.0, 2.0]], np.float32).reshape(1, 2, 2, 1))
     out = formulas.max_pool(x, window=2)
     back = to_host(formulas.max_pool_vjp(put(np.full((1, 1, 1, 1), 3.0, np.float32)), x, out, window=2))
     assert back.reshape(2, 2).tolist() == [[0.0, 3.0], [0.0, 0.0]]
 
 
-def test_a_cotangent_that_is_infinite_spreads_nan_as_in_the_formula():
+def test_an_infinite_cotangent_spreads_nan_as_in_the_formula():
     x, cotangent = values((1, 4, 4, 3), np.float32, CALM), np.full((1, 2, 2, 3), np.inf, np.float32)
     out = rounded(formulas.max_pool, np.float32, x, window=2)
     expect(formulas.max_pool_vjp(put(cotangent), put(x), put(out), window=2),
@@ -156,7 +156,7 @@ MEANS = st.tuples(st.integers(0, 3), st.integers(0, 9), st.integers(1, 9), st.sa
 @example(shape=(1, 48, 48, 5), dtype=np.float64, misaligned=False, blocks=512, worth=1)
 @example(shape=(3, 6, 6, 300), dtype=np.float32, misaligned=False, blocks=512, worth=16)
 @example(shape=(3, 6, 6, 300), dtype=np.float16, misaligned=False, blocks=512, worth=1)
-def test_the_global_mean_is_the_mean_however_the_pixels_are_shared_out(shape, dtype, misaligned, blocks, worth):
+def test_the_global_mean_is_right_for_every_split_of_pixels(shape, dtype, misaligned, blocks, worth):
     """Of whole numbers: sums are exact, and only the division rounds. Of no pixels, it is NaN."""
     x, number = whole(shape, dtype), cuda.accumulator_type(np.dtype(dtype))
     with pytest.MonkeyPatch.context() as patch, np.errstate(invalid="ignore"):

@@ -49,7 +49,7 @@ def test_the_shortcut_gets_the_residual_times_alpha_and_the_gain(shape, dtype, m
 
 @given(shape=SHAPES, dtype=ANY_DTYPE, misaligned=st.booleans())
 @example(shape=(2, 9, 9, 16), dtype=np.float16, misaligned=False)
-def test_the_residual_branch_gets_alpha_times_the_gain_of_the_cotangent(shape, dtype, misaligned):
+def test_the_residual_gets_alpha_times_gain_times_cotangent(shape, dtype, misaligned):
     cotangent, _, gain = problem(shape, dtype)
     back = formulas.skip_init_residual_vjp(put(cotangent, misaligned), put(gain, misaligned), alpha=ALPHA)
     expected = exact(cotangent) * (ALPHA * exact(gain))
@@ -60,7 +60,7 @@ def test_the_residual_branch_gets_alpha_times_the_gain_of_the_cotangent(shape, d
 @example(shape=(3, 9, 9, 64), dtype=np.float32, misaligned=False, blocks=2)  # every thread goes round several times
 @example(shape=(3, 9, 9, 65), dtype=np.float16, misaligned=True, blocks=2)
 @example(shape=(7, 41, 41, 65), dtype=np.float32, misaligned=False, blocks=1024)  # more sums than threads, and a rest
-def test_the_gain_gets_alpha_times_the_product_of_cotangent_and_residual(shape, dtype, misaligned, blocks):
+def test_the_gain_gets_alpha_times_cotangent_times_residual(shape, dtype, misaligned, blocks):
     """Of whole numbers: half their sum is exact but for being rounded to the dtype."""
     cotangent, residual = whole(shape, dtype), whole(shape, dtype, seed=1)
     with pytest.MonkeyPatch.context() as patch:
@@ -71,7 +71,7 @@ def test_the_gain_gets_alpha_times_the_product_of_cotangent_and_residual(shape, 
 
 
 @given(shape=SHAPES, dtype=ANY_DTYPE)
-def test_so_it_does_but_for_roundings_where_numbers_are_not_whole(shape, dtype):
+def test_other_numbers_give_the_formula_within_rounding(shape, dtype):
     """n products and as many additions err by n·u of all magnitudes, and alpha by u twice."""
     cotangent, residual, _ = problem(shape, dtype)
     products = exact(cotangent) * exact(residual)
@@ -88,7 +88,7 @@ def test_every_order_of_threads_gives_the_same_bits(dtype):
         formulas.skip_init_skip_gain_vjp(shortcut, residual, alpha=ALPHA)))) == 1
 
 
-def test_the_update_is_one_launch_and_the_gain_is_never_brought_to_the_host():
+def test_the_update_is_one_launch_and_the_gain_stays_on_the_gpu():
     shortcut, residual, gain = map(put, problem((2, 3, 3, 8), np.float32))
     for run, kernels in ((lambda: formulas.skip_init(shortcut, residual, gain, alpha=ALPHA), ["skip_init"]),
                          (lambda: formulas.skip_init_residual_vjp(residual, gain, alpha=ALPHA),

@@ -100,7 +100,7 @@ def test_value_and_gradients_err_by_no_more_than_their_roundings(shape, hidden, 
 @example(shape=(2, 24, 24, 64), dtype=np.float32, misaligned=False, sharing=TWO_LAUNCHES)
 @example(shape=(2, 12, 12, 136), dtype=np.float16, misaligned=False, sharing=ONE_LAUNCH)
 @example(shape=(2, 12, 12, 136), dtype=np.float32, misaligned=True, sharing=ONE_LAUNCH)
-def test_one_reading_gives_the_mean_and_the_product_with_the_cotangent(shape, dtype, misaligned, sharing):
+def test_one_pass_gives_the_mean_and_the_dot_product(shape, dtype, misaligned, sharing):
     """Of whole numbers, whose sums are exact; those with the cotangent stay in the wide type."""
     x, cotangent, wide = whole(shape, dtype), whole(shape, dtype, seed=1), cuda.accumulator_type(np.dtype(dtype))
     mean, dot = sharing_out(sharing, lambda: image_means.image_mean_and_dot(put(x, misaligned), put(cotangent)))
@@ -151,7 +151,7 @@ def gate_cotangent(dot, gate):
 
 
 @given(images=st.integers(1, 9), shares=st.integers(1, 5), channels=CHANNELS, dtype=ANY_DTYPE)
-def test_the_gates_get_the_shares_of_the_product_times_the_slope_of_twice_the_sigmoid(images, shares, channels, dtype):
+def test_the_gates_get_the_dot_product_times_the_slope(images, shares, channels, dtype):
     dot = normal((images, shares, channels), cuda.accumulator_type(np.dtype(dtype)))
     gate = (4 * normal((images, channels), dtype, seed=1)).astype(dtype)
     back = gate_cotangent(put(dot), put(gate))
@@ -182,7 +182,7 @@ def test_every_order_of_threads_gives_the_same_bits(dtype, sharing):
         formulas.squeeze_excite(*inputs), *formulas.squeeze_excite_vjp(cotangent, *inputs))))) == 1
 
 
-def test_the_images_are_read_twice_each_way_and_the_host_never_waits():
+def test_images_are_read_twice_and_the_host_never_waits():
     *inputs, cotangent = map(put, problem((2, 4, 4, 8), 3, np.float32))
     forward, backward = (lambda: formulas.squeeze_excite(*inputs),
                          lambda: formulas.squeeze_excite_vjp(cotangent, *inputs))

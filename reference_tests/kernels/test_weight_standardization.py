@@ -86,7 +86,7 @@ def by_kernels(cotangent, weight, gain, eps):
 
 @pytest.mark.filterwarnings("ignore:Mean of empty slice")
 @given(problem=problems(), blocks=st.sampled_from([1, 3, 128]))
-def test_value_and_derivatives_are_the_formulas_within_rounding_whatever_a_block_takes(problem, blocks):
+def test_value_and_derivatives_are_the_formulas_within_rounding(problem, blocks):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fast, "BLOCKS", blocks)  # so that a block has 8, 16 or 32 columns
         results = by_kernels(*problem)
@@ -98,7 +98,7 @@ def test_value_and_derivatives_are_the_formulas_within_rounding_whatever_a_block
 
 
 @pytest.mark.parametrize("columns, width", [(1, 8), (1024, 8), (2032, 8), (2033, 16), (4064, 16), (4065, 32)])
-def test_a_block_takes_as_many_columns_as_leave_a_block_for_every_multiprocessor(columns, width):
+def test_blocks_have_few_enough_columns_to_fill_the_gpu(columns, width):
     assert fast._width(columns) == width
 
 

@@ -13,7 +13,7 @@ NUMPY = nf.backend.get("numpy")
 TRUE, FALSE = np.asarray(True), np.asarray(False)
 
 
-def test_the_scale_doubles_after_an_interval_and_halves_on_overflow():
+def test_the_scale_doubles_in_time_and_halves_on_overflow():
     scale = LossScale(NUMPY, initial=8.0, interval=3)
     found = []
     for finite in (TRUE, TRUE, TRUE, TRUE, FALSE, TRUE, TRUE, TRUE):
@@ -91,7 +91,7 @@ def test_invalid_options_are_refused(options):
         LossScale(NUMPY, **options)
 
 
-def test_a_saved_state_is_taken_over_with_and_without_the_new_count():
+def test_a_saved_state_is_restored_with_and_without_the_count():
     scale, again = LossScale(NUMPY, initial=8.0), LossScale(NUMPY)
     scale.update(FALSE)
     again.restore(scale.state)

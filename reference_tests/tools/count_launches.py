@@ -2,8 +2,8 @@
 
     python reference_tests/tools/count_launches.py [MODEL [SIZE [BATCH [PRECISION]]]]
 
-runs one step's host code on the stand-in with kernels that do nothing on memory that nobody touches. A kernel's bytes
-are those of its array arguments (the optimizer's, which finds its arrays through a table, those of the table's arrays),
+runs one step's host code on the stand-in with kernels that do nothing on memory that is never touched. A kernel's bytes
+are those of its array arguments (the optimizer's, which finds its arrays by their addresses, those of these arrays),
 a product's those of its three matrices.
 """
 

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 TESTS = {  # of a file's kernels, where they are not kernels/test_FILE.py
     "common": ["test_cuda_on_cpu.py", "test_residual.py", "test_losses.py"],
     "image_means": ["test_pooling.py", "test_squeeze_excite.py"],
+    "optimizer": ["test_optimizer.py", "../optim/test_norms.py"],
 }
 MISTAKES = {  # file: [(what is wrong, as the file has it, and instead)]
     "common": [
@@ -133,9 +134,16 @@ MISTAKES = {  # file: [(what is wrong, as the file has it, and instead)]
         ("one share too few", "share = 0; share < shares", "share = 1; share < shares"),
     ],
     "optimizer": [
-        ("eps added, not a floor", "at_least(sqrt_(column_sum(param_squares, width)), eps)",
-         "(sqrt_(column_sum(param_squares, width)) + eps)"),
-        ("comparison reversed", "if (norm > largest) factor", "if (norm < largest) factor"),
+        ("eps added, not a floor", "at_least(sqrt_(param_squares) / param_by, eps)",
+         "(sqrt_(param_squares) / param_by + eps)"),
+        ("comparison reversed", "norm > largest * shrink", "norm < largest * shrink"),
+        ("a unit that is not finite clipped", " && is_finite(norm)", ""),
+        ("no least divisor", "at_least(norm, smallest * shrink)", "norm"),
+        ("squares of gradients out of range", "__syncthreads_or(has_column && grad_by != T(1))", "false"),
+        ("squares of parameters out of range", "__syncthreads_or(has_column && param_by != T(1))", "false"),
+        ("a factor below the range", "join(shrink, factor);", "factor *= shrink, shrink = 1;"),
+        ("scaled sums left out", "if (by != T(1)) scaled =", "if (false) scaled ="),
+        ("finite sums left out", "is_finite(sum) ? sum * by * by", "is_finite(sum) ? T(0)"),
         ("norm of the whole tensor", "column_sum(grad_squares, width)", "block_sum(grad_squares)"),
         ("decay before clipping", "g[k] = g[k] * scale * factor;\n                    if (weight_decay != 0) g[k] += "
          "T(weight_decay) * w[k];", "g[k] = (g[k] * scale + T(weight_decay) * w[k]) * factor;"),
@@ -143,8 +151,8 @@ MISTAKES = {  # file: [(what is wrong, as the file has it, and instead)]
          "nesterov ? v[k] : g[k] + momentum * v[k]"),
         ("goes on in any case", "if (goes_on) {", "{"),
         ("loss scale forgotten in the norm", "T g = grad[i] * scale, w", "T g = grad[i], w"),
-        ("a norm of 0 divided by", "length > T(0) ? rho / length : T(0)", "rho / length"),
-        ("1 - decay for decay", "decay * average + rest * x", "rest * average + decay * x"),
+        ("a norm of 0 divided by", "found.norm > T(0) ? rho / found.norm : T(0)", "rho / found.norm"),
+        ("1 - decay for decay", "kept * average + rest * x", "rest * average + kept * x"),
         ("a run one entry short", "k < i + SIZE && k < piece.rows", "k < i + SIZE && k < piece.rows - 1"),
     ],
 }
@@ -180,8 +188,8 @@ def main(arguments):
     chosen = options.files or MISTAKES
     tasks = [(name, mistake) for name in chosen for mistake in (None, *MISTAKES[name])]
     bad = 0
-    with tempfile.TemporaryDirectory() as room, concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        clean = Path(room) / "clean"
+    with tempfile.TemporaryDirectory() as work, concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        clean = Path(work) / "clean"
         for part in ("nfnumpy", "reference_tests"):
             shutil.copytree(ROOT / part, clean / part, ignore=shutil.ignore_patterns("__pycache__"))
         (clean / "data").symlink_to(ROOT / "data")

@@ -1,4 +1,4 @@
-// The patches of a convolution, and the way back. A patch holds what one output position sees of one group of channels,
+// The patches of a convolution (im2col), and their derivative. A patch holds what one output position sees of one group of channels,
 // with zeros outside of the image, so that a convolution is one matrix product a group (fan = in/groups):
 //   patches[g, n, oy, ox, i, j, c] = x[n, oy·sy + i·dy - top, ox·sx + j·dx - left, g·fan + c]
 // Back, x[n, y, x, g·fan + c] is the sum over taps (i, j), in this order, of the places that it would be copied to.

@@ -42,7 +42,7 @@ template <class A> __device__ inline void join(A& by, A& factor) {
 // ---- clip, decay, momentum, update
 
 #if __CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900 || __CUDA_ARCH__ == 1000
-constexpr int RESIDENT = 2048;  // threads that a multiprocessor has room for
+constexpr int RESIDENT = 2048;  // threads that fit in a multiprocessor
 #else
 constexpr int RESIDENT = 1024;
 #endif

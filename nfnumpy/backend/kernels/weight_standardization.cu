@@ -1,7 +1,7 @@
 // What = gain·(W - mu)/sqrt(max(N·sigma², eps)) for each column of W (rows, columns), and its derivative: the
 // formulas of functional/weight_standardization.py.
 //
-// Grid: a block for `width` adjacent columns, a power of 2 up to 32; its threads go down them side by side. Bytes
+// Grid: a block for `width` adjacent columns, a power of 2 up to 32; its threads go down them in rows. Bytes
 // moved: W (the derivative: W and its cotangent) is read from memory once and then, as a block's columns are at most
 // some hundred kilobytes, twice more from the caches; the result is written once.
 #include "common.cuh"

@@ -1,6 +1,6 @@
 """Fast paths on CuPy: the hand-written kernels of backend/kernels, each in place of the formula it is named after.
 
-Nobody needs to read them to understand. `with nfnumpy.reference():` switches them off.
+They are not needed to understand the formulas. `with nfnumpy.reference():` switches them off.
 """
 
 from . import (

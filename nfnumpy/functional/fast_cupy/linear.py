@@ -88,7 +88,7 @@ def add_bias(out, bias):
 
 
 def _rows_of_block(rows, down, pieces):
-    """So many that there are up to BLOCKS blocks, `pieces` of them side by side, with 4 rows or more a thread."""
+    """So many that there are up to BLOCKS blocks, `pieces` of them next to each other, with 4 rows or more a thread."""
     return cuda.ceil_div(rows, max(1, min(BLOCKS // pieces, rows // (4 * down))))
 
 

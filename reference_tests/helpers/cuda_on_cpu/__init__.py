@@ -1,10 +1,11 @@
 """Runs the .cu files of nfnumpy on the CPU: g++ compiles them against `cuda_on_cpu.h`.
 
-A kernel's arrays are plain addresses. Whoever allocates them decides what surrounds them: `guarded.Memory` puts every
-array before a page that nobody may touch.
+A kernel's arrays are plain addresses. Their allocator decides what surrounds them: `guarded.Memory` puts every array
+before a page that must not be touched.
 """
 
 import ctypes
+import fcntl
 import functools
 import hashlib
 import math
@@ -39,15 +40,21 @@ def compile_library(source, expressions):
     cache = Path(tempfile.gettempdir()) / f"nfnumpy-cuda-on-cpu-{os.getuid()}"
     cache.mkdir(mode=0o700, exist_ok=True)
     library = cache / f"{digest}.so"
-    if not library.exists():
-        with tempfile.NamedTemporaryFile(dir=cache, suffix=".so", delete=False) as unfinished:
-            compiled = subprocess.run(["g++", *FLAGS, "-", "-o", unfinished.name], input=text, text=True,
-                                      capture_output=True)
-        if compiled.returncode:
-            os.unlink(unfinished.name)
-            raise KernelError(f"g++: {compiled.stderr[:3000]}")
-        os.replace(unfinished.name, library)
+    with open(cache / f"{digest}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be compiling the same source
+        if not library.exists():
+            _compile(text, library)
     return library
+
+
+def _compile(text, library):
+    with tempfile.NamedTemporaryFile(dir=library.parent, suffix=".so", delete=False) as unfinished:
+        compiled = subprocess.run(["g++", *FLAGS, "-", "-o", unfinished.name], input=text, text=True,
+                                  capture_output=True)
+    if compiled.returncode:
+        os.unlink(unfinished.name)
+        raise KernelError(f"g++: {compiled.stderr[:3000]}")
+    os.replace(unfinished.name, library)
 
 
 class Program:
