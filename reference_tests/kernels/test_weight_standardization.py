@@ -169,3 +169,27 @@ def test_each_is_one_launch_that_nobody_waits_for():
     assert waits == waited and (not launches or started == {
         "standardize_weight<double>": 1, "standardize_weight_vjp<double>": 1})
     assert formulas.standardize_weight.fast_paths["cupy"] is fast.standardize_weight
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size, eps", [(1e20, 1e-4), (1e38, 1e-4), (1e-25, 0.0), (1e-25, 1e-60)])
+def test_squares_out_of_range_give_the_formula(dtype, size, eps):
+    """One unit of that size beside an ordinary one; the formula in float64, where nothing leaves the range.
+
+    With the rounding of 12 numbers, that is some 20 units of what is added up.
+    """
+    random = np.random.default_rng(6)
+    cotangent, weight = (random.standard_normal((2, 2, 3, 2)).astype(dtype) for _ in range(2))
+    weight[..., 0] *= dtype(size)
+    gain = random.uniform(1, 2, 2).astype(dtype)
+    in_double = [array.astype(np.float64) for array in (cotangent, weight, gain)]
+    expected = [formulas.standardize_weight.plain(*in_double[1:], eps=eps),
+                *formulas.standardize_weight_vjp.plain(*in_double, eps=eps)]
+    on_device = [cupy.asarray(array) for array in (cotangent, weight, gain)]
+    results = [fast.standardize_weight(*on_device[1:], eps=eps), *fast.standardize_weight_vjp(*on_device, eps=eps)]
+    for result, value in zip(results, expected, strict=True):
+        found = cupy.asnumpy(result)
+        assert np.all(np.isfinite(found))
+        largest = np.max(np.abs(value), axis=tuple(range(value.ndim - 1)))
+        limit = 60 * np.finfo(dtype).eps * largest + np.finfo(dtype).smallest_subnormal
+        assert np.all(np.abs(found - value) <= limit)

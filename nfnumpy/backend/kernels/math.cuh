@@ -25,3 +25,20 @@ template <class A> __device__ inline A sigmoid_(A x) {
     A decay = exp_(-magnitude(x));
     return x >= A(0) ? A(1) / (A(1) + decay) : decay / (A(1) + decay);
 }
+
+// ---- sums of squares within the range of their type: see functional/safe_range.py, which has the same
+
+template <class A> struct SafeRange;
+template <> struct SafeRange<float> {
+    static constexpr float least_square = 0x1p-100f, up = 0x1p100f, down = 0x1p-80f;
+    static constexpr float smallest_normal = 0x1p-126f, largest = 0x1.fffffep127f;
+};
+template <> struct SafeRange<double> {
+    static constexpr double least_square = 0x1p-800, up = 0x1p600, down = 0x1p-600;
+    static constexpr double smallest_normal = 0x1p-1022, largest = 0x1.fffffffffffffp1023;
+};
+
+// The power of two by which numbers with this sum of squares are to be multiplied; 1 if the sum is good as it is.
+template <class A> __device__ inline A multiplier(A squares) {
+    return squares < SafeRange<A>::least_square ? SafeRange<A>::up : is_finite(squares) ? A(1) : SafeRange<A>::down;
+}

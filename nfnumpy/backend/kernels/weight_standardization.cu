@@ -1,5 +1,5 @@
 // What = gain·(W - mu)/sqrt(max(N·sigma², eps)) for each column of W (rows, columns), and its derivative: the
-// formulas of functional/weight_standardization.py.
+// formulas of functional/weight_standardization.py. Where squares leave the range of T they are added up once more, scaled.
 //
 // Grid: a block for `width` adjacent columns, a power of 2 up to 32; its threads go down them in rows. Bytes
 // moved: W (the derivative: W and its cotangent) is read from memory once and then, as a block's columns are at most
@@ -24,8 +24,45 @@ template <class F> __device__ inline void for_each(const Entries& own, F f) {
     for (int64 i = own.start; i < own.end; i += own.step) f(i);
 }
 
-template <class T> __device__ inline T inverse_norm(T squared_norm, T eps) {
-    return T(1) / sqrt_(at_least(squared_norm, eps));
+// Of a column times `by`, a power of two, 1 unless squares leave the range of T: its mean and Σ(w·by - mean)²; and with
+// a cotangent the mean of that, and its product with the centred column.
+template <class T> struct Moments { T by, mean, squared_norm, cotangent_mean, products; };
+
+template <bool WITH_COTANGENT, class T>
+__device__ inline Moments<T> moments_times(T by, const Entries& own, const T* __restrict__ weight,
+                                           const T* __restrict__ cotangent, int64 rows, int width) {
+    T sum = 0, cotangent_sum = 0, squares = 0, products = 0;
+    for_each(own, [&](int64 i) {
+        sum += weight[i] * by;
+        if (WITH_COTANGENT) cotangent_sum += cotangent[i];
+    });
+    T mean = column_sum(sum, width) / T(rows);
+    T cotangent_mean = WITH_COTANGENT ? column_sum(cotangent_sum, width) / T(rows) : T(0);
+    for_each(own, [&](int64 i) {
+        T centred = weight[i] * by - mean;
+        squares += centred * centred;
+        if (WITH_COTANGENT) products += centred * cotangent[i];
+    });
+    T squared_norm = column_sum(squares, width);
+    return {by, mean, squared_norm, cotangent_mean, WITH_COTANGENT ? column_sum(products, width) : T(0)};
+}
+
+// Small squares matter only where the floor eps is small too.
+template <bool WITH_COTANGENT, class T>
+__device__ inline Moments<T> moments(const Entries& own, const T* __restrict__ weight, const T* __restrict__ cotangent,
+                                     int64 rows, int64 columns, int width, T eps) {
+    Moments<T> found = moments_times<WITH_COTANGENT>(T(1), own, weight, cotangent, rows, width);
+    T by = multiplier(found.squared_norm);
+    if (by > T(1) && eps >= SafeRange<T>::least_square) by = 1;
+    if (__syncthreads_or(own.column < columns && by != T(1)))
+        found = moments_times<WITH_COTANGENT>(by, own, weight, cotangent, rows, width);
+    return found;
+}
+
+// What the centred column times `by` is multiplied by.
+template <class T> __device__ inline T inverse_norm(const Moments<T>& of, T eps) {
+    if (of.by == T(1)) return T(1) / sqrt_(at_least(of.squared_norm, eps));
+    return T(1) / at_least(sqrt_(of.squared_norm), sqrt_(eps) * of.by);
 }
 
 template <class T>
@@ -33,14 +70,10 @@ __global__ void __launch_bounds__(1024)
 standardize_weight(const T* __restrict__ weight, const T* __restrict__ gain, T* __restrict__ out, int64 rows,
                    int64 columns, int width, T eps) {
     Entries own(rows, columns, width);
-    T sum = 0, squares = 0;
-    for_each(own, [&](int64 i) { sum += weight[i]; });
-    T mean = column_sum(sum, width) / T(rows);
-    for_each(own, [&](int64 i) { squares += (weight[i] - mean) * (weight[i] - mean); });
-    T squared_norm = column_sum(squares, width);
+    const Moments<T> of = moments<false>(own, weight, weight, rows, columns, width, eps);
     if (own.column >= columns) return;
-    T scale = inverse_norm(squared_norm, eps) * gain[own.column];
-    for_each(own, [&](int64 i) { out[i] = (weight[i] - mean) * scale; });
+    T scale = inverse_norm(of, eps) * gain[own.column];
+    for_each(own, [&](int64 i) { out[i] = (weight[i] * of.by - of.mean) * scale; });
 }
 
 template <class T>
@@ -48,21 +81,14 @@ __global__ void __launch_bounds__(1024)
 standardize_weight_vjp(const T* __restrict__ cotangent, const T* __restrict__ weight, const T* __restrict__ gain,
                        T* __restrict__ back, T* __restrict__ gain_back, int64 rows, int64 columns, int width, T eps) {
     Entries own(rows, columns, width);
-    T sum = 0, cotangent_sum = 0, squares = 0, products = 0;
-    for_each(own, [&](int64 i) { sum += weight[i]; cotangent_sum += cotangent[i]; });
-    T mean = column_sum(sum, width) / T(rows), cotangent_mean = column_sum(cotangent_sum, width) / T(rows);
-    for_each(own, [&](int64 i) {
-        T centred = weight[i] - mean;
-        squares += centred * centred;
-        products += centred * cotangent[i];
-    });
-    T squared_norm = column_sum(squares, width), scale = inverse_norm(squared_norm, eps);
-    T along = column_sum(products, width) * scale;
+    const Moments<T> of = moments<true>(own, weight, cotangent, rows, columns, width, eps);
+    T scale = inverse_norm(of, eps), along = of.products * scale;
     if (own.column >= columns) return;
     if (threadIdx.x < width) gain_back[own.column] = along;
-    T radial = along * T(squared_norm > eps), outer = scale * gain[own.column];
+    bool above_floor = of.by == T(1) ? of.squared_norm > eps : sqrt_(of.squared_norm) > sqrt_(eps) * of.by;
+    T radial = along * T(above_floor), outer = scale * gain[own.column] * of.by;
     for_each(own, [&](int64 i) {
-        T unit = (weight[i] - mean) * scale;
-        back[i] = (cotangent[i] - cotangent_mean - unit * radial) * outer;
+        T unit = (weight[i] * of.by - of.mean) * scale;
+        back[i] = (cotangent[i] - of.cotangent_mean - unit * radial) * outer;
     });
 }
