@@ -8,7 +8,7 @@ EXAMPLE = """example:
 docs/benchmarks says how to read what it prints"""
 
 
-def parser():
+def parser() -> Parser:
     """A parser with one command a measurement; each sets `main`, a function of its flags."""
     p = Parser(prog="python -m nfnumpy.bench", epilog=EXAMPLE, description="Measure nfnumpy on this machine.")
     commands = p.add_subparsers(metavar="MEASUREMENT", required=True)
@@ -17,8 +17,8 @@ def parser():
     return p
 
 
-def main(arguments):
-    """Measure as the command line says."""
+def main(arguments: list[str]) -> int:
+    """Measure as the command line says; returns the status."""
     given = vars(parser().parse_args(arguments))
     return given.pop("main")(given)
 

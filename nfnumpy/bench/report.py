@@ -8,6 +8,8 @@ import math
 import os
 import sys
 import time
+from collections.abc import Collection, Iterator
+from typing import Any
 
 import tqdm
 
@@ -20,7 +22,7 @@ from .timing import one_line
 FORMAT = 1
 
 
-def check_place(path):
+def check_place(path: str | None) -> None:
     """InputError unless a file can be written at `path`, or none is wanted (None)."""
     if path is not None and not os.access(os.path.dirname(path) or ".", os.W_OK):
         raise InputError(f"--json {path}: there is no such folder, or nothing may be written there")
@@ -29,21 +31,24 @@ def check_place(path):
 class Section:
     """One part of a report: rows (dicts of plain values), notes (lines), and what stopped it, if anything did."""
 
-    def __init__(self, name, title):
+    def __init__(self, name: str, title: str) -> None:
         self.name, self.title = name, title
-        self.rows, self.notes, self.failure, self.seconds = [], [], None, 0.0
+        self.rows: list[dict[str, Any]] = []
+        self.notes: list[str] = []
+        self.failure: str | None = None
+        self.seconds = 0.0
 
-    def add(self, **facts):
+    def add(self, **facts: Any) -> dict[str, Any]:
         """Keep a row and return it."""
         self.rows.append(facts)
         return facts
 
-    def note(self, text):
+    def note(self, text: str) -> None:
         """Keep a line and print it."""
         self.notes.append(text)
         _say("\n".join(table.wrapped(text)))
 
-    def show(self, columns, rows=None):
+    def show(self, columns: list[tuple], rows: list[dict[str, Any]] | None = None) -> None:
         """Print these rows (all of the section's by default) as a table."""
         rows = self.rows if rows is None else rows
         if rows:
@@ -53,15 +58,16 @@ class Section:
 class Report:
     """Sections by name. path: where the JSON goes after every section, or None; facts: about machine and options."""
 
-    def __init__(self, path, **facts):
+    def __init__(self, path: str | None, **facts: Any) -> None:
         self.path = path
-        self.sections, self.bars = {}, []
+        self.sections: dict[str, Section] = {}
+        self.targets: list[dict[str, Any]] = []
         self.facts = {"format": FORMAT, "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
                       **facts}
 
     @contextlib.contextmanager
-    def section(self, name, title):
-        """Context that measures one part. Whatever it raises is told in one line, and the next part has its turn."""
+    def section(self, name: str, title: str) -> Iterator[Section]:
+        """Context that measures one part. An error in it becomes one line, and the run goes on with the next part."""
         section = self.sections[name] = Section(name, title)
         _say(f"\n{title}")
         started = time.perf_counter()
@@ -70,34 +76,34 @@ class Report:
         except Exception as error:
             section.failure = one_line(error)
             _say("\n".join(table.wrapped(f"stopped: {section.failure}")))
-        gc.collect()  # what failed may hold memory that the next part needs
+        gc.collect()  # what failed may have memory that the next part needs
         section.seconds = time.perf_counter() - started
         try:
             self.write()
         except InputError as error:  # there is more to measure and to print, and another chance to write
             _say("\n".join(table.wrapped(str(error))))
 
-    def rows(self, section, **wanted):
-        """The rows of a section, which need not be there, that hold all the values `wanted`."""
+    def rows(self, section: str, **wanted: Any) -> list[dict[str, Any]]:
+        """The rows of a section that have all the values `wanted`; none where there is no such section."""
         rows = self.sections[section].rows if section in self.sections else []
         return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
 
-    def judge(self, bars):
-        """Keep and print the `bars`: dicts with name, value, bar and result."""
-        self.bars = bars
-        _say("\nBars")
-        shown = [("bar", "name", ""), ("wanted", "bar", ""), ("measured", "value", ".3g"), ("", "result", "")]
-        _say("\n".join("  " + line for line in table.lines(bars, shown)))
+    def judge(self, targets: list[dict[str, Any]]) -> None:
+        """Keep and print the `targets`, judged: dicts with name, value, target and result."""
+        self.targets = targets
+        _say("\nTargets")
+        shown = [("target", "name", ""), ("wanted", "target", ""), ("measured", "value", ".3g"), ("", "result", "")]
+        _say("\n".join("  " + line for line in table.lines(targets, shown)))
         self.write()
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Any]:
         """Everything, as JSON has it."""
-        return {**self.facts, "bars": self.bars, "sections": {
+        return {**self.facts, "targets": self.targets, "sections": {
             name: {"title": section.title, "rows": section.rows, "notes": section.notes, "failure": section.failure,
                    "seconds": section.seconds} for name, section in self.sections.items()}}
 
-    def write(self):
-        """Put the file in its place, if there is to be one."""
+    def write(self) -> None:
+        """Write the JSON file, if one is wanted."""
         if self.path is not None:
             atomic_write(self.path, (json.dumps(_plain(self.as_dict()), indent=1, allow_nan=False) + "\n").encode())
 
@@ -111,8 +117,8 @@ def _plain(value):
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def watched(items, title):
-    """The items one by one, with a bar for who watches a terminal."""
+def watched(items: Collection, title: str) -> Iterator:
+    """The items one by one, with a progress bar on a terminal."""
     return progress_bar(items, desc=f"  {title}", bar_format="{desc} |{bar:20}| {n_fmt}/{total_fmt}")
 
 

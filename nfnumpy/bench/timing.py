@@ -1,9 +1,10 @@
-"""Times as samples: their median and how far they spread, and contestants that take turns."""
+"""Times as samples: their median and spread, and rounds in which implementations take turns."""
 
 import dataclasses
 import math
 import statistics
 import time
+from collections.abc import Callable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,23 +14,23 @@ class Timing:
     samples: tuple
 
     @property
-    def median(self):
+    def median(self) -> float:
         """The middle sample."""
         return statistics.median(self.samples)
 
-    def facts(self, name):
-        """{name: median, name_low: least, name_high: greatest}, as a report's rows hold them."""
+    def facts(self, name: str) -> dict[str, float]:
+        """{name: median, name_low: least, name_high: greatest}, as a report's rows have them."""
         return {name: self.median, f"{name}_low": min(self.samples), f"{name}_high": max(self.samples)}
 
 
-def host_milliseconds(work):
+def host_milliseconds(work: Callable[[], object]) -> float:
     """How long the call `work()` takes."""
     started = time.perf_counter()
     work()
     return 1e3 * (time.perf_counter() - started)
 
 
-def steady_milliseconds(work, least):
+def steady_milliseconds(work: Callable[[], object], least: float) -> float:
     """How long a call `work()` takes among those of `least` milliseconds in a row, after one that is not counted."""
     times = max(1, math.ceil(least / max(1e-3, host_milliseconds(work))))
 
@@ -40,34 +41,34 @@ def steady_milliseconds(work, least):
     return host_milliseconds(all_of_them) / times
 
 
-def take_turns(contestants, repeats):
-    """Take `repeats` samples of each contestant, a dict name -> function that returns one; returns (timings, failures).
+def take_turns(samplers: dict[str, Callable[[], float]], repeats: int) -> tuple[dict[str, Timing], dict[str, str]]:
+    """Take `repeats` samples of each of `samplers`, name -> a function that returns one; returns (timings, failures).
 
-    Every round asks all of them, in turns forwards and backwards, so that a machine that speeds up or slows down does
-    so for all. A contestant that raises drops out; timings: name -> Timing, failures: name -> one line.
+    Each round calls all of them, rounds in alternating order, so that a change of the machine's speed reaches all
+    alike. A sampler that raises drops out; timings: name -> Timing, failures: name -> one line.
     """
-    samples, failures = {name: [] for name in contestants}, {}
+    samples, failures = {name: [] for name in samplers}, {}
     for repeat in range(repeats):
-        for name in list(contestants)[::-1 if repeat % 2 else 1]:
+        for name in list(samplers)[::-1 if repeat % 2 else 1]:
             if name not in failures:
                 try:
-                    samples[name].append(contestants[name]())
+                    samples[name].append(samplers[name]())
                 except Exception as error:
                     failures[name] = one_line(error)
     return {name: Timing(tuple(values)) for name, values in samples.items() if name not in failures}, failures
 
 
-def ratio(ours, theirs):
-    """The Timing of ours/theirs, sample by sample."""
-    return Timing(tuple(a / b for a, b in zip(ours.samples, theirs.samples)))
+def ratio(numerator: Timing, denominator: Timing) -> Timing:
+    """The Timing of numerator/denominator, sample by sample."""
+    return Timing(tuple(a / b for a, b in zip(numerator.samples, denominator.samples, strict=True)))
 
 
 class OneLine(Exception):
-    """What went wrong somewhere else, told in one line already."""
+    """An error of another process, whose message is one line already."""
 
 
-def one_line(error):
-    """What went wrong, as one line of at most 160 characters."""
+def one_line(error: BaseException) -> str:
+    """The error as one line of at most 160 characters."""
     if isinstance(error, OneLine):
         return str(error)
     text = " ".join(str(error).split()) or type(error).__name__

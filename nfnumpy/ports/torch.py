@@ -37,15 +37,15 @@ FUNCTIONS = {
 
 
 class Activation(nn.Module):
-    """gamma·g(x): of variance 1 if x is N(0, 1). Source: 2101.08692, section 4.1."""
+    """scale·gamma·g(x), where gamma·g(x) has variance 1 if x is N(0, 1). Source: 2101.08692, section 4.1."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.function = FUNCTIONS[name]
         self.gain = GAMMA[name]
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.function(x) * self.gain
+    def forward(self, x: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+        return self.function(x) * (self.gain * scale)  # one pass over the image, not two
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -186,7 +186,7 @@ class Block(nn.Module):
         self.skip_gain = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out = self.act(x) * self.beta
+        out = self.act(x, scale=self.beta)
         shortcut = x if self.conv_shortcut is None else self.conv_shortcut(self.pool(out))
         residual = self.stochastic_depth(self.branch(out))
         return shortcut + residual * (self.alpha * self.skip_gain)

@@ -1,7 +1,4 @@
-"""`python -m nfnumpy.bench cpu`: nfnumpy on the processor, beside PyTorch.
-
-`command` says what is measured; every contestant works in a process of its own (`contestants`, `processes`).
-"""
+"""`python -m nfnumpy.bench cpu`: nfnumpy on the processor beside PyTorch and JAX; `command` lists what is measured."""
 
 from .command import add_to
 

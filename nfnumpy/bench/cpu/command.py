@@ -3,25 +3,26 @@
 import argparse
 import dataclasses
 import os
+from typing import Any
 
 from ... import models
 from ...errors import InputError
-from .. import bars
+from .. import targets
+from ..plots import draw_all
 from ..report import Report, check_place
-from . import ceilings, growth, input_side, machine, networks, operations, pictures, update
-from .limits import bars_of
+from . import data_loading, machine, networks, operations, peak_rates, scaling, update
 
 DESCRIPTION = """Measure nfnumpy on this processor beside PyTorch, pair by pair: training steps, inference and memory
-of whole networks, clipping and update alone, operations at the shapes where they matter, growth with batch, resolution
-and depth, and what training waits for when images are decoded. Ends with the bars, each met or missed, and leaves
-pictures beside FILE. Status 1 if two contestants compute different things. NFNUMPY_THREADS says how many threads."""
-BUSY = 0.5  # cores, from which on what runs beside the measurement is worth a line
+of whole networks, clipping and update alone, operations at the shapes where they matter, scaling with batch, resolution
+and depth, and how long training waits for decoded images. Ends with the targets, each met or missed, and leaves
+pictures beside FILE. Status 1 if two implementations compute different things. NFNUMPY_THREADS sets how many threads."""
+BUSY = 0.5  # cores; more than that beside the measurement are worth a line
 SMALL_IMAGES = 64  # pixels: up to here, batches are large
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How much is measured. repeats: rounds, in each of which everyone has a turn; plain_repeats: in reference mode."""
+    """How much is measured. repeats: rounds, with a turn for each implementation; plain_repeats: of reference mode."""
 
     models: tuple = ("nfnet_f0", "nf_resnet50", "nf_regnet_b0", "nfnet_32px", "nf_resnet_32px", "nf_regnet_32px")
     repeats: int = 5
@@ -35,10 +36,10 @@ class Plan:
     update_model: str = "nfnet_f0"
     operations_shrunk: int = 1  # by how much their batches are divided
     operation_milliseconds: float = 20.0  # of a sample, for which short ones are repeated
-    growth: tuple = ("nfnet_32px", 16, 4)  # model, smallest batch, points
-    input_cases: tuple = (("nfnet_f0", 8, 4, 500), ("nfnet_32px", 128, 8, 96))  # model, batch, steps, JPEG's pixels
+    scaling: tuple = ("nfnet_32px", 16, 4)  # model, smallest batch, points
+    loading_cases: tuple = (("nfnet_f0", 8, 4, 500), ("nfnet_32px", 128, 8, 96))  # model, batch, steps, JPEG's pixels
 
-    def batch_of(self, model):
+    def batch_of(self, model: str) -> int:
         """Images of a step."""
         small = models.config_of(model).train_size <= SMALL_IMAGES
         return self.small_images_batch if small else self.large_images_batch
@@ -46,12 +47,14 @@ class Plan:
 
 QUICK = Plan(models=("nfnet_8px",), repeats=1, pause=0.0, turn_milliseconds=0.0, small_images_batch=4,
              copy_bytes=1 << 22, product_size=256, update_model="nfnet_8px", operations_shrunk=128,
-             operation_milliseconds=0.0, growth=("nfnet_8px", 2, 2),
-             input_cases=(("nfnet_8px", 4, 2, 16),))
-SECTIONS = ("ceilings", "networks", "update", "operations", "growth", "input")
+             operation_milliseconds=0.0, scaling=("nfnet_8px", 2, 2),
+             loading_cases=(("nfnet_8px", 4, 2, 16),))
+PARTS = {"peaks": peak_rates, "networks": networks, "update": update, "operations": operations, "scaling": scaling,
+         "loading": data_loading}
+SECTIONS = tuple(PARTS)
 
 
-def add_to(commands):
+def add_to(commands: Any) -> None:
     """Add `cpu` to the commands of `nfnumpy.bench`."""
     p = commands.add_parser("cpu", help="this processor, beside PyTorch", description=DESCRIPTION,
                             argument_default=argparse.SUPPRESS)
@@ -66,8 +69,8 @@ def add_to(commands):
     p.set_defaults(main=main)
 
 
-def plan_of(given):
-    """The Plan that the flags (a dict) ask for; InputError for what cannot be measured."""
+def plan_of(given: dict[str, Any]) -> Plan:
+    """The Plan of the flags, a dict; InputError for what cannot be measured."""
     base = QUICK if given.pop("quick") else Plan()
     if "models" in given:
         given["models"] = tuple(given["models"].split(","))
@@ -79,9 +82,10 @@ def plan_of(given):
     return plan
 
 
-def main(given):
+def main(given: dict[str, Any]) -> int:
     """Measure what the flags (a dict) say; returns the status."""
-    path, sections = given.pop("json"), given.pop("only")
+    path = given.pop("json")
+    sections = given.pop("only")
     for section in sections:
         if section not in SECTIONS:
             raise InputError(f"--only {section}: expected some of {', '.join(SECTIONS)}")
@@ -90,18 +94,17 @@ def main(given):
     return measure(plan, path, sections)
 
 
-def measure(plan, path, sections=SECTIONS):
-    """These sections in their order; each goes its own way whatever became of the others."""
+def measure(plan: Plan, path: str | None, sections: tuple[str, ...] = SECTIONS) -> int:
+    """These sections in the order of SECTIONS, independent of each other's failures; returns the status."""
     facts = machine.facts()
     print(machine.summary(facts), flush=True)
     if (facts["load"] or 0.0) > BUSY:
         print(f"in the last minute {facts['load']:.1f} cores were busy: times are of use when nothing else runs")
     report = Report(path, machine=facts, options=dataclasses.asdict(plan))
-    parts = dict(zip(SECTIONS, (ceilings, networks, update, operations, growth, input_side)))
-    for name in SECTIONS:
+    for name, part in PARTS.items():
         if name in sections:
-            parts[name].measure(report, plan)
-    report.judge(bars.judged(bars_of(plan), report))
+            part.measure(report, plan)
+    report.judge(targets.judge_all(targets.cpu_targets(plan), report))
     if path is not None:
-        pictures.draw_all(report, os.path.splitext(path)[0])
+        draw_all(report, os.path.splitext(path)[0])
     return int(networks.failed(report))

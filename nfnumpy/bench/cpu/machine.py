@@ -1,7 +1,8 @@
-"""Which processor was measured on, with which libraries and how many threads."""
+"""The processor, the libraries and the number of threads of a measurement."""
 
 import os
 import platform
+from typing import Any
 
 import threadpoolctl
 
@@ -9,24 +10,24 @@ from ...backend import blas_threads
 from .. import versions
 
 
-def facts():
+def facts() -> dict[str, Any]:
     """A dict of names, numbers and versions; None for what is not there."""
     return {"processor": _processor(), "cores": os.cpu_count(), "threads": blas_threads.thread_count(), "blas": _blas(),
             "memory_bytes": _memory(), "load": busy(), **versions.facts()}
 
 
-def summary(machine):
+def summary(machine: dict[str, Any]) -> str:
     """One line."""
     known = ", ".join(f"{name} {machine[key] or 'not installed'}" for name, key in (
         ("NumPy", "numpy"), ("PyTorch", "torch"), ("timm", "timm"), ("JAX", "jax")))
     blas = ", ".join(f"{library['name']} {library['version']} with its {library['kernels']} kernels"
-                     for library in machine["blas"]) or "a BLAS that does not tell its name"
-    threads_told = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
-    return f"{machine['processor']}, {threads_told} of {machine['cores']} cores; {blas}; {known}"
+                     for library in machine["blas"]) or "a BLAS without a name"
+    plural = "s" if machine["threads"] > 1 else ""
+    return f"{machine['processor']}, {machine['threads']} thread{plural} of {machine['cores']} cores; {blas}; {known}"
 
 
-def busy():
-    """How many cores were busy on average over the last minute; None where the system does not tell."""
+def busy() -> float | None:
+    """How many cores were busy on average over the last minute; None where the system does not say."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 

@@ -1,0 +1,8 @@
+"""The same work in nfnumpy, PyTorch and JAX; one class a file, made in a process of its own by the CPU's run.
+
+The names are those of a report's rows.
+"""
+
+NFNUMPY, REFERENCE = "nfnumpy", "reference"  # with its fast paths, and in reference mode
+TORCH, NCHW, JAX = "PyTorch NHWC", "PyTorch NCHW", "JAX"  # channels last and channels first
+EAGER, FUSED = "PyTorch", "PyTorch, fused SGD"  # of the update alone

@@ -1,0 +1,85 @@
+"""Targets: limits for what was measured, each met, missed or not measured; those of the CPU's run and of the GPU's."""
+
+import dataclasses
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+from .cases import scaling, update
+from .cases.networks import WORKS, section_of
+from .implementations import EAGER, TORCH
+from .report import Report
+
+COMPARISONS = {"≤": operator.le, "<": operator.lt, "≥": operator.ge}
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A limit for one value. section, where: the section and the values that pick its row; key: the value's name."""
+
+    name: str
+    comparison: str
+    limit: float
+    section: str
+    where: dict
+    key: str
+
+    def judge(self, report: Report) -> dict[str, Any]:
+        """{name, value, target, result}: value None and result "not measured" where the report has no such row."""
+        values = [row[self.key] for row in report.rows(self.section, **self.where) if row.get(self.key) is not None]
+        value = values[0] if values else None
+        if value is None:
+            result = "not measured"
+        elif COMPARISONS[self.comparison](value, self.limit):
+            result = "met"
+        else:
+            result = "missed"
+        return {"name": self.name, "value": value, "target": f"{self.comparison} {self.limit:g}", "result": result}
+
+
+def judge_all(targets: Iterable[Target], report: Report) -> list[dict[str, Any]]:
+    """Each of the targets, judged."""
+    return [target.judge(report) for target in targets]
+
+
+# ---- on the processor: PyTorch's time is that of its channels-last form
+
+TIME_LIMITS = {("nfnet_f0", "training"): 0.8}  # of our time over PyTorch's; 1 for the others
+EXPONENT_SLACK = 0.1  # of an exponent that was fitted to a few noisy points
+
+
+def cpu_targets(plan: Any) -> list[Target]:
+    """The targets of the models in `plan`, and those of any run."""
+    pairs = [(model, work) for model in plan.models for work in WORKS[::-1]]
+    times = [Target(f"{model}, {work}: time over PyTorch's", "≤", TIME_LIMITS.get((model, work), 1.0),
+                    section_of(model), {"work": work, "implementation": TORCH}, "ratio") for model, work in pairs]
+    peaks = [Target(f"{model}, {work}: peak memory over PyTorch's", "≤", 1.0, section_of(model),
+                    {"work": work, "implementation": TORCH}, "memory_ratio") for model, work in pairs]
+    of_update = Target(f"AGC and update of {plan.update_model}: time over PyTorch's", "≤", 0.4, "update",
+                       {"work": update.TOGETHER, "implementation": EAGER}, "ratio")
+    exponents = [Target(f"scaling with {axis}: exponent of {what} beyond the arithmetic's", "≤", EXPONENT_SLACK,
+                        "scaling", {"axis": axis, "kind": "fit"}, key)
+                 for axis in scaling.AXES for what, key in (("time", "excess"), ("memory", "memory_excess"))]
+    return [*times, *peaks, of_update, *exponents]
+
+
+# ---- on a GPU: NFNet-F0 at batch 128, whose training images have 192 px
+
+GPU_MODEL, GPU_BATCH = "nfnet_f0", 128
+
+
+def _step(precision):
+    return {"model": GPU_MODEL, "batch": GPU_BATCH, "work": "training", "precision": precision}
+
+
+GPU_TARGETS = (
+    Target("AGC and update of F0: share of the copy bandwidth", "≥", 0.8, "update", {"model": GPU_MODEL}, "of_copy"),
+    Target("AGC and update of F0: times as fast as timm's loop and torch's SGD", "≥", 5.0, "update",
+           {"model": GPU_MODEL}, "speedup"),
+    Target("weight standardization of F0: share of the tf32 step", "<", 0.03, "kernel files tf32",
+           {**_step("tf32"), "file": "weight_standardization"}, "share"),
+    Target("F0 step, tf32: time over PyTorch's", "≤", 1.0, "against PyTorch", _step("tf32"), "ratio"),
+    Target("F0 step, bf16: time over PyTorch's under autocast", "≤", 1.2, "against PyTorch", _step("bf16"), "ratio"),
+    Target("F0 step, tf32: memory over PyTorch's", "≤", 1.0, "against PyTorch", _step("tf32"), "memory_ratio"),
+    Target("F0 step, bf16: memory over PyTorch's", "≤", 1.0, "against PyTorch", _step("bf16"), "memory_ratio"),
+)
