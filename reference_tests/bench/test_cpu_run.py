@@ -41,6 +41,7 @@ def small_and_in_one_process():
             patch.setattr(module, "Process", process_or_not)
         patch.setattr("nfnumpy.bench.cpu.operations.cases", lambda shrunk: some)
         patch.setattr("nfnumpy.bench.cases.data_loading.FILES", 4)
+        without(patch, "jax")  # test_cases compares JAX's side, which takes seconds to compile
         yield some
 
 
@@ -141,7 +142,7 @@ def without(monkeypatch, *packages):
 
 
 def test_without_torch_our_side_is_measured(monkeypatch, capsys):
-    without(monkeypatch, "torch", "jax")
+    without(monkeypatch, "torch")
     made = report.Report(None)
     update.measure(made, PLAN)
     networks.measure(made, PLAN)
