@@ -1,7 +1,6 @@
 """Cases and implementations: what is counted, and that nfnumpy and PyTorch compute the same."""
 
 import math
-import os
 import sys
 
 import numpy as np
@@ -9,15 +8,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from reference_tests.helpers.jax_compilation import fast_compilation  # noqa: F401 (a fixture)
 
 import nfnumpy as nf
 from nfnumpy.bench.cases import data_loading, operations, scaling, update
-from nfnumpy.bench.cases.networks import NetworkCase, relative_errors
-from nfnumpy.bench.cpu import networks
+from nfnumpy.bench.cases.networks import NetworkCase
 from nfnumpy.bench.cpu.scaling import exponent
 from nfnumpy.bench.implementations import (
-    jax_network,
     nfnumpy_data_loading,
     nfnumpy_network,
     nfnumpy_operation,
@@ -94,18 +90,6 @@ def test_both_updates_change_as_many_values():
         for work in update.BYTES:
             implementation.work(work)
     assert in_torch.origin() in ("timm", torch_update.PORT)
-
-
-def test_jax_computes_what_ours_does(monkeypatch, tmp_path, fast_compilation):
-    """First logits and loss, and the loss after a step, in float32; the bounds are those of the CPU's run."""
-    monkeypatch.delattr(os, "sched_setaffinity", raising=False)  # it would restrict this process
-    case = NetworkCase("nfnet_8px", 2)
-    ours = nfnumpy_network.NfnumpyNetwork(case)
-    ours.save(tmp_path / "weights.safetensors")
-    in_jax = jax_network.JaxNetwork(case, tmp_path / "weights.safetensors")
-    errors = relative_errors((in_jax.inference(), in_jax.training()), (ours.inference(), ours.training()))
-    assert all(errors[name] <= bound for name, bound in networks.BOUNDS.items())
-    assert in_jax.training() == pytest.approx(ours.training(), rel=networks.BOUNDS["loss_error"])
 
 
 def test_timms_clipping_is_taken_where_it_is_installed(monkeypatch):

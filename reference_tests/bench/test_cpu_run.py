@@ -41,6 +41,7 @@ def small_and_in_one_process():
             patch.setattr(module, "Process", process_or_not)
         patch.setattr("nfnumpy.bench.cpu.operations.cases", lambda shrunk: some)
         patch.setattr("nfnumpy.bench.cases.data_loading.FILES", 4)
+        patch.setattr("nfnumpy.bench.plots.figure.DPI", 30)
         without(patch, "jax")  # test_cases compares JAX's side, which takes seconds to compile
         yield some
 

@@ -7,7 +7,7 @@ import pytest
 @pytest.fixture
 def fast_compilation():
     """Most of the processor time of a test of JAX is compilation."""
-    before = jax.config.jax_disable_most_optimizations
+    before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", before)

@@ -7,6 +7,7 @@ from ...files import atomic_write
 from ..implementations import JAX, NCHW, NFNUMPY, REFERENCE, TORCH
 from ..report import Report
 
+DPI = 130
 # Colours that can be told apart in all kinds of colour vision (Okabe and Ito); markers repeat the distinction.
 COLOURS = {NFNUMPY: "#0072B2", TORCH: "#D55E00", NCHW: "#E69F00", JAX: "#009E73", REFERENCE: "#8c8c8c"}
 MARKERS = {NFNUMPY: "o", TORCH: "s", REFERENCE: "x"}
@@ -18,7 +19,7 @@ def new_figure(width: float, height: float, title: str) -> Any:
     """An empty figure of that many inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=12)
     return figure
