@@ -69,7 +69,7 @@ def check_fields(record: Any, intervals: Mapping[str, Interval], choices: Mappin
 
 
 @functools.cache
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     """name -> annotation of every field of the dataclass `kind`, also where annotations are strings."""
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}

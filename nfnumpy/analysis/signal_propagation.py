@@ -23,7 +23,7 @@ class BlockSignal:
 
 
 def _moments(x: Array) -> tuple[float, float]:
-    """(mean over channels of the squared channel mean, mean over channels of the channel variance) of x (N, H, W, C)."""
+    """(mean over channels of the squared channel mean, the same of the channel variance) of x (N, H, W, C)."""
     xp = namespace(x)
     means = xp.mean(x, axis=(0, 1, 2))
     return float(xp.mean(means * means)), float(xp.mean(xp.var(x, axis=(0, 1, 2))))
@@ -48,7 +48,7 @@ def predicted_variances(config: Any) -> list[float]:
 
     That first block's shortcut is a projection of a normalized signal, of variance 1; other shortcuts are identities.
     """
-    predictions = []
+    predictions: list[float] = []
     for _, position, _, _ in block_schedule(config.depths, config.alpha, 0.0):
         before = 1.0 if position == 0 else predictions[-1]
         predictions.append(before + config.alpha**2)

@@ -6,7 +6,7 @@ Tests: reference_tests/models/test_models_against_torch.py, reference_tests/nn/t
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from numpy.typing import DTypeLike
 
@@ -15,7 +15,7 @@ from ..autograd import Tensor, checkpoint
 from ..backend import CounterRNG
 from ..backend.arrays import Array
 from ..errors import InputError
-from ..nn import EVALUATION, Initializer, Mode, Module, cast_like
+from ..nn import EVALUATION, Dropout, Initializer, Linear, Mode, Module, StochasticDepth, cast_like
 
 HALF_PRECISION = ("float16", "bfloat16")
 
@@ -23,12 +23,17 @@ HALF_PRECISION = ("float16", "bfloat16")
 class NormalizerFreeNetwork(Module):
     """Stem, blocks, head. A subclass makes the layers in `build` and defines `stem` and `features`.
 
-    `build(init)` assigns `blocks` (a list of ResidualBlocks), `dropout` and `linear`; `stem(x, mode)` computes what
-    enters the first block, `features(x, mode)` what is averaged over the image after the last one.
-
     config: its family's configuration; backend, dtype ("float32", "float64"), seed: of the parameters;
     shapes_only: parameters are zeros that take no memory, for counting.
     """
+
+    blocks: "list[ResidualBlock]"
+    dropout: Dropout
+    linear: Linear
+
+    # (state, own state) -> what an error adds when the state does not fit; models/__init__.py replaces it.
+    explain_mismatch: ClassVar[staticmethod[[Mapping[str, Array], Mapping[str, Array]], str]] = \
+        staticmethod(lambda state, own: "")
 
     def __init__(self, config: Any, *, backend: str = "numpy", dtype: DTypeLike = "float32", seed: int = 0,
                  shapes_only: bool = False) -> None:
@@ -38,7 +43,7 @@ class NormalizerFreeNetwork(Module):
         self.build(Initializer(backend, dtype, seed, shapes_only=shapes_only))
 
     def build(self, init: Initializer) -> None:
-        """Make the layers, top to bottom as the paper's figure."""
+        """Assign `blocks`, `dropout`, `linear` and the family's own layers, top to bottom as the paper's figure."""
         raise NotImplementedError
 
     def stem(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
@@ -55,11 +60,6 @@ class NormalizerFreeNetwork(Module):
             super().load_state_dict(state, cast=cast)
         except InputError as error:
             raise InputError(f"{error}{self.explain_mismatch(state, self.state_dict())}") from None
-
-    @staticmethod
-    def explain_mismatch(state: Mapping[str, Array], own: Mapping[str, Array]) -> str:
-        """What an error adds when `state` does not fit a model with the state `own`. models/__init__.py replaces it."""
-        return ""
 
     def __call__(self, x: Tensor | Array, training: bool = False) -> Tensor:
         """Logits (N, num_classes) of images x (N, H, W, in_channels), an array or Tensor of the model's dtype.
@@ -81,7 +81,7 @@ class NormalizerFreeNetwork(Module):
     def _check_images(self, x: Tensor) -> None:
         """InputError unless x is a batch of images of a dtype that this model computes in."""
         own = self.linear.weight.dtype
-        computable = x.dtype == own or own.name == "float32" and x.dtype.name in HALF_PRECISION
+        computable = x.dtype == own or (own.name == "float32" and x.dtype.name in HALF_PRECISION)
         if x.ndim != 4 or x.shape[3] != self.config.in_channels or not computable:
             raise InputError(f"model: expected images (N, H, W, {self.config.in_channels}) of {own}, got "
                              f"{tuple(x.shape)} of {x.dtype}")
@@ -94,10 +94,11 @@ class NormalizerFreeNetwork(Module):
 
 
 class ResidualBlock(Module):
-    """A block in two halves, so that an analysis can look at both: `branches`, which each family defines, and their sum.
+    """A block in two halves, so that an analysis can see both: `branches`, which each family defines, and their sum."""
 
-    A subclass assigns `stochastic_depth`, `skip_gain` and `alpha`.
-    """
+    stochastic_depth: StochasticDepth
+    skip_gain: Tensor
+    alpha: float
 
     def branches(self, x: Tensor, mode: Mode = EVALUATION) -> tuple[Tensor, Tensor]:
         """(shortcut, residual) of x (N, H, W, in), the residual before stochastic depth, skip_gain and alpha."""

@@ -10,8 +10,7 @@ from typing import ClassVar
 
 from .. import ops
 from ..autograd import Tensor
-from ..nn import (EVALUATION, Dropout, Initializer, Linear, Mode, Nonlinearity, SqueezeExcite, StochasticDepth,
-                  WSConv2D)
+from ..nn import EVALUATION, Dropout, Initializer, Linear, Mode, Nonlinearity, SqueezeExcite, StochasticDepth, WSConv2D
 from .base import NormalizerFreeNetwork, ResidualBlock, block_schedule
 from .config import check_config
 
@@ -58,10 +57,9 @@ class NFRegNetBlock(ResidualBlock):
         self.activation = Nonlinearity(config.activation)
         groups = max(1, int(in_channels * expansion) // config.group_size)
         width = groups * config.group_size
+        self.conv_shortcut: WSConv2D | None = None
         if stride > 1 or in_channels != out_channels:
             self.conv_shortcut = WSConv2D(init.at("conv_shortcut"), in_channels, out_channels, 1)
-        else:
-            self.conv_shortcut = None
         self.conv0 = WSConv2D(init.at("conv0"), in_channels, width, 1)
         self.conv1 = WSConv2D(init.at("conv1"), width, width, 3, stride=stride, groups=groups)
         self.squeeze_excite = SqueezeExcite(init.at("squeeze_excite"), width, config.se_ratio)

@@ -9,8 +9,7 @@ from typing import ClassVar
 
 from .. import ops
 from ..autograd import Tensor
-from ..nn import (EVALUATION, Dropout, Initializer, Linear, Mode, Nonlinearity, SqueezeExcite, StochasticDepth,
-                  WSConv2D)
+from ..nn import EVALUATION, Dropout, Initializer, Linear, Mode, Nonlinearity, SqueezeExcite, StochasticDepth, WSConv2D
 from .base import NormalizerFreeNetwork, ResidualBlock, block_schedule
 from .config import check_config
 
@@ -52,14 +51,13 @@ class NFResBlock(ResidualBlock):
         self.alpha = config.alpha
         self.activation = Nonlinearity(config.activation)
         width = max(1, int(out_channels * config.bottleneck_ratio))
+        self.conv_shortcut: WSConv2D | None = None
         if stride > 1 or in_channels != out_channels:
             self.conv_shortcut = WSConv2D(init.at("conv_shortcut"), in_channels, out_channels, 1, stride=stride)
-        else:
-            self.conv_shortcut = None
         self.conv0 = WSConv2D(init.at("conv0"), in_channels, width, 1)
         self.conv1 = WSConv2D(init.at("conv1"), width, width, 3, stride=stride)
         self.conv2 = WSConv2D(init.at("conv2"), width, out_channels, 1)
-        self.squeeze_excite = None
+        self.squeeze_excite: SqueezeExcite | None = None
         if config.use_se:
             self.squeeze_excite = SqueezeExcite(init.at("squeeze_excite"), out_channels, config.se_ratio)
         self.stochastic_depth = StochasticDepth(init.at("stochastic_depth"), stochdepth_rate)

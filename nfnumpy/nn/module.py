@@ -53,7 +53,7 @@ class Module:
 
         InputError when two parameters have one name, or a Tensor is where it has none, such as in a set.
         """
-        found = {}
+        found: dict[str, Tensor] = {}
         for name, part in _walk(self):
             if isinstance(part, Tensor):
                 _put(found, name, part)
@@ -111,7 +111,7 @@ class Module:
 
     def _buffer_owners(self) -> dict[str, tuple["Module", str]]:
         """name -> (module, attribute) of every buffer in this module."""
-        owners = {}
+        owners: dict[str, tuple[Module, str]] = {}
         for path, module in self.named_modules():
             for attribute in module._buffer_names:
                 _put(owners, f"{path}.{attribute}".lstrip("."), (module, attribute))
@@ -126,7 +126,8 @@ def _walk(root: Module) -> Iterator[tuple[str, Any]]:
 
     InputError, after the last one, for a Tensor or Module that is only in a container without names.
     """
-    seen, unnamed = set(), []
+    seen: set[int] = set()
+    unnamed: list[tuple[str, Any]] = []
     yield from _visit(root, "", seen, unnamed)
     for name, container in unnamed:
         if _hides_parameters(container, seen):
@@ -170,7 +171,8 @@ def _contents(value: Any) -> list[Any]:
         return list(value.flat) if isinstance(value, np.ndarray) and value.dtype == object else []
     if isinstance(value, Mapping):
         return list(value.values())
-    if dataclasses.is_dataclass(value) and not isinstance(value, type) or isinstance(value, types.SimpleNamespace):
+    is_record = dataclasses.is_dataclass(value) and not isinstance(value, type)
+    if is_record or isinstance(value, types.SimpleNamespace):
         return list(vars(value).values()) if hasattr(value, "__dict__") else []
     return list(value) if isinstance(value, Collection) and not isinstance(value, type) else []
 
@@ -214,7 +216,7 @@ def _check_names(state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
 
 
 def _host_array(name: str, value: Any) -> Array:
-    """`value`, an array of either backend, a Tensor or a NumPy scalar, as a host array; InputError for anything else."""
+    """`value`, an array of either backend, a Tensor or a NumPy scalar, as a host array; else InputError."""
     value = value.data if isinstance(value, Tensor) else value
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         raise InputError(f"state: {name} is a {type(value).__name__}, expected an array")
@@ -232,7 +234,7 @@ def _check_shape(name: str, given: Array, own: Array) -> None:
 
 
 def _check_dtype(name: str, given: Any, own: Any, cast: bool) -> None:
-    """InputError unless `given` is `own` in any byte order or, when `cast`, a dtype of real numbers that casts to it."""
+    """InputError unless `given` is `own` in any byte order or, with `cast`, a dtype of numbers that casts to it."""
     if given.newbyteorder("=") == own:
         return
     possible = (backends.is_floating(given) or given.kind in "biu") and \

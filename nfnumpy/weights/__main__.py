@@ -15,7 +15,7 @@ def parser() -> Parser:
                description="Carry weights between nfnumpy, timm and the authors' files.")
     p.add_argument("command", choices=["convert"], help="the only command")
     p.add_argument("source", metavar="IN", help="a file of weights, or a checkpoint that nfnumpy.train wrote")
-    p.add_argument("target", metavar="OUT", help="the file to write; an existing one is replaced once everything is written")
+    p.add_argument("target", metavar="OUT", help="the file to write; an existing one is replaced at the end")
     p.add_argument("--to", required=True, choices=SCHEMES, help="the names and the layout to write")
     return p
 

@@ -14,10 +14,10 @@ from ..backend.arrays import Array
 from ..errors import InputError
 from ..files import atomic_write
 from ..models import variant_of
-from .naming import family_of
 from .files import save
 from .haiku import to_haiku
 from .loading import is_checkpoint, load
+from .naming import family_of
 from .timm import to_timm
 
 SCHEMES = ("nfnumpy", "timm", "haiku")

@@ -41,7 +41,7 @@ def our_name(path: str, leaf: str) -> str:
 
 def to_haiku(state: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
     """The authors' tree (module path -> {name: array}) for a state of ours of any family; the arrays are not copied."""
-    tree = {}
+    tree: dict[str, dict[str, Array]] = {}
     family = family_of(state)
     for name, array in state.items():
         path, leaf = haiku_name(name, family)

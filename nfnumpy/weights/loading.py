@@ -67,7 +67,7 @@ def _opened(path: str) -> Iterator[tuple[BinaryIO, str]]:
 
 
 def _regular(path: str, flags: int) -> int:
-    """The descriptor of the opened file; InputError unless it is a regular one. It does not wait for a pipe's writer."""
+    """The descriptor of the opened file; InputError unless it is a regular one. Does not wait for a pipe's writer."""
     descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -81,7 +81,7 @@ def _kind_of(path: str, start: bytes) -> str:
         return "torch"
     if start[8:9] == b"{" and (start[4:8] == b"\0\0\0\0" or start[:1] != b"\x80"):
         return "safetensors"
-    if start[:1] == b"\x80" or start[:1] and start[0] in TEXT_PICKLE_STARTS:
+    if start[:1] == b"\x80" or (start and start[0] in TEXT_PICKLE_STARTS):
         return "pickle"
     empty = "" if start else "; it is empty"
     raise InputError(f"{path} is not a weight file: neither safetensors, nor of PyTorch, nor a pickle{empty}")

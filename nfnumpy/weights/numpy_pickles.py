@@ -1,8 +1,8 @@
 """Pickles of arrays, such as the authors' released files: NumPy's, JAX's and Haiku's objects, and no others.
 
 Each name that such a file may have maps to a method here, which makes a NumPy array from bytes of the file, or a dict;
-the file calls nothing of NumPy, JAX, Haiku or dill. Used by: loading.py. Tests: reference_tests/weights/test_formats.py,
-test_hostile.py.
+the file calls nothing of NumPy, JAX, Haiku or dill. Used by: loading.py.
+Tests: reference_tests/weights/test_formats.py, test_hostile.py.
 """
 
 import math
@@ -70,7 +70,7 @@ class Array(Record):
 
     def __init__(self, functions: "ArrayFunctions") -> None:
         self.functions = functions
-        self.numpy = None
+        self.numpy: np.ndarray | None = None
 
     def build(self, state: Any) -> None:
         """Take (version, shape, dtype, whether in Fortran's order, bytes)."""

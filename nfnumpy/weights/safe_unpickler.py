@@ -6,6 +6,7 @@ reserves no memory that a file merely declares: pickletools reads every argument
 is too short. Used by: numpy_pickles.py, torch_files.py. Test: reference_tests/weights/test_hostile.py.
 """
 
+import mmap
 import pickletools
 import warnings
 from collections.abc import Callable
@@ -36,7 +37,7 @@ class Record:
         raise NotImplementedError
 
 
-def run(stream: BinaryIO, size: int, admit: Callable[[str], Callable[[tuple], Any]],
+def run(stream: BinaryIO | mmap.mmap, size: int, admit: Callable[[str], Callable[[tuple], Any]],
         persistent: Callable[[Any], Any] | None = None) -> Any:
     """The value of the pickle that begins at the position of `stream`, a seekable file of `size` bytes.
 

@@ -3,7 +3,7 @@
 The renaming is exact. The networks differ slightly: timm's dm_ models add 1e-5 to the variance of the weights, which
 `with_timm_epsilon` accounts for, and use the erf GELU. Its models without dm_ fold gamma into the weights, have no skip
 gain and pad on all sides: they are not these networks. Used by: loading.py, conversion.py, verify.
-Tests: reference_tests/weights/test_weights.py, test_formats.py; against timm itself, reference_tests/tools/against_timm.py.
+Tests: reference_tests/weights/test_weights.py, test_formats.py; against timm: reference_tests/tools/against_timm.py.
 """
 
 import math

@@ -12,7 +12,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 from ..errors import InputError
 from .safe_unpickler import run
@@ -25,7 +25,7 @@ LARGEST_DIRECTORY = 2**24  # bytes; F7's 1,700 tensors take 0.2 MB
 END_SIZE, END64_SIZE = 22, 76  # bytes of the old end of a directory, and of the 64-bit end and its locator before it
 LOCAL_HEADER_SIZE = 30  # bytes before the name of a member
 CHUNK = 2**20  # bytes read at once
-BYTE_ORDERS = {b"little": "<", b"big": ">"}
+BYTE_ORDERS: dict[bytes, Literal["<", ">"]] = {b"little": "<", b"big": ">"}
 
 
 class Contents(NamedTuple):
@@ -33,7 +33,7 @@ class Contents(NamedTuple):
 
     value: Any  # dicts and lists of plain values and StoredTensors
     read: Callable[[Storage], bytearray]  # the bytes of a storage
-    byte_order: str  # of the numbers: "<" or ">"
+    byte_order: Literal["<", ">"]  # of the numbers
 
 
 def open_archive(file: BinaryIO) -> Contents:
@@ -99,8 +99,8 @@ def _legacy_positions(content: mmap.mmap, storages: list[Storage]) -> dict[str, 
     for storage in storages:
         count = int.from_bytes(content.read(8), "little")
         left = len(content) - content.tell()
-        if count != storage.count or storage.size > left:
-            raise InputError(f"declares {storage.count} numbers for the storage {storage.key[:40]!r}, which then says "
+        if count != storage.length or storage.size > left:
+            raise InputError(f"declares {storage.length} numbers for the storage {storage.key[:40]!r}, which then says "
                              f"{count} and has {left} bytes left")
         positions[storage.key] = content.tell()
         content.seek(storage.size, os.SEEK_CUR)
@@ -180,7 +180,7 @@ def _folder_of_pickle(names: dict[str, Any]) -> str:
     return folder
 
 
-def _byte_order(archive: zipfile.ZipFile, member: zipfile.ZipInfo | None) -> str:
+def _byte_order(archive: zipfile.ZipFile, member: zipfile.ZipInfo | None) -> Literal["<", ">"]:
     """The byte order that the archive declares; without a declaration, as in older files, little-endian."""
     if member is None:
         return "<"

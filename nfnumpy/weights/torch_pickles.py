@@ -34,16 +34,16 @@ class StorageType(NamedTuple):
 
 
 class Storage(NamedTuple):
-    """`count` numbers that the file holds under `key`."""
+    """`length` numbers that the file holds under `key`."""
 
     key: str
-    count: int
+    length: int
     type: StorageType
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return self.count * self.type.item_size
+        return self.length * self.type.item_size
 
 
 class StoredTensor(NamedTuple):
@@ -99,7 +99,7 @@ class TensorFunctions:
             raise InputError("its pickle holds a tensor that is not described as PyTorch describes them")
         count = math.prod(shape)
         last = offset + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
-        if count and last >= storage.count:
+        if count and last >= storage.length:
             raise InputError("its pickle holds a tensor that reaches beyond its storage")
         self.total += count * storage.type.item_size
         return StoredTensor(storage, offset, shape, strides)
@@ -115,7 +115,7 @@ class TensorFunctions:
         return {}
 
     def check_total(self, size: int) -> None:
-        """InputError when the tensors together are larger than the file of `size` bytes, as shared storages make them."""
+        """InputError when all tensors together, sharing storages, are larger than the file of `size` bytes."""
         if self.total > size:
             raise InputError(f"declares {self.total} bytes of tensors in a file of {size}")
 

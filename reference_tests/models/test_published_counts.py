@@ -1,5 +1,7 @@
 """Parameters and multiply-adds against published tables, to every printed digit."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -22,10 +24,12 @@ def shapes(name):
     return nf.models.create(name, shapes_only=True)
 
 
+@functools.cache
 def count_params(name):
     return nf.analysis.count_params(shapes(name))
 
 
+@functools.cache
 def count_flops(name):
     model = shapes(name)
     return nf.analysis.count_flops(model, model.config.test_size, model.config.test_size)
@@ -41,14 +45,14 @@ def test_parameters_and_multiply_adds_equal_the_published_table(name):
 
 
 @pytest.mark.parametrize("suffix", ["", "+"])
-def test_parameters_of_the_f_family_grow_by_the_same_from_one_to_the_next(suffix):
+def test_parameters_of_the_f_family_grow_in_equal_steps(suffix):
     """All depths are those of F0 times k + 1, and only a stage's first block differs from its others; up to F7."""
     counts = [count_params(f"nfnet_f{k}{suffix}") for k in range(8)]
     assert len(set(np.diff(counts).tolist())) == 1
 
 
 @pytest.mark.parametrize("name", RESNETS)
-def test_an_nf_resnet_has_a_resnets_parameters_and_a_skip_gain_a_block(name):
+def test_an_nf_resnet_has_a_resnets_parameters_and_skip_gains(name):
     parameters, flops = RESNETS[name]
     assert count_params(name) == parameters + sum(nf.models.config_of(name).depths)
     assert f"{count_flops(name) / 1e9:.2f}" == flops
@@ -78,7 +82,7 @@ def test_a_count_by_hand_of_a_small_network():
 
 
 @pytest.mark.parametrize("name", nf.models.names())
-def test_a_model_of_shapes_has_the_classes_asked_for_and_takes_no_memory(name):
+def test_a_model_of_shapes_has_its_classes_and_no_memory(name):
     model = nf.models.create(name, shapes_only=True, num_classes=11)
     assert model.linear.weight.shape[1] == 11
     assert all(not any(array.strides) for array in model.state_dict().values())

@@ -4,8 +4,7 @@ import dataclasses
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import nfnumpy as nf
 from nfnumpy import InputError
@@ -64,9 +63,8 @@ def test_a_wrong_field_is_one_line_that_names_it(changes, complaint):
 def test_an_interval_is_its_ends_and_what_lies_between(least, length, with_least, with_greatest, value):
     interval = Interval(least, least + length, with_least, with_greatest)
     for number in (value, least, least + length, least + length / 2):
-        inside = least < number < least + length or with_least and number == least < least + length \
-            or with_greatest and number == least + length > least or length == 0 and with_least and with_greatest \
-            and number == least
+        inside = least <= number <= least + length and (with_least or number != least) \
+            and (with_greatest or number != least + length)
         assert (number in interval) == inside
 
 

@@ -11,8 +11,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import nfnumpy as nf
 from nfnumpy import InputError
@@ -49,7 +48,7 @@ def weights_of(model):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_seed_gives_the_same_parameters_in_either_precision_up_to_rounding(name):
+def test_a_seed_gives_the_same_parameters_in_either_dtype(name):
     single, again, double = (nf.models.create(name, seed=7, dtype=dtype).state_dict()
                              for dtype in ("float32", "float32", "float64"))
     for key, value in double.items():
@@ -169,12 +168,12 @@ def test_normal_numbers_are_normal(seed, step):
     assert sample.shape == (21, 101)
     assert largest_deviation(sample, normal_distribution) < allowed_deviation(sample.size)
     hermite = (sample, sample**2 - 1, sample**3 - 3 * sample, sample**4 - 6 * sample**2 + 3)
-    for moment, variance in zip(hermite, (1, 2, 6, 24)):
+    for moment, variance in zip(hermite, (1, 2, 6, 24), strict=True):
         assert abs(moment.mean()) < 2 * SIGMAS * math.sqrt(variance / sample.size)
 
 
 @given(SEEDS, st.integers(0, 6), st.integers(0, 6), st.integers(1, 5))
-def test_the_first_rows_of_a_uniform_draw_do_not_depend_on_how_many_follow(seed, rows, more, columns):
+def test_first_rows_of_a_draw_do_not_depend_on_later_rows(seed, rows, more, columns):
     """So a batch cut short keeps its masks."""
     randomness = CounterRNG(seed)
     draw = randomness.uniform("site", (rows + more, columns))

@@ -7,8 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import nfnumpy as nf
 from nfnumpy import InputError, Tensor
@@ -103,7 +102,7 @@ def object_array(*items):
 def test_a_parameter_without_a_name_is_refused(contain, make):
     model = Box(known=parameter(2.0), odd=contain(make()))
     for collect in (model.parameters, model.state_dict, model.buffers, lambda: list(model.modules())):
-        with pytest.raises(InputError, match="odd.* expected lists, tuples, dicts") as refusal:
+        with pytest.raises(InputError, match=r"odd.* expected lists, tuples, dicts") as refusal:
             collect()
         assert "\n" not in str(refusal.value)
 
@@ -122,7 +121,7 @@ def test_a_set_may_repeat_what_has_a_name_elsewhere():
 def test_two_parameters_of_one_name_are_refused():
     """Otherwise one of them would be lost."""
     model = Box(part={"a": {"b": parameter(1.0)}, "a.b": parameter(2.0)})
-    with pytest.raises(InputError, match="'part.a.b'"):
+    with pytest.raises(InputError, match=r"'part\.a\.b'"):
         model.parameters()
 
 
@@ -201,7 +200,7 @@ def test_odd_buffers_are_refused_in_one_line(name, array):
 def test_what_is_assigned_to_a_buffer_is_checked():
     box = box_with_statistics()
     box.running_mean = None
-    with pytest.raises(InputError, match="running_mean.*NoneType"):
+    with pytest.raises(InputError, match=r"running_mean.*NoneType"):
         box.state_dict()
     with pytest.raises(InputError, match="unknown name 'mean'"):
         box.assign_buffers({"mean": np.ones(2)})
@@ -230,7 +229,7 @@ ROUNDED = [("float64", "float32"), ("float32", "float64"), ("float64", "float16"
 @pytest.mark.parametrize("own, given", ROUNDED)
 def test_another_dtype_is_cast_only_when_cast_is_said(own, given):
     box, values = Box(weight=parameter(0.0, 0.0, dtype=own)), np.asarray([1, 0]).astype(given)
-    with pytest.raises(InputError, match=f"weight is of {given}, expected {own}.*cast=True"):
+    with pytest.raises(InputError, match=rf"weight is of {given}, expected {own}.*cast=True"):
         box.load_state_dict({"weight": values})
     assert box.weight.data.tolist() == [0.0, 0.0]
     box.load_state_dict({"weight": values}, cast=True)

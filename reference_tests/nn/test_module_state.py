@@ -78,7 +78,7 @@ def test_what_was_loaded_is_a_copy(family):
 def test_loading_casts_to_the_models_dtype_when_told_to():
     double, single = model_of("nfnet", "float64"), nf.models.NFNet(CONFIGS["nfnet"], dtype="float32")
     before = copies(single)
-    with pytest.raises(InputError, match="is of float64, expected float32.*cast=True") as refusal:
+    with pytest.raises(InputError, match=r"is of float64, expected float32.*cast=True") as refusal:
         single.load_state_dict(double.state_dict())
     assert "these weights fit" not in str(refusal.value) and same(before, single.state_dict())
     single.load_state_dict(double.state_dict(), cast=True)
@@ -97,7 +97,7 @@ def without(state, name):
     (lambda state: {**state, "linear.weight": state["linear.weight"].T}, "linear.weight has shape"),
     (lambda state: {}, "missing")])
 @pytest.mark.parametrize("family", CONFIGS)
-def test_a_state_that_does_not_fit_is_refused_in_one_line_and_changes_nothing(family, spoil, mentioned):
+def test_a_state_that_does_not_fit_changes_nothing(family, spoil, mentioned):
     """All other values differ from the model's, so that half a state taken over would show."""
     model, state = model_of(family), copies(model_of(family, seed=2))
     before = copies(model)
@@ -107,7 +107,7 @@ def test_a_state_that_does_not_fit_is_refused_in_one_line_and_changes_nothing(fa
     assert same(before, model.state_dict())
 
 
-def test_a_state_of_anything_that_numpy_reads_as_arrays_is_taken_over():
+def test_a_state_may_hold_anything_that_numpy_reads():
     model, state = model_of("nfnet"), copies(model_of("nfnet", seed=2))
     model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
     assert same(state, model.state_dict())
@@ -149,7 +149,7 @@ def test_names_are_attribute_paths(family):
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("family", CONFIGS)
-def test_recomputed_blocks_give_the_same_loss_and_gradients_bit_for_bit(family, dtype, training):
+def test_recomputed_blocks_give_the_same_bits(family, dtype, training):
     """In training too: a block run again draws the masks it drew before."""
     model = model_of(family, dtype)
     loss, kept = gradients(model, images(dtype), training)
@@ -174,7 +174,7 @@ def test_masks_depend_on_the_step_and_the_seed_alone(family):
     (images()[..., :2], "(4, 11, 9, 2)"), (images()[0], "(11, 9, 3)"), (images("float32"), "float32"),
     (np.ones((2, 11, 9, 3), dtype=np.uint8), "uint8"), (images().transpose(0, 3, 1, 2), "(4, 3, 11, 9)")])
 @pytest.mark.parametrize("family", CONFIGS)
-def test_images_of_the_wrong_shape_or_dtype_are_refused_in_one_line(family, wrong, mentioned):
+def test_images_of_the_wrong_shape_or_dtype_are_refused(family, wrong, mentioned):
     with pytest.raises(InputError) as error:
         model_of(family)(wrong)
     message = str(error.value)

@@ -1,8 +1,8 @@
-"""Holds our networks against timm's, both in float64 with the same random weights.
+"""Compare our networks with timm's, both in float64 with the same random weights.
 
-`python reference_tests/tools/against_timm.py` needs timm, installed as docs/weights.md says, so it is no part of the tests.
-Each line: the largest difference of logits, as a share of the largest logit; first with the weights as they are, then
-with timm's epsilon carried by the gains.
+`python reference_tests/tools/against_timm.py` needs timm, installed as docs/weights.md describes, so the tests do not
+run it. Each line: the largest difference of logits, as a share of the largest logit; first with the weights as they
+are, then with timm's epsilon carried by the gains.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 
 import nfnumpy as nf
 
-for operator in ("nms", "qnms"):  # torchvision's Python asks for them; its compiled part does not load beside CPU torch
+for operator in ("nms", "qnms"):  # torchvision's Python needs them; its compiled part does not load beside CPU torch
     torch.library.define(f"torchvision::{operator}", "(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
 
 import timm  # noqa: E402

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from reference_tests.helpers.command_line import run_command
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as arrays_of
-from reference_tests.weights.test_weights import SMALL, expect_equal, random_state
 
 import nfnumpy as nf
 from nfnumpy.weights import __main__ as weights_command
 from nfnumpy.weights.numpy_pickles import read_pickle
+from reference_tests.helpers.command_line import run_command
+from reference_tests.weights.test_weights import SMALL, expect_equal, random_state
 
 # {"m": {"w": float32 [0, 1, 2]}} as JAX 0.10.2, Haiku 0.0.17 (its FlatMapping) and dill 0.4.1 wrote it. The authors'
 # released files were written by dill.
@@ -74,7 +74,7 @@ KINDS = ["our safetensors", "timm's safetensors", "PyTorch", "PyTorch before 1.6
 
 @pytest.mark.parametrize("config", SMALL)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_file_gives_our_names_and_bits_whatever_it_is_called(tmp_path, kind, config):
+def test_every_kind_of_file_gives_our_names_and_bits(tmp_path, kind, config):
     state = random_state(config)
     for name in ("weights.safetensors", "F0_haiku.npz", "weights"):
         expect_equal(nf.weights.load(written(tmp_path / name, kind, state)), state)
@@ -88,7 +88,7 @@ def test_types_are_kept(tmp_path, kind, dtype):
 
 
 @pytest.mark.parametrize("package", FOREIGN_PICKLES)
-def test_arrays_that_other_packages_pickled_are_read_without_them(tmp_path, package):
+def test_arrays_pickled_by_other_packages_need_none_of_them(tmp_path, package):
     (tmp_path / "weights").write_bytes(base64.b64decode(FOREIGN_PICKLES[package]))
     with open(tmp_path / "weights", "rb") as file:
         array = read_pickle(file)["m"]["w"]
@@ -143,7 +143,7 @@ def test_of_a_checkpoint_all_arrays_come_or_one_group_as_a_state(tmp_path):
     expect_equal(nf.weights.load(path, group="ema"), averaged)
     with pytest.raises(nf.InputError, match="no group 'velocity'; it has model, ema"):
         nf.weights.load(path, "velocity")
-    with pytest.raises(nf.InputError, match="load.path, group='model'."):
+    with pytest.raises(nf.InputError, match=r"load\(path, group='model'\)"):
         model.load_state_dict(nf.weights.load(path))
     nf.weights.convert(path, tmp_path / "converted", "haiku")
     expect_equal(nf.weights.load(tmp_path / "converted"), averaged)
@@ -155,7 +155,7 @@ def shapes_only_state(name, **changes):
 
 
 @pytest.mark.parametrize("name", nf.models.names())
-def test_every_variant_is_told_by_its_shapes_whatever_its_classes(name):
+def test_every_variant_is_recognized_whatever_its_classes(name):
     assert nf.models.variant_of(shapes_only_state(name)) == name
     assert nf.models.variant_of(shapes_only_state(name, num_classes=17)) == name
 
@@ -165,13 +165,13 @@ def test_every_variant_is_told_by_its_shapes_whatever_its_classes(name):
     (lambda state: {k: v for k, v in state.items() if k != "blocks.0.skip_gain"}, "is nfnet_f0.*skip_gain' is missing"),
     (lambda state: state | {"extra": np.zeros(5)}, "is nfnet_f0.*'extra' is unknown"),
     (lambda state: {"a": np.zeros(5)}, "no variant has names"), (lambda state: {}, "no variant has names")])
-def test_a_state_that_fits_no_variant_is_told_what_is_wrong_with_it(alter, complaint):
+def test_the_error_for_a_state_of_no_variant_says_why(alter, complaint):
     with pytest.raises(nf.InputError, match=complaint) as refusal:
         nf.models.variant_of(alter(shapes_only_state("nfnet_f0")))
     assert str(refusal.value).isprintable()
 
 
-def test_weights_of_another_variant_are_told_which_one_they_fit():
+def test_the_error_for_weights_of_another_variant_names_it():
     f1 = shapes_only_state("nfnet_f1")
     for model, complaint in (("nfnet_f0", "these weights fit nfnet_f1, not nfnet_f0$"),
                              ("nf_resnet50", "these weights fit nfnet_f1, not nf_resnet50$")):
@@ -179,7 +179,7 @@ def test_weights_of_another_variant_are_told_which_one_they_fit():
             nf.models.create(model, shapes_only=True).load_state_dict(f1)
     with pytest.raises(nf.InputError, match=r"linear.weight.*these weights fit nfnet_f1 with num_classes=1000$"):
         nf.models.create("nfnet_f1", num_classes=10, shapes_only=True).load_state_dict(f1)
-    with pytest.raises(nf.InputError, match="these weights fit nfnet_f1, not this model$"):
+    with pytest.raises(nf.InputError, match=r"these weights fit nfnet_f1, not this model$"):
         nf.models.from_config(SMALL[0], shapes_only=True).load_state_dict(f1)
 
 
@@ -199,7 +199,7 @@ def test_foreign_weights_that_cannot_be_carried_say_why(tmp_path, value, complai
 
 @pytest.mark.parametrize("name, shape", [("stages.0.0.attn_last.fc1.weight", (16, 32, 3, 3)),
                                          ("stem.conv1.gain", (4, 4)), ("stem.conv2.weight", (3,))])
-def test_timm_arrays_of_odd_shapes_are_refused_and_not_cut_to_fit(name, shape):
+def test_timm_arrays_of_odd_shapes_are_refused(name, shape):
     timm = nf.weights.to_timm(random_state(SMALL[0])) | {name: np.zeros(shape)}
     with pytest.raises(nf.InputError, match=name):
         nf.weights.from_timm(timm)
