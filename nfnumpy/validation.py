@@ -52,7 +52,8 @@ def check_fields(record: Any, intervals: Mapping[str, Interval], choices: Mappin
     describe(name, value): how the message names the field, by default "CLASS: NAME=VALUE"; none: how it names None.
     """
     describe = describe or (lambda name, value: f"{type(record).__name__}: {name}={value!r}")
-    for name, hint in _hints(type(record)).items():
+    kind: Any = type(record)
+    for name, hint in _hints(kind).items():
         value = getattr(record, name)
         if isinstance(value, list) and not _matches(value, hint):
             value = tuple(value)

@@ -32,7 +32,7 @@ class NormalizerFreeNetwork(Module):
     linear: Linear
 
     # (state, own state) -> what an error adds when the state does not fit; models/__init__.py replaces it.
-    explain_mismatch: ClassVar[staticmethod[[Mapping[str, Array], Mapping[str, Array]], str]] = \
+    explain_mismatch: ClassVar["staticmethod[[Mapping[str, Array], Mapping[str, Array]], str]"] = \
         staticmethod(lambda state, own: "")
 
     def __init__(self, config: Any, *, backend: str = "numpy", dtype: DTypeLike = "float32", seed: int = 0,

@@ -60,7 +60,7 @@ def _checksum(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> 
     checksum = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name, array in sorted(arrays.items()):
         checksum.update(f"{name!r} {array.dtype.str} {array.shape}".encode())
-        checksum.update(memoryview(array.reshape(-1).view("uint8")))
+        checksum.update(array.reshape(-1).view("uint8").data)
     return checksum.hexdigest()
 
 
