@@ -4,6 +4,7 @@ Used by: functional/fast_numpy/ and optim/fast_numpy/. Sizes: tuning.py. Test: b
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy
 
@@ -93,7 +94,35 @@ def elementwise(function: Callable[..., object], *arrays: numpy.ndarray, block_v
     return out
 
 
-def reduce_blocks(function: Callable, pieces: Iterable):
+def split_arrays(arrays: Sequence[numpy.ndarray]) -> list[tuple[int, slice]]:
+    """(number of an array, slice of its flattened values) for blocks that cover all arrays, the largest first."""
+    blocks = [(k, block) for k, array in enumerate(arrays)
+              for block in split_by_step(slice(0, array.size), tuning.BLOCK_VALUES)]
+    return sorted(blocks, key=lambda block: block[1].start - block[1].stop)
+
+
+def map_by_work(function: Callable[[Any], Any], pieces: Sequence[Any], values: int) -> list[Any]:
+    """[function(piece) for piece in pieces], on threads where a pass over all their values is enough work."""
+    if values >= tuning.PARALLEL_VALUES:
+        return thread_pool.parallel_map(function, pieces)
+    return thread_pool.parallel_map(lambda some: [function(piece) for piece in some], [pieces])[0]
+
+
+def multi_tensor_elementwise(function: Callable[..., object],
+                             *lists: Sequence[numpy.ndarray]) -> list[numpy.ndarray]:
+    """New arrays like the first list's, of which function(out, *blocks of corresponding arrays) fills every block."""
+    out = [buffer_pool.empty(array.shape, array.dtype) for array in lists[0]]
+    flat = [[array.reshape(-1) for array in arrays] for arrays in (out, *lists)]
+
+    def fill(piece):
+        k, block = piece
+        function(*(arrays[k][block] for arrays in flat))
+
+    map_by_work(fill, split_arrays(out), sum(array.size for array in out))
+    return out
+
+
+def reduce_blocks(function: Callable[[Any], Any], pieces: Iterable[Any]) -> Any:
     """The sum of function(piece) over all pieces: computed on threads, added in the order of the pieces."""
     parts = thread_pool.parallel_map(function, pieces)
     return sum(parts[1:], start=parts[0])

@@ -69,3 +69,18 @@ def test_parts_are_added_in_their_order(values, count):
     for value in values[1:]:
         expected += np.float32(value)
     assert total == expected
+
+
+@given(sizes=st.lists(st.integers(0, 30), min_size=1, max_size=4), count=THREADS, least=st.sampled_from([0, 1 << 30]))
+def test_lists_of_arrays_are_computed_block_by_block(sizes, count, least):
+    arrays = [np.arange(size, dtype=np.float64).reshape(-1, 1) for size in sizes]
+    with smallest_sizes(count, PARALLEL_VALUES=least):
+        blocks = blocking.split_arrays(arrays)
+        out = blocking.multi_tensor_elementwise(lambda out, x, y: np.add(x, y, out=out), arrays, arrays)
+        doubled = blocking.map_by_work(lambda size: 2 * size, sizes, sum(sizes))
+    assert all(np.array_equal(one, 2 * array) for one, array in zip(out, arrays, strict=True))
+    assert doubled == [2 * size for size in sizes]
+    lengths = [block.stop - block.start for _, block in blocks]
+    assert lengths == sorted(lengths, reverse=True)
+    for k, size in enumerate(sizes):
+        assert sorted(indices_of([block for number, block in blocks if number == k])) == list(range(size))

@@ -50,8 +50,9 @@ def smallest_sizes(count, **sizes):
 
 
 def with_threads(count, function, *arrays, sizes=None, **options):
-    """function(*arrays, **options) within `smallest_sizes(count, **sizes)`; none of the arrays may change."""
-    given = [array for array in arrays if isinstance(array, np.ndarray)]
+    """function(*arrays, **options) within `smallest_sizes(count, **sizes)`; no array, nor one of a list, may change."""
+    given = [array for one in arrays for array in (one if isinstance(one, list) else [one])
+             if isinstance(array, np.ndarray)]
     before = [array.copy() for array in given]
     with smallest_sizes(count, **(sizes or {})):
         result = function(*arrays, **options)

@@ -1,11 +1,11 @@
-"""Lists of arrays, and how they are shared out to threads."""
+"""Lists of arrays, one for each parameter of a model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
 
-from ...backend import buffer_pool, thread_pool, tuning
+from ...backend import buffer_pool
 
 
 def covered(numbers: Sequence[Any], *arrays: Sequence[numpy.ndarray]) -> bool:
@@ -16,13 +16,6 @@ def covered(numbers: Sequence[Any], *arrays: Sequence[numpy.ndarray]) -> bool:
         return False
     return all([array.shape for array in own] == shapes and all(array.dtype == dtype for array in own)
                for own in arrays)
-
-
-def share_out(function: Callable[[Any], Any], pieces: Sequence[Any], size: int) -> list[Any]:
-    """[function(piece) for piece in pieces]; on threads where they have so many values in all that it is worth it."""
-    if size >= tuning.PARALLEL_VALUES:
-        return thread_pool.parallel_map(function, pieces)
-    return thread_pool.parallel_map(lambda some: [function(piece) for piece in some], [pieces])[0]
 
 
 def size_of(arrays: Sequence[numpy.ndarray]) -> int:

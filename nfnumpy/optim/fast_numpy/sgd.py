@@ -1,4 +1,7 @@
-"""`sgd.clipped_update`: a tensor's norms, then its clipping, decay, momentum and change while it is in the cache."""
+"""The fast path of `sgd.clipped_update`: a tensor's norms, then its update block by block, while it is in the cache.
+
+Formula: sgd.py. Test: fast_numpy/test_optimizer.py.
+"""
 
 from typing import NamedTuple
 
@@ -7,7 +10,7 @@ import numpy
 from ...backend import blas_threads, blocking, scratch, tuning
 from ..agc import is_single_unit, unit_factors
 from ..sgd import clipped_update as clipped_update_formula
-from .lists import covered, empty_like, share_out, size_of
+from .lists import covered, empty_like, size_of
 from .norms import column_norms, piece_norms
 
 
@@ -63,7 +66,7 @@ def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True
         elif own.param.size:
             pieces += [Piece(columns, weight_decay, clipping) for columns in _columns(own, size_of(params))]
     pieces.sort(key=lambda piece: -piece.tensors.param.size)
-    clipped = sum(share_out(lambda piece: _update_units(piece, options), pieces, size_of(params)))
+    clipped = sum(blocking.map_by_work(lambda piece: _update_units(piece, options), pieces, size_of(params)))
     for (weight_decay, clipping), together in vectors.items():
         clipped += _update_vectors(together, weight_decay, clipping, options)
     return new_params, new_velocities, numpy.asarray(clipped, dtype=numpy.int64)
@@ -71,7 +74,8 @@ def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True
 
 def _columns(tensors, size):
     """A tensor of several units as matrices of whole columns, each a piece of work; size: values of all tensors."""
-    largest = max(tuning.BLOCK_VALUES, size // blas_threads.thread_count())  # whole rows take half as long as parts of them
+    # Whole rows take half as long as parts of them, so a piece has no fewer columns than the threads need.
+    largest = max(tuning.BLOCK_VALUES, size // blas_threads.thread_count())
     units = tensors.param.shape[-1]
     matrices = tensors.map(lambda array: array.reshape(-1, units))
     for columns in blocking.split_evenly(units, -(-tensors.param.size // largest)):
