@@ -44,6 +44,16 @@ def atomic_write(path: str | os.PathLike[str], content: bytes) -> None:
         raise InputError(f"cannot write {path}: {reason}; what was there is untouched") from None
 
 
+def can_write(path: str | os.PathLike[str]) -> bool:
+    """Whether `atomic_write` is allowed to write to `path`, for commands that work long before they do."""
+    path = os.fspath(path)
+    if _descriptor(path) is not None:
+        return True
+    if os.path.exists(path) and not os.path.isfile(path):
+        return not os.path.isdir(path) and os.access(path, os.W_OK)
+    return os.access(os.path.dirname(os.path.realpath(path)), os.W_OK)
+
+
 def _status(path: str) -> os.stat_result | None:
     """Of the file that `path` leads to; None if there is none yet."""
     try:

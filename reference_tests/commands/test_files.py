@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from nfnumpy import InputError
-from nfnumpy.files import atomic_write, try_lock
+from nfnumpy.files import atomic_write, can_write, try_lock
 
 
 def mode(path):
@@ -152,6 +152,15 @@ def test_what_cannot_be_written_is_one_line(tmp_path, name, reason):
     with pytest.raises(InputError, match=reason) as refusal:
         atomic_write(tmp_path / name, b"content")
     assert "\n" not in str(refusal.value) and os.listdir(tmp_path) == ["loop"]
+
+
+@pytest.mark.parametrize("name, expected", [("new", True), ("file", True), ("link", True), ("pipe", True),
+                                            ("/dev/stdout", True), ("/dev/null", True), ("", False), ("no/file", False)])
+def test_what_can_be_written_is_known_before(tmp_path, name, expected):
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    os.mkfifo(tmp_path / "pipe")
+    assert can_write(tmp_path / name) is expected
 
 
 def test_an_interruption_leaves_no_temporary_file(tmp_path, monkeypatch):
