@@ -5,7 +5,6 @@ import datetime
 import gc
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Collection, Iterator

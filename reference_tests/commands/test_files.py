@@ -155,7 +155,8 @@ def test_what_cannot_be_written_is_one_line(tmp_path, name, reason):
 
 
 @pytest.mark.parametrize("name, expected", [("new", True), ("file", True), ("link", True), ("pipe", True),
-                                            ("/dev/stdout", True), ("/dev/null", True), ("", False), ("no/file", False)])
+                                            ("/dev/stdout", True), ("/dev/null", True), ("", False),
+                                            ("no/file", False)])
 def test_what_can_be_written_is_known_before(tmp_path, name, expected):
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "link").symlink_to(tmp_path / "file")
