@@ -1,4 +1,4 @@
-"""What somebody who composes a block of their own runs into: the obvious spellings work, mistakes are one line."""
+"""A block composed by a user: the obvious spellings work, mistakes are one line."""
 
 import numpy as np
 import pytest

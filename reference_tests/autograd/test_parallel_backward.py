@@ -1,4 +1,4 @@
-"""The way back on all threads: the same bits as one after the other, whoever comes first, and no way to get stuck."""
+"""The parallel backward pass: the bits of the sequential one, in whatever order tasks run, and no deadlock."""
 
 import contextvars
 import gc
@@ -9,16 +9,15 @@ import weakref
 
 import numpy as np
 import pytest
-from reference_tests.helpers.fast_paths import walking
+from reference_tests.helpers.fast_paths import backward_mode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nfnumpy import GraphError, InputError, Tensor, backend, checkpoint, models, ops, reference
-from nfnumpy.autograd import parallel_backward
-from nfnumpy.autograd import differentiable
+from nfnumpy.autograd import differentiable, parallel_backward
 from nfnumpy.backend import blas_threads, thread_pool
 
-WAYS = ("one after the other", "side by side")
+MODES = ("sequential", "parallel")
 
 
 def of_unlike_sizes(draws, count):
@@ -31,8 +30,8 @@ def of_unlike_sizes(draws, count):
 @given(seed=st.integers(0, 2**32 - 1), leaves=st.integers(1, 4), operations=st.integers(1, 40),
        count=st.integers(2, 4))
 def test_every_sum_is_made_in_the_order_of_the_formula(seed, leaves, operations, count):
-    """Random graphs, in which many operations share inputs, twice each way: gradients add up, too."""
-    def gradients(how):
+    """Random graphs, in which many operations share inputs, twice in each mode: gradients add up, too."""
+    def gradients(mode):
         draws = np.random.default_rng(seed)
         tensors = of_unlike_sizes(draws, leaves)
         some = tensors[:]
@@ -40,29 +39,29 @@ def test_every_sum_is_made_in_the_order_of_the_formula(seed, leaves, operations,
             x, y = (some[draws.integers(len(some))] for _ in range(2))
             some.append([lambda: x + y, lambda: ops.sqrt(ops.absolute(x) + 1.0), lambda: x * y * 1e-3,
                          lambda: ops.stack([x, y, x]).sum(axis=0)][draws.integers(4)]())
-        with walking(how, count):
+        with backward_mode(mode, count):
             for _ in range(2):
                 (some[-1] * 1.5 + some[len(some) // 2]).sum().backward()
                 some[-1], some[len(some) // 2] = some[0] * 2.0, some[0]
         return [tensor.grad for tensor in tensors]
 
-    for alone, together in zip(*map(gradients, WAYS)):
+    for alone, together in zip(*map(gradients, MODES)):
         assert (alone is None) == (together is None)
         assert alone is None or np.array_equal(alone, together, equal_nan=True)
 
 
 @pytest.mark.parametrize("name", ["nfnet_32px", "nf_resnet_32px", "nf_regnet_32px"])
-def test_a_network_has_the_same_gradients_to_the_last_bit(name):
+def test_a_network_has_the_same_gradients_bit_for_bit(name):
     draws = np.random.default_rng(0)
     x, labels = draws.standard_normal((4, 32, 32, 3)).astype(np.float32), np.arange(4)
 
-    def gradients(how):
+    def gradients(mode):
         model = models.create(name, seed=0)
-        with walking(how):
+        with backward_mode(mode):
             ops.softmax_cross_entropy(model(x, training=True), labels).backward()
         return {name: parameter.grad for name, parameter in model.parameters().items()}
 
-    alone, together = map(gradients, WAYS)
+    alone, together = map(gradients, MODES)
     assert all(np.array_equal(alone[name], together[name]) for name in alone)
 
 
@@ -80,7 +79,7 @@ def graph_of(vjp, count=20):
     return leaves, total.sum()
 
 
-def test_branches_are_walked_by_more_than_one_thread():
+def test_branches_run_on_more_than_one_thread():
     """Each of two derivatives waits until the other has begun, which one thread alone would never see."""
     both = threading.Barrier(2, timeout=60)
 
@@ -89,24 +88,24 @@ def test_branches_are_walked_by_more_than_one_thread():
         return cotangent * 2.0
 
     leaves, total = graph_of(vjp, count=2)
-    with walking("side by side"):
+    with backward_mode("parallel"):
         total.backward()
     assert all(np.array_equal(leaf.grad, np.full(3, 2.0)) for leaf in leaves)
 
 
-def test_within_reference_one_walks_alone():
+def test_within_reference_one_thread_runs_everything():
     seen = set()
 
     def vjp(cotangent):
         seen.add(threading.current_thread())
         return cotangent * 2.0
 
-    with walking("side by side"), reference():
+    with backward_mode("parallel"), reference():
         graph_of(vjp)[1].backward()
     assert seen == {threading.current_thread()}
 
 
-def test_an_error_in_a_derivative_reaches_the_caller_and_nothing_is_left_behind():
+def test_an_error_in_a_vjp_reaches_the_caller():
     class Mistake(Exception):
         pass
 
@@ -114,7 +113,7 @@ def test_an_error_in_a_derivative_reaches_the_caller_and_nothing_is_left_behind(
         raise Mistake("here")
 
     leaves, total = graph_of(vjp)
-    with walking("side by side"):
+    with backward_mode("parallel"):
         with pytest.raises(Mistake, match="here"):
             total.backward()
         with pytest.raises(GraphError, match="already freed"):
@@ -124,7 +123,7 @@ def test_an_error_in_a_derivative_reaches_the_caller_and_nothing_is_left_behind(
     assert all(leaf.grad is not None for leaf in leaves)
 
 
-def test_derivatives_know_the_contexts_of_who_asked_for_them():
+def test_vjps_run_in_the_contexts_of_the_caller():
     mark = contextvars.ContextVar("mark", default="")
     mark.set("here")
     seen = []
@@ -133,12 +132,12 @@ def test_derivatives_know_the_contexts_of_who_asked_for_them():
         seen.append((mark.get(), np.geterr()["over"]))
         return cotangent * 2.0
 
-    with walking("side by side"), np.errstate(over="raise"):
+    with backward_mode("parallel"), np.errstate(over="raise"):
         graph_of(vjp)[1].backward()
     assert seen == [("here", "raise")] * 20
 
 
-def test_saved_arrays_are_free_as_soon_as_both_derivatives_have_used_them():
+def test_saved_arrays_are_freed_after_their_last_use():
     x, y = (Tensor(np.ones(1 << 12), requires_grad=True) for _ in range(2))
     middle = x * 2.0
     saved = weakref.ref(middle.data)
@@ -146,14 +145,14 @@ def test_saved_arrays_are_free_as_soon_as_both_derivatives_have_used_them():
     del middle
     gc.collect()
     assert saved() is not None
-    with walking("side by side"):
+    with backward_mode("parallel"):
         total.backward()
     gc.collect()
     assert saved() is None
 
 
-def test_checkpoints_are_walked_one_after_the_other():
-    """Each leaves gradients of what it reaches behind while it goes back, so that their order must be the formula's."""
+def test_checkpoints_run_sequentially():
+    """Each adds to the gradients of parameters while it runs, so that their order must be the formula's."""
     shared = Tensor(np.ones(3), requires_grad=True)
     leaves, seen = [Tensor(np.ones(3), requires_grad=True) for _ in range(20)], []
 
@@ -163,26 +162,26 @@ def test_checkpoints_are_walked_one_after_the_other():
 
     total = sum((checkpoint(function, leaf) for leaf in leaves), start=shared * 1.0).sum()
     seen.clear()
-    with walking("side by side"):
+    with backward_mode("parallel"):
         assert parallel_backward.backward_pass(np.ones(()), total.node) is NotImplemented
         total.backward()
     assert seen == [threading.current_thread()] * 20 and np.array_equal(shared.grad, np.full(3, 21.0))
 
 
-@pytest.mark.parametrize("how", WAYS)
-def test_inputs_that_get_nothing_keep_nobody_waiting(how):
+@pytest.mark.parametrize("mode", MODES)
+def test_inputs_that_get_nothing_block_no_other(mode):
     """A sum is reached by an operation that gives it nothing; both of its leaves have something from elsewhere, too."""
     x, y = (Tensor(np.ones(3), requires_grad=True) for _ in range(2))
     nothing = differentiable(lambda z, w: z + w, joint=lambda cotangent, z, w: (None, cotangent))
     total = (nothing(x * 5.0 + y * 5.0, x * 3.0) + y * 2.0).sum()
-    with walking(how):
+    with backward_mode(mode):
         total.backward()
     assert np.array_equal(x.grad, np.full(3, 3.0)) and np.array_equal(y.grad, np.full(3, 2.0))
 
 
-def test_small_graphs_are_walked_alone():
+def test_small_graphs_run_on_one_thread():
     x = Tensor(np.ones(3), requires_grad=True)
-    with walking("side by side"):
+    with backward_mode("parallel"):
         node = (x * 2.0).sum().node
         assert parallel_backward.backward_pass(np.ones(()), node) is None
     assert parallel_backward.backward_pass(np.ones(()), (x * 2.0).sum().node) is NotImplemented
@@ -192,7 +191,7 @@ def test_small_graphs_are_walked_alone():
 
 
 @given(parents=st.lists(st.integers(0, 30), max_size=30), count=st.integers(1, 4))
-def test_every_task_is_done_once_and_after_the_one_that_made_it_possible(parents, count):
+def test_every_task_runs_once_and_after_its_predecessor(parents, count):
     parents = [min(parent, task) for task, parent in enumerate(parents)]  # of task + 1
     done = []
 
@@ -200,7 +199,7 @@ def test_every_task_is_done_once_and_after_the_one_that_made_it_possible(parents
         done.append(task)
         return [child + 1 for child, parent in enumerate(parents) if parent == task]
 
-    with walking("side by side", count):
+    with backward_mode("parallel", count):
         thread_pool.run_task_graph([0], run)
     assert sorted(done) == list(range(len(parents) + 1))
     assert all(done.index(parent) < done.index(child + 1) for child, parent in enumerate(parents))
@@ -208,7 +207,7 @@ def test_every_task_is_done_once_and_after_the_one_that_made_it_possible(parents
 
 def test_one_thread_alone_does_the_least_task_first():
     done = []
-    with walking("side by side", 1):
+    with backward_mode("parallel", 1):
         thread_pool.run_task_graph([5, 3], lambda task: done.append(task) or ([1, 4] if task == 3 else []))
     assert done == [3, 1, 4, 5]
 
@@ -220,7 +219,7 @@ def test_after_an_error_nothing_begins():
         begun.append(task)
         raise InputError(f"task {task}")
 
-    with walking("side by side", 1), pytest.raises(InputError, match="task 2"):
+    with backward_mode("parallel", 1), pytest.raises(InputError, match="task 2"):
         thread_pool.run_task_graph([7, 2, 4], run)
     assert begun == [2]
 
@@ -233,12 +232,12 @@ def test_of_several_errors_the_least_tasks_is_raised():
         raise InputError(f"task {task}")
 
     for tasks in ([1, 2], [2, 1]):
-        with walking("side by side"), pytest.raises(InputError, match="task 1"):
+        with backward_mode("parallel"), pytest.raises(InputError, match="task 1"):
             thread_pool.run_task_graph(tasks, run)
 
 
-def test_an_interruption_of_the_callers_sleep_ends_what_has_begun_and_begins_nothing_else(monkeypatch):
-    both, crew_of_two = threading.Barrier(2, timeout=60), thread_pool._WorkerPool(1)
+def test_an_interruption_lets_running_tasks_end_and_no_other(monkeypatch):
+    both, pool_of_two = threading.Barrier(2, timeout=60), thread_pool._WorkerPool(1)
     made, done, interruptions = [], [], []
 
     class Tasks(thread_pool._TaskGraph):
@@ -251,7 +250,7 @@ def test_an_interruption_of_the_callers_sleep_ends_what_has_begun_and_begins_not
             both.wait()
         if threading.current_thread() is threading.main_thread():
             return []
-        while not crew_of_two.idle_workers:  # until the caller has nothing to do
+        while not pool_of_two.idle_workers:  # until the caller has nothing to do
             pass
         while not made[0].is_cancelled:  # one that comes just before the caller falls asleep does not wake it
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
@@ -265,18 +264,18 @@ def test_an_interruption_of_the_callers_sleep_ends_what_has_begun_and_begins_not
 
     before = signal.signal(signal.SIGINT, interrupt_once)
     try:
-        with walking("side by side"):
-            monkeypatch.setattr(thread_pool, "_worker_pool", lambda: crew_of_two)
+        with backward_mode("parallel"):
+            monkeypatch.setattr(thread_pool, "_worker_pool", lambda: pool_of_two)
             monkeypatch.setattr(thread_pool, "_TaskGraph", Tasks)
             with pytest.raises(KeyboardInterrupt):
                 thread_pool.run_task_graph(["a", "b"], run)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert len(done) == 1 and made[0].is_done() and not crew_of_two.waiting
+    assert len(done) == 1 and made[0].is_done() and not pool_of_two.waiting
 
 
 def test_tasks_may_share_out_work_of_their_own():
-    with walking("side by side"):
+    with backward_mode("parallel"):
         found = {}
 
         def run(task):
@@ -287,7 +286,7 @@ def test_tasks_may_share_out_work_of_their_own():
     assert found == {task: [task * piece for piece in range(4)] for task in range(21)}
 
 
-def test_blas_and_the_interpreter_are_as_before_afterwards():
+def test_blas_and_interpreter_settings_are_restored():
     libraries, interval = blas_threads._blas_libraries(), sys.getswitchinterval()
     before, seen = [library.num_threads for library in libraries], []
 
@@ -299,7 +298,7 @@ def test_blas_and_the_interpreter_are_as_before_afterwards():
         sys.setswitchinterval(0.25)
         for library in libraries:
             library.set_num_threads(2)
-        with walking("side by side"):
+        with backward_mode("parallel"):
             thread_pool.run_task_graph([1, 2], run)
         assert seen == [([1] * len(libraries), True)] * 2
         assert sys.getswitchinterval() == 0.25 and all(library.num_threads == 2 for library in libraries)

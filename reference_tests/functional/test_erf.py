@@ -1,4 +1,4 @@
-"""erf and erfc, held against mpmath.
+"""erf and erfc, compared with mpmath.
 
 An error is counted in units in the last place (the spacing of floats at the exact value) where that is the claim, and
 relatively, in epsilons, where a bound is derived by adding up roundings. With u = epsilon / 2 the relative error of

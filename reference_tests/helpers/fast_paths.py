@@ -62,18 +62,18 @@ def with_threads(count, function, *arrays, sizes=None, **options):
 
 
 @functools.cache
-def crew_of_four():
+def pool_of_four():
     """The caller and three more, on any machine."""
     return thread_pool._WorkerPool(3)
 
 
 @contextlib.contextmanager
-def walking(how, count=2):
-    """Context in which even the smallest graphs go back "side by side" on `count` threads, or "one after the other"."""
+def backward_mode(mode, count=2):
+    """Context in which the backward pass of any graph is "parallel", on `count` threads, or "sequential"."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blas_threads, "thread_count", lambda: count)
-        patch.setattr(thread_pool, "_worker_pool", crew_of_four)
-        patch.setattr(parallel_backward, "LARGE", 0 if how == "side by side" else float("inf"))
+        patch.setattr(thread_pool, "_worker_pool", pool_of_four)
+        patch.setattr(parallel_backward, "LARGE", 0 if mode == "parallel" else float("inf"))
         yield
 
 

@@ -1,4 +1,4 @@
-"""The table of all differentiable operations: the problems each is given, the torch function that is its twin, and how
+"""The table of all differentiable operations: the problems each is given, the torch function that is its oracle, and how
 far rounding may take it.
 """
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from reference_tests.helpers import oracle_torch as twins
+from reference_tests.helpers import oracle_torch
 from hypothesis import strategies as st
 from reference_tests.helpers.strategies import (
     Problem,
@@ -52,15 +52,15 @@ OPERATIONS = {name: value for name, value in vars(ops).items() if callable(value
 
 @dataclass(frozen=True)
 class Case:
-    """problems: a strategy. twin: (*torch tensors, **options) -> tensor. The others: see `rounding_bound`."""
+    """problems: a strategy. oracle: (*torch tensors, **options) -> tensor. The others: see `rounding_bound`."""
 
     problems: st.SearchStrategy
-    twin: Callable
+    oracle: Callable
     roundings: Callable = lambda problem, out: 1
     multilinear: bool = False
 
 
-# ---- asking nfnumpy
+# ---- what nfnumpy returns
 
 
 def in_dtype(value, dtype):
@@ -116,7 +116,7 @@ def magnitudes(case, problem, cotangent, value, gradients):
     if case.multilinear:
         absolute = Problem(tuple(np.abs(x) if hasattr(x, "dtype") or isinstance(x, float) else x
                                  for x in problem.inputs), problem.wrt, problem.options)
-        value, gradients = twins.answer(case.twin, absolute, np.abs(cotangent))
+        value, gradients = oracle_torch.answer(case.oracle, absolute, np.abs(cotangent))
         return norm(value), [norm(g) for g in gradients]
     inputs = sum(norm(x) for x in problem.inputs if x is not None)
     return norm(value) + inputs, [norm(g) + norm(cotangent) * max(1.0, inputs) for g in gradients]
@@ -146,62 +146,63 @@ def window(problem, out):
     return 1 + math.prod(both(problem.options["window"]))
 
 
-def rearranged(twin, **options):
+def rearranged(oracle, **options):
     """Values that only move, and add up again where they were repeated."""
-    return Case(unary(**options), twin, most, multilinear=True)
+    return Case(unary(**options), oracle, most, multilinear=True)
 
 
-def pointwise(values, twin, **options):
-    return Case(unary(values, **options), twin, few)
+def pointwise(values, oracle, **options):
+    return Case(unary(values, **options), oracle, few)
 
 
 TABLE = {
-    "add": Case(binary(), twins.add, most, multilinear=True),
-    "subtract": Case(binary(), twins.subtract, most),
-    "multiply": Case(binary(), twins.multiply, most, multilinear=True),
-    "divide": Case(binary(normal, off_zero_either_sign), twins.divide, most),
-    "negative": pointwise(normal, twins.negative),
-    "power": pointwise(above(0.5, 2), twins.power,
+    "add": Case(binary(), oracle_torch.add, most, multilinear=True),
+    "subtract": Case(binary(), oracle_torch.subtract, most),
+    "multiply": Case(binary(), oracle_torch.multiply, most, multilinear=True),
+    "divide": Case(binary(normal, off_zero_either_sign), oracle_torch.divide, most),
+    "negative": pointwise(normal, oracle_torch.negative),
+    "power": pointwise(above(0.5, 2), oracle_torch.power,
                        exponent=lambda _: st.sampled_from([-2, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4, 2.0])),
-    "exp": pointwise(normal, twins.exp),
-    "log": pointwise(above(0.5, 4), twins.log),
-    "sqrt": pointwise(above(0.5, 4), twins.sqrt),
-    "absolute": pointwise(off(0), twins.absolute),
-    "maximum": Case(extremum(), twins.maximum, most),
-    "minimum": Case(extremum(), twins.minimum, most),
-    "clip": pointwise(off(-1, 2), twins.clip, low=lambda _: st.just(-1.0), high=lambda _: st.just(2.0)),
-    "where": Case(choice(), twins.where, most),
-    "erf": pointwise(normal, twins.erf),
-    "sum": Case(unary(axis=axes, keepdims=either), twins.sum, most, multilinear=True),
-    "mean": Case(unary(min_side=1, axis=axes, keepdims=either), twins.mean, most, multilinear=True),
-    "variance": Case(unary(min_side=1, axis=axes, keepdims=either), twins.variance, most),
-    "max": Case(unary(apart, min_side=1, axis=axes, keepdims=either), twins.max, few),
-    "min": Case(unary(apart, min_side=1, axis=axes, keepdims=either), twins.min, few),
-    "reshape": rearranged(twins.reshape, shape=new_shapes),
-    "transpose": rearranged(twins.transpose, axes=orders),
-    "broadcast_to": rearranged(twins.broadcast_to, shape=wider),
-    "flip": rearranged(twins.flip, axis=axes),
-    "take_slice": rearranged(twins.take_slice, min_side=1, index=indices),
-    "pad": rearranged(twins.pad, widths=frames),
-    "concatenate": Case(several("concatenate"), twins.concatenate, multilinear=True),
-    "stack": Case(several("stack"), twins.stack, multilinear=True),
-    **{name: pointwise(off(0, 6), twins.NONLINEARITY[name]) for name in NONLINEARITIES if name not in
+    "exp": pointwise(normal, oracle_torch.exp),
+    "log": pointwise(above(0.5, 4), oracle_torch.log),
+    "sqrt": pointwise(above(0.5, 4), oracle_torch.sqrt),
+    "absolute": pointwise(off(0), oracle_torch.absolute),
+    "maximum": Case(extremum(), oracle_torch.maximum, most),
+    "minimum": Case(extremum(), oracle_torch.minimum, most),
+    "clip": pointwise(off(-1, 2), oracle_torch.clip, low=lambda _: st.sampled_from([-1.0, None]),
+                      high=lambda _: st.sampled_from([2, None])),
+    "where": Case(choice(), oracle_torch.where, most),
+    "erf": pointwise(normal, oracle_torch.erf),
+    "sum": Case(unary(axis=axes, keepdims=either), oracle_torch.sum, most, multilinear=True),
+    "mean": Case(unary(min_side=1, axis=axes, keepdims=either), oracle_torch.mean, most, multilinear=True),
+    "variance": Case(unary(min_side=1, axis=axes, keepdims=either), oracle_torch.variance, most),
+    "max": Case(unary(apart, min_side=1, axis=axes, keepdims=either), oracle_torch.max, few),
+    "min": Case(unary(apart, min_side=1, axis=axes, keepdims=either), oracle_torch.min, few),
+    "reshape": rearranged(oracle_torch.reshape, shape=new_shapes),
+    "transpose": rearranged(oracle_torch.transpose, axes=orders),
+    "broadcast_to": rearranged(oracle_torch.broadcast_to, shape=wider),
+    "flip": rearranged(oracle_torch.flip, axis=axes),
+    "take_slice": rearranged(oracle_torch.take_slice, min_side=1, index=indices),
+    "pad": Case(unary(widths=frames, value=lambda _: st.sampled_from([0.0, -2, 0.5])), oracle_torch.pad, most),
+    "concatenate": Case(several("concatenate"), oracle_torch.concatenate, multilinear=True),
+    "stack": Case(several("stack"), oracle_torch.stack, multilinear=True),
+    **{name: pointwise(off(0, 6), oracle_torch.NONLINEARITY[name]) for name in NONLINEARITIES if name not in
        ("glu", "log_softmax")},
-    "glu": Case(any_nonlinearity().map(lambda p: Problem(p.inputs, p.wrt, {})), twins.NONLINEARITY["glu"], few),
-    "softmax": Case(unary(min_dims=1, min_side=1), twins.softmax, most),
-    "log_softmax": Case(unary(min_dims=1, min_side=1), twins.NONLINEARITY["log_softmax"], most),
-    "scaled_nonlinearity": Case(any_nonlinearity(), twins.scaled_nonlinearity, few),
-    "matmul": Case(products(), twins.matmul, most, multilinear=True),
-    "linear": Case(dense(), twins.linear, most, multilinear=True),
-    "conv2d": Case(convolutions(), twins.conv2d, taps, multilinear=True),
-    "avg_pool": Case(pools(normal), twins.avg_pool, window, multilinear=True),
-    "max_pool": Case(pools(apart), twins.max_pool, window),
-    "global_mean": Case(images(), twins.global_mean, most, multilinear=True),
-    "standardize_weight": Case(weights(), twins.standardize_weight, most),
-    "squeeze_excite": Case(excitations(), twins.squeeze_excite, most),
-    "skip_init": Case(residuals(), twins.skip_init, most, multilinear=True),
-    "dropout": Case(masked(per_example=False), twins.dropout, few, multilinear=True),
-    "stochastic_depth": Case(masked(per_example=True), twins.stochastic_depth, few, multilinear=True),
-    "softmax_cross_entropy": Case(losses(), twins.softmax_cross_entropy, most),
-    "sigmoid_cross_entropy": Case(losses(), twins.sigmoid_cross_entropy, most),
+    "glu": Case(any_nonlinearity().map(lambda p: Problem(p.inputs, p.wrt, {})), oracle_torch.NONLINEARITY["glu"], few),
+    "softmax": Case(unary(min_dims=1), oracle_torch.softmax, most),
+    "log_softmax": Case(unary(min_dims=1), oracle_torch.NONLINEARITY["log_softmax"], most),
+    "scaled_nonlinearity": Case(any_nonlinearity(), oracle_torch.scaled_nonlinearity, few),
+    "matmul": Case(products(), oracle_torch.matmul, most, multilinear=True),
+    "linear": Case(dense(), oracle_torch.linear, most, multilinear=True),
+    "conv2d": Case(convolutions(), oracle_torch.conv2d, taps, multilinear=True),
+    "avg_pool": Case(pools(normal), oracle_torch.avg_pool, window, multilinear=True),
+    "max_pool": Case(pools(apart), oracle_torch.max_pool, window),
+    "global_mean": Case(images(), oracle_torch.global_mean, most, multilinear=True),
+    "standardize_weight": Case(weights(), oracle_torch.standardize_weight, most),
+    "squeeze_excite": Case(excitations(), oracle_torch.squeeze_excite, most),
+    "skip_init": Case(residuals(), oracle_torch.skip_init, most, multilinear=True),
+    "dropout": Case(masked(per_example=False), oracle_torch.dropout, few, multilinear=True),
+    "stochastic_depth": Case(masked(per_example=True), oracle_torch.stochastic_depth, few, multilinear=True),
+    "softmax_cross_entropy": Case(losses(), oracle_torch.softmax_cross_entropy, most),
+    "sigmoid_cross_entropy": Case(losses(), oracle_torch.sigmoid_cross_entropy, most),
 }

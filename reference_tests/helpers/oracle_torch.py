@@ -1,4 +1,4 @@
-"""The torch twin of every operation, and how to ask it: channels last at the border, channels first inside.
+"""Every operation in torch, the oracle of the tests: channels last at the border, channels first inside.
 
 Nothing here is taken from nfnumpy: `SAME` is worked out again from its definition in TensorFlow's terms.
 """
@@ -15,12 +15,12 @@ def to_torch(value):
     return torch.from_numpy(np.array(value)) if isinstance(value, (np.ndarray, np.generic)) else value
 
 
-def answer(twin, problem, cotangent):
+def answer(oracle, problem, cotangent):
     """(value, gradients of the inputs in problem.wrt) as float64 arrays."""
     inputs = [to_torch(value) for value in problem.inputs]
     for k in problem.wrt:
         inputs[k].requires_grad_(True)
-    out = twin(*inputs, **problem.options)
+    out = oracle(*inputs, **problem.options)
     out.backward(torch.from_numpy(np.array(cotangent)))
     return out.detach().numpy(), [inputs[k].grad.numpy() if inputs[k].grad is not None else
                                   np.zeros(problem.inputs[k].shape) for k in problem.wrt]
@@ -66,7 +66,7 @@ def minimum(x, y):
 
 
 def clip(x, *, low, high):
-    return torch.clamp(x, low, high)
+    return x * 1.0 if low is None and high is None else torch.clamp(x, low, high)
 
 
 # ---- reductions and rearrangements
@@ -77,9 +77,9 @@ def _dims(x, axis):
 
 
 def _reduction(function):
-    def twin(x, *, axis=None, keepdims=False):
+    def reduce(x, *, axis=None, keepdims=False):
         return x if x.ndim == 0 else function(x, dim=_dims(x, axis), keepdim=keepdims)
-    return twin
+    return reduce
 
 
 sum, mean, max, min = map(_reduction, (torch.sum, torch.mean, torch.amax, torch.amin))

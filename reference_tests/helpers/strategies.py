@@ -1,6 +1,6 @@
 """What each operation is given in the tests: Hypothesis strategies of Problems.
 
-A Problem holds float64 inputs whose values float32 holds too, so that both precisions are asked the same question.
+A Problem holds float64 inputs whose values float32 holds too, so that both precisions compute the same problem.
 Values stay at least KINK from points where a derivative jumps (0 of relu, ties of a maximum): a difference quotient
 moves every value by at most KINK/2. What happens on those points is tested by name, where it is a promise.
 """
@@ -90,7 +90,7 @@ def binary(draw, x=normal, y=normal):
 
 @st.composite
 def extremum(draw):
-    """Two arrays that broadcast and tie nowhere: the first on the lattice 2·KINK·Z, the second halfway between."""
+    """Two arrays that broadcast and tie nowhere: the first in multiples of 2·KINK, the second halfway between."""
     problem = draw(binary(lambda random, shape: random.integers(-9, 9, shape) * (2 * KINK),
                           lambda random, shape: random.integers(-9, 9, shape) * (2 * KINK) + KINK))
     return problem
@@ -105,11 +105,11 @@ def choice(draw):
 
 
 def axes(shape):
-    """None, one axis counted from either end, or several."""
+    """None, one axis counted from either end, or several; of no axes too, where 0 and -1 are taken."""
     count = len(shape)
     each = st.integers(-count, count - 1)
     some = st.sets(st.integers(0, count - 1), min_size=1).map(lambda s: tuple(sorted(s)))
-    return st.one_of(st.none(), each, some) if count else st.none()
+    return st.one_of(st.none(), each, some) if count else st.sampled_from([None, 0, -1])
 
 
 def either(shape):
@@ -168,7 +168,8 @@ def any_nonlinearity(draw):
 
 @st.composite
 def products(draw):
-    result = draw(shapes_of.mutually_broadcastable_shapes(signature="(m,k),(k,n)->(m,n)", max_dims=2, max_side=3,
+    """Matrices, stacks of them that broadcast, and vectors on either side: (m?,k),(k,n?)."""
+    result = draw(shapes_of.mutually_broadcastable_shapes(signature="(m?,k),(k,n?)->(m?,n?)", max_dims=2, max_side=3,
                                                           min_side=0))
     random = np.random.default_rng(draw(seeds))
     return Problem(tuple(as_float32_holds(normal(random, shape)) for shape in result.input_shapes), (0, 1), {})
