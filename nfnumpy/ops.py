@@ -96,7 +96,7 @@ def _method(operation: Callable[..., Tensor], *positional: str) -> Callable[...,
     """The operation as a method of Tensor, whose first options may be given by position."""
 
     def method(tensor: Tensor, *given: Any, **options: Any) -> Tensor:
-        named = dict(zip(positional, given))
+        named = dict(zip(positional, given, strict=False))
         if len(given) > len(positional) or named.keys() & options.keys():
             raise InputError(f"{operation.__name__}: expected options {', '.join(positional)}, each once, got "
                              f"{', '.join(map(repr, given))} and {', '.join(options) or 'none by name'}")

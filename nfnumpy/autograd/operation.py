@@ -31,7 +31,8 @@ class _Needed(NamedTuple):
 class _NamedVjp:
     """A vector-Jacobian product of an operation, called with what its signature names."""
 
-    def __init__(self, function: Callable[..., Any], position: int | None, inputs: Sequence[str], variadic: bool) -> None:
+    def __init__(self, function: Callable[..., Any], position: int | None, inputs: Sequence[str],
+                 variadic: bool) -> None:
         self.function = function
         self.position = position
         parameters = list(inspect.signature(function).parameters.values())[1:]
@@ -40,7 +41,8 @@ class _NamedVjp:
         self.needed = [_needed(function, name, inputs, variadic) for name in names]
         self.names = tuple(names)
 
-    def __call__(self, cotangent: Array, saved: Mapping[str, Any], options: Mapping[str, Any]) -> Sequence[Array | None]:
+    def __call__(self, cotangent: Array, saved: Mapping[str, Any],
+                 options: Mapping[str, Any]) -> Sequence[Array | None]:
         arguments = [saved[name] for name in self.names]
         if self.takes_options:
             found = self.function(cotangent, *arguments, **options)
@@ -115,8 +117,9 @@ class Operation:
         self.inputs = _inputs_of(parameters)
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.required_inputs = sum(one.is_required for one in self.inputs)
-        self.options = frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
-        self.required_options = frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty)
+        options = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+        self.options = frozenset(p.name for p in options)
+        self.required_options = frozenset(p.name for p in options if p.default is p.empty)
         names = [one.name for one in self.inputs]
         unknown = separate.keys() - set(names)
         if unknown:
@@ -140,7 +143,7 @@ class Operation:
         return result
 
     def _bound(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
-        """All inputs, with those given by keyword moved here from `options`; InputError if some are missing or unknown."""
+        """All inputs, those given by keyword taken out of `options`; InputError if some are missing or unknown."""
         if self.variadic:
             if len(inputs) == 1 and isinstance(inputs[0], (list, tuple)):
                 inputs = tuple(inputs[0])

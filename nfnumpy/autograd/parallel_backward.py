@@ -109,7 +109,8 @@ class _BackwardRun:
         return [more for (number, parent), contribution in contributions
                 for more in self.deliver(parent, (key, number), contribution, cotangent)]
 
-    def deliver(self, vertex: Any, edge: EdgeKey, contribution: Array | None, cotangent: Array | None = None) -> list[Task]:
+    def deliver(self, vertex: Any, edge: EdgeKey, contribution: Array | None,
+                cotangent: Array | None = None) -> list[Task]:
         """Deliver to a vertex the contribution of an edge, computed from `cotangent`; returns the tasks opened by it.
 
         A vertex to which nothing has come along any edge passes None on to its parents.

@@ -55,7 +55,8 @@ class Vjp(Protocol):
 
     position: int | None  # the input that it belongs to; None: it returns the cotangents of all inputs
 
-    def __call__(self, cotangent: Array, saved: Mapping[str, Any], options: Mapping[str, Any]) -> Sequence[Array | None]:
+    def __call__(self, cotangent: Array, saved: Mapping[str, Any],
+                 options: Mapping[str, Any]) -> Sequence[Array | None]:
         """The cotangents of its inputs, None for an input that gets nothing."""
 
 
@@ -77,7 +78,8 @@ class Node:
     __slots__ = ("name", "parents", "saved", "vjps", "options", "is_pure", "fingerprints")
 
     def __init__(self, name: str, parents: Sequence[Any], saved: dict[str, Any], vjps: Sequence[Vjp],
-                 options: Mapping[str, Any], is_pure: bool = True, fingerprints: Mapping[str, int] | None = None) -> None:
+                 options: Mapping[str, Any], is_pure: bool = True,
+                 fingerprints: Mapping[str, int] | None = None) -> None:
         self.name = name
         self.parents = parents
         self.saved = saved

@@ -61,7 +61,7 @@ class Tensor:
     def item(self) -> float | int | bool:
         """The one value of a one-value tensor, as a Python number; InputError for more values or none."""
         if self.data.size != 1:
-            raise InputError(f"a Tensor of shape {tuple(self.shape)} is not one number; use .numpy(), or reduce it first")
+            raise InputError(f"a Tensor of shape {tuple(self.shape)} is not one number; use .numpy()")
         return self.data.item()
 
     def detach(self) -> "Tensor":
@@ -147,7 +147,8 @@ def _as_numpy(data: Any) -> Array:
     try:
         return backend.get("numpy").asarray(data)
     except (ValueError, TypeError, OverflowError) as error:
-        raise InputError(f"Tensor: expected an array or numbers, got {type(data).__name__}: {first_line(error)}") from error
+        kind = type(data).__name__
+        raise InputError(f"Tensor: expected an array or numbers, got {kind}: {first_line(error)}") from error
 
 
 def graph_parent(value: Any) -> Node | Tensor | None:

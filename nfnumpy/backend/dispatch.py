@@ -28,7 +28,8 @@ def reference() -> Iterator[None]:
         _reference.reset(token)
 
 
-def formula(function: Callable[..., Any] | None = None, *, check: Callable[..., None] | None = None) -> Callable[..., Any]:
+def formula(function: Callable[..., Any] | None = None, *,
+            check: Callable[..., None] | None = None) -> Callable[..., Any]:
     """Decorator: `function` is a formula; run a fast path in its place where there is one and none is switched off.
 
     Its first argument, an array or a list of arrays, decides which backend's fast path runs. `check`, a function of the

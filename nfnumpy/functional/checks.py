@@ -50,6 +50,8 @@ def whole_number(value: Any, name: str, *, least: int | None = None) -> int:
 
 def pair(value: Size, name: str) -> tuple[int, int]:
     """A positive whole number, or a pair of them, as a pair; InputError says which `name` was wrong."""
+    if type(value) is int and 0 < value <= LARGEST:
+        return value, value
     values = tuple(value) if isinstance(value, Sequence) else (value, value)
     numbers = [as_whole_number(item) for item in values]
     if len(numbers) != 2 or any(number is None or number < 1 for number in numbers):
@@ -63,7 +65,8 @@ def real_number(value: Any, name: str) -> float:
     Infinities are numbers here. A boolean is not one, nor is text that reads like one.
     """
     kind = getattr(getattr(value, "dtype", None), "kind", None)
-    is_real = isinstance(value, (int, float)) and not isinstance(value, bool) or kind in ("f", "i", "u") and math.prod(value.shape) == 1
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    is_real = is_number or kind in ("f", "i", "u") and math.prod(value.shape) == 1
     try:
         number = float(value) if is_real else math.nan
     except OverflowError:

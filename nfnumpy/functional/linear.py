@@ -24,7 +24,7 @@ def _check_matmul(x: Array, y: Array) -> None:
 
 def _broadcast(x: Shape, y: Shape) -> bool:
     """Whether two shapes broadcast."""
-    return all(a == b or a == 1 or b == 1 for a, b in zip(reversed(x), reversed(y)))  # the shorter is extended by 1
+    return all(a == b or a == 1 or b == 1 for a, b in zip(reversed(x), reversed(y), strict=False))
 
 
 @formula(check=_check_matmul)

@@ -177,7 +177,8 @@ class Phase(NamedTuple):
     """One phase of a transposed convolution: see `Windows.transposed`.
 
     pixels: two slices of the image's axes; taps: per axis the kernel positions used, last first (the kernel turned
-    around); windows: how the phase's pixels see the cotangent (kernel (0, …) where there is no tap: these pixels get 0).
+    around); windows: how the phase's pixels see the cotangent (its kernel has a 0 where there is no tap: these pixels
+    get 0).
     """
 
     pixels: tuple[slice, slice]

@@ -55,7 +55,7 @@ def test_mistakes_are_input_errors_of_one_line(call, said):
     assert "\n" not in str(refusal.value)
 
 
-def test_tensors_read_as_arrays_and_models_take_over_each_others_parameters():
+def test_tensors_read_as_arrays_and_states_load():
     assert np.array_equal(np.asarray(Tensor([1.0, 2.0])), [1.0, 2.0])
     one, other = (nf.models.create("nfnet_8px", seed=seed) for seed in (1, 2))
     one.load_state_dict(other.parameters())

@@ -1,6 +1,7 @@
 """The parallel backward pass: the bits of the sequential one, in whatever order tasks run, and no deadlock."""
 
 import contextvars
+import functools
 import gc
 import signal
 import sys
@@ -13,7 +14,7 @@ from reference_tests.helpers.fast_paths import backward_mode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nfnumpy import GraphError, InputError, Tensor, backend, checkpoint, models, ops, reference
+from nfnumpy import GraphError, InputError, Tensor, checkpoint, models, ops, reference
 from nfnumpy.autograd import differentiable, parallel_backward
 from nfnumpy.backend import blas_threads, thread_pool
 
@@ -24,6 +25,10 @@ def of_unlike_sizes(draws, count):
     """Leaves whose sums depend on the order of adding."""
     return [Tensor(draws.standard_normal((3, 4)) * 10.0 ** draws.integers(-8, 9), requires_grad=True)
             for _ in range(count)]
+
+
+OPERATIONS = [lambda x, y: x + y, lambda x, y: ops.sqrt(ops.absolute(x) + 1.0), lambda x, y: x * y * 1e-3,
+              lambda x, y: ops.stack([x, y, x]).sum(axis=0)]
 
 
 @settings(max_examples=100)
@@ -37,17 +42,30 @@ def test_every_sum_is_made_in_the_order_of_the_formula(seed, leaves, operations,
         some = tensors[:]
         for _ in range(operations):
             x, y = (some[draws.integers(len(some))] for _ in range(2))
-            some.append([lambda: x + y, lambda: ops.sqrt(ops.absolute(x) + 1.0), lambda: x * y * 1e-3,
-                         lambda: ops.stack([x, y, x]).sum(axis=0)][draws.integers(4)]())
+            some.append(OPERATIONS[draws.integers(len(OPERATIONS))](x, y))
         with backward_mode(mode, count):
             for _ in range(2):
                 (some[-1] * 1.5 + some[len(some) // 2]).sum().backward()
                 some[-1], some[len(some) // 2] = some[0] * 2.0, some[0]
         return [tensor.grad for tensor in tensors]
 
-    for alone, together in zip(*map(gradients, MODES)):
+    for alone, together in zip(*map(gradients, MODES), strict=True):
         assert (alone is None) == (together is None)
         assert alone is None or np.array_equal(alone, together, equal_nan=True)
+
+
+@given(order=st.permutations(range(6)), nothing=st.sets(st.integers(0, 5)), seed=st.integers(0, 99))
+def test_an_edge_sum_adds_in_the_order_of_its_edges(order, nothing, seed):
+    """In whatever order the contributions arrive; only the last delivery completes it."""
+    draws = np.random.default_rng(seed)
+    contributions = [None if edge in nothing else draws.standard_normal(3) * 10.0 ** draws.integers(-9, 9)
+                     for edge in range(6)]
+    edge_sum = parallel_backward.EdgeSum([(edge, 0) for edge in range(6)])
+    completed = [edge_sum.deliver((edge, 0), contributions[edge]) for edge in order]
+    assert completed == [False] * 5 + [True]
+    some = [contribution for contribution in contributions if contribution is not None]
+    expected = functools.reduce(np.add, some) if some else None
+    assert np.array_equal(edge_sum.total, expected) if some else edge_sum.total is None
 
 
 @pytest.mark.parametrize("name", ["nfnet_32px", "nf_resnet_32px", "nf_regnet_32px"])
@@ -304,7 +322,7 @@ def test_blas_and_interpreter_settings_are_restored():
         assert sys.getswitchinterval() == 0.25 and all(library.num_threads == 2 for library in libraries)
     finally:
         sys.setswitchinterval(interval)
-        for library, count in zip(libraries, before):
+        for library, count in zip(libraries, before, strict=True):
             library.set_num_threads(count)
 
 

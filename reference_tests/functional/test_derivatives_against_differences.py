@@ -26,7 +26,7 @@ def slope_along(function):
 
 @pytest.mark.parametrize("name", TABLE)
 @given(data=st.data())
-def test_derivative_along_a_random_direction_is_the_limit_of_difference_quotients(name, data):
+def test_derivatives_are_limits_of_difference_quotients(name, data):
     case = TABLE[name]
     problem = data.draw(case.problems)
     cotangent = cotangent_for(problem, name)

@@ -53,7 +53,7 @@ def test_each_gain_lies_as_far_from_its_integral_as_recorded(name):
 
 
 @pytest.mark.parametrize("name", ESTIMATED)
-def test_each_gain_is_what_an_average_over_vectors_of_1024_samples_would_give(name):
+def test_each_gain_is_an_average_over_vectors_of_1024(name):
     """A variance estimated from N samples has relative standard deviation sqrt((kurtosis - 1) / N), gamma half that.
 
     The authors' N is unknown to us; with 2048 vectors every constant lies within 1.4 standard deviations, and three are
@@ -124,7 +124,7 @@ def test_two_gains_that_are_one_integral_agree(one, other):
     assert abs(gamma(one) / gamma(other) - 1) < CLOSENESS
 
 
-def test_the_interval_of_integration_is_long_enough_and_the_steps_are_short_enough():
+def test_interval_and_steps_of_integration_suffice():
     """z^2 has variance 2 and needs more of the tails than any nonlinearity here, which grow no faster than z."""
     with mpmath.workdps(DIGITS):
         assert abs(central_moment(lambda z: z * z, 2) / 2 - 1) < CLOSENESS

@@ -1,4 +1,4 @@
-"""Misuse of every operation: wrong kinds, ranks, dtypes and options end in an InputError of one line, or have a meaning.
+"""Misuse of every operation: wrong kinds, ranks, dtypes and options are an InputError of one line, or mean something.
 
 Each operation has one good call here. In it one input or one option at a time is replaced by each of many values that
 mostly mean nothing; the result must be a Tensor or an InputError, also for the derivatives, on formulas and fast paths.
@@ -54,8 +54,8 @@ for _name, _operation in OPERATIONS.items():
 
 NO_ARRAYS = ["text", b"x", 1j, object(), {}, {1}, float, lambda: 0, np.ones((2, 4), complex), np.array(["a"]),
              np.array([object()]), [[1], [1, 2]], np.datetime64("2020"), np.ones((2, 4), "m8[s]"), 10**400]
-ODD_ARRAYS = [None, ones(7, 5, 3, 2, 2), ones(0), ones(), np.ones((2, 4), bool), np.ones((2, 4), int), 2.5, True, np.nan,
-              Fraction(1, 3), [], (), np.ones((2, 4), np.float16), ones(1, 1, 1, 1, 1, 1), np.array([], int)]
+ODD_ARRAYS = [None, ones(7, 5, 3, 2, 2), ones(0), ones(), np.ones((2, 4), bool), np.ones((2, 4), int), 2.5, True,
+              np.nan, Fraction(1, 3), [], (), np.ones((2, 4), np.float16), ones(1, 1, 1, 1, 1, 1), np.array([], int)]
 OPTIONS = ["text", b"x", "", "relu", "float32", "int32", "complex128", "O", None, 1j, object(), {}, type, lambda: 0,
            np.nan, np.inf, -np.inf, 0, -1, -5, 99, 1.5, 10**400, 2**63, True, np.True_, False, (), (1,), (1, 2, 3),
            (1, -1), (0, 0), (0.5, 0.5), ((1, 2),), ((1, 2), (3,)), ((-1, 0), (0, 0)), ((1.5, 0), (0, 0)), [[]],

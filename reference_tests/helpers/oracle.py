@@ -1,5 +1,5 @@
-"""The table of all differentiable operations: the problems each is given, the torch function that is its oracle, and how
-far rounding may take it.
+"""The table of all differentiable operations: the problems each is given, its oracle in torch, and the rounding
+errors that are allowed.
 """
 
 import math

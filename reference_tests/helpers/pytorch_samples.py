@@ -46,7 +46,7 @@ def unless(condition: Any, reason: str) -> None:
 
 
 def operators() -> dict[str, Any]:
-    """PyTorch's table of operators, by name and variant. Its module needs a package that only PyTorch's own tests use."""
+    """PyTorch's operators, by name and variant. Their module imports a package that only PyTorch's own tests use."""
     stand_in = types.ModuleType("expecttest")
     stand_in.TestCase = unittest.TestCase
     sys.modules.setdefault("expecttest", stand_in)
@@ -291,7 +291,7 @@ def avg_pool(x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, 
 
 
 def adaptive_avg_pool(x: Tensor, output_size: Any) -> Tensor:
-    """Equal bins are windows side by side; one bin is the global mean."""
+    """Equal bins are windows without overlap; one bin is the global mean."""
     wanted = both(output_size) if isinstance(output_size, int) else tuple(output_size)
     sizes = [size if want is None else want for want, size in zip(wanted, x.shape[-2:], strict=True)]
     unless(all(size % want == 0 for want, size in zip(sizes, x.shape[-2:], strict=True)), "bins")
