@@ -1,8 +1,8 @@
 """Convolution held to its definition: shapes at the edge of the possible, memory layouts, algebra, and errors.
 
 Sums of float64 products are compared at TERMS epsilons of their magnitudes (`magnitude`), TERMS = 128 being above the
-number of terms in any sum here (at most 4·4·6 per value, 2·6·6 per weight), with the 25 roundings of a pairwise sum over
-all of them.
+number of terms in any sum here (at most 4·4·6 per value, 2·6·6 per weight), with the 25 roundings of a pairwise sum
+over all of them.
 """
 
 import math

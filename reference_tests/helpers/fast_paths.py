@@ -62,9 +62,9 @@ def with_threads(count, function, *arrays, sizes=None, **options):
 
 
 @functools.cache
-def pool_of_four():
-    """The caller and three more, on any machine."""
-    return thread_pool._WorkerPool(3)
+def pool_of(count):
+    """The caller and as many workers as make `count` threads, on any machine."""
+    return thread_pool._WorkerPool(count - 1)
 
 
 @contextlib.contextmanager
@@ -72,7 +72,7 @@ def backward_mode(mode, count=2):
     """Context in which the backward pass of any graph is "parallel", on `count` threads, or "sequential"."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blas_threads, "thread_count", lambda: count)
-        patch.setattr(thread_pool, "_worker_pool", pool_of_four)
+        patch.setattr(thread_pool, "_worker_pool", lambda: pool_of(count))
         patch.setattr(parallel_backward, "LARGE", 0 if mode == "parallel" else float("inf"))
         yield
 
