@@ -115,7 +115,7 @@ def try_one(clean, area, path, number):
     environment = {**os.environ, "PYTHONPATH": str(folder), "TMPDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, timeout=LIMIT)
-        failed = re.search(r"^(?:FAILED|ERROR) \S*?([\w.]+(?:::\w+)?)", done.stdout, re.MULTILINE)
+        failed = re.search(r"^(?:FAILED|ERROR) reference_tests/(\S+)", done.stdout, re.MULTILINE)
         caught, by = done.returncode != 0, failed[1] if failed else done.stdout.strip()[-200:]
     except subprocess.TimeoutExpired:
         caught, by = True, "the time limit"
