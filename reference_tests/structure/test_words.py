@@ -23,7 +23,7 @@ WORDS = {  # what is not written: what is written instead
     r"mends?": "fix",
     r"taken for": "identified as",
     r"speaks? to": "configure, call",
-    r"(alarm|sleepers?|patience|called off)": "wakeup, idle workers, spin iterations, cancelled",
+    r"(sleepers?|patience|called off)": "idle workers, spin iterations, cancelled",
     r"fewer products": "Winograd",
     r"gather(ed|ing)? products?": "im2col",
     r"(fast_walk|whole_files|write_whole|in_parallel|quick_turns|short_buffers|from_last_to_first|read_later)": "renamed",
