@@ -5,7 +5,8 @@ Of a shell block every line is one command:
 
 * `python -m nfnumpy.X …` and `nfnumpy X …` run inside this process. Training runs for one epoch unless it says otherwise.
 * `python PATH …` must name a file of this repository that compiles; `python -m pytest PATH …` must name tests.
-* `pip install` must name extras that pyproject.toml defines; continuous integration runs the two commands of README.md.
+* `pip install` must name extras that pyproject.toml defines; `ruff` and `mypy` must be what continuous integration runs,
+  and so must the test command of README.md.
 
 A block that needs what a test machine lacks says so after its language (```sh needs="a GPU"): its commands are parsed by
 the command's own parser, and not run.
@@ -73,6 +74,8 @@ def run_shell_command(words, capsys, monkeypatch, only_parse):
         run_module(arguments[1], arguments[2:], capsys, monkeypatch, only_parse)
     elif program.startswith("python"):
         ast.parse((ROOT / arguments[0]).read_text(encoding="utf-8"))
+    elif program in ("ruff", "mypy"):
+        assert " ".join(words) in (ROOT / ".ci" / "run").read_text()
     else:
         pytest.fail(f"unknown program: {' '.join(words)}")
 

@@ -11,7 +11,7 @@ import nfnumpy
 
 PACKAGE = Path(nfnumpy.__file__).parent
 AREAS = (  # from the ground up
-    "errors", "files", "cli", "backend", "functional", "autograd", "ops", "nn", "models", "optim", "datasets", "weights",
+    "errors", "validation", "files", "cli", "backend", "functional", "autograd", "ops", "nn", "models", "optim", "datasets", "weights",
     "training", "analysis", "ports", "verify", "bench", "train", "predict", "__main__")
 
 
