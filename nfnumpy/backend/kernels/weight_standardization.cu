@@ -19,8 +19,10 @@ struct Entries {
     }
 };
 
-template <class F> __device__ inline void for_each(const Entries& own, F f) {
-#pragma unroll 4
+template <class T> constexpr int UNROLLED = sizeof(T) == sizeof(float) ? 4 : 1;  // as many as leave registers for doubles
+
+template <int UNROLL, class F> __device__ inline void for_each(const Entries& own, F f) {
+#pragma unroll UNROLL
     for (int64 i = own.start; i < own.end; i += own.step) f(i);
 }
 
@@ -28,17 +30,17 @@ template <class F> __device__ inline void for_each(const Entries& own, F f) {
 // a cotangent the mean of that, and its product with the centred column.
 template <class T> struct Moments { T by, mean, squared_norm, cotangent_mean, products; };
 
-template <bool WITH_COTANGENT, class T>
+template <int UNROLL, bool WITH_COTANGENT, class T>
 __device__ inline Moments<T> moments_times(T by, const Entries& own, const T* __restrict__ weight,
                                            const T* __restrict__ cotangent, int64 rows, int width) {
     T sum = 0, cotangent_sum = 0, squares = 0, products = 0;
-    for_each(own, [&](int64 i) {
+    for_each<UNROLL>(own, [&](int64 i) {
         sum += weight[i] * by;
         if (WITH_COTANGENT) cotangent_sum += cotangent[i];
     });
     T mean = column_sum(sum, width) / T(rows);
     T cotangent_mean = WITH_COTANGENT ? column_sum(cotangent_sum, width) / T(rows) : T(0);
-    for_each(own, [&](int64 i) {
+    for_each<UNROLL>(own, [&](int64 i) {
         T centred = weight[i] * by - mean;
         squares += centred * centred;
         if (WITH_COTANGENT) products += centred * cotangent[i];
@@ -50,19 +52,18 @@ __device__ inline Moments<T> moments_times(T by, const Entries& own, const T* __
 // Small squares matter only where the floor eps is small too.
 template <bool WITH_COTANGENT, class T>
 __device__ inline Moments<T> moments(const Entries& own, const T* __restrict__ weight, const T* __restrict__ cotangent,
-                                     int64 rows, int64 columns, int width, T eps) {
-    Moments<T> found = moments_times<WITH_COTANGENT>(T(1), own, weight, cotangent, rows, width);
+                                     int64 rows, int width, T eps) {
+    Moments<T> found = moments_times<UNROLLED<T>, WITH_COTANGENT>(T(1), own, weight, cotangent, rows, width);
     T by = multiplier(found.squared_norm);
     if (by > T(1) && eps >= SafeRange<T>::least_square) by = 1;
-    if (__syncthreads_or(own.column < columns && by != T(1)))
-        found = moments_times<WITH_COTANGENT>(by, own, weight, cotangent, rows, width);
+    if (__syncthreads_or(own.end && by != T(1)))  // rare, and not unrolled, so as to take no more registers
+        found = moments_times<1, WITH_COTANGENT>(by, own, weight, cotangent, rows, width);
     return found;
 }
 
-// What the centred column times `by` is multiplied by.
-template <class T> __device__ inline T inverse_norm(const Moments<T>& of, T eps) {
-    if (of.by == T(1)) return T(1) / sqrt_(at_least(of.squared_norm, eps));
-    return T(1) / at_least(sqrt_(of.squared_norm), sqrt_(eps) * of.by);
+// What the centred column times `by` is multiplied by; `floor` is eps·by².
+template <class T> __device__ inline T inverse_norm(T squared_norm, T floor) {
+    return T(1) / sqrt_(at_least(squared_norm, floor));
 }
 
 template <class T>
@@ -70,10 +71,10 @@ __global__ void __launch_bounds__(1024)
 standardize_weight(const T* __restrict__ weight, const T* __restrict__ gain, T* __restrict__ out, int64 rows,
                    int64 columns, int width, T eps) {
     Entries own(rows, columns, width);
-    const Moments<T> of = moments<false>(own, weight, weight, rows, columns, width, eps);
+    const Moments<T> of = moments<false>(own, weight, weight, rows, width, eps);
     if (own.column >= columns) return;
-    T scale = inverse_norm(of, eps) * gain[own.column];
-    for_each(own, [&](int64 i) { out[i] = (weight[i] * of.by - of.mean) * scale; });
+    T scale = inverse_norm(of.squared_norm, eps * of.by * of.by) * gain[own.column];
+    for_each<UNROLLED<T>>(own, [&](int64 i) { out[i] = (weight[i] * of.by - of.mean) * scale; });
 }
 
 template <class T>
@@ -81,13 +82,13 @@ __global__ void __launch_bounds__(1024)
 standardize_weight_vjp(const T* __restrict__ cotangent, const T* __restrict__ weight, const T* __restrict__ gain,
                        T* __restrict__ back, T* __restrict__ gain_back, int64 rows, int64 columns, int width, T eps) {
     Entries own(rows, columns, width);
-    const Moments<T> of = moments<true>(own, weight, cotangent, rows, columns, width, eps);
-    T scale = inverse_norm(of, eps), along = of.products * scale;
+    const Moments<T> of = moments<true>(own, weight, cotangent, rows, width, eps);
+    const T floor = eps * of.by * of.by;
+    T scale = inverse_norm(of.squared_norm, floor), along = of.products * scale;
     if (own.column >= columns) return;
     if (threadIdx.x < width) gain_back[own.column] = along;
-    bool above_floor = of.by == T(1) ? of.squared_norm > eps : sqrt_(of.squared_norm) > sqrt_(eps) * of.by;
-    T radial = along * T(above_floor), outer = scale * gain[own.column] * of.by;
-    for_each(own, [&](int64 i) {
+    T radial = along * T(of.squared_norm > floor), outer = scale * gain[own.column] * of.by;
+    for_each<4>(own, [&](int64 i) {
         T unit = (weight[i] * of.by - of.mean) * scale;
         back[i] = (cotangent[i] - of.cotangent_mean - unit * radial) * outer;
     });
