@@ -1,41 +1,49 @@
-"""Holding an implementation of normalizer-free networks, in any framework, against the reference.
+"""The comparison of an implementation of normalizer-free networks, in any framework, with the reference.
 
     verdict = nfnumpy.verify.check_agc(my_package.adaptive_clip)
     print(verdict)                                    # conforms, conforms as a named variant, or diverges, and why
     nfnumpy.verify.assert_conforms(verdict)           # in a test
 """
 
-import importlib
+from collections.abc import Callable
+from typing import Any
 
-from .verdict import CONFORMS, DIVERGES, VARIANT, Difference, Verdict
+from ..errors import InputError
+from .checks.activation import check_activation
+from .checks.agc import check_agc
+from .checks.block import check_block
+from .checks.ema import check_ema
+from .checks.model import check_model
+from .checks.sam import check_sam
+from .checks.schedule import check_schedule
+from .checks.se import check_se
+from .checks.stochastic_depth import check_stochastic_depth
+from .checks.ws_conv import check_ws_conv
+from .verdict import CONFORMS, DIVERGES, VARIANT, Difference, Outcome, Verdict
 
-KINDS = ("activation", "ws_conv", "agc", "sam", "stochastic_depth", "se", "block", "ema", "schedule", "model")
+CHECKS: dict[str, Callable[..., Verdict]] = {
+    "activation": check_activation, "ws_conv": check_ws_conv, "agc": check_agc, "sam": check_sam,
+    "stochastic_depth": check_stochastic_depth, "se": check_se, "block": check_block, "ema": check_ema,
+    "schedule": check_schedule, "model": check_model}
+KINDS = tuple(CHECKS)
 
 
-def check(kind, target, **options):
-    """The Verdict on `target` as a `kind` (one of KINDS); options as that kind's `check_KIND` has them.
+def check(kind: str, target: Any, **options: Any) -> Verdict:
+    """The Verdict on `target` by the check called `kind` (one of KINDS); options as that check's function has them.
 
     InputError for an unknown kind, and when the target cannot be run.
     """
-    from ..errors import InputError
-    if kind not in KINDS:
+    if kind not in CHECKS:
         raise InputError(f"unknown kind {kind!r}: expected one of {', '.join(KINDS)}")
-    return getattr(importlib.import_module(f".checks.{kind}", __name__), f"check_{kind}")(target, **options)
+    return CHECKS[kind](target, **options)
 
 
-def assert_conforms(verdict, variants=True):
-    """Raise AssertionError with the whole report unless the target conforms; variants: harmless forms will do."""
-    if verdict.outcome == DIVERGES or verdict.outcome == VARIANT and not variants:
+def assert_conforms(verdict: Verdict, variants: bool = True) -> None:
+    """Raise AssertionError with the whole report unless the target conforms; variants: benign forms conform too."""
+    if not verdict.passed or (verdict.outcome == VARIANT and not variants):
         raise AssertionError(str(verdict))
 
 
-def __getattr__(name):
-    """`check_agc` and the like, each from its own file, which is loaded when it is first asked for."""
-    kind = name.removeprefix("check_")
-    if name.startswith("check_") and kind in KINDS:
-        return getattr(importlib.import_module(f".checks.{kind}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-__all__ = ["CONFORMS", "DIVERGES", "Difference", "KINDS", "VARIANT", "Verdict", "assert_conforms", "check",
-           *(f"check_{kind}" for kind in KINDS)]
+__all__ = ["CHECKS", "CONFORMS", "DIVERGES", "Difference", "KINDS", "Outcome", "VARIANT", "Verdict", "assert_conforms",
+           "check", "check_activation", "check_agc", "check_block", "check_ema", "check_model", "check_sam",
+           "check_schedule", "check_se", "check_stochastic_depth", "check_ws_conv"]

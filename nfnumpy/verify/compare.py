@@ -1,241 +1,202 @@
-"""From a target, a reference with rules and a set of problems to a verdict."""
+"""From a target, a reference with rules and a set of input cases to a verdict."""
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
-from . import tolerance
-from .variants import changed, combinations, extensions
+from . import diagnosis, tolerance
+from .shrink import smallest
+from .variants import KnownVariant, apply
 from .verdict import CONFORMS, DIVERGES, VARIANT, Difference, Verdict
+
+Outputs = Mapping[str, np.ndarray]
+REMEMBERED = 512  # results of the reference
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Problem:
-    """One question: named float64 arrays whose values float32 holds too, and options."""
+class InputCase:
+    """One input: named float64 arrays whose values float32 has too, and options. Not to be changed once made."""
 
     arrays: dict[str, np.ndarray]
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def cast(self, dtype):
-        """The same question with its floating arrays in `dtype`."""
-        return Problem({name: array.astype(dtype) if array.dtype.kind == "f" else array
-                        for name, array in self.arrays.items()}, self.options)
+    @property
+    def size(self) -> int:
+        """The number of values."""
+        return sum(array.size for array in self.arrays.values())
 
-    def as_json(self):
+    def cast(self, dtype: Any) -> "InputCase":
+        """The same input with its floating arrays in `dtype`."""
+        return InputCase({name: array.astype(dtype) if array.dtype.kind == "f" else array
+                          for name, array in self.arrays.items()}, self.options)
+
+    def as_json(self) -> dict[str, Any]:
         """Plain lists and numbers."""
         return {**{name: array.tolist() for name, array in self.arrays.items()}, **self.options}
 
 
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """What one kind of check knows.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Check:
+    """A reference, its known variants and its input cases.
 
-    reference(problem, rules) -> dict of named arrays in the order of the computation, in the problem's dtype;
-    rules: the dataclass instance that is the reference; catalogue: the known forms; typical: problems with weights as
-    networks have them; edges: problems that tell known forms apart; drawn(seed): one more problem for a whole number;
-    smaller(problem): problems a little smaller, for shrinking; scales(problem) -> dict: for tensors whose terms cancel,
-    the largest magnitude of what is added up; screen(problem, rules): the cheap part of the reference (values, not
-    gradients), by which most candidates are ruled out, or None.
+    reference(case, rules) -> dict of named arrays in the order of the computation, in the case's dtype;
+    rules: the instance of a frozen dataclass that is the reference; catalogue: the known variants; typical: cases with
+    weights as networks have them; edges: cases that distinguish known variants; drawn(seed): one more case for a whole
+    number; smaller(case): cases a little smaller, for shrinking; scales(case) -> dict: for tensors whose terms cancel,
+    the largest magnitude of the terms; screen(case, rules): the cheap part of the reference (values, not gradients),
+    which excludes most candidates, or None.
     """
 
     name: str
-    reference: Callable
+    reference: Callable[[InputCase, Any], Outputs]
     rules: Any
-    catalogue: tuple
-    typical: tuple
-    edges: tuple
-    drawn: Callable
-    smaller: Callable = lambda problem: ()
-    scales: Callable = lambda problem: {}
-    screen: Callable | None = None
+    catalogue: tuple[KnownVariant, ...]
+    typical: tuple[InputCase, ...]
+    edges: tuple[InputCase, ...]
+    drawn: Callable[[int], InputCase]
+    smaller: Callable[[InputCase], Iterable[InputCase]] = lambda case: ()
+    scales: Callable[[InputCase], Mapping[str, float]] = lambda case: {}
+    screen: Callable[[InputCase, Any], Outputs] | None = None
 
-    def expected(self, problem, rules, precision):
-        """(the reference in float64, what rounding allows, the scales), by name."""
-        with np.errstate(all="ignore"):
-            reference = {name: np.asarray(array) for name, array in self.reference(problem, rules).items()}
-            in_float32 = self.reference(problem.cast(np.float32), rules)
-        scales = _scales(self.scales, problem)
-        return reference, tolerance.allowed(reference, in_float32, scales, precision), scales
+    def computed(self, case: InputCase, rules: Any) -> Outputs:
+        """The reference by `rules` in float64."""
+        return _computed(self.reference, case, rules)
 
-    def explained(self, problems, answers, precision):
-        """(entries that reproduce the target's answers or None, entries that come nearest)."""
-        return _explain(self, problems, answers, precision)
+    def scales_of(self, case: InputCase) -> Mapping[str, float]:
+        """The largest magnitude of what is added up, for tensors whose terms cancel."""
+        return _scales(self.scales, case)
+
+    def expected(self, case: InputCase, rules: Any, precision: str) -> tuple[Outputs, Mapping[str, float],
+                                                                             Mapping[str, float]]:
+        """(the reference in float64, the error that rounding explains, the scales), by name."""
+        reference, scales = self.computed(case, rules), self.scales_of(case)
+        return reference, _allowed(self.reference, self.scales, case, rules, precision), scales
+
+    def explained(self, cases: Sequence[InputCase], outputs: Sequence[Outputs], precision: str) -> diagnosis.Diagnosis:
+        """The known variants that reproduce the target's outputs."""
+        return diagnosis.diagnose(self, cases, outputs, precision)
+
+    def differences(self, rules: Any, cases: Iterable[InputCase], outputs: Iterable[Outputs],
+                    precision: str) -> tuple[Difference, ...]:
+        """The largest Difference of every tensor over the cases, in the order of the computation."""
+        worst, order, epsilon = {}, {}, tolerance.epsilon(precision)
+        for case, output in zip(cases, outputs, strict=True):
+            expected, allowed, scales = self.expected(case, rules, precision)
+            order.update(dict.fromkeys(expected))
+            for name in (name for name in expected if name in output):
+                error = tolerance.distance(output[name], expected[name], scales.get(name, 0.0))
+                difference = Difference(name, error / epsilon, allowed[name] / epsilon, error)
+                if name not in worst or difference.excess > worst[name].excess:
+                    worst[name] = difference
+        return tuple(worst[name] for name in order if name in worst)
+
+    def agrees(self, case: InputCase, output: Outputs, precision: str) -> bool:
+        """Whether rounding explains all differences of one case from the reference by the check's own rules."""
+        return all(difference.agrees for difference in self.differences(self.rules, [case], [output], precision))
 
 
-@functools.lru_cache(maxsize=256)
-def _scales(scales, problem):
-    return scales(problem)
+@functools.lru_cache(maxsize=REMEMBERED)
+def _computed(reference, case, rules):
+    with np.errstate(all="ignore"):
+        return {name: np.asarray(array) for name, array in reference(case, rules).items()}
 
 
-def judge(kind, subject, *, target, framework, precision="auto", examples=20, notes=()):
-    """The Verdict on `subject(problem) -> dict of named arrays`; it may leave out tensors that it does not compute.
+@functools.lru_cache(maxsize=REMEMBERED)
+def _allowed(reference, scales, case, rules, precision):
+    with np.errstate(all="ignore"):
+        in_float32 = reference(case.cast(np.float32), rules)
+    return tolerance.allowed(_computed(reference, case, rules), in_float32, _scales(scales, case), precision)
 
-    framework: the Framework that it speaks; precision: what it computes in, "auto" for the coarsest of its results when
-    it is asked in float64; examples: how many problems are drawn beside those that are always asked.
+
+@functools.lru_cache(maxsize=REMEMBERED)
+def _scales(scales, case):
+    return scales(case)
+
+
+def compare(check: Check, run: Callable[[InputCase], Outputs], *, target: str, framework: Any, precision: str = "auto",
+            examples: int = 20, notes: Iterable[str] = ()) -> Verdict:
+    """The Verdict on a target that `run(case)` computes; it may leave out tensors that the target does not have.
+
+    target: its name; framework: the Framework that it is written in; precision: what it computes in, "auto" for the
+    coarsest of its results on float64 inputs; examples: how many cases are drawn beside the fixed ones.
     """
-    problems = [*kind.typical, *kind.edges, *(kind.drawn(seed) for seed in range(examples))]
-    told = dict(target=target, framework=framework.name, notes=tuple(notes))
+    comparison = _Comparison(check, run, examples, {"target": target, "framework": framework.name}, tuple(notes))
     if precision != "auto":
-        return _judged(kind, subject, problems, precision, told)
+        return comparison.verdict(precision)
     framework.seen.clear()
-    _answer(kind, subject, problems[0], "float64")
-    precision = next((name for name in tolerance.COARSEST_FIRST if name in framework.seen), "float64")
-    verdict = _judged(kind, subject, problems, precision, told)
+    comparison.outputs(comparison.cases[0], "float64")
+    precision = tolerance.coarsest(framework.seen)
+    verdict = comparison.verdict(precision)
     if precision == "float64" and verdict.outcome == DIVERGES and not verdict.diagnosis:
-        told["notes"] += ("asked in float32: asked in float64 it agrees with no known form, as if it kept some of its "
-                          "numbers in float32",)
-        coarser = _judged(kind, subject, problems, "float32", told)
+        comparison.notes += ("compared in float32: in float64 no known form agrees, as if some of the target's numbers "
+                             "were float32",)
+        coarser = comparison.verdict("float32")
         if coarser.diagnosis or coarser.outcome == CONFORMS:
             return coarser
     return verdict
 
 
-def _judged(kind, subject, problems, precision, told):
-    """The Verdict in one precision."""
-    answers = [_answer(kind, subject, problem, precision) for problem in problems]
-    differences = worst_differences(kind, kind.rules, problems, answers, precision)
-    found = dict(told, kind=kind.name, precision=precision, examples=len(problems), differences=differences)
-    if all(difference.agrees for difference in differences):
-        return Verdict(outcome=CONFORMS, **found)
-    size = _size(kind, answers)
-    entries, nearest = kind.explained(problems, answers, precision)
-    if entries and all(entry.harmless for entry in entries):
-        return Verdict(outcome=VARIANT, diagnosis=_names(entries), explanation=_sentences(entries), size=size, **found)
-    harmless = [entry for entry in entries or () if entry.harmless]
-    if harmless:  # the rest is what the first difference and the counterexample are to show
-        kind = dataclasses.replace(kind, rules=changed(kind.rules, harmless))
-        found["differences"] = worst_differences(kind, kind.rules, problems, answers, precision)
-    found["notes"] += tuple(_factor(kind, problems, answers))
-    return Verdict(outcome=DIVERGES, diagnosis=_names(entries), explanation=_sentences(entries),
-                   nearest=_names(nearest), size=size,
-                   counterexample=_shrunken(kind, subject, problems, answers, precision), **found)
+class _Comparison:
+    def __init__(self, check, run, examples, facts, notes):
+        self.check, self.run, self.facts, self.notes = check, run, facts, notes
+        self.cases = [*check.typical, *check.edges, *(check.drawn(seed) for seed in range(examples))]
+
+    def outputs(self, case, precision):
+        """The target's outputs, as named host arrays; InputError where there are none that the reference has."""
+        given = case if precision == "float64" else case.cast(np.float32)
+        found = {name: np.asarray(array) for name, array in self.run(given).items()}
+        if not found:
+            raise InputError(f"{self.check.name}: the target returned nothing to compare")
+        return found
+
+    def verdict(self, precision):
+        """The Verdict in one precision."""
+        check = self.check
+        outputs = [self.outputs(case, precision) for case in self.cases]
+        found = dict(self.facts, kind=check.name, precision=precision, examples=len(self.cases), notes=self.notes,
+                     differences=check.differences(check.rules, self.cases, outputs, precision))
+        if all(difference.agrees for difference in found["differences"]):
+            return Verdict(outcome=CONFORMS, **found)
+        found["relative_difference"] = _relative_difference(check, outputs)
+        variants, nearest = check.explained(self.cases, outputs, precision)
+        found |= diagnosis.named(variants or ())
+        if variants and all(variant.benign for variant in variants):
+            return Verdict(outcome=VARIANT, **found)
+        benign = [variant for variant in variants or () if variant.benign]
+        if benign:  # the first difference and the counterexample are to show the others
+            check = dataclasses.replace(check, rules=apply(check.rules, benign))
+            found["differences"] = check.differences(check.rules, self.cases, outputs, precision)
+        found["notes"] += tuple(_constant_factor(check, self.cases, outputs))
+        shown = smallest(self.cases, outputs, check.smaller, run=lambda case: self.outputs(case, precision),
+                         agrees=lambda case, output: check.agrees(case, output, precision))
+        return Verdict(outcome=DIVERGES, nearest=tuple(variant.name for variant in nearest),
+                       counterexample=shown.as_json(), **found)
 
 
-def _names(entries):
-    return tuple(entry.name for entry in entries or ())
-
-
-def _sentences(entries):
-    return tuple(entry.explanation for entry in entries or ())
-
-
-def _answer(kind, subject, problem, precision):
-    """What the target says, as named host arrays; InputError when it says nothing that the reference knows."""
-    asked = problem if precision == "float64" else problem.cast(np.float32)
-    answer = {name: np.asarray(array) for name, array in subject(asked).items()}
-    if not answer:
-        raise InputError(f"{kind.name}: the target returned nothing to compare")
-    return answer
-
-
-def worst_differences(kind, rules, problems, answers, precision):
-    """The worst Difference of every tensor, in the order of the computation."""
-    worst, order = {}, {}
-    for problem, answer in zip(problems, answers):
-        expected, allowed, scales = kind.expected(problem, rules, precision)
-        order.update(dict.fromkeys(expected))
-        for name in (name for name in expected if name in answer):
-            apart = tolerance.distance(answer[name], expected[name], scales.get(name, 0.0))
-            epsilon = tolerance.epsilon(precision)
-            difference = Difference(name, apart / epsilon, allowed[name] / epsilon, apart)
-            if name not in worst or _excess(difference) > _excess(worst[name]):
-                worst[name] = difference
-    return tuple(worst[name] for name in order if name in worst)
-
-
-def _excess(difference):
-    return difference.error / difference.allowed
-
-
-def _explain(kind, problems, answers, precision):
-    """(entries that reproduce the target or None, entries that come nearest): singles before pairs.
-
-    Where no pair does, the nearest one gets a third: mistakes in places that do not touch each other add up.
-    """
-    nearest, least = (), float("inf")
-    asked = sorted(zip(problems, answers), key=lambda pair: sum(array.size for array in pair[0].arrays.values()))
-
-    def excess_of(entries):
-        """How far they miss at the worst, or, once that is no better than the nearest so far, at least."""
-        excess = 0.0
-        for place, (problem, answer) in enumerate(asked):
-            rules = changed(kind.rules, entries)
-            try:
-                screened = _screened(kind, rules, problem, answer, precision)
-                excess = max(excess, screened)
-                if not screened:
-                    differences = worst_differences(kind, rules, [problem], [answer], precision)
-                    excess = max([excess, *map(_excess, differences)])
-            except (ArithmeticError, ValueError):
-                return float("inf")
-            if excess > 1.0 and excess >= least:
-                asked.insert(0, asked.pop(place))  # what ruled this one out is likely to rule out the next
-                break
-        return excess
-
-    for candidates in (lambda: combinations(kind.catalogue), lambda: extensions(nearest, kind.catalogue)):
-        for entries in candidates():
-            excess = excess_of(entries)
-            if excess <= 1.0:
-                return entries, ()
-            if excess < least:
-                nearest, least = entries, excess
-    return None, nearest
-
-
-def _screened(kind, rules, problem, answer, precision):
-    """How far the cheap part of a candidate misses, if by a thousand times what a good sum needs; else 0."""
-    if kind.screen is None:
-        return 0.0
-    with np.errstate(all="ignore"):
-        cheap = kind.screen(problem, rules)
-    unit = tolerance.LEEWAY * tolerance.epsilon(precision)
-    excess = max((tolerance.distance(answer[name], array) / unit for name, array in cheap.items() if name in answer),
-                 default=0.0)
-    return excess if excess > 1e3 else 0.0
-
-
-def _size(kind, answers):
+def _relative_difference(check, outputs):
     """The largest relative difference from the reference on typical weights."""
-    distances = [tolerance.distance(answer[name], expected) for problem, answer in zip(kind.typical, answers)
-                 for name, expected in kind.reference(problem, kind.rules).items() if name in answer]
+    distances = []
+    for case, output in zip(check.typical, outputs, strict=False):  # the typical cases are the first ones
+        expected = check.computed(case, check.rules)
+        distances += [tolerance.distance(output[name], expected[name]) for name in expected if name in output]
     return max(distances, default=None)
 
 
-def _factor(kind, problems, answers):
-    """A note, if the first tensor that is off is so by one and the same factor everywhere."""
+def _constant_factor(check, cases, outputs):
+    """A note, if the first tensor that differs is everywhere the same multiple of the reference."""
     ratios = []
-    for problem, answer in zip(problems, answers):
-        for name, expected in kind.reference(problem, kind.rules).items():
-            got = np.asarray(answer.get(name, expected), dtype=np.float64)
-            large = got.shape == expected.shape and np.abs(expected) > 0.1 * np.max(np.abs(expected), initial=0.0)
+    for case, output in zip(cases, outputs, strict=True):
+        for name, expected in check.computed(case, check.rules).items():
+            got = np.asarray(output.get(name, expected), dtype=np.float64)
             if tolerance.distance(got, expected) > 1e-6:
-                ratios.extend((got[large] / expected[large]).reshape(-1) if np.any(large) else [np.nan])
+                large = np.abs(expected) > 0.1 * np.max(np.abs(expected), initial=0.0)
+                comparable = got.shape == expected.shape and np.any(large)
+                ratios.extend((got[large] / expected[large]).reshape(-1) if comparable else [np.nan])
                 break
     factor = float(np.median(ratios)) if ratios else 0.0
     if np.isfinite(factor) and factor != 0.0 and np.all(np.abs(np.asarray(ratios) / factor - 1.0) < 1e-4):
         yield f"where it first differs, the target is {factor:.6g} times the reference everywhere"
-
-
-def _shrunken(kind, subject, problems, answers, precision):
-    """The smallest problem that still shows a difference, reached by steps of `kind.smaller`."""
-    def shows(problem, answer=None):
-        try:
-            answer = answer or _answer(kind, subject, problem, precision)
-            return any(not difference.agrees for difference in worst_differences(kind, kind.rules, [problem], [answer],
-                                                                            precision))
-        except Exception:  # the target cannot take so small a problem
-            return False
-
-    problem = min((problem for problem, answer in zip(problems, answers) if shows(problem, answer)),
-                  key=lambda problem: sum(array.size for array in problem.arrays.values()))
-    for _ in range(200):
-        smaller = next((candidate for candidate in kind.smaller(problem) if shows(candidate)), None)
-        if smaller is None:
-            break
-        problem = smaller
-    return problem.as_json()

@@ -1,15 +1,18 @@
-"""Finding what is to be checked: `package.module:attribute`, `file.py:attribute`, or `timm:NAME` for models."""
+"""Loading a target: `package.module:attribute`, or `file.py:attribute`."""
 
+import hashlib
 import importlib
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from ..errors import InputError, first_line
 
 
-def load_target(text):
-    """The object that `text` names; InputError, one line, when it cannot be imported or is not there."""
+def load_target(text: str) -> Any:
+    """The object that `text` names; InputError, one line, when it cannot be imported or does not exist."""
     place, colon, attribute = text.rpartition(":")
     if not colon or not place or not attribute:
         raise InputError(f"target {text!r}: expected package.module:attribute or file.py:attribute")
@@ -33,20 +36,30 @@ def _module(place, text):
     except ModuleNotFoundError as error:
         raise InputError(f"target {text!r}: no module named {error.name!r}; install it, or give a path that ends in "
                          f".py") from None
-    except Exception as error:  # whatever a stranger's module raises while it is imported
+    except Exception as error:  # a foreign module may raise anything while it is imported
         raise InputError(f"target {text!r}: importing {place} failed: {type(error).__name__}: "
                          f"{first_line(error)}") from None
 
 
-def _from_file(path):
+def _from_file(path: Path) -> ModuleType:
+    """The module in a file, under a name that no installed module has.
+
+    While it is imported, its folder is the last one on the path: it can import its neighbours, and a neighbour called
+    as an installed module does not take that module's place.
+    """
     if not path.is_file():
         raise InputError(f"target: there is no file {path}")
-    sys.path.insert(0, str(path.parent))
+    name = f"nfnumpy_target_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
+    folder = str(path.parent.resolve())
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.path.append(folder)
+    sys.modules[name] = module
     try:
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[path.stem] = module
         spec.loader.exec_module(module)
         return module
+    except BaseException:
+        del sys.modules[name]
+        raise
     finally:
-        sys.path.remove(str(path.parent))
+        sys.path.remove(folder)

@@ -1,11 +1,13 @@
-"""How far rounding may take a target: measured on the reference itself in float32, scaled to the target's precision.
+"""The largest error that rounding explains: measured on the reference in float32, scaled to the target's precision.
 
-The reference is computed twice on the same problem, in float64 and in float32. The distance is what the roundings of
-this very computation, of this very size, do; another order of the same additions does as much, give or take. In another
-precision it is scaled by the ratio of the epsilons. A target may err `LEEWAY` times as far, and never has to be better
-than `LEEWAY` epsilons of a tensor's largest magnitude, or of the largest magnitude that was added up to make it, where
-a kind knows that they cancel.
+The reference is computed twice on the same input case, in float64 and in float32. The distance between the two is the
+rounding error of this computation at this size; another order of the same additions has an error of the same size. In
+another precision it is scaled by the ratio of the epsilons. A target's error may be `LEEWAY` times as large, and may
+always be `LEEWAY` epsilons of a tensor's largest magnitude, or of the largest magnitude of the terms that were added up
+to it, where a check knows that they cancel.
 """
+
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -13,30 +15,46 @@ LEEWAY = 8.0
 COARSEST_FIRST = ("bfloat16", "float16", "float32", "float64")
 
 
-def epsilon(precision):
-    """The distance from 1 to the next number."""
+def epsilon(precision: str) -> float:
+    """The distance from 1 to the next number of a precision."""
     return {"bfloat16": 2.0**-7, "float16": 2.0**-10}.get(precision) or float(np.finfo(precision).eps)
 
 
-def distance(got, expected, scale=0.0):
-    """The largest difference relative to the largest magnitude expected, or to `scale` if that is larger.
+def coarsest(seen: Iterable[str]) -> str:
+    """The coarsest precision among the dtypes `seen`; float64 where none of them is known."""
+    return next((precision for precision in COARSEST_FIRST if precision in seen), "float64")
 
-    Infinite for another shape, or for infinities and NaNs in other places.
+
+def distance(got: np.ndarray, expected: np.ndarray, scale: float = 0.0) -> float:
+    """The largest difference, relative to the largest magnitude expected, or to `scale` where that is larger.
+
+    Infinite where the shapes differ, or where an infinity or a NaN stands in one array and not the same in the other.
     """
-    got, expected = (np.asarray(array, dtype=np.float64) for array in (got, expected))
-    if got.shape != expected.shape or not np.array_equal(np.isfinite(got), np.isfinite(expected)):
+    got = np.asarray(got, dtype=np.float64)
+    expected = np.asarray(expected, dtype=np.float64)
+    if got.shape != expected.shape:
         return float("inf")
-    finite = np.isfinite(expected)
+    finite = np.isfinite(got) & np.isfinite(expected)
+    if not np.array_equal(got[~finite], expected[~finite], equal_nan=True):
+        return float("inf")
     if not finite.any():
         return 0.0
     scale = max(scale, float(np.max(np.abs(expected[finite]))))
     difference = float(np.max(np.abs(got[finite] - expected[finite])))
-    return difference / scale if scale else (0.0 if difference == 0.0 else float("inf"))
+    if scale == 0.0:
+        return 0.0 if difference == 0.0 else float("inf")
+    return difference / scale
 
 
-def allowed(expected, in_float32, scales, precision):
-    """By name, the distance that rounding explains, from the reference in float64 and the same in float32."""
+def allowed(expected: Mapping[str, np.ndarray], in_float32: Mapping[str, np.ndarray], scales: Mapping[str, float],
+            precision: str) -> dict[str, float]:
+    """By name, the distance that rounding explains, from the reference in float64 and the same in float32.
+
+    A tensor that float32 cannot hold (its distance is infinite) has a relative error of 1 there.
+    """
     ratio = epsilon(precision) / epsilon("float32")
-    apart = {name: distance(in_float32[name], array, scales.get(name, 0.0)) for name, array in expected.items()}
-    return {name: LEEWAY * max(epsilon(precision), ratio * (far if np.isfinite(far) else 1.0))
-            for name, far in apart.items()}
+    limits = {}
+    for name, array in expected.items():
+        error = distance(in_float32[name], array, scales.get(name, 0.0))
+        limits[name] = LEEWAY * max(epsilon(precision), ratio * (error if np.isfinite(error) else 1.0))
+    return limits

@@ -11,9 +11,9 @@ from nfnumpy import InputError
 from nfnumpy.functional.activations import GAMMA, NONLINEARITIES
 from nfnumpy.verify import CONFORMS, DIVERGES, VARIANT
 from nfnumpy.verify.frameworks import Numpy
-from nfnumpy.verify.compare import judge
-from nfnumpy.verify.checks.activation import check_activation, gamma_of, kind_of, Rules
-from nfnumpy.verify.variants import changed
+from nfnumpy.verify.compare import compare
+from nfnumpy.verify.checks.activation import check_activation, check_for, exact_gamma
+from nfnumpy.verify.variants import apply
 
 G = GAMMA["gelu"]
 
@@ -63,7 +63,7 @@ def test_right_ones_conform(target, options):
 @pytest.mark.parametrize("name", NONLINEARITIES)
 def test_every_nonlinearity_is_told_by_its_curve(name):
     verdict = check(lambda x: NONLINEARITIES[name][0](x) * GAMMA[name], framework="numpy")
-    assert verdict.passed and f"taken for {'gelu' if name == 'gelu_erf' else name}," in verdict.notes[0]
+    assert verdict.passed and f"recognized as {'gelu' if name == 'gelu_erf' else name}," in verdict.notes[0]
 
 
 @pytest.mark.parametrize("target, names", [
@@ -115,15 +115,15 @@ def test_a_nan_that_vanishes_is_noted():
 
 @pytest.mark.parametrize("name", ["gelu", "silu", "elu", "glu", "leaky_relu", "relu6"])
 def test_every_form_in_the_catalogue_is_recognized(name):
-    kind = kind_of(name)
-    for entry in kind.catalogue:
-        verdict = judge(kind, lambda problem: kind.reference(problem, changed(kind.rules, (entry,))), target="itself",
+    known = check_for(name)
+    for entry in known.catalogue:
+        verdict = compare(known, lambda case: known.reference(case, apply(known.rules, (entry,))), target="itself",
                         framework=Numpy(), examples=2)
         assert verdict.diagnosis == (entry.name,), verdict
 
 
 def test_the_exact_integral_is_that_of_the_relu():
-    exact = gamma_of(Rules(name="relu", gamma="of the exact integral"))
+    exact = exact_gamma("relu")
     assert abs(exact - math.sqrt(2.0 / (1.0 - 1.0 / math.pi))) < 1e-14
 
 

@@ -10,9 +10,9 @@ from nfnumpy import InputError
 from nfnumpy.optim import adaptive_gradient_clip
 from nfnumpy.verify import CONFORMS, DIVERGES, VARIANT
 from nfnumpy.verify.frameworks import Numpy
-from nfnumpy.verify.compare import judge
-from nfnumpy.verify.checks.agc import check_agc, kind_for
-from nfnumpy.verify.variants import changed
+from nfnumpy.verify.compare import compare
+from nfnumpy.verify.checks.agc import check_agc, check_for
+from nfnumpy.verify.variants import apply
 
 
 def check(target, **options):
@@ -188,7 +188,7 @@ def test_a_wrapper_that_cannot_take_the_model_is_checked_without():
 
 def test_a_target_whose_limit_cannot_be_set_is_compared_with_the_usual_one():
     verdict = check(without_eps)
-    assert verdict.outcome == CONFORMS and "it cannot be told eps: compared with eps = 0.001" in verdict.notes
+    assert verdict.outcome == CONFORMS and "it takes no eps: compared with eps = 0.001" in verdict.notes
 
 
 def test_the_counterexample_is_one_small_tensor():
@@ -200,10 +200,10 @@ def test_the_counterexample_is_one_small_tensor():
 
 @pytest.mark.parametrize("part", range(4))
 def test_every_form_in_the_catalogue_is_recognized(part):
-    kind = kind_for(model=True)
-    for entry in kind.catalogue[part::4]:
+    known = check_for(model=True)
+    for entry in known.catalogue[part::4]:
         with np.errstate(all="ignore"):
-            verdict = judge(kind, lambda problem: kind.reference(problem, changed(kind.rules, (entry,))),
+            verdict = compare(known, lambda case: known.reference(case, apply(known.rules, (entry,))),
                             target="itself", framework=Numpy(), examples=0)
         assert verdict.diagnosis == (entry.name,), verdict
 

@@ -62,8 +62,8 @@ def test_both_reports_hold_the_verdict_and_the_page_needs_nothing_else(capsys, m
 
 
 def test_what_a_target_is_called_cannot_break_the_page(port, tmp_path):
-    from nfnumpy.verify.page import page
-    text = page(check("ws_conv", lambda weight: weight, examples=0, name="<b>&</b>", framework="numpy"))
+    from nfnumpy.verify.reports.html import html_page
+    text = html_page(check("ws_conv", lambda weight: weight, examples=0, name="<b>&</b>", framework="numpy"))
     assert "<b>" not in text and "&lt;b&gt;&amp;&lt;/b&gt;" in text
 
 

@@ -12,9 +12,9 @@ from nfnumpy import InputError
 from nfnumpy.optim import ExponentialMovingAverage
 from nfnumpy.verify import CONFORMS, DIVERGES, VARIANT
 from nfnumpy.verify.frameworks import Numpy
-from nfnumpy.verify.compare import judge
-from nfnumpy.verify.checks.ema import check_ema, kind_for
-from nfnumpy.verify.variants import changed
+from nfnumpy.verify.compare import compare
+from nfnumpy.verify.checks.ema import check_ema, check_for
+from nfnumpy.verify.variants import apply
 
 
 def check(target, **options):
@@ -142,17 +142,17 @@ def test_a_transformation_that_corrects_for_its_start_is_a_variant(monkeypatch):
             return average / (1.0 - decay**count) if debias else average, (average, count)
         return Transformation(lambda params: (np.zeros_like(params), 0), update)
 
-    numpy_that_says_jax = type("Spoken", (Numpy,), {"name": "jax"})
-    monkeypatch.setattr("nfnumpy.verify.adapters.averages.framework_of", lambda target, wish: numpy_that_says_jax())
+    numpy_that_says_jax = type("Spoken", (Numpy,), {"name": "jax", "has_transformations": True})
+    monkeypatch.setattr("nfnumpy.verify.adapters.ema.framework_of", lambda target, wish: numpy_that_says_jax())
     corrected, plain = check(make), check(make, debias=False)
     assert corrected.outcome == VARIANT and corrected.diagnosis == ("starts at zero and corrects for it",)
     assert plain.outcome == DIVERGES and set(plain.diagnosis) == {"no warm-up", "starts at zero"}
 
 
 def test_every_form_in_the_catalogue_is_recognized():
-    kind = kind_for()
-    for entry in kind.catalogue:
-        verdict = judge(kind, lambda problem: kind.reference(problem, changed(kind.rules, (entry,))), target="itself",
+    known = check_for()
+    for entry in known.catalogue:
+        verdict = compare(known, lambda case: known.reference(case, apply(known.rules, (entry,))), target="itself",
                         framework=Numpy(), examples=0)
         assert verdict.diagnosis == (entry.name,), verdict
 

@@ -15,14 +15,14 @@ from nfnumpy.ports.torch import from_config
 import nfnumpy as nf
 from nfnumpy.autograd import Tensor
 from nfnumpy.verify.checks.model import check_model
-from nfnumpy.verify.network.catalogue import OF_NETWORKS, OF_SHAPES
+from nfnumpy.verify.variants.network_catalogue import OF_NETWORKS, OF_SHAPES
 from nfnumpy.verify.network.forward import forward
-from nfnumpy.verify.network.plans import plan_of
-from nfnumpy.verify.network.rules import Rules
+from nfnumpy.verify.network.architecture import architecture_of
+from nfnumpy.verify.variants.network import NetworkRules
 from nfnumpy.verify.network.shapes import parameter_shapes
-from nfnumpy.verify.variants import changed
+from nfnumpy.verify.variants import apply
 
-HARMLESS = {entry.name for entry in OF_NETWORKS if entry.harmless} | {"rescaled by 1/(1 - rate)"}
+HARMLESS = {entry.name for entry in OF_NETWORKS if entry.benign} | {"rescaled by 1/(1 - rate)"}
 SIZE = 24
 
 
@@ -34,8 +34,8 @@ def test_without_changes_the_rules_are_our_models_bit_for_bit(family, dtype):
     model.load_state_dict(random_state(model, 1), cast=True)
     images = np.random.default_rng(0).standard_normal((2, 33, 29, 3)).astype(dtype)
     leaves = {name: Tensor(value.data, requires_grad=True) for name, value in model.parameters().items()}
-    assert parameter_shapes(config, Rules()) == {name: tuple(leaf.shape) for name, leaf in leaves.items()}
-    logits = forward(leaves, images, plan_of(config, Rules()), Rules())["logits"]
+    assert parameter_shapes(config, NetworkRules()) == {name: tuple(leaf.shape) for name, leaf in leaves.items()}
+    logits = forward(leaves, images, architecture_of(config, NetworkRules()), NetworkRules())["logits"]
     expected = model(images)
     assert np.array_equal(logits.numpy(), expected.numpy())
     for each in (logits, expected):
@@ -45,7 +45,7 @@ def test_without_changes_the_rules_are_our_models_bit_for_bit(family, dtype):
 
 def test_every_entry_has_a_name_of_its_own_and_changes_rules_that_exist():
     assert len({entry.name for entry in OF_NETWORKS}) == len(OF_NETWORKS) > 100
-    assert all(changed(Rules(), [entry]) != Rules() for entry in OF_NETWORKS)
+    assert all(apply(NetworkRules(), [entry]) != NetworkRules() for entry in OF_NETWORKS)
     assert {entry.name for entry in OF_SHAPES} <= {entry.name for entry in OF_NETWORKS}
 
 
@@ -92,7 +92,7 @@ def test_the_variant_is_recognised_by_shapes_and_the_number_of_classes_read_off(
     config = nf.models.config_of("nfnet_8px", num_classes=5)
     verdict = check_model(from_config(config))
     assert verdict.outcome == "conforms"
-    assert verdict.notes[0].startswith("taken for nfnet_8px; parameters matched by our names")
+    assert verdict.notes[0].startswith("recognized as nfnet_8px; parameters matched by our names")
 
 
 def test_classes_and_factories_are_made_with_their_options():
@@ -142,7 +142,7 @@ def numpy_model(parameters, images):
 def test_a_function_of_parameters_and_images_is_compared_by_its_logits():
     verdict = check_model(numpy_model, framework="numpy", config=CONFIGS["nf_regnet"], size=16)
     assert verdict.outcome == "conforms"
-    assert "the target has no derivatives that could be asked for" in verdict.notes
+    assert "the target has no derivatives that could be compared" in verdict.notes
 
 
 @pytest.mark.parametrize("scheme", ["timm", "haiku"])

@@ -7,9 +7,9 @@ import torch
 from nfnumpy import InputError
 from nfnumpy.verify import CONFORMS, DIVERGES, VARIANT
 from nfnumpy.verify.frameworks import Numpy
-from nfnumpy.verify.compare import judge
-from nfnumpy.verify.checks.sam import check_sam, kind_for
-from nfnumpy.verify.variants import changed
+from nfnumpy.verify.compare import compare
+from nfnumpy.verify.checks.sam import check_sam, check_for
+from nfnumpy.verify.variants import apply
 
 
 def check(target, **options):
@@ -148,7 +148,7 @@ def test_right_ones_conform(target):
 
 def test_a_small_number_added_to_the_norm_is_a_variant():
     verdict = check(TwoSteps)
-    assert verdict.outcome == VARIANT and verdict.diagnosis == ("1e-12 added to the norm",) and verdict.size < 1e-10
+    assert verdict.outcome == VARIANT and verdict.diagnosis == ("1e-12 added to the norm",) and verdict.relative_difference < 1e-10
 
 
 def test_a_zero_gradient_that_becomes_nan_is_a_variant_and_said():
@@ -173,10 +173,10 @@ def test_the_first_difference_is_that_of_the_mistake_and_not_of_the_harmless_for
 
 
 def test_every_form_in_the_catalogue_is_recognized():
-    kind = kind_for()
-    for entry in kind.catalogue:
+    known = check_for()
+    for entry in known.catalogue:
         with np.errstate(all="ignore"):
-            verdict = judge(kind, lambda problem: kind.reference(problem, changed(kind.rules, (entry,))),
+            verdict = compare(known, lambda case: known.reference(case, apply(known.rules, (entry,))),
                             target="itself", framework=Numpy(), examples=0)
         assert verdict.diagnosis == (entry.name,), verdict
 

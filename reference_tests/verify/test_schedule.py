@@ -10,9 +10,9 @@ from nfnumpy import InputError
 from nfnumpy.optim import warmup_cosine
 from nfnumpy.verify import CONFORMS, DIVERGES, VARIANT
 from nfnumpy.verify.frameworks import Numpy
-from nfnumpy.verify.compare import judge
-from nfnumpy.verify.checks.schedule import check_schedule, kind_for
-from nfnumpy.verify.variants import changed
+from nfnumpy.verify.compare import compare
+from nfnumpy.verify.checks.schedule import check_schedule, check_for
+from nfnumpy.verify.variants import apply
 
 
 def check(target, **options):
@@ -135,9 +135,9 @@ def test_mistakes_are_named(target, names):
 
 
 def test_every_form_in_the_catalogue_is_recognized():
-    kind = kind_for()
-    for entry in kind.catalogue:
-        verdict = judge(kind, lambda problem: kind.reference(problem, changed(kind.rules, (entry,))), target="itself",
+    known = check_for()
+    for entry in known.catalogue:
+        verdict = compare(known, lambda case: known.reference(case, apply(known.rules, (entry,))), target="itself",
                         framework=Numpy(), examples=3)
         assert verdict.diagnosis == (entry.name,), verdict
 

@@ -9,29 +9,30 @@ from torch.nn import functional as F
 from nfnumpy.ports.torch import SqueezeExcite
 
 import nfnumpy as nf
-from nfnumpy.verify.checks.se import CATALOGUE, KIND, Rules, check_se, excited, hidden_width, reference
-from nfnumpy.verify.variants import changed
+from nfnumpy.verify.checks.se import CHECK, check_se, reference
+from nfnumpy.verify.variants.squeeze_excite import CATALOGUE, SqueezeExciteRules, excited, rounded_down
+from nfnumpy.verify.variants import apply
 
 
 @pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.name)
 def test_every_catalogued_form_is_recognised_and_named(entry):
     """By the judge itself: the variant answers in place of a target, with its parameters cut to its own width."""
     from nfnumpy.verify.frameworks import Numpy
-    from nfnumpy.verify.compare import judge
-    rules = changed(Rules(), [entry])
-    verdict = judge(KIND, lambda problem: reference(problem, rules), target=entry.name, framework=Numpy(), examples=2)
+    from nfnumpy.verify.compare import compare
+    rules = apply(SqueezeExciteRules(), [entry])
+    verdict = compare(CHECK, lambda case: reference(case, rules), target=entry.name, framework=Numpy(), examples=2)
     assert (verdict.outcome, verdict.diagnosis) == ("diverges", (entry.name,))
 
 
 def test_the_reference_without_changes_is_our_layer_bit_for_bit():
-    problem = KIND.typical[0]
+    case = CHECK.typical[0]
     layer = nf.nn.SqueezeExcite(nf.nn.Initializer(dtype="float64"), 32, 0.5)
-    assert layer.fc0.weight.shape[1] == hidden_width(32, 0.5)
+    assert layer.fc0.weight.shape[1] == rounded_down(32, 0.5)
     layer.load_state_dict({name: array[tuple(slice(size) for size in layer.parameters()[name].shape)]
-                           for name, array in problem.arrays.items() if name.startswith("fc")})
-    x = nf.autograd.Tensor(problem.arrays["x"])
-    assert np.array_equal(layer(x).numpy(), reference(problem, Rules())["output"])
-    assert np.array_equal(layer(x).numpy(), excited(x, *layer.parameters().values(), Rules()).numpy())
+                           for name, array in case.arrays.items() if name.startswith("fc")})
+    x = nf.autograd.Tensor(case.arrays["x"])
+    assert np.array_equal(layer(x).numpy(), reference(case, SqueezeExciteRules())["output"])
+    assert np.array_equal(layer(x).numpy(), excited(x, *layer.parameters().values(), SqueezeExciteRules()).numpy())
 
 
 class WithoutTwo(SqueezeExcite):

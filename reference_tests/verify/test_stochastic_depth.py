@@ -8,26 +8,27 @@ import torch
 from torch import nn
 
 import nfnumpy as nf
-from nfnumpy.verify.checks.stochastic_depth import CATALOGUE, Rules, check_stochastic_depth, variant
-from nfnumpy.verify.variants import changed
+from nfnumpy.verify.checks.stochastic_depth import check_stochastic_depth
+from nfnumpy.verify.variants.stochastic_depth import BATCH, CATALOGUE, CHANNELS, StochasticDepthRules, dropped, rescaled
+from nfnumpy.verify.variants import apply
 
 
 def of_rules(rules):
     """The variant as somebody's NumPy function."""
     def drop(x, rate, training, seed):
-        return variant(x, rate, training, seed, rules)
+        return dropped(x, rate, training, seed, rules)
     return drop
 
 
 @pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.name)
 def test_every_catalogued_form_is_recognised_and_named(entry):
-    verdict = check_stochastic_depth(of_rules(changed(Rules(), [entry])), framework="numpy")
+    verdict = check_stochastic_depth(of_rules(apply(StochasticDepthRules(), [entry])), framework="numpy")
     assert verdict.diagnosis == (entry.name,)
-    assert verdict.outcome == ("conforms as a named variant" if entry.harmless else "diverges")
+    assert verdict.outcome == ("conforms as a named variant" if entry.benign else "diverges")
 
 
 def test_two_mistakes_at_once_are_both_named():
-    rules = Rules(mask="channel of an example", scale="1/(1 - rate)")
+    rules = StochasticDepthRules(mask=CHANNELS, scale=rescaled)
     verdict = check_stochastic_depth(of_rules(rules), framework="numpy")
     assert set(verdict.diagnosis) == {"a mask for every channel", "rescaled by 1/(1 - rate)"}
 
@@ -79,7 +80,7 @@ def test_correct_forms_in_many_styles_conform(target):
 def test_options_reach_the_target_and_its_rescaling_is_a_variant():
     verdict = check_stochastic_depth(DropPath, framework="torch", scale_by_keep=True)
     assert verdict.diagnosis == ("rescaled by 1/(1 - rate)",)
-    assert verdict.passed and 0.3 < verdict.size < 0.4
+    assert verdict.passed and 0.3 < verdict.relative_difference < 0.4
 
 
 def test_a_mask_that_the_gradient_does_not_pass_is_a_divergence_that_nobody_knows():
@@ -92,7 +93,7 @@ def test_a_mask_that_the_gradient_does_not_pass_is_a_divergence_that_nobody_know
 
 
 def test_the_counterexample_shows_eight_examples_before_and_after():
-    verdict = check_stochastic_depth(of_rules(Rules(mask="batch")), framework="numpy")
+    verdict = check_stochastic_depth(of_rules(StochasticDepthRules(mask=BATCH)), framework="numpy")
     assert len(verdict.counterexample["x"]) == len(verdict.counterexample["in training"]) == 8
 
 

@@ -10,9 +10,10 @@ from nfnumpy import InputError
 from nfnumpy.functional.weight_standardization import standardize_weight
 from nfnumpy.verify import CONFORMS, DIVERGES, VARIANT
 from nfnumpy.verify.frameworks import Numpy
-from nfnumpy.verify.compare import judge
-from nfnumpy.verify.checks.ws_conv import CATALOGUE, KIND, Rules, check_ws_conv, reference
-from nfnumpy.verify.variants import changed
+from nfnumpy.verify.compare import compare
+from nfnumpy.verify.checks.ws_conv import CHECK, check_ws_conv, reference
+from nfnumpy.verify.variants.ws_conv import CATALOGUE, StandardizationRules
+from nfnumpy.verify.variants import apply
 
 
 def check(target, **options):
@@ -192,7 +193,7 @@ def test_a_right_one_conforms_however_it_is_written(target):
     (Fused, {"eps 1e-05 added to variance"}), (SymmetricPadding, {"symmetric padding"})])
 def test_harmless_forms_are_named_with_the_size_of_the_difference(target, names):
     verdict = check(target)
-    assert verdict.outcome == VARIANT and set(verdict.diagnosis) == names and 0.0 < verdict.size, verdict
+    assert verdict.outcome == VARIANT and set(verdict.diagnosis) == names and 0.0 < verdict.relative_difference, verdict
 
 
 @pytest.mark.parametrize("target, options, names", [
@@ -227,7 +228,7 @@ def test_a_constant_factor_is_noted_where_no_form_explains_it():
 @pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.name)
 def test_every_form_in_the_catalogue_is_recognized(entry):
     with np.errstate(all="ignore"):
-        verdict = judge(KIND, lambda problem: reference(problem, changed(Rules(), (entry,))), target="itself",
+        verdict = compare(CHECK, lambda case: reference(case, apply(StandardizationRules(), (entry,))), target="itself",
                         framework=Numpy(), examples=0)
     assert verdict.diagnosis == (entry.name,), verdict
 
@@ -248,7 +249,7 @@ class Space(nn.Conv3d):
 
 @pytest.mark.parametrize("target, text", [
     (3, "expected something to call"), (raises, "the target raised RuntimeError: first"), (Space, "three dimensions"),
-    (NoWeight, "ws_conv: "), (lambda in_channels, out, kernel: 3, "expected a torch module")])
+    (NoWeight, "ws_conv: "), (lambda in_channels, out, kernel: 3, "expected a module")])
 def test_what_cannot_be_asked_is_one_line(target, text):
     with pytest.raises(InputError) as error:
         check(target)

@@ -1,1 +1,29 @@
-"""How targets are asked: a file for each kind turns whatever a framework offers into a function of a Problem."""
+"""Calling a target of any form: what is found out about it from its type and its signature, one file a check."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..frameworks import Framework
+
+
+@dataclasses.dataclass(frozen=True)
+class Adapter:
+    """How a target is run.
+
+    run(case) -> named host arrays, a subset of the reference's; fixed: settings that the target has only one value of;
+    takes_model: whether it gets a whole model, and so can tell the last layer; notes: for the report.
+    """
+
+    run: Callable[..., Mapping[str, np.ndarray]]
+    framework: Framework
+    fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    takes_model: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def title_of(target: Any) -> str:
+    """A target's name in reports."""
+    return target if isinstance(target, str) else getattr(target, "__qualname__", None) or type(target).__qualname__

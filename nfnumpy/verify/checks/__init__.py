@@ -1,1 +1,1 @@
-"""What can be checked: a file for each kind, with its rules, its catalogue of known forms, and its problems."""
+"""What can be checked: one file a check, with its rules, its catalogue of known variants, and its input cases."""

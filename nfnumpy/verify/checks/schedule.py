@@ -6,187 +6,217 @@ The reference: optim/schedules.py, warmup_cosine (2102.06171, section 4).
 import dataclasses
 import functools
 import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from ...optim.schedules import warmup_cosine
-from ..compare import Kind, Problem, judge
-from ..variants import Entry
-from ..adapters.schedules import BEYOND, parts, schedule_subject
+from ..adapters import title_of
+from ..adapters.schedule import BEYOND, parts, schedule_adapter
+from ..compare import Check, InputCase, compare
+from ..variants import KnownVariant
+from ..verdict import Verdict
+
+
+def linear_warmup(t: float, w: int) -> float:
+    """t/w of the peak at step t of w."""
+    return t / w
+
+
+def after_the_warmup(w: int, total: int) -> tuple[int, int]:
+    """(first step, number of steps) of the decay."""
+    return w, total - w
+
+
+def half_a_cosine(progress: float) -> float:
+    """From 1 to 0."""
+    return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def ends_at_zero(peak: float) -> float:
+    """The end of the decay, as a share of the peak."""
+    return 0.0
+
+
+def no_ramp(t: float, w: int) -> float:
+    """A factor of the whole rate."""
+    return 1.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Rules:
-    """From 0 to peak in warmup_steps, along half a cosine to 0 at total_steps; and what else it has been taken for."""
+class ScheduleRules:
+    """From 0 to the peak in w steps, along half a cosine to 0 at total steps.
 
-    offset: int = 0  # added to the step
-    warmup: str = "t/w"
-    warmup_from: float = 0.0  # of the peak
-    decay: str = "half a cosine"
-    decays_over: str = "what follows the warm-up"
-    ends_at: float = 0.0  # of the peak, or itself where ends_absolute
-    ends_absolute: bool = False
-    unit: str = "step"
+    offset: added to the step; warmup(t, w): the share of the peak, or None for none; warmup_from: its start; decay(
+    progress): from 1 to 0; span(w, total): (first step, number of steps) of the decay; end(peak): where it ends, as a
+    share of the peak; ramp(t, w): a factor of the decay; in_epochs: whether the rate changes once an epoch.
+    """
 
-
-def _progress(step, warmup, total, rules):
-    """How far the decay has come, from 0 to 1."""
-    start, length = {"what follows the warm-up": (warmup, total - warmup), "all steps": (0, total),
-                     "as many steps again": (warmup, total), "one step less": (warmup, total - warmup - 1),
-                     "all steps but one": (0, total - 1),
-                     "one step more": (warmup, total - warmup + 1)}[rules.decays_over]
-    return (step - start) / max(length, 1)
+    offset: int = 0
+    warmup: Callable[[float, int], float] | None = linear_warmup
+    warmup_from: float = 0.0
+    decay: Callable[[float], float] = half_a_cosine
+    span: Callable[[int, int], tuple[int, int]] = after_the_warmup
+    end: Callable[[float], float] = ends_at_zero
+    ramp: Callable[[float, int], float] = no_ramp
+    in_epochs: bool = False
 
 
-def _by_rules(step, peak, options, rules):
+def _share_of_the_peak(step, peak, options, rules):
     """The rate at a step, in units of the peak."""
-    warmup, total, per_epoch = options["warmup_steps"], options["total_steps"], options["steps_per_epoch"]
+    w, total = options["warmup_steps"], options["total_steps"]
     now = step + rules.offset
-    now = now // per_epoch * per_epoch if rules.unit == "epoch" else now
+    if rules.in_epochs:
+        now = now // options["steps_per_epoch"] * options["steps_per_epoch"]
     if now < 0:
         return rules.warmup_from
-    warming = {"t/w": now < warmup, "(t + 1)/w": now < warmup, "(t + 1)/(w + 1)": now < warmup,
-               "t/(w - 1)": now < warmup, "none": False, "constant": now < warmup, "square": now < warmup,
-               "at the peak": now < warmup, "times the decay": False}[rules.warmup]
-    if warming:
-        share = {"t/w": now / warmup, "(t + 1)/w": (now + 1) / warmup, "(t + 1)/(w + 1)": (now + 1) / (warmup + 1),
-                 "t/(w - 1)": now / max(warmup - 1, 1), "constant": 0.0, "square": (now / warmup)**2,
-                 "at the peak": 1.0}[rules.warmup]
-        return rules.warmup_from + (1.0 - rules.warmup_from) * share
-    progress = min(_progress(now, warmup, total, rules), 1.0)
-    end = rules.ends_at / peak if rules.ends_absolute else rules.ends_at
-    shape = {"half a cosine": lambda: 0.5 * (1.0 + math.cos(math.pi * progress)),
-             "straight": lambda: 1.0 - progress,
-             "whole cosine": lambda: 0.5 * (1.0 + math.cos(2.0 * math.pi * progress)),
-             "quarter of a cosine": lambda: math.cos(0.5 * math.pi * progress),
-             "square": lambda: (1.0 - progress)**2,
-             "sine": lambda: 1.0 - math.sin(0.5 * math.pi * progress),
-             "two cosines": lambda: 0.5 * (1.0 + math.cos(math.pi * (2.0 * progress % 1.0))),
-             "none": lambda: 1.0}[rules.decay]()
-    rate = end + (1.0 - end) * shape
-    return rate * min(1.0, now / warmup) if rules.warmup == "times the decay" and warmup else rate
+    if rules.warmup is not None and now < w:
+        return rules.warmup_from + (1.0 - rules.warmup_from) * rules.warmup(now, w)
+    start, length = rules.span(w, total)
+    progress = min((now - start) / max(length, 1), 1.0)
+    end = rules.end(peak)
+    return (end + (1.0 - end) * rules.decay(progress)) * rules.ramp(now, w)
 
 
-def reference(problem, rules):
-    """The rate at every step that is taken, in parts."""
-    peak, options = float(problem.arrays["peak"]), problem.options
-    steps = range(options["total_steps"])
-    if rules == Rules():
-        schedule = warmup_cosine(peak, options["warmup_steps"], options["total_steps"])
-        rates = [schedule(step) for step in steps]
+def reference(case: InputCase, rules: ScheduleRules) -> Mapping[str, np.ndarray]:
+    """The rate at every step of the training, in parts."""
+    peak, options = float(case.arrays["peak"]), case.options
+    warmup, total = options["warmup_steps"], options["total_steps"]
+    if rules == ScheduleRules():
+        schedule = warmup_cosine(peak, warmup, total)
+        rates = [schedule(step) for step in range(total)]
     else:
-        rates = [peak * _by_rules(step, peak, options, rules) for step in steps]
-    return parts(np.array(rates, dtype=problem.arrays["peak"].dtype), options["warmup_steps"],
-                 options["total_steps"])
+        rates = [peak * _share_of_the_peak(step, peak, options, rules) for step in range(total)]
+    return parts(np.array(rates, dtype=case.arrays["peak"].dtype), warmup, total)
+
+
+def _share(share):
+    return lambda peak: share
+
+
+def _rate(rate):
+    return lambda peak: rate / peak
 
 
 _ENDS = tuple(
-    Entry(f"ends at {share:g} of the peak", {"ends_at": share}, f"The cosine ends at {share:g} of the peak "
-          f"and not at 0.", harmless=share <= 0.01) for share in (1e-4, 1e-3, 0.01, 0.05, 0.1)) + tuple(
-    Entry(f"ends at a rate of {rate:g}", {"ends_at": rate, "ends_absolute": True}, f"The cosine ends at "
-          f"a rate of {rate:g} and not at 0.", harmless=True) for rate in (1e-4, 1e-5, 1e-6))
+    KnownVariant(f"ends at {share:g} of the peak", {"end": _share(share)}, f"The cosine ends at {share:g} of the peak "
+                 "and not at 0.", benign=share <= 0.01) for share in (1e-4, 1e-3, 0.01, 0.05, 0.1)) + tuple(
+    KnownVariant(f"ends at a rate of {rate:g}", {"end": _rate(rate)}, f"The cosine ends at a rate of {rate:g} and not "
+                 "at 0.", benign=True) for rate in (1e-4, 1e-5, 1e-6))
 
 CATALOGUE = (
-    Entry("warm-up (t + 1)/w", {"warmup": "(t + 1)/w"}, "The warm-up is one step ahead: it starts at peak/warmup_steps "
-          "and not at 0, and reaches the peak a step early.", harmless=True),
-    Entry("warm-up (t + 1)/(w + 1)", {"warmup": "(t + 1)/(w + 1)"}, "The warm-up starts at peak/(warmup_steps + 1) and "
-          "not at 0.", harmless=True),
-    Entry("cosine one step shorter", {"decays_over": "one step less"}, "The cosine reaches its end in the last step "
-          "that is taken, total_steps - 1; that step does nothing.", harmless=True),
-    Entry("cosine one step longer", {"decays_over": "one step more"}, "The cosine ends a step after total_steps.",
-          harmless=True),
-    *(Entry(f"warm-up from {share:.3g} of the peak", {"warmup_from": share}, f"The warm-up starts at {share:.3g} of "
-            f"the peak and not at 0.", harmless=share <= 0.01)
+    KnownVariant("warm-up (t + 1)/w", {"warmup": lambda t, w: (t + 1) / w}, "The warm-up is one step ahead: it starts "
+                 "at peak/warmup_steps and not at 0, and reaches the peak a step early.", benign=True),
+    KnownVariant("warm-up (t + 1)/(w + 1)", {"warmup": lambda t, w: (t + 1) / (w + 1)}, "The warm-up starts at "
+                 "peak/(warmup_steps + 1) and not at 0.", benign=True),
+    KnownVariant("cosine one step shorter", {"span": lambda w, total: (w, total - w - 1)}, "The cosine reaches its end "
+                 "in the last step that is taken, total_steps - 1; that step does nothing.", benign=True),
+    KnownVariant("cosine one step longer", {"span": lambda w, total: (w, total - w + 1)}, "The cosine ends a step "
+                 "after total_steps.", benign=True),
+    *(KnownVariant(f"warm-up from {share:.3g} of the peak", {"warmup_from": share}, "The warm-up starts at "
+                   f"{share:.3g} of the peak and not at 0.", benign=share <= 0.01)
       for share in (1e-8, 1e-6, 1e-4, 1e-3, 0.01, 0.1, 0.2, 0.25, 1 / 3, 0.5)),
     *_ENDS,
-    Entry("one step ahead", {"offset": 1}, "Steps are counted from 1: everything comes a step early.", harmless=True),
-    Entry("one step behind", {"offset": -1}, "The rate is that of the step before.", harmless=True),
-    Entry("warm-up t/(w - 1)", {"warmup": "t/(w - 1)"}, "The warm-up reaches the peak one step early.", harmless=True),
-    Entry("cosine over all steps", {"decays_over": "all steps"}, "The cosine counts from step 0 and not from the end "
-          "of the warm-up: the rate drops when it takes over, and the peak is never reached."),
-    Entry("cosine over all steps but one", {"decays_over": "all steps but one"}, "The cosine counts from step 0, and "
-          "ends at total_steps - 1."),
-    Entry("cosine as long as all steps", {"decays_over": "as many steps again"}, "The cosine lasts total_steps after "
-          "the warm-up, so that training ends before the rate does. Hand over total_steps - warmup_steps."),
-    Entry("warm-up times the decay", {"warmup": "times the decay"}, "During the warm-up the rate is t/w times the "
-          "decay's."),
-    Entry("no warm-up", {"warmup": "none"}, "There is no warm-up."),
-    Entry("peak during the warm-up", {"warmup": "at the peak"}, "The rate is at the peak all through the warm-up."),
-    Entry("zero during the warm-up", {"warmup": "constant"}, "The rate does not rise during the warm-up."),
-    Entry("quadratic warm-up", {"warmup": "square"}, "The warm-up rises with the square of the step."),
-    Entry("straight decay", {"decay": "straight"}, "The decay is a straight line."),
-    Entry("whole cosine", {"decay": "whole cosine"}, "The decay is a whole period: it comes back to the peak."),
-    Entry("quarter of a cosine", {"decay": "quarter of a cosine"}, "The decay is cos(π/2·progress)."),
-    Entry("one minus a sine", {"decay": "sine"}, "The decay is 1 - sin(π/2·progress)."),
-    Entry("quadratic decay", {"decay": "square"}, "The decay is (1 - progress)²."),
-    Entry("two cycles", {"decay": "two cosines"}, "The cosine starts over halfway."),
-    Entry("no decay", {"decay": "none"}, "There is no decay."),
-    Entry("in epochs", {"unit": "epoch"}, "The rate changes once an epoch and not every step."),
+    KnownVariant("one step ahead", {"offset": 1}, "Steps are counted from 1: everything comes a step "
+                 "early.", benign=True),
+    KnownVariant("one step behind", {"offset": -1}, "The rate is that of the step before.", benign=True),
+    KnownVariant("warm-up t/(w - 1)", {"warmup": lambda t, w: t / max(w - 1, 1)}, "The warm-up reaches the peak one "
+                 "step early.", benign=True),
+    KnownVariant("cosine over all steps", {"span": lambda w, total: (0, total)}, "The cosine counts from step 0 and "
+                 "not from the end of the warm-up: the rate drops when it takes over, and the peak is never reached."),
+    KnownVariant("cosine over all steps but one", {"span": lambda w, total: (0, total - 1)}, "The cosine counts from "
+                 "step 0, and ends at total_steps - 1."),
+    KnownVariant("cosine as long as all steps", {"span": lambda w, total: (w, total)}, "The cosine lasts total_steps "
+                 "after the warm-up, so that training ends before the rate does. Hand over total_steps - "
+                 "warmup_steps."),
+    KnownVariant("warm-up times the decay", {"warmup": None, "ramp": lambda t, w: min(1.0, t / w) if w else 1.0},
+                 "During the warm-up the rate is t/w times the decay's."),
+    KnownVariant("no warm-up", {"warmup": None}, "There is no warm-up."),
+    KnownVariant("peak during the warm-up", {"warmup": lambda t, w: 1.0}, "The rate is at the peak all through the "
+                 "warm-up."),
+    KnownVariant("zero during the warm-up", {"warmup": lambda t, w: 0.0}, "The rate does not rise during the warm-up."),
+    KnownVariant("quadratic warm-up", {"warmup": lambda t, w: (t / w)**2}, "The warm-up rises with the square of the "
+                 "step."),
+    KnownVariant("straight decay", {"decay": lambda progress: 1.0 - progress}, "The decay is a straight line."),
+    KnownVariant("whole cosine", {"decay": lambda progress: half_a_cosine(2.0 * progress)}, "The decay is a whole "
+                 "period: it comes back to the peak."),
+    KnownVariant("quarter of a cosine", {"decay": lambda progress: math.cos(0.5 * math.pi * progress)}, "The decay is "
+                 "cos(π/2·progress)."),
+    KnownVariant("one minus a sine", {"decay": lambda progress: 1.0 - math.sin(0.5 * math.pi * progress)}, "The decay "
+                 "is 1 - sin(π/2·progress)."),
+    KnownVariant("quadratic decay", {"decay": lambda progress: (1.0 - progress)**2}, "The decay is (1 - progress)²."),
+    KnownVariant("two cycles", {"decay": lambda progress: half_a_cosine(2.0 * progress % 1.0)}, "The cosine starts "
+                 "over halfway."),
+    KnownVariant("no decay", {"decay": lambda progress: 1.0}, "There is no decay."),
+    KnownVariant("in epochs", {"in_epochs": True}, "The rate changes once an epoch and not every step."),
 )
 
 
-def _problem(peak, warmup_steps, total_steps, steps_per_epoch=5):
-    return Problem({"peak": np.asarray(float(peak))}, {"warmup_steps": warmup_steps, "total_steps": total_steps,
+def _case(peak, warmup_steps, total_steps, steps_per_epoch=5):
+    return InputCase({"peak": np.asarray(float(peak))}, {"warmup_steps": warmup_steps, "total_steps": total_steps,
                                                        "steps_per_epoch": steps_per_epoch})
 
 
 @functools.cache
-def kind_for(peak=None, warmup_steps=None, total_steps=None):
-    """The Kind for a target that takes any peak, warmup_steps and total_steps (None), or has its own."""
-    def problem(usual_peak, usual_warmup, usual_total, *others):
-        given = [usual if own is None else own for usual, own in (
-            (usual_peak, peak), (usual_warmup, warmup_steps), (usual_total, total_steps))]
-        return _problem(given[0], min(given[1], given[2]) if warmup_steps is None else given[1], given[2], *others)
+def check_for(peak: float | None = None, warmup_steps: int | None = None, total_steps: int | None = None) -> Check:
+    """The Check of a target that takes any peak, warmup_steps and total_steps (None), or has its own."""
+    def case(usual_peak, usual_warmup, usual_total, *others):
+        total = usual_total if total_steps is None else total_steps
+        warmup = min(usual_warmup, total) if warmup_steps is None else warmup_steps
+        return _case(usual_peak if peak is None else peak, warmup, total, *others)
 
+    @functools.lru_cache(maxsize=64)
     def drawn(seed):
         random = np.random.default_rng([12, seed])
         per_epoch = int(random.integers(2, 6))
         warmup_epochs = int(random.integers(1, 4))
-        return problem(float(random.choice([0.1, 0.4, 1.6])), warmup_epochs * per_epoch,
-                       (warmup_epochs + int(random.integers(2, 9))) * per_epoch, per_epoch)
+        return case(float(random.choice([0.1, 0.4, 1.6])), warmup_epochs * per_epoch,
+                    (warmup_epochs + int(random.integers(2, 9))) * per_epoch, per_epoch)
 
-    return Kind("schedule", reference, Rules(), CATALOGUE, (problem(0.4, 10, 60), problem(1.6, 5, 100)),
-                (problem(0.1, 20, 40), problem(0.1, 4, 12, 2)), drawn, smaller, scales)
+    return Check("schedule", reference, ScheduleRules(), CATALOGUE, (case(0.4, 10, 60), case(1.6, 5, 100)),
+                 (case(0.1, 20, 40), case(0.1, 4, 12, 2)), drawn, smaller, scales)
 
 
-def smaller(problem):
+def smaller(case: InputCase) -> Iterator[InputCase]:
     """Fewer steps, a plain peak."""
-    arrays, options = problem.arrays, problem.options
+    arrays, options = case.arrays, case.options
     warmup, total = options["warmup_steps"], options["total_steps"]
     if arrays["peak"] != 1.0:
-        yield Problem({"peak": np.ones_like(arrays["peak"])}, options)
+        yield InputCase({"peak": np.ones_like(arrays["peak"])}, options)
     for changes in ({"warmup_steps": 1}, {"warmup_steps": 2}, {"warmup_steps": warmup - 1},
                     {"total_steps": warmup + 2}, {"total_steps": total // 2}, {"total_steps": total - 1}):
         candidate = {**options, **changes}
         if 0 < candidate["warmup_steps"] < candidate["total_steps"] and all(
                 candidate[name] < options[name] for name in changes):
-            yield Problem(arrays, candidate)
+            yield InputCase(arrays, candidate)
 
 
-def scales(problem):
+def scales(case: InputCase) -> Mapping[str, float]:
     """1 + cos cancels near the end."""
-    return dict.fromkeys(("rate during warm-up", "rate after warm-up"), float(problem.arrays["peak"]))
+    return dict.fromkeys(("rate during warm-up", "rate after warm-up"), float(case.arrays["peak"]))
 
 
-def _afterwards(subject, problem):
-    """A note on steps that nobody should take."""
-    rates = subject(problem).get("rate after the last step", np.zeros(0)) / float(problem.arrays["peak"])
+def _after_the_last_step(run, case):
+    """A note on the rates of steps after the training."""
+    rates = run(case).get("rate after the last step", np.zeros(0)) / float(case.arrays["peak"])
     if len(rates) < BEYOND:
         yield f"it has no rate for step total_steps{f' + {len(rates)}' if len(rates) else ''}"
     elif np.max(np.abs(rates)) > 1e-9:
         shown = ", ".join(f"{rate:.2g}" for rate in rates)
-        yield f"from total_steps on, where the reference is 0, it is {shown} of the peak: not judged, because no " \
+        yield f"from total_steps on, where the reference is 0, it is {shown} of the peak: not compared, because no " \
               f"step is taken there"
 
 
-def check_schedule(target, *, framework="auto", examples=20, name=None, **options):
-    """The Verdict on a learning-rate schedule (see subjects/schedules.py).
+def check_schedule(target: Any, *, framework: str = "auto", examples: int = 20, name: str | None = None,
+                   **options: Any) -> Verdict:
+    """The Verdict on a learning-rate schedule (see adapters/schedule.py).
 
     options: peak, warmup_steps, total_steps say what it should be where the target does not take them; all that it
     takes go to it. InputError when it cannot be used.
     """
-    asked = schedule_subject(target, framework, options)
-    kind = kind_for(asked.peak, asked.warmup_steps, asked.total_steps)
-    return judge(kind, asked.subject, target=name or getattr(target, "__qualname__", repr(target)),
-                 framework=asked.framework, examples=examples,
-                 notes=(*asked.notes, *_afterwards(asked.subject, kind.typical[0])))
+    adapter = schedule_adapter(target, framework, options)
+    check = check_for(**adapter.fixed)
+    notes = (*adapter.notes, *_after_the_last_step(adapter.run, check.typical[0]))
+    return compare(check, adapter.run, target=name or title_of(target), framework=adapter.framework, examples=examples,
+                   notes=notes)

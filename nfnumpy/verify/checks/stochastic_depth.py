@@ -1,95 +1,30 @@
-"""Stochastic depth, judged by what it does to many examples.
+"""Stochastic depth, compared statistically: by its effect on many examples.
 
-The reference: functional/regularization.py and nn/layers.py (1603.09382; that nothing is divided by the keep
-probability is the default of the authors' released NFNet code).
+The reference: functional/dropout.py and nn/layers.py (1603.09382; that nothing is divided by the keep probability is
+the default of the authors' released NFNet code).
 """
 
 import dataclasses
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from ...functional.dropout import stochastic_depth
 from .. import tolerance
-from ..variants import Entry, changed, combinations
-from ..adapters.stochastic_depth import stochastic_depth_subject
+from ..adapters import title_of
+from ..adapters.stochastic_depth import stochastic_depth_adapter
+from ..diagnosis import named
+from ..variants import apply, combinations
+from ..variants.stochastic_depth import CATALOGUE, StochasticDepthRules
 from ..verdict import CONFORMS, DIVERGES, VARIANT, Difference, Verdict
 
 RATES = (0.1, 0.25, 0.5, 0.8)
 SHAPE = (500, 2, 3, 4)  # N, H, W, C: images unlike in every axis
 CALLS = 12
-FALSE_ALARM = 1e-9  # of a whole check
-
-
-@dataclasses.dataclass(frozen=True)
-class Rules:
-    """x·mask: one Bernoulli of 1 - rate an example in training, no rescaling, x itself in evaluation; and other forms.
-    """
-
-    mask: str = "example"  # one draw for each
-    kept: str = "1 - rate"  # with which probability
-    scale: str = "1"  # of what is kept
-    evaluation: str = "x"
-    draws: str = "new ones every time"
-
-
-MASKS = {"example": (1, 2, 3), "element": (), "channel of an example": (1, 2), "pixel of an example": (3,),
-         "batch": (0, 1, 2, 3), "channel of the batch": (0, 1, 2)}  # the axes along which the mask does not change
-KEPT = {"1 - rate": lambda rate: 1.0 - rate, "rate": lambda rate: rate, "1 - rate²": lambda rate: 1.0 - rate**2,
-        "(1 - rate)²": lambda rate: (1.0 - rate)**2, "1": lambda rate: 1.0, "1/2": lambda rate: 0.5}
-SCALES = {"1": lambda rate: 1.0, "1/(1 - rate)": lambda rate: 1.0 / (1.0 - rate), "1/rate": lambda rate: 1.0 / rate,
-          "1 - rate": lambda rate: 1.0 - rate, "1/√(1 - rate)": lambda rate: (1.0 - rate)**-0.5}
-EVALUATIONS = {"x": lambda rate: 1.0, "x·(1 - rate)": lambda rate: 1.0 - rate, "x/(1 - rate)":
-               lambda rate: 1.0 / (1.0 - rate), "x·rate": lambda rate: rate}
-
-
-def variant(x, rate, training, draw, rules=Rules()):
-    """The reference as changed by `rules`, on an array x (N, H, W, C), with draws from `draw`."""
-    if not training and rules.evaluation != "as in training":
-        return x * EVALUATIONS[rules.evaluation](rate)
-    random = np.random.default_rng([17, draw if rules.draws == "new ones every time" else 0])
-    shape = tuple(1 if axis in MASKS[rules.mask] else size for axis, size in enumerate(x.shape))
-    mask = (random.random(shape) < KEPT[rules.kept](rate)).astype(x.dtype)
-    if shape == (len(x), 1, 1, 1) and rules.scale in ("1", "1/(1 - rate)"):
-        return stochastic_depth(x, mask, rate=rate, rescale=rules.scale != "1")
-    return x * mask * SCALES[rules.scale](rate)
-
-
-CATALOGUE = (
-    Entry("rescaled by 1/(1 - rate)", {"scale": "1/(1 - rate)"}, "What is kept is divided by the keep probability. The "
-          "released NFNet code does not, so that a branch weighs 1/(1 - rate) more here in training; a skip gain or a "
-          "last gain can learn the factor.", harmless=True),
-    Entry("a mask for every element", {"mask": "element"}, "Every value is dropped by itself: that is dropout, not "
-          "stochastic depth."),
-    Entry("a mask for every channel", {"mask": "channel of an example"}, "Channels are dropped; whole examples should "
-          "be."),
-    Entry("a mask for every pixel", {"mask": "pixel of an example"}, "Pixels are dropped; whole examples should be."),
-    Entry("one mask for the batch", {"mask": "batch"}, "All examples of a batch are dropped together: a single number "
-          "is drawn where one an example is meant (often a mask of shape (1,) or ())."),
-    Entry("one mask for the batch's channels", {"mask": "channel of the batch"}, "The mask lies along the wrong axis: "
-          "one draw a channel, the same for all examples."),
-    Entry("keep and drop exchanged", {"kept": "rate"}, "Examples are kept with probability rate; it should be "
-          "1 - rate."),
-    Entry("rate squared", {"kept": "1 - rate²"}, "Examples are kept with probability 1 - rate²."),
-    Entry("dropped twice", {"kept": "(1 - rate)²"}, "Examples are kept with probability (1 - rate)²: two masks are "
-          "multiplied."),
-    Entry("nothing dropped", {"kept": "1"}, "Nothing is ever dropped in training."),
-    Entry("half of all dropped", {"kept": "1/2"}, "Half of the examples are dropped whatever the rate is."),
-    Entry("divided by the rate", {"scale": "1/rate"}, "What is kept is divided by rate, not by 1 - rate."),
-    Entry("multiplied by 1 - rate", {"scale": "1 - rate"}, "What is kept is multiplied by the keep probability, which "
-          "counts the dropping twice."),
-    Entry("divided by √(1 - rate)", {"scale": "1/√(1 - rate)"}, "What is kept is divided by the root of the keep "
-          "probability."),
-    Entry("active in evaluation", {"evaluation": "as in training"}, "Examples are dropped in evaluation too: "
-          "predictions become random."),
-    Entry("multiplied by 1 - rate in evaluation", {"evaluation": "x·(1 - rate)"}, "In evaluation the branch is "
-          "multiplied by the keep probability, as the paper on stochastic depth has it; the released NFNet code leaves "
-          "it as it is."),
-    Entry("divided by 1 - rate in evaluation", {"evaluation": "x/(1 - rate)"}, "In evaluation the branch is divided by "
-          "the keep probability."),
-    Entry("the same mask every time", {"draws": "the same every time"}, "Every call draws the same mask: the random "
-          "state does not advance."),
-)
+FALSE_ALARM = 1e-9  # the probability that a whole check finds a difference in a correct target
+EXACT = 1e-5  # the relative error of a factor that is not random
+ZERO = 1e-6  # a factor below it is 0
 
 
 def _images(call):
@@ -100,111 +35,121 @@ def _images(call):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Seen:
-    """What was seen at one rate: masks and factors (an array a call), and gradients' factors, or None."""
+class _Observation:
+    """The results at one rate, an array a call: the factor of every value in training, that of its gradient (or None),
+    and the factor in evaluation.
+    """
 
-    factors: tuple
-    backward: tuple
-    evaluation: tuple
+    factors: tuple[np.ndarray, ...]
+    gradients: tuple[np.ndarray | None, ...]
+    evaluation: tuple[np.ndarray, ...]
 
 
-def _observe(subject, rate, calls):
-    factors, backward, evaluation = [], [], []
+def _observe(run, rate, calls):
+    factors, gradients, evaluation = [], [], []
     for call in range(calls):
         x = _images(call)
-        out, grad = subject(x, rate, True, call)
+        out, grad = run(x, rate, True, call)
         factors.append(np.asarray(out, dtype=np.float64) / x)
-        backward.append(None if grad is None else np.asarray(grad, dtype=np.float64) / x)
+        gradients.append(None if grad is None else np.asarray(grad, dtype=np.float64) / x)
         if call < 2:
-            evaluation.append(np.asarray(subject(x, rate, False, call)[0], dtype=np.float64) / x)
-    return _Seen(tuple(factors), tuple(backward), tuple(evaluation))
+            evaluation.append(np.asarray(run(x, rate, False, call)[0], dtype=np.float64) / x)
+    return _Observation(tuple(factors), tuple(gradients), tuple(evaluation))
 
 
-def _bound(count, chance):
-    """How far (as a share) a mean of `count` independent 0s and 1s strays with probability below `chance` (Hoeffding).
-    """
+def _deviation(count, chance):
+    """How far a mean of `count` independent 0s and 1s deviates with probability below `chance` (Hoeffding's bound)."""
     return math.sqrt(math.log(2.0 / chance) / (2.0 * count))
 
 
 def _differences(seen, rules):
-    """[Difference] of what was seen, {rate: _Seen}, from what `rules` say; allowed shares by Hoeffding's bound."""
-    found, tests = [], 3 * len(seen)
+    """Yield the Differences of the observations {rate: _Observation} from `rules`; shares by Hoeffding's bound."""
+    chance = FALSE_ALARM / (3 * len(seen))
     for rate, at in seen.items():
-        scale, keep = SCALES[rules.scale](rate), KEPT[rules.kept](rate)
-        fixed = MASKS[rules.mask]
-        uneven = max(float(np.max(np.ptp(factors, axis=fixed))) if fixed else 0.0 for factors in at.factors)
-        coarser = 0.0 < keep < 1.0 and _is_coarser(at.factors, fixed)
-        shape = tuple(1 if axis in fixed else size for axis, size in enumerate(SHAPE))
-        drawn = [factors[tuple(slice(size) for size in shape)] for factors in at.factors]
-        masks = np.stack([np.abs(part) > 1e-6 for part in drawn])
-        kept = np.concatenate([part[np.abs(part) > 1e-6] for part in drawn]) if masks.any() else np.array([scale])
-        repeated = len(masks) > 1 and all(np.array_equal(masks[0], mask) for mask in masks[1:])
-        should_repeat = keep in (0.0, 1.0) or rules.draws != "new ones every time"
-        independent = masks[:1] if rules.draws != "new ones every time" else masks
-        found += [
-            _far(f"one draw for each {rules.mask}, rate {rate:g}", max(uneven, float(coarser)), 1e-5),
-            _far(f"share kept, rate {rate:g}", abs(float(np.mean(independent)) - keep),
-                 _bound(independent.size, FALSE_ALARM / tests)),
-            _far(f"new draws, rate {rate:g}", float(repeated and masks[0].size > 1 and not should_repeat), 0.5),
-            _far(f"what is kept, rate {rate:g}", float(np.max(np.abs(kept - scale))) / scale, 1e-5)]
-        if all(grad is not None for grad in at.backward):
-            apart = max(float(np.max(np.abs(grad - factors))) for grad, factors in zip(at.backward, at.factors))
-            found.append(_far(f"gradient, rate {rate:g}", apart, 1e-5))
-        if rules.evaluation == "as in training":
-            share = np.mean([np.abs(part[:, 0, 0, 0]) > 1e-6 for part in at.evaluation])
-            found.append(_far(f"evaluation, rate {rate:g}", abs(float(share) - keep),
-                              _bound(2 * SHAPE[0], FALSE_ALARM / tests)))
-        else:
-            wanted = EVALUATIONS[rules.evaluation](rate)
-            apart = max(float(np.max(np.abs(part - wanted))) for part in at.evaluation)
-            found.append(_far(f"evaluation, rate {rate:g}", apart, 1e-5))
-    return tuple(found)
+        yield from _differences_at(rate, at, rules, chance)
 
 
-def _far(name, error, allowed):
+def _differences_at(rate, at, rules, chance):
+    scale, keep, mask = rules.scale(rate), rules.kept(rate), rules.mask
+    shape = tuple(1 if axis in mask.constant_axes else size for axis, size in enumerate(SHAPE))
+    drawn = [factors[tuple(slice(size) for size in shape)] for factors in at.factors]
+    masks = np.stack([np.abs(part) > ZERO for part in drawn])
+    kept = np.concatenate([part[np.abs(part) > ZERO] for part in drawn]) if masks.any() else np.array([scale])
+    independent = masks if rules.new_draws else masks[:1]
+    yield _difference(f"one draw for each {mask.one_draw}, rate {rate:g}", _unevenness(at.factors, mask, keep), EXACT)
+    yield _difference(f"share kept, rate {rate:g}", abs(float(np.mean(independent)) - keep),
+                      _deviation(independent.size, chance))
+    yield _difference(f"new draws, rate {rate:g}", float(_is_repeated(masks) and keep not in (0.0, 1.0)
+                                                         and rules.new_draws), 0.5)
+    yield _difference(f"what is kept, rate {rate:g}", float(np.max(np.abs(kept - scale))) / scale, EXACT)
+    if all(grad is not None for grad in at.gradients):
+        errors = [np.abs(grad - factors) for grad, factors in zip(at.gradients, at.factors, strict=True)]
+        yield _difference(f"gradient, rate {rate:g}", max(float(np.max(error)) for error in errors), EXACT)
+    if rules.evaluation is None:
+        share = np.mean([np.abs(part[:, 0, 0, 0]) > ZERO for part in at.evaluation])
+        yield _difference(f"evaluation, rate {rate:g}", abs(float(share) - keep), _deviation(2 * SHAPE[0], chance))
+    else:
+        expected = rules.evaluation(rate)
+        error = max(float(np.max(np.abs(part - expected))) for part in at.evaluation)
+        yield _difference(f"evaluation, rate {rate:g}", error, EXACT)
+
+
+def _difference(name, error, allowed):
     epsilon = tolerance.epsilon("float64")
     return Difference(name, error / epsilon, allowed / epsilon, error)
 
 
-def _is_coarser(factors, fixed):
-    """Whether the masks are also the same along an axis that `fixed` does not name, in every call."""
-    rest = [axis for axis in range(4) if axis not in fixed]
-    return any(all(np.ptp(values, axis=axis).max() < 1e-6 for values in factors) for axis in rest)
+def _unevenness(factors, mask, keep):
+    """The spread of the factors along the mask's constant axes; 1 where a random mask is constant along others too."""
+    spread = max(float(np.max(np.ptp(part, axis=mask.constant_axes))) if mask.constant_axes else 0.0
+                 for part in factors)
+    others = [axis for axis in range(4) if axis not in mask.constant_axes]
+    coarser = any(all(np.ptp(part, axis=axis).max() < ZERO for part in factors) for axis in others)
+    return max(spread, float(0.0 < keep < 1.0 and coarser))
+
+
+def _is_repeated(masks):
+    """Whether all calls drew the same mask, of more than one number."""
+    return len(masks) > 1 and masks[0].size > 1 and all(np.array_equal(masks[0], mask) for mask in masks[1:])
 
 
 def _agrees(differences):
     return all(difference.agrees for difference in differences)
 
 
-def _counterexample(seen, rules):
-    """What one call made of eight examples, at the first rate that shows a difference."""
+def _counterexample(seen):
+    """Eight examples of one call, before and after, at the first rate that shows a difference."""
+    rules = StochasticDepthRules()
     rate = next((rate for rate, at in seen.items() if not _agrees(_differences({rate: at}, rules))), RATES[0])
     x = _images(0)[:8, 0, 0, 0]
     return {"rate": rate, "x": x.tolist(), "in training": (x * seen[rate].factors[0][:8, 0, 0, 0]).tolist(),
             "in evaluation": (x * seen[rate].evaluation[0][:8, 0, 0, 0]).tolist()}
 
 
-def check_stochastic_depth(target, *, framework="auto", examples=20, name=None, **options):
+def check_stochastic_depth(target: Any, *, framework: str = "auto", examples: int = 20, name: str | None = None,
+                           **options: Any) -> Verdict:
     """The Verdict on stochastic depth.
 
-    target: a function of (x, rate, training) or a module made for a rate, by whatever names these go; parameters called
-    rng, key, generator or seed are given new randomness in every call. examples: calls at every rate, 12 at least.
-    options are passed to the target. InputError when it cannot be used.
+    target: a function of (x, rate, training) or a module made for a rate, by their usual names; parameters called rng,
+    key, generator or seed get new randomness in every call. examples: calls at every rate, 12 at least. options are
+    passed to the target. InputError when it cannot be used.
     """
-    subject, framework = stochastic_depth_subject(target, framework, options)
-    calls = max(CALLS, examples)
-    seen = {rate: _observe(subject, rate, calls) for rate in RATES}
-    differences = _differences(seen, Rules())
-    found = dict(kind="stochastic_depth", target=name or getattr(target, "__qualname__", type(target).__qualname__),
-                 framework=framework.name, precision="float64", examples=calls * len(RATES), differences=differences)
-    notes = (f"judged on {calls * SHAPE[0]} examples a rate; what is right is called wrong with probability below "
-             f"{FALSE_ALARM:g}",)
+    adapter = stochastic_depth_adapter(target, framework, options)
+    return _verdict(adapter.run, max(CALLS, examples),
+                    {"target": name or title_of(target), "framework": adapter.framework.name})
+
+
+def _verdict(run: Callable, calls: int, facts: dict[str, str]) -> Verdict:
+    seen = {rate: _observe(run, rate, calls) for rate in RATES}
+    differences = tuple(_differences(seen, StochasticDepthRules()))
+    note = f"decided on {calls * SHAPE[0]} examples a rate; a correct target diverges with probability below " \
+           f"{FALSE_ALARM:g}"
+    found = dict(facts, kind="stochastic_depth", precision="float64", examples=calls * len(RATES),
+                 differences=differences, notes=(note,))
     if _agrees(differences):
-        return Verdict(outcome=CONFORMS, notes=notes, **found)
-    entries = next((entries for entries in combinations(CATALOGUE)
-                    if _agrees(_differences(seen, changed(Rules(), entries)))), ())
-    named = dict(diagnosis=tuple(entry.name for entry in entries),
-                 explanation=tuple(entry.explanation for entry in entries), notes=notes)
-    if entries and all(entry.harmless for entry in entries):
-        return Verdict(outcome=VARIANT, size=1.0 / (1.0 - 0.25) - 1.0, **named, **found)
-    return Verdict(outcome=DIVERGES, counterexample=_counterexample(seen, Rules()), **named, **found)
+        return Verdict(outcome=CONFORMS, **found)
+    variants = next((variants for variants in combinations(CATALOGUE)
+                     if _agrees(_differences(seen, apply(StochasticDepthRules(), variants)))), ())
+    if variants and all(variant.benign for variant in variants):
+        return Verdict(outcome=VARIANT, relative_difference=1.0 / (1.0 - 0.25) - 1.0, **named(variants), **found)
+    return Verdict(outcome=DIVERGES, counterexample=_counterexample(seen), **named(variants), **found)

@@ -1,1 +1,1 @@
-"""Normalizer-free networks whose rules can be changed: what `block` and `model` are held against and explained with."""
+"""The reference of whole networks by rules that can be changed, and the diagnosis of a network that differs from it."""

@@ -1,112 +1,96 @@
-"""A residual block by changeable rules; by default the blocks of nfnumpy.models, to the bit."""
+"""A residual block by rules; without changes, the blocks of nfnumpy.models, bit for bit."""
+
+import functools
 
 import numpy as np
 
 from ... import ops
+from ...autograd import Tensor
 from ...errors import InputError
-from .layers import activated, convolution, pooled, squeeze_excite
+from ..variants.network import SECOND_3X3, NetworkRules, Place
+from .architecture import BlockArchitecture
+from .layers import Parameters, activated, convolution, squeeze_excite
 
 
-def residual_block(parameters, x, plan, rules, branches=None):
-    """x (N, H, W, in), a Tensor -> (N, H', W', out), by a BlockPlan.
+def residual_block(parameters: Parameters, x: Tensor, block: BlockArchitecture, rules: NetworkRules,
+                   branches: dict[str, float] | None = None) -> Tensor:
+    """x (N, H, W, in) -> (N, H', W', out).
 
     branches: a dict that receives alpha times the norm of the residual branch, by the block's name.
     """
-    entering = _entering(x, plan, rules)
-    shortcut = _shortcut(parameters, x, entering, plan, rules)
-    residual = _branch(parameters, x if rules.branch_from == "x" else entering, plan, rules)
+    activate = functools.partial(activated, configured=block.activation, rules=rules)
+    entering = rules.entering(x, block.beta, activate)
+    shortcut = _shortcut(parameters, x, entering, block, rules, activate)
+    residual = _branch(parameters, x if rules.branch_from_x else entering, block, rules, activate)
     if branches is not None:
-        branches[plan.name] = plan.alpha * float(np.linalg.norm(residual.data))
-    return _joined(parameters, shortcut, residual, plan, rules)
+        branches[block.name] = block.alpha * float(np.linalg.norm(residual.data))
+    return _sum(parameters, shortcut, residual, block, rules)
 
 
-def _entering(x, plan, rules):
-    """beta·gamma·g(x)."""
-    if rules.beta_place == "before the nonlinearity":
-        return activated(x * plan.beta, plan.activation, rules)
-    if rules.beta_place == "both sides of the nonlinearity":
-        return activated(x * plan.beta, plan.activation, rules, plan.beta)
-    return activated(x, plan.activation, rules, scale=plan.beta)
-
-
-def _shortcut(parameters, x, entering, plan, rules):
-    name = f"{plan.name}.conv_shortcut"
-    if rules.shortcut_from == "x":
-        entering = x
-    elif rules.shortcut_from == "the activated x without beta":
-        entering = activated(x, plan.activation, rules)
-    elif rules.shortcut_from == "x times beta":
-        entering = x * plan.beta
+def _shortcut(parameters, x, entering, block, rules, activate):
+    name = f"{block.name}.conv_shortcut"
+    entering = rules.shortcut_from(x, entering, block.beta, activate)
     if f"{name}.weight" not in parameters:
-        shortcut = {"x": lambda: x, "the activated x": lambda: entering, "x times beta": lambda: x * plan.beta,
-                    "nothing": lambda: x * 0.0}[rules.identity]()
+        shortcut = rules.identity(x, entering, block.beta)
+        constant = rules.shortcut_constant or rules.identity_constant
     else:
-        form = rules.downsampling
-        if form == "the family's":
-            form = "strided 1×1" if plan.family == "NFResNet" else "mean"
-        if form == "strided 1×1" or plan.stride == 1:
-            shortcut = convolution(parameters, name, entering, rules, stride=plan.stride)
-        elif form == "max after the 1×1":
-            shortcut = pooled(convolution(parameters, name, entering, rules), "max")
-        else:
-            shortcut = convolution(parameters, name, pooled(entering, form), rules)
-    if rules.constant == "the shortcut" or rules.constant == "the identity" and f"{name}.weight" not in parameters:
-        return shortcut.detach()
-    return shortcut
+        convolve = functools.partial(convolution, parameters, name, rules=rules)
+        shortcut = convolve(entering) if block.stride == 1 else rules.downsampling(block.family)(entering, convolve)
+        constant = rules.shortcut_constant
+    return shortcut.detach() if constant else shortcut
 
 
-def _branch(parameters, out, plan, rules):
-    convolutions = ["conv0", "conv1", "conv1b", "conv2"] if plan.family == "NFNet" else ["conv0", "conv1", "conv2"]
-    if rules.second_3x3 == "left out" and "conv1b" in convolutions:
-        convolutions.remove("conv1b")
-    if rules.order == "conv1b, conv1" and "conv1b" in convolutions:
-        convolutions[1:3] = convolutions[2:0:-1]
-    strided = {"the first 1×1": 0, "the first 3×3": 1, "the second 3×3": 2 if len(convolutions) == 4 else None,
-               "the last 1×1": len(convolutions) - 1}[rules.strided]
-    if strided is None:
+def _branch(parameters, out, block, rules, activate):
+    names = _convolutions(block, rules)
+    if rules.strided == SECOND_3X3 and len(names) < 4:
         raise InputError("there is no second 3×3")
-    place = _excitation_place(parameters, plan, rules)
-    for k, name in enumerate(convolutions):
-        if k:
-            if name == convolutions[-1] and place == "before the last nonlinearity":
-                out = squeeze_excite(parameters, f"{plan.name}.squeeze_excite", out, rules)
-            if rules.not_activated != name:
-                out = activated(out, plan.activation, rules)
-            if name == convolutions[-1] and place == "after the last nonlinearity":
-                out = squeeze_excite(parameters, f"{plan.name}.squeeze_excite", out, rules)
-        out = convolution(parameters, f"{plan.name}.{name}", out, rules, stride=plan.stride if k == strided else 1)
-    if rules.not_activated == "an additional one after conv2":
-        out = activated(out, plan.activation, rules)
-    return squeeze_excite(parameters, f"{plan.name}.squeeze_excite", out, rules) if place == "at the end" else out
+    strided = names[rules.strided]
+    place = _excitation_place(parameters, block, rules)
+    excite = functools.partial(squeeze_excite, parameters, f"{block.name}.squeeze_excite", rules=rules)
+    for name in names:
+        if name != names[0]:
+            is_last = name == names[-1]
+            if is_last and place is Place.BEFORE_LAST_ACTIVATION:
+                out = excite(out)
+            if name != rules.not_activated:
+                out = activate(out)
+            if is_last and place is Place.AFTER_LAST_ACTIVATION:
+                out = excite(out)
+        out = convolution(parameters, f"{block.name}.{name}", out, rules, stride=block.stride if name == strided else 1)
+    if rules.activated_end:
+        out = activate(out)
+    return excite(out) if place is Place.BRANCH_END else out
 
 
-def _excitation_place(parameters, plan, rules):
-    """Where in the branch squeeze-and-excite acts, or "nowhere"."""
-    if f"{plan.name}.squeeze_excite.fc0.weight" not in parameters or rules.excitation_place in (
-            "left out", "on the sum", "on the shortcut"):
-        return "nowhere"
-    own, other = "at the end", "before the last nonlinearity"
-    if plan.family == "NFRegNet":
-        own, other = other, own
-    return {"the family's": own, "the other family's": other}.get(rules.excitation_place, rules.excitation_place)
+def _convolutions(block, rules):
+    """The names of the branch's convolutions, in order."""
+    if block.family != "NFNet" or not rules.second_3x3:
+        return ["conv0", "conv1", "conv2"]
+    return ["conv0", "conv1b", "conv1", "conv2"] if rules.exchanged_3x3 else ["conv0", "conv1", "conv1b", "conv2"]
 
 
-def _joined(parameters, shortcut, residual, plan, rules):
-    gain = parameters[f"{plan.name}.skip_gain"]
-    if rules.constant == "the skip gain":
+def _excitation_place(parameters, block, rules):
+    if f"{block.name}.squeeze_excite.fc0.weight" not in parameters:
+        return Place.NOWHERE
+    return rules.excitation_place(block.family)
+
+
+def _sum(parameters, shortcut, residual, block, rules):
+    """shortcut + alpha·skip_gain·residual."""
+    gain = parameters[f"{block.name}.skip_gain"]
+    if rules.skip_gain_constant:
         gain = gain.detach()
-    alpha = {"left out": 1.0, "squared": plan.alpha**2, "its root": plan.alpha**0.5,
-             "on both sides of the sum": 1.0}.get(rules.alpha, plan.alpha)
-    name = f"{plan.name}.squeeze_excite"
-    if rules.excitation_place == "on the shortcut" and f"{name}.fc0.weight" in parameters:
-        shortcut = squeeze_excite(parameters, name, shortcut, rules)
-    if rules.alpha == "on the shortcut":
-        shortcut, alpha = shortcut * plan.alpha, 1.0
-    gained = {"multiplied": gain, "left out": None, "one added": gain + 1.0, "squared": gain * gain}[rules.skip_gain]
-    if gained is None:
+    place = _excitation_place(parameters, block, rules)
+    excite = functools.partial(squeeze_excite, parameters, f"{block.name}.squeeze_excite", rules=rules)
+    if place is Place.ON_SHORTCUT:
+        shortcut = excite(shortcut)
+    if rules.shortcut_alpha is not None:
+        shortcut = shortcut * rules.shortcut_alpha(block.alpha)
+    alpha, gain = rules.branch_alpha(block.alpha), rules.skip_gain(gain)
+    if gain is None:
         out = shortcut + residual * alpha
     else:
-        out = ops.skip_init(shortcut, residual, gained, alpha=alpha)
-    if rules.excitation_place == "on the sum" and f"{name}.fc0.weight" in parameters:
-        out = squeeze_excite(parameters, name, out, rules)
-    return out * plan.alpha if rules.alpha == "on both sides of the sum" else out
+        out = ops.skip_init(shortcut, residual, gain, alpha=alpha)
+    if place is Place.ON_SUM:
+        out = excite(out)
+    return out if rules.sum_alpha is None else out * rules.sum_alpha(block.alpha)

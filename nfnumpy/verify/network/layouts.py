@@ -1,4 +1,4 @@
-"""Bringing our arrays into a target's layout and its gradients back, told by shapes."""
+"""The layout of a target's parameters, from their shapes, and the conversion of arrays in both directions."""
 
 import dataclasses
 
@@ -9,30 +9,32 @@ OUTPUTS_FIRST, OURS = "outputs first", "as ours"
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How one parameter lies: `axes` permute ours, `shape` is the target's."""
+    """How one parameter lies in memory: `axes` permute ours, `shape` is the target's."""
 
-    axes: tuple
-    shape: tuple
+    axes: tuple[int, ...]
+    shape: tuple[int, ...]
 
-    def there(self, array):
-        """Our array as the target has it."""
+    def to_target(self, array: np.ndarray) -> np.ndarray:
+        """Our array in the target's layout."""
         return np.ascontiguousarray(array.transpose(self.axes)).reshape(self.shape)
 
-    def back(self, array, shape):
-        """The target's array as ours, of our `shape`."""
-        turned = tuple(shape[axis] for axis in self.axes)
-        return np.ascontiguousarray(np.asarray(array).reshape(turned).transpose(np.argsort(self.axes))).reshape(shape)
+    def from_target(self, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """The target's array in our layout, of our `shape`."""
+        permuted = tuple(shape[axis] for axis in self.axes)
+        array = np.asarray(array).reshape(permuted).transpose(np.argsort(self.axes))
+        return np.ascontiguousarray(array).reshape(shape)
 
 
-def layout_of(theirs, ours, order):
-    """The Layout of a parameter of shape `theirs` that holds ours of shape `ours`, or None where it cannot.
+def layout_of(theirs: tuple[int, ...], ours: tuple[int, ...], order: str) -> Layout | None:
+    """The Layout of a target's parameter of shape `theirs` for ours of shape `ours`; None where the sizes differ.
 
     order: OUTPUTS_FIRST for OIHW and (out, in), OURS for HWIO and (in, out); axes of length 1 may come or go.
     """
-    axes = {4: (3, 2, 0, 1), 2: (1, 0)}.get(len(ours), tuple(range(len(ours)))) if order == OUTPUTS_FIRST \
-        else tuple(range(len(ours)))
-    turned = tuple(ours[axis] for axis in axes)
-    return Layout(axes, tuple(theirs)) if _squeezed(turned) == _squeezed(theirs) else None
+    axes = tuple(range(len(ours)))
+    if order == OUTPUTS_FIRST:
+        axes = {4: (3, 2, 0, 1), 2: (1, 0)}.get(len(ours), axes)
+    permuted = tuple(ours[axis] for axis in axes)
+    return Layout(axes, tuple(theirs)) if _squeezed(permuted) == _squeezed(theirs) else None
 
 
 def _squeezed(shape):

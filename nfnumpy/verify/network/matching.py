@@ -1,39 +1,43 @@
-"""Which of a target's parameters is which of ours: by known names, else by shape and order, or as a file says."""
+"""The match of a target's parameters with ours: by known names, else by shape and order, or by a given map."""
 
 import dataclasses
 import json
+import math
+import os
 import re
+from collections.abc import Mapping
 
 from ...errors import InputError, first_line
-from .layouts import OURS, OUTPUTS_FIRST, layout_of
-from .schemes import by_scheme
+from .layouts import OURS, OUTPUTS_FIRST, Layout, layout_of
+from .naming_schemes import by_scheme
 
 OPTIONAL = ("gain", "bias", "skip_gain")
 LEAVES = (("skip_gain", r"skip|alpha_gain|res_scale|residual_gain|branch_gain"), ("gain", r"gain|scale|(^|[._])g$"),
           ("bias", r"bias|(^|[._])b$|offset"), ("weight", r"weight|kernel|(^|[._])w$"))
+Shapes = Mapping[str, tuple[int, ...]]
 SHORTCUT = r"short|down|proj|identity|skip_conv|conv_skip|residual_conv|match"
 
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """names: their name -> ours; layouts: our name -> Layout; how: by what; absent: ours that the target lacks;
-    unused: theirs that we have not; order: the axes' order of their weights.
+    """names: their name -> ours; layouts: our name -> Layout; how: by which information; absent: ours that the target
+    lacks; unused: theirs that match none of ours; order: the axes' order of their weights.
     """
 
-    names: dict
-    layouts: dict
+    names: dict[str, str]
+    layouts: dict[str, Layout]
     how: str
-    absent: tuple
-    unused: tuple
+    absent: tuple[str, ...]
+    unused: tuple[str, ...]
     order: str
 
     @property
-    def complete(self):
+    def complete(self) -> bool:
         """Whether nothing but gains and biases is absent, and nothing of theirs is unused."""
         return not self.unused and all(name.rpartition(".")[2] in OPTIONAL for name in self.absent)
 
 
-def read_map(given):
+def read_map(given: Mapping[str, str] | str | os.PathLike[str]) -> Mapping[str, str]:
     """{their name: our name} from a dict, or from a JSON file at a path; InputError when it is neither."""
     if isinstance(given, dict):
         return given
@@ -47,7 +51,7 @@ def read_map(given):
     return found
 
 
-def match(theirs, ours, *, outputs_first, given=None):
+def match(theirs: Shapes, ours: Shapes, *, outputs_first: bool, given: Mapping[str, str] | None = None) -> Match:
     """The Match of {their name: shape} with {our name: shape}, in their orders.
 
     outputs_first: whether their framework usually has weights OIHW and (out, in); given: a map that decides.
@@ -88,14 +92,14 @@ def _by_map(theirs, ours, given, order):
 
 
 def _by_shape(theirs, ours, order):
-    """{their name: our name}, layer by layer: each of ours takes the first free layer of theirs that fits it."""
+    """{their name: our name}, layer by layer: to each of ours belongs the first free layer of theirs that fits it."""
     free, found = _layers(theirs), {}
     for prefix, leaves in _layers(ours).items():
         shortcut = "conv_shortcut" in prefix
-        fitting = [other for other, others in free.items() if _fits(others, leaves, order)]
-        if not fitting:
+        possible = [other for other, others in free.items() if _fits(others, leaves, order)]
+        if not possible:
             continue
-        chosen = max(fitting, key=lambda other: (bool(re.search(SHORTCUT, other, re.I)) == shortcut,
+        chosen = max(possible, key=lambda other: (bool(re.search(SHORTCUT, other, re.I)) == shortcut,
                                                  set(free[other]) == set(leaves)))
         for leaf, (name, _) in free.pop(chosen).items():
             if leaf in leaves:
@@ -109,7 +113,7 @@ def _layers(parameters):
     for name, shape in parameters.items():
         place, _, last = name.replace("/", ".").rpartition(".")
         leaf = next((leaf for leaf, pattern in LEAVES if re.search(pattern, last, re.I)), None)
-        if leaf == "skip_gain" or leaf in ("gain", None) and _size(shape) == 1 and len(shape) <= 1:
+        if leaf == "skip_gain" or leaf in ("gain", None) and math.prod(shape) == 1 and len(shape) <= 1:
             place, leaf = f"{place}.{last}", "skip_gain"
         leaf = leaf or ("weight" if len([size for size in shape if size != 1]) > 1 else "bias")
         if leaf in layers.get(latest.get(place, place), {}):  # several layers in one place: the next one begins
@@ -118,15 +122,8 @@ def _layers(parameters):
     return layers
 
 
-def _size(shape):
-    product = 1
-    for size in shape:
-        product *= size
-    return product
-
-
 def _fits(theirs, ours, order):
-    """Whether a layer of theirs can be this one of ours: the same weight, and of the rest nothing that does not fit."""
+    """Whether a layer of theirs can be this one of ours: weights and all other leaves have the same sizes."""
     if ("weight" in theirs) != ("weight" in ours) or ("skip_gain" in theirs) != ("skip_gain" in ours):
         return False
     return all(leaf in ours and layout_of(shape, ours[leaf][1], order) for leaf, (_, shape) in theirs.items())

@@ -1,54 +1,59 @@
-"""Which network a target is meant to be, and how its parameters are named: told by shapes."""
+"""The network that a target is meant to be, and the match of its parameters, from their shapes."""
 
 import dataclasses
+import math
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from ...errors import InputError
 from ...models import config_of, names
-from ..variants import changed, combinations
-from .catalogue import OF_SHAPES
-from .matching import match
-from .rules import Rules
+from ..variants import KnownVariant, apply, combinations
+from ..variants.network import NetworkRules
+from ..variants.network_catalogue import OF_SHAPES
+from .architecture import FAMILIES
+from .matching import Match, Shapes, match
 from .shapes import parameter_shapes
 
-SHARE = 0.6  # of the named variant's parameters whose sizes the target must have for it to be taken for that variant
+SHARE = 0.6  # of the named network's parameters whose sizes the target must have to be recognized as that network
 
 
 @dataclasses.dataclass(frozen=True)
-class Recognised:
-    """config: of the network that is meant; match: of the parameters; entries: of the catalogue, that say in which way
-    the target's parameters are not those of that network.
+class Recognition:
+    """config: of the network that is meant; match: of the parameters; variants: those in which the target's parameter
+    shapes differ from that network's.
     """
 
-    config: object
-    match: object
-    entries: tuple
+    config: Any
+    match: Match
+    variants: tuple[KnownVariant, ...]
 
 
-def recognised(theirs, *, outputs_first, config=None, given=None):
-    """What {their parameter's name: shape} is; config: the network's, or None to look for the nearest named one.
+def recognize(theirs: Shapes, *, outputs_first: bool, config: Any = None,
+              given: Mapping[str, str] | None = None) -> Recognition:
+    """The Recognition of {their parameter's name: shape}; config: the network's, or None for the nearest named one.
 
-    InputError, which says what does not fit, when it is none, be it with any one or two known changes.
+    InputError, which names what is missing, where no network with at most two known variants has these shapes.
     """
     config = _nearest(theirs) if config is None else config
-    found = match(theirs, parameter_shapes(config, Rules()), outputs_first=outputs_first, given=given)
+    found = match(theirs, parameter_shapes(config, NetworkRules()), outputs_first=outputs_first, given=given)
     if found.complete:
-        return Recognised(config, found, ())
-    for entries in combinations(OF_SHAPES):
-        shapes = parameter_shapes(config, changed(Rules(), entries))
+        return Recognition(config, found, ())
+    for variants in combinations(OF_SHAPES):
+        shapes = parameter_shapes(config, apply(NetworkRules(), variants))
         if not _could_fit(theirs, shapes):
             continue
         other = match(theirs, shapes, outputs_first=outputs_first, given=given)
         if other.complete:
-            return Recognised(config, other, entries)
+            return Recognition(config, other, variants)
     if len(found.absent) > (1 - SHARE) * len(found.layouts):
         raise InputError(_misfit(theirs, config, found))
-    return Recognised(config, found, ())
+    return Recognition(config, found, ())
 
 
 def _could_fit(theirs, ours):
     """Whether all large tensors of both have the same sizes."""
-    large = [Counter(_size(shape) for shape in shapes.values() if len([n for n in shape if n != 1]) > 1)
+    large = [Counter(math.prod(shape) for shape in shapes.values() if len([n for n in shape if n != 1]) > 1)
              for shapes in (theirs, ours)]
     return large[0] == large[1]
 
@@ -64,26 +69,19 @@ def _misfit(theirs, config, found):
 
 def _nearest(theirs):
     """The configuration of the named variant that has most sizes in common, with the target's number of classes."""
-    sizes = Counter(_size(shape) for shape in theirs.values())
+    sizes = Counter(math.prod(shape) for shape in theirs.values())
     best, most = None, 0.0
-    for name in names():
-        shapes = parameter_shapes(config_of(name), Rules())
-        ours = Counter(_size(shape) for part, shape in shapes.items() if not part.startswith("linear."))
+    for name in (name for name in names() if type(config_of(name)) in FAMILIES):
+        shapes = parameter_shapes(config_of(name), NetworkRules())
+        ours = Counter(math.prod(shape) for part, shape in shapes.items() if not part.startswith("linear."))
         common = sum((sizes & ours).values()) / max(sum(sizes.values()), sum(ours.values()))
         if common > most:
             best, most = name, common
     if most < SHARE:
         raise InputError(f"model: the target's {len(theirs)} parameters are those of no network known here"
                          + (f"; the nearest is {best}" if best else "") + "; option variant= says which is meant")
-    shapes = parameter_shapes(config_of(best), Rules())
+    shapes = parameter_shapes(config_of(best), NetworkRules())
     features = shapes["linear.weight"][0]
     heads = [shape for shape in theirs.values() if len(shape) == 2 and features in shape]
-    classes = next((_size(shape) // features for shape in reversed(heads)), config_of(best).num_classes)
+    classes = next((math.prod(shape) // features for shape in reversed(heads)), config_of(best).num_classes)
     return config_of(best, num_classes=classes)
-
-
-def _size(shape):
-    product = 1
-    for length in shape:
-        product *= length
-    return product

@@ -1,30 +1,35 @@
-"""How far rounding may take the tensors of a network.
+"""The errors that rounding explains in the tensors of a network.
 
-Gradients of single numbers and of biases are sums whose terms cancel: how much is left, and how exactly, is a matter of
-luck. So gradients are held against the largest of their kind (weights, gains, biases, skip gains), those of skip gains
-also against the size of the sums; and what rounding may do is the worst that it does to any of that kind. On the way
-back every convolution adds up in an order of its own, over images, pixels and channels, and such differences add up as
-a random walk does: the leeway of gradients grows with the root of the number of convolutions.
+Gradients of single numbers and of biases are sums whose terms cancel: how much is left, and how exactly, depends on
+chance. So a gradient's error is relative to the largest magnitude in its family (weights, gains, biases, skip gains),
+for skip gains also to the size of the sums; and its limit is the largest that rounding explains in that family. In the
+backward pass every convolution adds in an order of its own, over images, pixels and channels, and such errors add up
+as a random walk: the limits of gradients grow with the root of the number of convolutions.
 """
+
+from collections.abc import Mapping
 
 import numpy as np
 
 from .. import tolerance
-from .answers import STEP
+from .reference_run import STEP
 
-KINDS = ("weight", "gain", "bias", "skip_gain")
+LEAVES = ("weight", "gain", "bias", "skip_gain")
 STRETCH = 2.0 * STEP["lr"] * (1.0 + STEP["momentum"])  # of a gradient's error in a step; clipping only shortens it
+SMALLEST_SCALE = 1e-30
 
 
-def family(name):
-    """What a tensor is pooled with: a gradient by the last word of its parameter's name, the loss with the logits."""
+def family(name: str) -> str:
+    """What a tensor shares its scale with: a gradient by its parameter's last word, the loss with the logits."""
     start, of, parameter = name.partition(" of ")
-    kind = parameter.rpartition(".")[2]
-    return f"{start} of {kind}" if start == "gradient" and kind in KINDS else "logits" if name == "loss" else name
+    leaf = parameter.rpartition(".")[2]
+    if start == "gradient" and leaf in LEAVES:
+        return f"{start} of {leaf}"
+    return "logits" if name == "loss" else name
 
 
-def scales(reference, sums):
-    """{name: the largest magnitude of its family}; `sums`: those of what is added up, by name."""
+def scales(reference: Mapping[str, np.ndarray], sums: Mapping[str, float]) -> dict[str, float]:
+    """{name: the largest magnitude of its family}; `sums`: the size of the terms that cancel, by name."""
     largest = {}
     for name, size in sums.items():
         largest[family(name)] = max(largest.get(family(name), 0.0), size)
@@ -34,21 +39,24 @@ def scales(reference, sums):
     return {name: largest[family(name)] for name in reference}
 
 
-def allowed(reference, in_float32, precision, sums):
+def allowed(reference: Mapping[str, np.ndarray], in_float32: Mapping[str, np.ndarray], precision: str,
+            sums: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
     """({name: relative error that rounding explains}, scales), from the reference in float64 and in float32.
 
-    sums: how large what is added up is, by name, where it is known to cancel.
+    sums: the size of the terms that cancel, by name, where it is known.
     """
-    held = scales(reference, sums)
-    walk = max(1, sum(name.startswith("gradient of") and name.endswith(".gain") for name in reference))**0.5
-    own = tolerance.allowed({name: array for name, array in reference.items() if not name.startswith("step of ")},
-                            in_float32, held, precision)
+    scale_of = scales(reference, sums)
+    convolutions = sum(name.startswith("gradient of") and name.endswith(".gain") for name in reference)
+    walk = max(1, convolutions)**0.5
+    steps = [name for name in reference if name.startswith("step of ")]
+    own = tolerance.allowed({name: array for name, array in reference.items() if name not in steps}, in_float32,
+                            scale_of, precision)
     pooled = {}
     for name, error in own.items():
         pooled[family(name)] = max(pooled.get(family(name), 0.0), error)
     limits = {name: pooled[family(name)] * (walk if name.startswith("gradient of") else 1.0) for name in own}
-    for name in (name for name in reference if name.startswith("step of ")):
+    for name in steps:
         gradient = name.replace("step", "gradient", 1)
-        limits[name] = tolerance.LEEWAY * tolerance.epsilon(precision) \
-            + STRETCH * limits[gradient] * held[gradient] / max(held[name], 1e-30)
-    return limits, held
+        shift = STRETCH * limits[gradient] * scale_of[gradient]
+        limits[name] = tolerance.LEEWAY * tolerance.epsilon(precision) + shift / max(scale_of[name], SMALLEST_SCALE)
+    return limits, scale_of

@@ -1,0 +1,25 @@
+"""Calls of foreign code: every exception becomes one line."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...errors import InputError, first_line
+
+
+def guarded(check: str, function: Callable, *arguments: Any, **options: Any) -> Any:
+    """function(*arguments, **options); InputError, one line that names the exception, for any that it raises."""
+    try:
+        with np.errstate(all="ignore"):
+            return function(*arguments, **options)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{check}: the target raised {type(error).__name__}: {first_line(error)}") from None
+
+
+def guarding(check: str, function: Callable) -> Callable:
+    """The function whose calls are all guarded."""
+    return functools.partial(guarded, check, function)

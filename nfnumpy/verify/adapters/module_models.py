@@ -1,0 +1,112 @@
+"""Modules as networks, with the inputs and outputs of the modules that contain a block's parameters."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import InputError
+from ..frameworks import Framework
+from .guarded_call import guarded
+
+Trace = dict[str, np.ndarray]
+INPUT_OF = {"blocks.0": "stem", "linear": "pooled features"}  # the part whose output is the input of these
+
+
+class ModuleModel:
+    """A module of a framework; a copy of it is run."""
+
+    can_train = True
+
+    def __init__(self, module: Any, framework: Framework, options: Mapping[str, Any]):
+        self.framework, self.options = framework, options
+        self.module = guarded("model", framework.module, module)
+        self.shapes = dict(self.module.parameters)
+        if not self.shapes:
+            raise InputError(f"model: {type(module).__name__} has no parameters")
+        self.outputs_first, self.channels_first = framework.channels_first, framework.channels_first
+        self.places, self.channels_last = {}, None
+
+    def attach(self, names: Mapping[str, str]) -> None:
+        """Find the modules of blocks and head; names: their parameter's name -> ours."""
+        owned = {}
+        for name, our in names.items():
+            part = ".".join(our.split(".")[:2]) if our.startswith("blocks.") else our.split(".")[0]
+            owned.setdefault(part, []).append(name)
+        for part, own in owned.items():
+            path = _common_path(own)
+            inside = [name for name in names if name.startswith(f"{path}.")]
+            if path and len(inside) == len(own) and (part.startswith("blocks.") or part == "linear"):
+                self.places[part] = path
+
+    def run(self, arrays: Mapping[str, np.ndarray], images: np.ndarray,
+            cotangent_of: Callable[[np.ndarray], np.ndarray] | None,
+            dtype: str) -> tuple[Trace, dict[str, np.ndarray] | None]:
+        """(trace, gradients) in evaluation mode; see adapters/model.py."""
+        self.module.load(arrays, dtype)
+        return guarded("model", self._run, images, cotangent_of, dtype)
+
+    def run_in_training(self, arrays: Mapping[str, np.ndarray], images: np.ndarray, dtype: str) -> Trace:
+        """The trace in training mode, with the input of each block: "input of blocks.K"."""
+        self.module.load(arrays, dtype)
+        trace, _ = guarded("model", self._run, images, None, dtype, training=True)
+        return trace
+
+    def _run(self, images, cotangent_of, dtype, training=False):
+        logits = self._logits(images, dtype, training, with_gradients=cotangent_of is not None)
+        trace = {}
+        for part in self.places:
+            entering = self.module.inputs.get(part)
+            if entering is not None:
+                if part in INPUT_OF:
+                    trace.setdefault(INPUT_OF[part], entering)
+                if training and part != "linear":
+                    trace.setdefault(f"input of {part}", entering)
+            if part != "linear" and part in self.module.outputs:
+                trace.setdefault(part, self.module.outputs[part])
+        trace["logits"] = self.framework.host(logits)
+        if cotangent_of is None:
+            return trace, None
+        _, grads = self.module.gradients(logits, cotangent_of(trace["logits"]))
+        return trace, {name: np.zeros(self.shapes[name]) if grad is None else grad for name, grad in grads.items()}
+
+    def _logits(self, images, dtype, training, with_gradients):
+        """The logits of images (N, H, W, C), in the framework's layout, or in ours if the module takes no other."""
+        def logits(channels_last):
+            given = images if channels_last else self.framework.images(images)
+            out = self.module.call(np.ascontiguousarray(given).astype(dtype), training, observed=self.places,
+                                   with_gradients=with_gradients, with_input_gradient=False, **self.options)
+            return logits_of(out)
+
+        if self.channels_last is not None:
+            return logits(self.channels_last)
+        try:
+            result = logits(False)
+        except Exception as usual:  # of the two errors, that of the usual layout says more
+            try:
+                result = logits(True)
+            except Exception:
+                raise usual from None
+            self.channels_last = True
+            return result
+        self.channels_last = False
+        return result
+
+
+def _common_path(names: Sequence[str]) -> str:
+    """The path of the innermost module that contains all these parameters."""
+    paths = [name.split(".")[:-1] for name in names]
+    common = paths[0]
+    for path in paths[1:]:
+        length = min(len(common), len(path))
+        common = common[:next((k for k in range(length) if common[k] != path[k]), length)]
+    return ".".join(common)
+
+
+def logits_of(out: Any) -> Any:
+    """The logits in a network's result: an array, the first of a tuple, or the entry or attribute `logits`."""
+    if isinstance(out, dict):
+        return out["logits"]
+    if hasattr(out, "logits"):
+        return out.logits
+    return out[0] if isinstance(out, (tuple, list)) else out

@@ -1,0 +1,130 @@
+"""Squeeze-and-excite: modules and their factories, and bare functions."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ...errors import InputError
+from ..frameworks import Framework, framework_of
+from . import Adapter
+from .guarded_call import guarding
+from .signatures import parameter_names, parameters_of, required
+
+DIVISORS = ("reduction", "reduction_ratio", "r", "red", "divisor")
+WIDTHS = ("hidden", "hidden_channels", "rd_channels", "squeeze_channels", "squeezed_channels", "se_channels",
+          "reduced_channels", "bottleneck")
+RATIOS = ("ratio", "rd_ratio", "se_ratio", "reduction_rate", "squeeze_ratio")
+LEAVES = ("fc0.weight", "fc0.bias", "fc1.weight", "fc1.bias")
+
+
+def squeeze_excite_adapter(target: Any, wish: str, options: Mapping[str, Any],
+                           parameters: Callable[[Any], Mapping[str, np.ndarray]]) -> Adapter:
+    """The Adapter; fixed channels and hidden where the target is a module that has them already.
+
+    parameters(case): the reference's four parameters of an input case, (in, out), as wide as it makes the hidden layer.
+    """
+    framework = framework_of(target, wish)
+    if not callable(target):
+        raise InputError(f"se: expected something to call, got {target!r}")
+    if framework.is_module(target):
+        shapes = framework.module(target).parameters
+        hidden, channels = shapes[_leaves(shapes)["fc0.weight"]][:2]
+        note = f"{channels} channels and a hidden width of {hidden} are those of the module"
+        return Adapter(guarding("se", _module_run(lambda case: target, framework)), framework,
+                       {"channels": channels, "hidden": hidden}, notes=(note,))
+    names = parameter_names(target)
+    if len(names) >= 5 and names[0] in ("x", "input", "inputs") and not isinstance(target, type):
+        return Adapter(guarding("se", _function_run(target, framework, options, parameters)), framework)
+    if not framework.has_modules:
+        raise InputError("se: expected a module or its factory in a framework that has modules, or a function of (x, "
+                         f"weight0, bias0, weight1, bias1), got one of ({', '.join(names)})")
+    return Adapter(guarding("se", _module_run(_factory(target, names, options), framework)), framework)
+
+
+def _factory(target, names, options):
+    """A function of an input case that makes a module; the second argument is a ratio, a divisor or a width."""
+    second = next((name for name in names[1:] if name in (*RATIOS, *DIVISORS, *WIDTHS) and name not in options), None)
+    if second is None and len(names) > 1 and names[1] not in options and names[1] in required(parameters_of(target)):
+        second = names[1]
+
+    def make(case):
+        channels, ratio = case.options["channels"], case.options["ratio"]
+        if second is None:
+            return target(channels, **options)
+        if second in DIVISORS:
+            value = round(1.0 / ratio)
+        elif second in WIDTHS:
+            value = max(1, int(channels * ratio))
+        else:
+            value = ratio
+        return target(channels, **{second: value}, **options)
+    return make
+
+
+def _leaves(shapes):
+    """{our name: the module's}: two weights in order, each with the bias that is beside it."""
+    weights = [name for name, shape in shapes.items()
+               if len(shape) > 1 or math.prod(shape) != max(shape, default=1)]
+    if len(weights) != 2:
+        raise InputError("se: expected two linear layers or 1×1 convolutions, the module has "
+                         + (", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "no parameters"))
+    biases = {name.rpartition(".")[0]: name for name, shape in shapes.items() if len(shape) == 1}
+    leaves = {}
+    for k, name in enumerate(weights):
+        leaves[f"fc{k}.weight"] = name
+        if name.rpartition(".")[0] in biases:
+            leaves[f"fc{k}.bias"] = biases[name.rpartition(".")[0]]
+    return leaves
+
+
+def _cut(array, shape):
+    """A weight (in, out) or bias in the target's `shape`, which may be narrower than the case's array."""
+    array = array.T if array.ndim == 2 else array
+    return np.ascontiguousarray(array[tuple(slice(size) for size in shape[:array.ndim])]).reshape(shape)
+
+
+def _module_run(make, framework):
+    def run(case):
+        arrays = case.arrays
+        module = framework.module(make(case))
+        shapes = module.parameters
+        leaves = _leaves(shapes)
+        module.load({name: _cut(arrays[ours], shapes[name]) for ours, name in leaves.items()}, str(arrays["x"].dtype))
+        out = module.call(framework.images(arrays["x"]), training=True)
+        output = framework.from_images(framework.host(out))
+        cotangent = np.resize(arrays["cotangent"], output.shape)
+        x_grad, grads = module.gradients(out, framework.images(cotangent) if cotangent.ndim == 4 else cotangent)
+        x_grad = np.zeros(arrays["x"].shape) if x_grad is None else framework.from_images(x_grad)
+        outputs = {"output": output, "gradient of x": x_grad}
+        for ours, name in leaves.items():
+            grad = np.zeros(shapes[name]) if grads[name] is None else grads[name]
+            outputs[f"gradient of {ours}"] = grad.reshape(grad.shape[:2]).T if grad.ndim > 1 else grad
+        return outputs
+    return run
+
+
+def _function_run(target: Callable, framework: Framework, options: Mapping[str, Any], parameters: Callable) -> Callable:
+    """A function of (x, weight0, bias0, weight1, bias1), in the framework's layouts."""
+    def to_target(name, array):
+        if not framework.channels_first:
+            return array
+        return framework.images(array) if name == "x" else array.T
+
+    def from_target(name, array):
+        if not framework.channels_first:
+            return array
+        return framework.from_images(array) if name == "x" else array.T
+
+    def run(case):
+        given = {"x": case.arrays["x"], **parameters(case)}
+        arrays = [framework.array(np.array(to_target(name, array))) for name, array in given.items()]
+        cotangent = to_target("x", np.resize(case.arrays["cotangent"], given["x"].shape))
+        value, grads = framework.value_and_vjp(lambda *arrays: target(*arrays, **options), arrays, cotangent)
+        outputs = {"output": from_target("x", value)}
+        for name, grad in zip(given, grads or (), strict=False):  # no gradients where there are no derivatives
+            grad = np.zeros(given[name].shape) if grad is None else from_target(name, grad)
+            outputs[f"gradient of {name}"] = grad
+        return outputs
+    return run

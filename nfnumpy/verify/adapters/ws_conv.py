@@ -1,0 +1,128 @@
+"""Convolutions with standardized weights: modules, and bare functions of a weight."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ...errors import InputError
+from ..frameworks import Framework, ModuleHandle, framework_of
+from . import Adapter
+from .guarded_call import guarded, guarding
+from .signatures import parameter_names, parameters_of, required
+
+GAIN_NAMES = ("gain", "g", "weight_gain", "scale")
+CHANNELS = ("in_channels", "in_features", "inplanes", "cin")
+
+
+def convolution_adapter(target: Any, wish: str, options: Mapping[str, Any]) -> Adapter:
+    """The Adapter; InputError for anything that is neither a class or factory of modules nor a function of a weight."""
+    framework, options = framework_of(target, wish), dict(options)
+    layout = options.pop("layout", framework.layout)
+    if not callable(target) or layout not in ("OIHW", "HWIO"):
+        raise InputError(f"ws_conv: expected something to call and a layout OIHW or HWIO, got {target!r}, {layout!r}")
+    if framework.has_modules and (isinstance(target, type) or _makes_modules(target)):
+        return _module_adapter(target, framework, options)
+    run = _function_run(target, framework, layout, options)
+    return Adapter(guarding("ws_conv", run), framework, notes=(f"the layout of the weight is {layout}",))
+
+
+def _makes_modules(target):
+    """Whether a function's parameters are those of a convolution's constructor."""
+    names = parameter_names(target)
+    return len(names) >= 3 and names[0] in CHANNELS
+
+
+def _module_adapter(target, framework, options):
+    """A module of two dimensions is compared in everything, any other in its standardization."""
+    module = guarded("ws_conv", target, 4, 4, 1, **options)
+    if not framework.is_module(module):
+        raise InputError(f"ws_conv: expected a module, the target made {type(module).__name__}")
+    weight = framework.module(module).parameters.get("weight", ())
+    transposed = "transpose" in type(module).__name__.lower() or getattr(module, "transposed", False)
+    layer = _Layer(target, framework, options, transposed, len(weight) - 2)
+    if layer.dimensions == 2 and not transposed:
+        return Adapter(guarding("ws_conv", layer.run), framework)
+    note = "not a convolution of two dimensions: its standardization alone is checked"
+    return Adapter(guarding("ws_conv", layer.run_weight), framework, notes=(note,))
+
+
+class _Layer:
+    """A class or factory of convolutions; weights are OIHW, images NCHW, as in the framework's modules."""
+
+    def __init__(self, target: Callable, framework: Framework, options: Mapping[str, Any], transposed: bool,
+                 dimensions: int):
+        self.target, self.framework, self.options = target, framework, options
+        self.transposed, self.dimensions = transposed, dimensions
+
+    def run(self, case: Any) -> Mapping[str, np.ndarray]:
+        """The standardized weight, the output and every gradient."""
+        arrays, framework = case.arrays, self.framework
+        weight = arrays["weight"].transpose(3, 2, 0, 1)
+        module = self._made(arrays["x"].shape[3], weight.shape[0], weight.shape[2], stride=case.options["stride"],
+                            groups=case.options["groups"])
+        leaves = _load(module, weight, arrays)
+        out, convolved = module.call_and_watch(framework.images(arrays["x"]), training=True)
+        output = framework.from_images(framework.host(out))
+        cotangent = framework.images(np.resize(arrays["cotangent"], output.shape))
+        x_grad, grads = module.gradients(out, cotangent)
+        outputs = {"output": output, "gradient of x": framework.from_images(x_grad)}
+        if convolved is not None and convolved.shape == weight.shape:
+            outputs["standardized weight"] = convolved.transpose(2, 3, 1, 0)
+        for ours, name in leaves.items():
+            if grads[name] is not None:
+                grad = grads[name]
+                outputs[f"gradient of {ours}"] = grad.transpose(2, 3, 1, 0) if ours == "weight" else grad.reshape(-1)
+        return outputs
+
+    def run_weight(self, case: Any) -> Mapping[str, np.ndarray]:
+        """The standardized weight of a layer without groups; a layer of one dimension has all taps in a row."""
+        arrays = case.arrays
+        size, _, inputs, outputs = arrays["weight"].shape
+        if self.dimensions == 3:
+            raise InputError("ws_conv: layers of three dimensions cannot be checked; expected one or two")
+        order = (2, 3, 0, 1) if self.transposed else (3, 2, 0, 1)
+        weight = arrays["weight"].transpose(order)
+        kernel = size * size if self.dimensions == 1 else size
+        module = self._made(inputs, outputs, kernel)
+        _load(module, weight.reshape(*weight.shape[:2], *(kernel,) * self.dimensions), arrays)
+        x = np.ones((1, inputs, *(2 * kernel + 1,) * self.dimensions), dtype=weight.dtype)
+        _, convolved = module.call_and_watch(x, training=True)
+        if convolved is None:
+            raise InputError("ws_conv: the module called no convolution of its framework, so its weight is not seen")
+        return {"standardized weight": convolved.reshape(weight.shape).transpose(np.argsort(order))}
+
+    def _made(self, inputs, outputs, kernel, **geometry):
+        made = self.target(inputs, outputs, kernel, **geometry, **self.options)
+        return self.framework.module(made, owned=True)
+
+
+def _load(module: ModuleHandle, weight: np.ndarray, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Write weight, gain and bias into the module; {our name: the module's} of those that it has."""
+    shapes = module.parameters
+    if shapes.get("weight") != weight.shape:
+        raise InputError(f"ws_conv: expected a parameter `weight` {weight.shape}, the module has "
+                         + ", ".join(f"{name} {shape}" for name, shape in shapes.items()))
+    gain = next((name for name in GAIN_NAMES if name in shapes), None)
+    leaves = {"weight": "weight", "gain": gain, "bias": "bias" if "bias" in shapes else None}
+    leaves = {ours: name for ours, name in leaves.items() if name is not None}
+    values = {**arrays, "weight": weight}
+    module.load({name: values[ours].reshape(shapes[name]) for ours, name in leaves.items()}, str(weight.dtype))
+    return leaves
+
+
+def _function_run(target, framework, layout, options):
+    """A function of a weight, and of a gain if it takes one; else its result is multiplied by the gain."""
+    wanted = [name for name in required(parameters_of(target)) if name not in options]
+
+    def run(case):
+        weight, gain = case.arrays["weight"], case.arrays["gain"]
+        if layout == "OIHW":
+            arguments = [weight.transpose(3, 2, 0, 1), gain.reshape(-1, 1, 1, 1)]
+        else:
+            arguments = [weight, gain]
+        arguments = [framework.array(array) for array in arguments][:max(1, min(2, len(wanted)))]
+        value, _ = framework.value_and_vjp(lambda *arrays: target(*arrays, **options), arguments, None)
+        value = value.transpose(2, 3, 1, 0) if layout == "OIHW" else value
+        return {"standardized weight": value * gain if len(arguments) == 1 else value}
+    return run

@@ -1,0 +1,139 @@
+"""What the checks need of a framework: its arrays, derivatives, random numbers, modules and optimizers.
+
+A Framework that is added needs one module in this folder and one line in `FRAMEWORKS` (`__init__.py`); the adapters
+name none.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+Host = np.ndarray
+Cotangent = Host | Callable[[Host], Host] | None
+
+
+class ModuleHandle:
+    """A module: an object that has named parameters and computes an output."""
+
+    parameters: Mapping[str, tuple[int, ...]]  # name -> shape, in order
+
+    def load(self, arrays: Mapping[str, Host], dtype: str) -> None:
+        """Bring the module to `dtype` and set parameters, in the module's layout; those not named stay."""
+        raise NotImplementedError
+
+    inputs: Mapping[str, Host]
+    outputs: Mapping[str, Host]
+
+    @property
+    def strides(self) -> list[int]:
+        """The strides along the first axis of all submodules that have one."""
+        raise NotImplementedError
+
+    def call(self, x: Host, training: bool, *, observed: Mapping[str, str] | None = None, with_gradients: bool = True,
+             with_input_gradient: bool = True, **options: Any) -> Any:
+        """The framework's output for a host array in the module's layout; options go to the module.
+
+        observed: {part: path of a submodule}; their inputs and outputs are then in `inputs` and `outputs`, by part.
+        """
+        raise NotImplementedError
+
+    def call_and_watch(self, x: Host, training: bool) -> tuple[Any, Host | None]:
+        """(the output, the weight that the first convolution of the framework's got)."""
+        raise NotImplementedError
+
+    def gradients(self, output: Any, cotangent: Host) -> tuple[Host | None, dict[str, Host | None]]:
+        """The gradients of the last call by its input and by all parameters; None for those that have none."""
+        raise NotImplementedError
+
+
+class Framework:
+    """Base class; each method is documented here, and a framework has those that its flags name.
+
+    name: as in --framework; packages: of which an import tells the framework; channels_first: whether images are NCHW,
+    weights OIHW and (out, in); has_modules: whether objects hold parameters and optimizers change them in place;
+    has_transformations: whether optimizers are pairs of functions (init, update). `seen` collects the names of the
+    floating dtypes of all results.
+    """
+
+    name: str
+    packages: tuple[str, ...] = ()
+    channels_first = False
+    has_modules = False
+    has_transformations = False
+
+    def __init__(self):
+        self.seen: set[str] = set()
+
+    @property
+    def layout(self) -> str:
+        """The usual layout of a convolution's weight."""
+        return "OIHW" if self.channels_first else "HWIO"
+
+    # arrays
+
+    def array(self, host: Host, precision: str | None = None) -> Any:
+        """The framework's array of a host array, floating ones in `precision`."""
+        raise NotImplementedError
+
+    def host(self, array: Any) -> Host:
+        """The host array of one of the framework's."""
+        raise NotImplementedError
+
+    def value_and_vjp(self, function: Callable, arrays: Sequence[Any],
+                      cotangent: Cotangent) -> tuple[Host, list[Host | None] | None]:
+        """(the value, its vector-Jacobian product for every array, or None where there are no derivatives).
+
+        cotangent: a host array, a function of the value, or None for the value alone.
+        """
+        raise NotImplementedError
+
+    def rng(self, seed: int) -> Any:
+        """The framework's source of random numbers."""
+        raise NotImplementedError
+
+    def images(self, array: Host) -> Host:
+        """Images (N, H, W, C), or activations, in the framework's usual layout."""
+        return np.ascontiguousarray(array.transpose(0, 3, 1, 2)) if self.channels_first else array
+
+    def from_images(self, array: Host) -> Host:
+        """The reverse of `images`."""
+        return array.transpose(0, 2, 3, 1) if self.channels_first and array.ndim == 4 else array
+
+    # modules
+
+    def is_module(self, target: Any) -> bool:
+        """Whether `target` is an object with parameters of its own."""
+        return False
+
+    def module(self, target: Any, owned: bool = False) -> ModuleHandle:
+        """The handle of a module; the handle has a copy of it, unless the module is `owned`, made for the handle."""
+        raise NotImplementedError
+
+    def in_dtype(self, target: Any, dtype: str) -> Any:
+        """`target`, where it is a module a copy in `dtype`."""
+        return target
+
+    def unbound_call(self, made: Any) -> Callable:
+        """The function whose signature says how the object `made` is called."""
+        return made.__call__
+
+    # optimizers in place (has_modules)
+
+    def parameter(self, value: Any, gradient: Any = None) -> Any:
+        """A trainable parameter, with its gradient."""
+        raise NotImplementedError
+
+    def container(self, parameters: Mapping[str, Any]) -> Any:
+        """A module that holds parameters by their paths, "layer.leaf"."""
+        raise NotImplementedError
+
+    def sgd(self, parameters: Sequence[Any], **settings: Any) -> Any:
+        """An SGD optimizer with lr and, where given, momentum, nesterov, weight_decay."""
+        raise NotImplementedError
+
+    # optimizers as functions (has_transformations)
+
+    def gradient(self, loss: Callable, parameters: Any) -> Any:
+        """The gradient of a function of a tree of arrays."""
+        raise NotImplementedError

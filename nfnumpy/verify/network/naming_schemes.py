@@ -1,0 +1,52 @@
+"""The parameter names of known implementations, as names of ours."""
+
+import re
+from collections.abc import Iterable, Set
+
+from ...errors import InputError
+from ...weights.haiku import our_name as from_haiku_name
+from ...weights.timm import our_name as from_timm_name
+
+PREFIXES = ("", "module.", "model.", "params.", "net.", "backbone.", "_orig_mod.")
+
+
+def ours(names: Iterable[str]) -> dict[str, str]:
+    """Our own names."""
+    return {name: name for name in names}
+
+
+def timm(names: Iterable[str]) -> dict[str, str]:
+    """timm's names."""
+    blocks = sorted({(int(s), int(b)) for name in names for s, b in re.findall(r"^stages\.(\d+)\.(\d+)\.", name)})
+    index = {place: k for k, place in enumerate(blocks)}
+    return {name: from_timm_name(name, index) for name in names}
+
+
+def haiku(names: Iterable[str]) -> dict[str, str]:
+    """The authors' names: module path and leaf, joined by a slash or a dot."""
+    found = {}
+    for name in names:
+        path, _, leaf = re.sub(r"[./]([^./]+)$", r"\n\1", name).partition("\n")
+        if "/~/" in path:
+            found[name] = from_haiku_name(path, leaf)
+    return found
+
+
+SCHEMES = {"ours": ours, "timm": timm, "the authors'": haiku}
+
+
+def by_scheme(names: Iterable[str], known: Set[str]) -> tuple[str, dict[str, str]]:
+    """(scheme, {their name: our name}) for the scheme that covers most of `known`, our names; ("", {}) if none covers
+    more than half of them.
+    """
+    best = "", {}
+    for title, scheme in SCHEMES.items():
+        for front in PREFIXES:
+            own = [name.removeprefix(front) for name in names if name.startswith(front)]
+            try:
+                renamed = {front + name: our for name, our in scheme(own).items() if our in known}
+            except (InputError, KeyError, IndexError):  # these are not names of that scheme
+                continue
+            if len(renamed) > len(best[1]):
+                best = title, renamed
+    return best if len(best[1]) > 0.5 * len(known) else ("", {})

@@ -1,0 +1,78 @@
+"""The reference's results for NetworkInputs, and the optimizer step that any gradients lead to."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ... import ops
+from ...autograd import Tensor, no_grad
+from ...optim import clipped_by_default, clipped_update, is_decayed
+from ..variants.network import NetworkRules
+from .architecture import architecture_of
+from .forward import forward, part
+from .inputs import NetworkInputs
+
+STEP = dict(lr=0.1, momentum=0.9, nesterov=True, eps=1e-3)
+CLIPPING, WEIGHT_DECAY = 0.01, 2e-5
+
+Results = dict[str, np.ndarray]
+
+
+def trace(inputs: NetworkInputs, config: Any, rules: NetworkRules) -> Results:
+    """{part: its output}, and "loss"."""
+    leaves = {name: Tensor(array) for name, array in inputs.parameters.items()}
+    with no_grad():
+        parts = forward(leaves, inputs.images, architecture_of(config, rules), rules)
+        loss = ops.softmax_cross_entropy(parts["logits"], inputs.labels)
+    return {**{name: tensor.data for name, tensor in parts.items()}, "loss": np.asarray(loss.data)}
+
+
+def trace_and_gradients(inputs: NetworkInputs, config: Any, rules: NetworkRules,
+                        with_step: bool) -> tuple[Results, dict[str, float]]:
+    """(results, sums). results: the trace, and "gradient of NAME" and, where asked for, "step of NAME" of all
+    parameters, from the last to the first; sums: by name, the size of the sums that the gradients of skip gains are
+    what is left of.
+    """
+    leaves = {name: Tensor(array, requires_grad=True) for name, array in inputs.parameters.items()}
+    architecture, x, branches, entering, leaving = architecture_of(config, rules), Tensor(inputs.images), {}, {}, {}
+    for name in architecture.parts:
+        entering[name] = Tensor(x.data, requires_grad=name != architecture.parts[0])
+        leaving[name] = x = part(leaves, name, entering[name], architecture, rules, branches)
+    results = {name: tensor.data for name, tensor in leaving.items()}
+    logits = Tensor(results["logits"], requires_grad=True)
+    loss = ops.softmax_cross_entropy(logits, inputs.labels)
+    results["loss"] = np.asarray(loss.data)
+    loss.backward()
+    cotangent = logits.grad
+    for name in reversed(architecture.parts):
+        if name in branches:
+            branches[name] *= float(np.linalg.norm(cotangent))
+        leaving.pop(name).backward(cotangent)
+        cotangent = entering.pop(name).grad
+    grads = {name: np.zeros_like(leaf.data) if leaf.grad is None else leaf.grad for name, leaf in leaves.items()}
+    results |= gradients_and_steps(grads, inputs.parameters, with_step)
+    return results, {f"gradient of {name}.skip_gain": size for name, size in branches.items()}
+
+
+def gradients_and_steps(grads: Mapping[str, np.ndarray], parameters: Mapping[str, np.ndarray],
+                        with_step: bool) -> Results:
+    """{"gradient of NAME": …, "step of NAME": …}, backwards, for gradients by name."""
+    grads = {name: grads[name] for name in reversed(parameters) if name in grads}
+    after = stepped(grads, parameters) if with_step else {}
+    return {**{f"gradient of {name}": grad for name, grad in grads.items()},
+            **{f"step of {name}": param for name, param in after.items()}}
+
+
+def stepped(grads: Mapping[str, np.ndarray], parameters: Mapping[str, np.ndarray]) -> Results:
+    """{name: parameter} after one step of the papers' optimizer: clip unit by unit, decay the weights, momentum.
+
+    In float64 for gradients of any dtype: what is compared is the step that they lead to.
+    """
+    after, is_clipped = {}, clipped_by_default(parameters)
+    for name, grad in grads.items():
+        param, grad = parameters[name].astype(np.float64), grad.astype(np.float64)
+        (after[name],), _, _ = clipped_update(
+            [param], [grad], [np.zeros_like(param)], weight_decays=[WEIGHT_DECAY if is_decayed(name) else 0.0],
+            clippings=[CLIPPING if is_clipped(name) else None], **STEP)
+    return after
