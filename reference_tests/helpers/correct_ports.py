@@ -1,4 +1,4 @@
-"""Correct torch networks written in other styles than torch_twins: none of them may be accused.
+"""Correct PyTorch networks in other styles than nfnumpy.ports.torch: verify must find no mistake in them.
 
 STYLES: name -> (family, a function of a configuration that makes the network).
 """
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 def styled(*changes):
-    """A twin with changes that change nothing."""
+    """A network with changes that change no result."""
     def make(config):
         network = torch_port.from_config(config)
         for change in changes:
@@ -82,15 +82,15 @@ class WithoutModules(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        self.twin = [torch_port.from_config(config)]
+        self.port = [torch_port.from_config(config)]
         self.names = {name: f"t{k:03d}_{name.split('.')[-1]}" for k, (name, _) in
-                      enumerate(self.twin[0].named_parameters())}
-        for name, value in self.twin[0].named_parameters():
+                      enumerate(self.port[0].named_parameters())}
+        for name, value in self.port[0].named_parameters():
             self.register_parameter(self.names[name], nn.Parameter(value.detach().clone()))
 
     def forward(self, x):
         held = {name: getattr(self, own) for name, own in self.names.items()}
-        return torch.func.functional_call(self.twin[0].to(x.dtype), held, (x,))
+        return torch.func.functional_call(self.port[0].to(x.dtype), held, (x,))
 
 
 class TimmNames(nn.Module):
@@ -98,17 +98,17 @@ class TimmNames(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        twin = torch_port.from_config(config)
+        port = torch_port.from_config(config)
         self.stem = nn.Sequential()
-        for k, conv in enumerate(twin.stem_convs):
+        for k, conv in enumerate(port.stem_convs):
             self.stem.add_module(f"conv{k + 1}", conv)
-            if k + 1 < len(twin.stem_convs):
-                self.stem.add_module(f"act{k + 2}", twin.act)
-        given = iter(twin.blocks)
+            if k + 1 < len(port.stem_convs):
+                self.stem.add_module(f"act{k + 2}", port.act)
+        given = iter(port.blocks)
         self.stages = nn.Sequential(*(nn.Sequential(*(TimmBlock(next(given)) for _ in range(depth)))
                                       for depth in config.depths))
-        self.final_conv, self.act, self.head = twin.final_conv, twin.act, nn.Module()
-        self.head.fc = twin.linear
+        self.final_conv, self.act, self.head = port.final_conv, port.act, nn.Module()
+        self.head.fc = port.linear
 
     def forward(self, x):
         return self.head.fc(self.act(self.final_conv(self.stages(self.stem(x)))).mean((2, 3)))
@@ -160,7 +160,7 @@ def gains_of_four_axes(network):
 
 
 STYLES = {
-    "the twin": ("nfnet", styled()),
+    "the port itself": ("nfnet", styled()),
     "norms of vectors": ("nfnet", styled(convolving(by_norm))),
     "matrices of units": ("nf_resnet", styled(convolving(by_matrix))),
     "gamma in the weights": ("nfnet", styled(gamma_in_the_weights)),

@@ -61,7 +61,7 @@ def test_right_ones_conform(target, options):
 
 
 @pytest.mark.parametrize("name", NONLINEARITIES)
-def test_every_nonlinearity_is_told_by_its_curve(name):
+def test_every_nonlinearity_is_recognized_by_its_curve(name):
     verdict = check(lambda x: NONLINEARITIES[name][0](x) * GAMMA[name], framework="numpy")
     assert verdict.passed and f"recognized as {'gelu' if name == 'gelu_erf' else name}," in verdict.notes[0]
 
@@ -70,7 +70,7 @@ def test_every_nonlinearity_is_told_by_its_curve(name):
     (F.gelu, ("gamma left out", "form gelu_erf")), (torch.nn.SiLU(inplace=True), ("gamma left out",)),
     (torch.nn.ReLU, ("gamma left out",)), (lambda x: F.gelu(x) * G, ("form gelu_erf",)),
     (lambda x: F.relu6(x) * 1.713, ("gamma to four digits",))])
-def test_harmless_forms_are_named(target, names):
+def test_benign_forms_are_named(target, names):
     verdict = check(target)
     assert verdict.outcome == VARIANT and verdict.diagnosis == names, verdict
 
@@ -103,7 +103,7 @@ def test_a_wrong_derivative_is_found_where_the_value_is_right():
     assert not verdict.diagnosis and verdict.counterexample["x"]
 
 
-def test_what_happens_far_outside_is_a_note_and_no_verdict():
+def test_extreme_inputs_are_only_noted():
     verdict = check(written_out)
     assert verdict.outcome == CONFORMS and any("derivative is nan" in note for note in verdict.notes)
 
@@ -135,7 +135,7 @@ def fails(x):
     (3, {}, "expected something to call"), (fails, {}, "the target raised KeyError"),
     (torch.nn.Threshold, {}, "cannot be made without threshold, value"), (np.tanh, {"nonlinearity": "gelo"}, "gelo"),
     (lambda: 3, {}, "expected something to call")])
-def test_what_cannot_be_asked_is_one_line(target, options, text):
+def test_what_cannot_be_run_is_one_line(target, options, text):
     with pytest.raises(InputError) as error:
         check(target, **options)
     assert text in str(error.value) and "\n" not in str(error.value)

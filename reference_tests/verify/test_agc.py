@@ -159,13 +159,27 @@ def test_mistakes_are_named(target, names):
     assert verdict.counterexample and verdict.first_difference is not None
 
 
-def test_three_mistakes_that_do_not_touch_are_told_apart():
+def test_three_independent_mistakes_are_named():
     class Wrong(WrapperThatClipsAll):
         def step(self):
             clip_in_place(self.params, self.clipping, self.eps, linear=(0,), squeezed=False)
             self.optim.step()
 
     assert set(check(Wrong).diagnosis) == {"units by the stored rank", LINEAR, "last layer clipped"}
+
+
+@pytest.mark.parametrize("divisor, names", [
+    (lambda norm: norm.clamp(min=1e-6), ("decides by the quotient with its floor",)),
+    (lambda norm: norm + 1e-6, ("decides by the quotient",)),
+    (lambda norm: norm + 1e-8, ("1e-8 added to the gradient norm", "decides by the quotient with its floor"))])
+def test_a_minimum_of_1_and_the_quotient_is_a_benign_form(divisor, names):
+    """min(1, limit/‖G‖) in place of a comparison: they differ only where a limit is below the floor of ‖G‖."""
+    def target(grad, param, clipping=0.01, eps=1e-3):
+        limit = unit_norm(param).clamp(min=eps) * clipping
+        return grad * (limit / divisor(unit_norm(grad))).clamp(max=1.0)
+
+    verdict = check(target)
+    assert verdict.outcome == VARIANT and verdict.diagnosis == names, verdict
 
 
 def test_leaving_the_last_bias_alone_is_a_variant():
@@ -186,7 +200,7 @@ def test_a_wrapper_that_cannot_take_the_model_is_checked_without():
     assert verdict.outcome == CONFORMS and any("more than one parameter group" in note for note in verdict.notes)
 
 
-def test_a_target_whose_limit_cannot_be_set_is_compared_with_the_usual_one():
+def test_a_target_without_eps_is_compared_with_the_usual_one():
     verdict = check(without_eps)
     assert verdict.outcome == CONFORMS and "it takes no eps: compared with eps = 0.001" in verdict.notes
 
@@ -216,7 +230,7 @@ def fails(parameters, clipping=0.01):
     (3, {}, "expected a function over parameters"), (lambda: 3, {}, "expected a function over parameters"),
     (torch.nn.Linear, {}, "expected a function over parameters"), (fails, {}, "the target raised RuntimeError: first"),
     (clip_in_place, {"layout": "NCHW"}, "layout"), (clip_in_place, {"norm_type": 1.0}, "the target raised TypeError")])
-def test_what_cannot_be_asked_is_one_line(target, options, text):
+def test_what_cannot_be_run_is_one_line(target, options, text):
     with pytest.raises(InputError) as error:
         check(target, **options)
     assert text in str(error.value) and "\n" not in str(error.value)

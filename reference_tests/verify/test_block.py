@@ -1,4 +1,4 @@
-"""The judge of single residual blocks: mistakes are named, correct blocks of any style are not accused."""
+"""Single residual blocks: mistakes are named, correct blocks of any style conform."""
 
 import pytest
 import torch
@@ -66,14 +66,14 @@ def test_two_mistakes_are_named_together():
     assert set(verdict.diagnosis) == {"factor 2 missing", "alpha missing"}
 
 
-def test_a_module_that_exists_says_its_own_alpha_beta_and_stride():
+def test_alpha_beta_and_stride_of_a_module_are_used():
     block = torch_port.NFNetBlock(CONFIGS["nfnet"], 1, 32, 48, 2, 0.9)
     verdict = check_block(block, examples=2)
     assert verdict.outcome == "conforms", str(verdict)
     assert "NFNet with gelu" in verdict.notes[0]
 
 
-def test_alpha_and_beta_can_be_told():
+def test_alpha_and_beta_can_be_given():
     block = torch_port.NFNetBlock(CONFIGS["nfnet"], 1, 32, 32, 1, 0.9)
     assert check_block(block, examples=0, beta=0.5).outcome == "diverges"
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import textwrap
 
 import pytest
@@ -9,6 +10,8 @@ from reference_tests.helpers.command_line import run_command
 
 from nfnumpy.verify import __main__ as command
 from nfnumpy.verify import assert_conforms, check
+from nfnumpy.verify.reports.html import html_page
+from nfnumpy.verify.targets import load_target
 
 PORT = """
 import numpy as np
@@ -50,7 +53,7 @@ def test_options_reach_the_target(capsys, monkeypatch, port):
     assert "namely: eps 0.001 added to variance" in out
 
 
-def test_both_reports_hold_the_verdict_and_the_page_needs_nothing_else(capsys, monkeypatch, port, tmp_path):
+def test_both_reports_have_the_verdict_and_load_nothing(capsys, monkeypatch, port, tmp_path):
     page, file = tmp_path / "report.html", tmp_path / "report.json"
     verify(capsys, monkeypatch, "ws_conv", f"{port}:bessel", "--examples", 1, "--html", page, "--json", file)
     verdict, text = json.loads(file.read_text()), page.read_text()
@@ -61,10 +64,35 @@ def test_both_reports_hold_the_verdict_and_the_page_needs_nothing_else(capsys, m
     assert not re.search(r"<script|src=|href=|url\(|@import", text)
 
 
-def test_what_a_target_is_called_cannot_break_the_page(port, tmp_path):
-    from nfnumpy.verify.reports.html import html_page
+def test_the_name_of_a_target_is_escaped_in_the_page():
     text = html_page(check("ws_conv", lambda weight: weight, examples=0, name="<b>&</b>", framework="numpy"))
     assert "<b>" not in text and "&lt;b&gt;&amp;&lt;/b&gt;" in text
+
+
+def test_a_verdict_with_an_infinite_error_is_valid_json(capsys, monkeypatch, tmp_path):
+    """RFC 8259 has no Infinity and no NaN; a strict parser must read the report."""
+    path, file = tmp_path / "shape.py", tmp_path / "report.json"
+    path.write_text("def standardize(weight, gain):\n    return weight[..., :1] * float('nan')\n")
+    status, out, _ = verify(capsys, monkeypatch, "ws_conv", f"{path}:standardize", "--framework", "numpy", "--examples",
+                            0, "--json", file)
+    verdict = json.loads(file.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert status == 1 and verdict["differences"][0]["error_eps"] == "Infinity" and "inf" in out
+
+
+@pytest.mark.parametrize("name", ["numpy", "json", "nfnumpy"])
+def test_a_target_file_takes_no_module_of_its_name(capsys, monkeypatch, tmp_path, name):
+    path, before = tmp_path / f"{name}.py", sys.modules[name]
+    path.write_text(textwrap.dedent(PORT))
+    status, _, error = verify(capsys, monkeypatch, "ws_conv", f"{path}:standardize", "--examples", 0)
+    assert (status, error) == (0, "") and sys.modules[name] is before and str(tmp_path) not in sys.path
+
+
+def test_a_target_file_imports_its_neighbours_but_no_namesakes(tmp_path):
+    (tmp_path / "neighbour.py").write_text("VALUE = 3")
+    (tmp_path / "fractions.py").write_text("raise RuntimeError('this is not the standard library')")
+    (tmp_path / "port.py").write_text("import fractions, neighbour\nfound = fractions.Fraction(neighbour.VALUE)")
+    sys.modules.pop("fractions", None)
+    assert load_target(f"{tmp_path / 'port.py'}:found") == 3
 
 
 @pytest.mark.parametrize("arguments, part", [
@@ -87,7 +115,6 @@ def test_a_file_that_fails_while_it_is_imported_is_one_line(capsys, monkeypatch,
 
 
 def test_the_pytest_helper_fails_with_the_whole_report(port):
-    from nfnumpy.verify.targets import load_target
     assert_conforms(check("ws_conv", load_target(f"{port}:standardize"), examples=1))
     variant = check("ws_conv", load_target(f"{port}:added"), examples=1)
     assert_conforms(variant)

@@ -127,14 +127,14 @@ def test_mistakes_are_named(target, options, name):
     assert verdict.outcome == DIVERGES and verdict.diagnosis == (name,), verdict
 
 
-def test_one_update_at_a_time_leaves_the_warm_up_to_its_caller():
+def test_a_function_of_one_update_has_no_warm_up():
     assert any("the warm-up is its caller's" in note for note in check(in_place).notes)
 
 
 Transformation = collections.namedtuple("Transformation", "init update")
 
 
-def test_a_transformation_that_corrects_for_its_start_is_a_variant(monkeypatch):
+def test_a_transformation_with_bias_correction_is_a_variant(monkeypatch):
     def make(decay, debias=True):
         def update(value, state):
             average, count = state
@@ -174,7 +174,7 @@ class HidesIt(OfAModel):
     (3, {}, "expected a class"), (averaged_model, {}, "takes no decay"),
     (fails, {}, "the target raised ZeroDivisionError"),
     (torch.nn.Linear, {"decay": 0.9}, "expected a class"), (HidesIt, {}, "found no average")])
-def test_what_cannot_be_asked_is_one_line(target, options, text):
+def test_what_cannot_be_run_is_one_line(target, options, text):
     with pytest.raises(InputError) as error:
         check(target, **options)
     assert text in str(error.value) and "\n" not in str(error.value)

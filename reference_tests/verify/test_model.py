@@ -1,4 +1,4 @@
-"""The judge of whole networks, itself judged: mistaken torch twins are named, correct ones of any style conform."""
+"""Whole networks: mistakes planted in correct ones are named, correct ones of any style conform."""
 
 import dataclasses
 import json
@@ -28,7 +28,7 @@ SIZE = 24
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_without_changes_the_rules_are_our_models_bit_for_bit(family, dtype):
+def test_the_default_rules_are_our_models_bit_for_bit(family, dtype):
     config = FAMILIES[family]
     model = nf.models.from_config(config, dtype=dtype)
     model.load_state_dict(random_state(model, 1), cast=True)
@@ -43,7 +43,7 @@ def test_without_changes_the_rules_are_our_models_bit_for_bit(family, dtype):
     assert all(np.array_equal(leaves[name].grad, value.grad) for name, value in model.parameters().items())
 
 
-def test_every_entry_has_a_name_of_its_own_and_changes_rules_that_exist():
+def test_every_variant_has_its_own_name_and_changes_the_rules():
     assert len({entry.name for entry in OF_NETWORKS}) == len(OF_NETWORKS) > 100
     assert all(apply(NetworkRules(), [entry]) != NetworkRules() for entry in OF_NETWORKS)
     assert {entry.name for entry in OF_SHAPES} <= {entry.name for entry in OF_NETWORKS}
@@ -67,7 +67,7 @@ def test_a_correct_network_of_any_style_conforms(style):
     assert verdict.precision == ("float32" if "float32" in style else "float64")
 
 
-def test_five_mistakes_in_company_are_all_named():
+def test_five_mistakes_together_are_all_named():
     network, config, _ = mistaken("nfnet: silu in place of relu")
     others = {"GELU by erf", "average pool counts padding", "final nonlinearity missing", "expected_std never reset"}
     for name in others:
@@ -76,7 +76,7 @@ def test_five_mistakes_in_company_are_all_named():
     assert set(verdict.diagnosis) == {"silu in place of relu", *others}
 
 
-def test_an_unknown_mistake_is_placed_and_shown_with_the_nearest_form():
+def test_an_unknown_mistake_is_located_in_its_block():
     network = from_config(CONFIGS["nfnet"])
     forward_of(lambda self, shortcut, residual: shortcut + 0.7 * self.alpha * self.skip_gain * residual)(
         torch.nn.ModuleList([network.blocks[3]]))
@@ -88,7 +88,7 @@ def test_an_unknown_mistake_is_placed_and_shown_with_the_nearest_form():
     json.dumps(verdict.as_json())
 
 
-def test_the_variant_is_recognised_by_shapes_and_the_number_of_classes_read_off():
+def test_network_and_classes_are_recognized_by_shapes():
     config = nf.models.config_of("nfnet_8px", num_classes=5)
     verdict = check_model(from_config(config))
     assert verdict.outcome == "conforms"
@@ -139,7 +139,7 @@ def numpy_model(parameters, images):
     return model(images).numpy()
 
 
-def test_a_function_of_parameters_and_images_is_compared_by_its_logits():
+def test_a_function_of_parameters_is_compared_by_its_logits():
     verdict = check_model(numpy_model, framework="numpy", config=CONFIGS["nf_regnet"], size=16)
     assert verdict.outcome == "conforms"
     assert "the target has no derivatives that could be compared" in verdict.notes
@@ -161,7 +161,7 @@ def numpy_model_of_nfnet(parameters, images):
     return model(np.ascontiguousarray(images)).numpy()
 
 
-def test_of_a_function_that_cannot_be_looked_into_the_mistake_is_named_all_the_same():
+def test_the_mistake_of_a_bare_function_is_named():
     def function(parameters, images):
         config = dataclasses.replace(CONFIGS["nf_regnet"], activation="relu")
         model = nf.models.from_config(config, dtype=str(images.dtype))

@@ -29,7 +29,7 @@ class Guarded:
         self.optimizer, self.rho = optimizer, rho
         self.params = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
-    def climb(self):
+    def perturbation(self):
         norm = global_norm(self.params)
         return [self.sign * self.rho * parameter.grad / torch.where(norm > 0.0, norm, torch.ones_like(norm))
                 for parameter in self.params]
@@ -38,12 +38,12 @@ class Guarded:
         closure()
         here = [parameter.grad.clone() for parameter in self.params]
         with torch.no_grad():
-            start, climb = [parameter.clone() for parameter in self.params], self.climb()
-            for parameter, e in zip(self.params, climb):
+            start, perturbation = [parameter.clone() for parameter in self.params], self.perturbation()
+            for parameter, e in zip(self.params, perturbation):
                 parameter.add_(e)
         closure()
         with torch.no_grad():
-            for parameter, before, e, grad in zip(self.params, start, climb, here):
+            for parameter, before, e, grad in zip(self.params, start, perturbation, here):
                 parameter.copy_(before + (1.0 - self.taken_off) * e)
                 parameter.grad.add_(grad if self.summed else 0.0)
         self.optimizer.step()
@@ -62,12 +62,12 @@ class Summed(Guarded):
 
 
 class PerTensor(Guarded):
-    def climb(self):
+    def perturbation(self):
         return [self.rho * p.grad / torch.where(p.grad.norm() > 0.0, p.grad.norm(), 1.0) for p in self.params]
 
 
 class Unguarded(Guarded):
-    def climb(self):
+    def perturbation(self):
         return [self.rho * p.grad / global_norm(self.params) for p in self.params]
 
 
@@ -117,7 +117,7 @@ class OfAModel(Guarded):
     def ascent_step(self):
         with torch.no_grad():
             self.before = [p.clone() for p in self.params]
-            for p, e in zip(self.params, self.climb()):
+            for p, e in zip(self.params, self.perturbation()):
                 p.add_(e)
 
     def descent_step(self):
@@ -151,7 +151,7 @@ def test_a_small_number_added_to_the_norm_is_a_variant():
     assert verdict.outcome == VARIANT and verdict.diagnosis == ("1e-12 added to the norm",) and verdict.relative_difference < 1e-10
 
 
-def test_a_zero_gradient_that_becomes_nan_is_a_variant_and_said():
+def test_a_zero_gradient_that_becomes_nan_is_a_variant():
     verdict = check(Unguarded)
     assert verdict.outcome == VARIANT and verdict.diagnosis == ("zero gradient not guarded",)
 
@@ -167,7 +167,7 @@ def test_mistakes_are_named(target, options, names):
     assert verdict.outcome == DIVERGES and set(verdict.diagnosis) == names, verdict
 
 
-def test_the_first_difference_is_that_of_the_mistake_and_not_of_the_harmless_form_beside_it():
+def test_the_first_difference_is_that_of_the_mistake():
     verdict = check(NeverForgets)
     assert verdict.first_difference.tensor == "weights after step 1"
 
@@ -189,7 +189,7 @@ class Fails(Guarded):
 @pytest.mark.parametrize("target, text", [
     (3, "expected an optimizer class"), (torch.nn.Linear, "expected an optimizer class"),
     (Fails, "the target raised KeyError")])
-def test_what_cannot_be_asked_is_one_line(target, text):
+def test_what_cannot_be_run_is_one_line(target, text):
     with pytest.raises(InputError) as error:
         check(target)
     assert text in str(error.value) and "\n" not in str(error.value)

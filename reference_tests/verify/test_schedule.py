@@ -85,7 +85,7 @@ def test_right_ones_conform(target, options):
     assert verdict.outcome == CONFORMS, verdict
 
 
-def test_what_comes_after_the_last_step_is_a_note_and_no_verdict():
+def test_rates_after_the_last_step_are_only_noted():
     assert any("no step is taken there" in note for note in check(direct).notes)
     assert any("has no rate for step total_steps" in note for note in check(ends_with_an_error).notes)
 
@@ -102,7 +102,7 @@ def one_ahead(lr, warmup_steps, total_steps):
 
 @pytest.mark.parametrize("target, name", [(sequential, "warm-up from 1e-08 of the peak"),
                                           (one_ahead, "warm-up (t + 1)/w")])
-def test_harmless_forms_are_named(target, name):
+def test_benign_forms_are_named(target, name):
     verdict = check(target)
     assert verdict.outcome == VARIANT and verdict.diagnosis == (name,), verdict
 
@@ -150,7 +150,7 @@ def fails(step, peak, warmup_steps, total_steps):
     (3, "expected a function step -> learning rate"), (torch.nn.Linear, "expected a function step -> learning rate"),
     (alone, "--option peak=… --option warmup_steps=… --option total_steps=…"),
     (fails, "the target raised ZeroDivisionError: first")])
-def test_what_cannot_be_asked_is_one_line(target, text):
+def test_what_cannot_be_run_is_one_line(target, text):
     with pytest.raises(InputError) as error:
         check(target)
     assert text in str(error.value) and "\n" not in str(error.value)

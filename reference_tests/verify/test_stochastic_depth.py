@@ -1,4 +1,4 @@
-"""The judge of stochastic depth: every catalogued form is recognised, correct ones of any style are not accused."""
+"""Stochastic depth: every known variant is recognized, correct targets of any style conform."""
 
 import functools
 
@@ -14,14 +14,14 @@ from nfnumpy.verify.variants import apply
 
 
 def of_rules(rules):
-    """The variant as somebody's NumPy function."""
+    """The variant as a NumPy function."""
     def drop(x, rate, training, seed):
         return dropped(x, rate, training, seed, rules)
     return drop
 
 
 @pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.name)
-def test_every_catalogued_form_is_recognised_and_named(entry):
+def test_every_catalogued_form_is_recognized_and_named(entry):
     verdict = check_stochastic_depth(of_rules(apply(StochasticDepthRules(), [entry])), framework="numpy")
     assert verdict.diagnosis == (entry.name,)
     assert verdict.outcome == ("conforms as a named variant" if entry.benign else "diverges")
@@ -83,7 +83,7 @@ def test_options_reach_the_target_and_its_rescaling_is_a_variant():
     assert verdict.passed and 0.3 < verdict.relative_difference < 0.4
 
 
-def test_a_mask_that_the_gradient_does_not_pass_is_a_divergence_that_nobody_knows():
+def test_a_gradient_that_ignores_the_mask_diverges():
     def straight_through(x, rate, training):
         return x + (torch_function(x, rate, training) - x).detach()
 
@@ -92,7 +92,7 @@ def test_a_mask_that_the_gradient_does_not_pass_is_a_divergence_that_nobody_know
     assert verdict.first_difference.tensor == "gradient, rate 0.1"
 
 
-def test_the_counterexample_shows_eight_examples_before_and_after():
+def test_the_counterexample_shows_eight_examples():
     verdict = check_stochastic_depth(of_rules(StochasticDepthRules(mask=BATCH)), framework="numpy")
     assert len(verdict.counterexample["x"]) == len(verdict.counterexample["in training"]) == 8
 

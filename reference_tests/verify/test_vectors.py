@@ -24,7 +24,7 @@ def stored(name):
     return dict(sorted(inputs.items(), key=lambda item: list(CASES[name].inputs).index(item[0]))), expected
 
 
-def test_index_and_files_are_those_of_all_cases_and_under_5_megabytes():
+def test_index_and_files_are_complete_and_below_5_megabytes():
     index = json.loads((DIRECTORY / "index.json").read_text())
     assert [entry["name"] for entry in index["cases"]] == list(CASES) and index["format"] == vectors.FORMAT
     assert {file.name for file in DIRECTORY.iterdir()} == {"index.json", *(f"{name}.safetensors" for name in CASES)}
@@ -39,7 +39,7 @@ def test_index_and_files_are_those_of_all_cases_and_under_5_megabytes():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_stored_is_what_the_reference_says_today(name):
+def test_stored_results_are_those_of_the_reference(name):
     """Inputs may differ by the last bit of float32: a logarithm and a cosine may, between processors. The answers are
     computed from the stored inputs, in float64, to within what the index allows a float64 implementation."""
     inputs, expected = stored(name)
@@ -71,7 +71,7 @@ def test_right_results_conform(tmp_path, dtype):
     assert verdict.outcome == "conforms" and verdict.examples == len(CASES), str(verdict)
 
 
-def test_a_wrong_result_is_named_with_its_tensor_and_what_it_should_be(tmp_path):
+def test_a_wrong_result_is_named_with_its_tensor(tmp_path):
     def spoil(name, key, array):
         return array * 1.001 if (name, key) == ("agc_linear", "clipped") else array
 

@@ -191,7 +191,7 @@ def test_a_right_one_conforms_however_it_is_written(target):
 
 @pytest.mark.parametrize("target, names", [
     (Fused, {"eps 1e-05 added to variance"}), (SymmetricPadding, {"symmetric padding"})])
-def test_harmless_forms_are_named_with_the_size_of_the_difference(target, names):
+def test_benign_forms_are_named_with_the_size_of_the_difference(target, names):
     verdict = check(target)
     assert verdict.outcome == VARIANT and set(verdict.diagnosis) == names and 0.0 < verdict.relative_difference, verdict
 
@@ -210,7 +210,7 @@ def test_a_mistake_is_named_and_shown_by_a_small_example(target, options, names)
     assert np.size(verdict.counterexample["weight"]) <= 16
 
 
-def test_a_right_value_with_a_wrong_gradient_diverges_at_the_gradient():
+def test_a_wrong_gradient_of_a_right_value_diverges():
     verdict = check(Detached)
     assert verdict.outcome == DIVERGES and verdict.first_difference.tensor == "gradient of weight"
 
@@ -250,7 +250,7 @@ class Space(nn.Conv3d):
 @pytest.mark.parametrize("target, text", [
     (3, "expected something to call"), (raises, "the target raised RuntimeError: first"), (Space, "three dimensions"),
     (NoWeight, "ws_conv: "), (lambda in_channels, out, kernel: 3, "expected a module")])
-def test_what_cannot_be_asked_is_one_line(target, text):
+def test_what_cannot_be_run_is_one_line(target, text):
     with pytest.raises(InputError) as error:
         check(target)
     assert text in str(error.value) and "\n" not in str(error.value)

@@ -20,7 +20,7 @@ BASE = ("base_optimizer", "optimizer", "base_optim", "optim", "inner_optimizer",
 ADVERSARY = ("adv_optimizer", "adversary", "ascent_optimizer")
 ROLES = {"rho": Role(("rho", "radius", "sam_rho"), default=0.05, by_any_keyword=True,
                      note="it takes no rho: compared with rho = {value:g}")}
-FIRST, SECOND = ("first_step", "ascent_step", "climb", "ascent"), ("second_step", "descent_step", "descent")
+FIRST, SECOND = ("first_step", "ascent_step", "perturb", "ascent"), ("second_step", "descent_step", "descent")
 STEPS = 2
 NAMES = ("a", "b", "c")
 EXPECTED = ("an optimizer class (params, base_optimizer, rho=, …) with first_step and second_step or with "

@@ -5,6 +5,8 @@ decides).
 """
 
 import dataclasses
+import functools
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -23,6 +25,7 @@ from ..network.inputs import NetworkInputs, floored, network_inputs, odd_size, r
 from ..network.matching import read_map
 from ..network.observation import Observation, ObservedNetwork
 from ..network.recognition import Recognition, recognize
+from ..network.reference_run import LARGE
 from ..network.shapes import parameter_shapes
 from ..variants import apply
 from ..variants.network import NetworkRules
@@ -96,13 +99,13 @@ class _Comparison:
 
     def _observations(self, size, batch):
         """The results for two inputs: parameters as networks have them; images of odd sizes, units under the floor."""
-        parameters = random_parameters(self.shapes, SEED)
-        inputs = network_inputs(self.config, parameters, (size, size), batch, SEED)
-        yield self.target.observe(inputs, with_step=True)
-        odd = odd_size(size)
+        make = _inputs if sum(map(math.prod, self.shapes.values())) < LARGE else _inputs.__wrapped__
+        usual, odd_and_floored = make(self.config, tuple(self.shapes.items()), size, batch)
+        yield self.target.observe(usual, with_step=True)
         try:
-            yield self.target.observe(network_inputs(self.config, floored(parameters), odd, batch, SEED + 1))
+            yield self.target.observe(odd_and_floored)
         except InputError as error:
+            odd = odd_and_floored.images.shape[1:3]
             self.notes.append(f"with images of {odd[0]}×{odd[1]}: {error}")
 
     def _tables(self, seen: Sequence[Observation], gradients: bool) -> list[Table]:
@@ -150,6 +153,15 @@ class _Comparison:
             if self._wrong(tables):
                 return {**facts, "image": list(smaller.images.shape)}
         return {**facts, "image": list(inputs.images.shape)}
+
+
+@functools.lru_cache(maxsize=8)
+def _inputs(config: Any, shapes: tuple[tuple[str, tuple[int, ...]], ...], size: int,
+            batch: int) -> tuple[NetworkInputs, NetworkInputs]:
+    """The usual inputs, and images of odd sizes for parameters with units under the floor."""
+    parameters = random_parameters(dict(shapes), SEED)
+    return (network_inputs(config, parameters, (size, size), batch, SEED),
+            network_inputs(config, floored(parameters), odd_size(size), batch, SEED + 1))
 
 
 def _recognition_notes(found: Recognition) -> Iterator[str]:

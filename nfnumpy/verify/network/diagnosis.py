@@ -36,7 +36,7 @@ NEAR = 4.0  # times what rounding explains: for a part alone; the whole network 
 def excesses(seen: Observation, config: Any, rules: NetworkRules, precision: str,
              gradients: bool = False) -> dict[str, tuple[float, float]]:
     """{name: (error, allowed)}, relative, of all of the target's results from the reference by `rules`."""
-    coarse = seen.inputs.cast(np.float32)
+    coarse = seen.inputs.in_float32
     with np.errstate(all="ignore"):
         if gradients:
             with_step = any(name.startswith("step of") for name in seen.results)

@@ -1,6 +1,7 @@
 """Input cases of a network: parameters that hide no mistake, images and labels."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -18,10 +19,16 @@ class NetworkInputs:
     images: np.ndarray
     labels: np.ndarray
 
-    def cast(self, dtype: Any) -> "NetworkInputs":
-        """The same in `dtype`."""
-        return NetworkInputs({name: array.astype(dtype) for name, array in self.parameters.items()},
-                             self.images.astype(dtype), self.labels)
+    @functools.cached_property
+    def in_float32(self) -> "NetworkInputs":
+        """The same in float32."""
+        return NetworkInputs({name: array.astype(np.float32) for name, array in self.parameters.items()},
+                             self.images.astype(np.float32), self.labels)
+
+    @property
+    def size(self) -> int:
+        """The number of parameters."""
+        return sum(array.size for array in self.parameters.values())
 
 
 def random_parameters(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """The reference's results for NetworkInputs, and the optimizer step that any gradients lead to."""
 
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,28 @@ STEP = dict(lr=0.1, momentum=0.9, nesterov=True, eps=1e-3)
 CLIPPING, WEIGHT_DECAY = 0.01, 2e-5
 
 Results = dict[str, np.ndarray]
+MOST_REMEMBERED = 64  # runs for the same inputs
+LARGE = 1_000_000  # parameters from which on gradients are not remembered
+_remembered: weakref.WeakKeyDictionary[NetworkInputs, dict] = weakref.WeakKeyDictionary()
+
+
+def _once(compute: Callable, inputs: NetworkInputs, *arguments: Any) -> Any:
+    """compute(inputs, *arguments), which is remembered as long as the inputs live."""
+    runs = _remembered.setdefault(inputs, {})
+    key = (compute, *arguments)
+    if key not in runs:
+        if len(runs) >= MOST_REMEMBERED:
+            del runs[next(iter(runs))]
+        runs[key] = compute(inputs, *arguments)
+    return runs[key]
 
 
 def trace(inputs: NetworkInputs, config: Any, rules: NetworkRules) -> Results:
-    """{part: its output}, and "loss"."""
+    """{part: its output}, and "loss"; not to be changed."""
+    return _once(_trace, inputs, config, rules)
+
+
+def _trace(inputs, config, rules):
     leaves = {name: Tensor(array) for name, array in inputs.parameters.items()}
     with no_grad():
         parts = forward(leaves, inputs.images, architecture_of(config, rules), rules)
@@ -32,8 +51,14 @@ def trace_and_gradients(inputs: NetworkInputs, config: Any, rules: NetworkRules,
                         with_step: bool) -> tuple[Results, dict[str, float]]:
     """(results, sums). results: the trace, and "gradient of NAME" and, where asked for, "step of NAME" of all
     parameters, from the last to the first; sums: by name, the size of the sums that the gradients of skip gains are
-    what is left of.
+    what is left of. Not to be changed.
     """
+    if inputs.size >= LARGE:
+        return _trace_and_gradients(inputs, config, rules, with_step)
+    return _once(_trace_and_gradients, inputs, config, rules, with_step)
+
+
+def _trace_and_gradients(inputs, config, rules, with_step):
     leaves = {name: Tensor(array, requires_grad=True) for name, array in inputs.parameters.items()}
     architecture, x, branches, entering, leaving = architecture_of(config, rules), Tensor(inputs.images), {}, {}, {}
     for name in architecture.parts:

@@ -219,9 +219,9 @@ GRADIENTS = (
     KnownVariant("skip gain not trained", {"skip_gain_constant": True}, "The forward pass is right, but no gradient "
                  "reaches the skip gains."),
     KnownVariant("no gradient through the shortcut", {"shortcut_constant": True}, "The forward pass is right, but no "
-                 "gradient goes back through shortcuts."),
+                 "gradient reaches x through shortcuts."),
     KnownVariant("no gradient through identity shortcuts", {"identity_constant": True}, "The forward pass is right, "
-                 "but no gradient goes back through shortcuts without convolution."),
+                 "but no gradient reaches x through shortcuts without convolution."),
 )
 
 ENDS = (
