@@ -145,7 +145,7 @@ class _Comparison:
         self.check, self.run, self.facts, self.notes = check, run, facts, notes
         self.cases = [*check.typical, *check.edges, *(check.drawn(seed) for seed in range(examples))]
 
-    def outputs(self, case, precision):
+    def outputs(self, case: InputCase, precision: str) -> Outputs:
         """The target's outputs, as named host arrays; InputError where there are none that the reference has."""
         given = case if precision == "float64" else case.cast(np.float32)
         found = {name: np.asarray(array) for name, array in self.run(given).items()}
@@ -153,7 +153,7 @@ class _Comparison:
             raise InputError(f"{self.check.name}: the target returned nothing to compare")
         return found
 
-    def verdict(self, precision):
+    def verdict(self, precision: str) -> Verdict:
         """The Verdict in one precision."""
         check = self.check
         outputs = [self.outputs(case, precision) for case in self.cases]

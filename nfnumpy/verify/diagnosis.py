@@ -51,7 +51,7 @@ class _Search:
         self.pairs = sorted(zip(cases, outputs, strict=True), key=lambda pair: pair[0].size)
         self.nearest, self.least_excess = (), float("inf")
 
-    def reproduces(self, variants):
+    def reproduces(self, variants: tuple[KnownVariant, ...]) -> bool:
         """Whether the reference with these variants is the target on all cases; remembers the nearest."""
         excess = self._excess(variants)
         if excess < self.least_excess:

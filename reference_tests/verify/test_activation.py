@@ -23,7 +23,7 @@ def check(target, **options):
 
 
 class GammaAct(torch.nn.Module):
-    """A module that is told its nonlinearity and gamma."""
+    """A module with its nonlinearity and gamma as arguments."""
 
     def __init__(self, act_type="relu", gamma=1.0, inplace=False):
         super().__init__()

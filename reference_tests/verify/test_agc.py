@@ -20,7 +20,7 @@ def check(target, **options):
 
 
 def unit_norm(x, linear=(1,), conv=(1, 2, 3), squeezed=True):
-    """Of torch's weights, right unless told otherwise."""
+    """Of torch's weights, right with the default arguments."""
     if (x.squeeze() if squeezed else x).ndim <= 1:
         return x.norm()
     return x.norm(2, dim=linear if x.ndim == 2 else conv, keepdim=True)

@@ -60,7 +60,7 @@ class Max(OfAModel):
 
 
 class OfParameters:
-    """Right, and told of a list of parameters once."""
+    """Right, with a list of parameters given once."""
 
     def __init__(self, parameters, decay):
         self.parameters, self.decay, self.updates = list(parameters), decay, 0
@@ -73,8 +73,8 @@ class OfParameters:
             average.lerp_(parameter.detach(), 1.0 - decay)
 
 
-class ToldTheStep(OfAModel):
-    """Told the number of updates done, with timm's warm-up."""
+class GetsTheStep(OfAModel):
+    """Its update gets the number of updates, with timm's warm-up."""
 
     @torch.no_grad()
     def update(self, model, step=None):
@@ -109,7 +109,7 @@ def test_right_ones_conform(target, options):
 
 
 @pytest.mark.parametrize("target, name", [(CountedFromOne, "warm-up (2 + t)/(11 + t)"),
-                                          (ToldTheStep, "warm-up 1 - (1 + t)^(-2/3)")])
+                                          (GetsTheStep, "warm-up 1 - (1 + t)^(-2/3)")])
 def test_another_warm_up_is_a_variant(target, name):
     verdict = check(target)
     assert verdict.outcome == VARIANT and verdict.diagnosis == (name,), verdict

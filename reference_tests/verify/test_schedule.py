@@ -74,11 +74,11 @@ class LikeTimm:
         self.optimizer.param_groups[0]["lr"] = self.peak * share
 
 
-SAID = {"peak": 0.1, "warmup_steps": 10, "total_steps": 100}
+SETTINGS = {"peak": 0.1, "warmup_steps": 10, "total_steps": 100}
 
 
 @pytest.mark.parametrize("target, options", [
-    (warmup_cosine, {}), (of_an_optimizer, {}), (direct, {}), (optax_like, {}), (alone, SAID), (in_epochs, {}),
+    (warmup_cosine, {}), (of_an_optimizer, {}), (direct, {}), (optax_like, {}), (alone, SETTINGS), (in_epochs, {}),
     (ends_with_an_error, {}), (CosineAnnealingLR, {}), (without_warmup, {})])
 def test_right_ones_conform(target, options):
     verdict = check(target, **options)

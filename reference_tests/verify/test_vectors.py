@@ -1,4 +1,4 @@
-"""The conformance vectors are current, small, and tell right results from wrong ones."""
+"""The conformance vectors are current, small, and distinguish right results from wrong ones."""
 
 import json
 from pathlib import Path
@@ -40,34 +40,34 @@ def test_index_and_files_are_complete_and_below_5_megabytes():
 
 @pytest.mark.parametrize("name", CASES)
 def test_stored_results_are_those_of_the_reference(name):
-    """Inputs may differ by the last bit of float32: a logarithm and a cosine may, between processors. The answers are
+    """Inputs may differ by the last bit of float32: a logarithm and a cosine may, between processors. The results are
     computed from the stored inputs, in float64, to within what the index allows a float64 implementation."""
     inputs, expected = stored(name)
     assert inputs.keys() == CASES[name].inputs.keys()
     for key, array in CASES[name].inputs.items():
         assert inputs[key].dtype == array.dtype and np.allclose(inputs[key], array, rtol=2.0**-22, atol=1e-30)
     with np.errstate(all="ignore"):
-        answers = CASES[name].answer(inputs, np.float64)
+        results = CASES[name].compute(inputs, np.float64)
     (entry,) = (entry for entry in json.loads((DIRECTORY / "index.json").read_text())["cases"] if entry["name"] == name)
-    assert list(answers) == list(entry["expected"])
-    for key, array in answers.items():
+    assert list(results) == list(entry["expected"])
+    for key, array in results.items():
         assert distance(array, expected[key]) <= entry["expected"][key]["allowed"]["float64"]
 
 
-def write_answers(folder, dtype, names=CASES, spoil=lambda name, key, array: array):
-    """What a right implementation in `dtype` would write, spoiled as asked."""
+def write_results(folder, dtype, names=CASES, spoil=lambda name, key, array: array):
+    """The results of a right implementation in `dtype`, changed by `spoil`."""
     folder.mkdir()
     for name in names:
         with np.errstate(all="ignore"):
-            answers = CASES[name].answer(stored(name)[0], dtype)
+            results = CASES[name].compute(stored(name)[0], dtype)
         weights.save(folder / f"{name}.safetensors",
-                     {key: np.asarray(spoil(name, key, array), dtype=dtype) for key, array in answers.items()})
+                     {key: np.asarray(spoil(name, key, array), dtype=dtype) for key, array in results.items()})
     return folder
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_right_results_conform(tmp_path, dtype):
-    verdict = vectors.check_results(write_answers(tmp_path / "results", dtype))
+    verdict = vectors.check_results(write_results(tmp_path / "results", dtype))
     assert verdict.outcome == "conforms" and verdict.examples == len(CASES), str(verdict)
 
 
@@ -75,7 +75,7 @@ def test_a_wrong_result_is_named_with_its_tensor(tmp_path):
     def spoil(name, key, array):
         return array * 1.001 if (name, key) == ("agc_linear", "clipped") else array
 
-    verdict = vectors.check_results(write_answers(tmp_path / "results", np.float32, ["agc_conv", "agc_linear"], spoil))
+    verdict = vectors.check_results(write_results(tmp_path / "results", np.float32, ["agc_conv", "agc_linear"], spoil))
     assert verdict.outcome == "diverges" and verdict.first_difference.tensor == "agc_linear: clipped"
     assert any("no results for" in note for note in verdict.notes)
     assert any(note.startswith("agc_linear is: adaptive gradient clipping") for note in verdict.notes)

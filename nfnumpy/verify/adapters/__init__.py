@@ -14,7 +14,7 @@ class Adapter:
     """How a target is run.
 
     run(case) -> named host arrays, a subset of the reference's; fixed: settings that the target has only one value of;
-    takes_model: whether it gets a whole model, and so can tell the last layer; notes: for the report.
+    takes_model: whether it gets a whole model, and so knows the last layer; notes: for the report.
     """
 
     run: Callable[..., Mapping[str, np.ndarray]]

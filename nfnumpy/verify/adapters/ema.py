@@ -87,7 +87,7 @@ class _Call:
             return self._of_a_transformation(), ("it starts without the weights before the first update",)
         raise unusable("ema", self.target, EXPECTED)
 
-    def settings(self, decay):
+    def settings(self, decay: float) -> dict[str, Any]:
         """The keywords for a decay, and the options."""
         if self.decay_name is None or self.decay_name in self.options:
             return dict(self.options)

@@ -82,7 +82,7 @@ class ModuleModel:
             return logits(self.channels_last)
         try:
             result = logits(False)
-        except Exception as usual:  # of the two errors, that of the usual layout says more
+        except Exception as usual:  # of the two errors, that of the usual layout is more informative
             try:
                 result = logits(True)
             except Exception:

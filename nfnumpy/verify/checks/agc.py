@@ -181,10 +181,10 @@ CATALOGUE = (
                  "by min(1, limit/max(‖G‖, 1e-6)). Where the limit lambda·max(‖W‖, eps) is below 1e-6, gradients "
                  "within it are shortened too; with the usual lambda = 0.01 and eps = 1e-3 no limit is so "
                  "small.", benign=True),
-    KnownVariant("units by the stored rank", {"is_vector": lambda shape: len(shape) <= 1}, "Whether a tensor is a "
-                 "single unit is told by its stored rank: a gain of shape (C, 1, 1, 1) or a weight with one input "
-                 "becomes C units of one number each. The released code squeezes first, and has one unit. Where gains "
-                 "are stored as vectors nothing changes."),
+    KnownVariant("units by the stored rank", {"is_vector": lambda shape: len(shape) <= 1}, "The stored rank decides "
+                 "whether a tensor is a single unit: a gain of shape (C, 1, 1, 1) or a weight with one input becomes C "
+                 "units of one number each. The released code squeezes first, and has one unit. Where gains are stored "
+                 "as vectors nothing changes."),
     KnownVariant("norms over the input axis of linear layers", {"linear_axes": (1,)}, "A linear layer's norms are "
                  "taken per input and not per output: the axis of the released code's (in, out) used on (out, in), or "
                  "the reverse."),
@@ -292,7 +292,7 @@ def _norms(array):
 def _case(seed, clipping, eps, *, shapes=SHAPES, scale=None, gradient=None, model=False):
     """Gradients from a tenth of their limit to ten times it, unit by unit.
 
-    scale: of the weights, else as a network starts; gradient: all gradients' size, else as said.
+    scale: of the weights, else as a network starts; gradient: all gradients' size, else as written here.
     """
     random = np.random.default_rng([5, seed])
     arrays = {}

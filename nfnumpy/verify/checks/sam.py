@@ -124,7 +124,7 @@ class _PlainSGD:
     def __init__(self, weights, options):
         self.options, self.velocities = options, [np.zeros_like(weight) for weight in weights]
 
-    def step(self, starts, grads):
+    def step(self, starts: Arrays, grads: Arrays) -> list[np.ndarray]:
         """The weights after a step from `starts`."""
         lr, momentum = self.options["lr"], self.options["momentum"]
         self.velocities = [momentum * velocity + grad

@@ -50,10 +50,10 @@ class ModuleHandle:
 class Framework:
     """Base class; each method is documented here, and a framework has those that its flags name.
 
-    name: as in --framework; packages: of which an import tells the framework; channels_first: whether images are NCHW,
-    weights OIHW and (out, in); has_modules: whether objects hold parameters and optimizers change them in place;
-    has_transformations: whether optimizers are pairs of functions (init, update). `seen` collects the names of the
-    floating dtypes of all results.
+    name: as in --framework; packages: an import of one of them identifies the framework; channels_first: whether images
+    are NCHW, weights OIHW and (out, in); has_modules: whether objects have parameters and optimizers change them in
+    place; has_transformations: whether optimizers are pairs of functions (init, update). `seen` collects the names of
+    the floating dtypes of all results.
     """
 
     name: str
@@ -115,7 +115,7 @@ class Framework:
         return target
 
     def unbound_call(self, made: Any) -> Callable:
-        """The function whose signature says how the object `made` is called."""
+        """The function whose signature shows how the object `made` is called."""
         return made.__call__
 
     # optimizers in place (has_modules)

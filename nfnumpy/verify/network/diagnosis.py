@@ -23,6 +23,7 @@ from ..variants.network_catalogue import GRADIENTS, OF_NETWORKS
 from .architecture import architecture_of
 from .beam_search import BEAMS, NARROW_BEAMS, BeamSearch, Group
 from .forward import part
+from .layers import Parameters
 from .observation import Observation
 from .reference_run import trace, trace_and_gradients
 from .rounding import allowed
@@ -154,7 +155,7 @@ class _Segment:
         exact, coarse = self.output(rules), self.output(rules, in_float32, np.float32)
         self.near = NEAR * tolerance.allowed({"": exact}, {"": coarse}, {}, precision)[""]
 
-    def output(self, rules, parameters=None, dtype=np.float64):
+    def output(self, rules: NetworkRules, parameters: Parameters | None = None, dtype: Any = np.float64) -> np.ndarray:
         """The output of the reference by `rules`."""
         architecture, x = architecture_of(self.config, rules), Tensor(self.entering.astype(dtype))
         with no_grad(), np.errstate(all="ignore"):
@@ -162,7 +163,7 @@ class _Segment:
                 x = part(parameters or self.parameters, name, x, architecture, rules)
         return x.data
 
-    def excess(self, rules):
+    def excess(self, rules: NetworkRules) -> float:
         """Its error over what is near; infinite where it cannot be computed, 0 where nothing is observed."""
         if self.wanted is None:
             return 0.0

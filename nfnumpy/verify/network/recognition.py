@@ -64,7 +64,7 @@ def _misfit(theirs, config, found):
     return (f"model: the target's {len(theirs)} parameters are not those of {name}: {len(found.absent)} of ours are "
             f"missing, such as {found.absent[0]}"
             + (f", and {len(found.unused)} fit nowhere, such as {odd} {tuple(theirs[odd])}" if odd else "")
-            + "; option variant= names another network, --map says which parameter is which")
+            + "; option variant= names another network, --map assigns the parameters by name")
 
 
 def _nearest(theirs):
@@ -78,8 +78,9 @@ def _nearest(theirs):
         if common > most:
             best, most = name, common
     if most < SHARE:
-        raise InputError(f"model: the target's {len(theirs)} parameters are those of no network known here"
-                         + (f"; the nearest is {best}" if best else "") + "; option variant= says which is meant")
+        nearest = f"; the nearest is {best}" if best else ""
+        raise InputError(f"model: the target's {len(theirs)} parameters are those of no network known here{nearest}; "
+                         f"option variant= names the one that is meant")
     shapes = parameter_shapes(config_of(best), NetworkRules())
     features = shapes["linear.weight"][0]
     heads = [shape for shape in theirs.values() if len(shape) == 2 and features in shape]

@@ -17,7 +17,7 @@ COARSE_TO_FINE = (EXAMPLES, CHANNELS, PIXELS, ELEMENTS)
 
 def branch_factors(parameters: Mapping[str, np.ndarray], block: BlockArchitecture, entering: np.ndarray,
                    leaving: np.ndarray, rules: NetworkRules) -> np.ndarray | None:
-    """The factor of the block's branch, value by value (N, H, W, C); NaN where the branch is too small to tell.
+    """The factor of the block's branch, value by value (N, H, W, C); NaN where the branch is too small to be compared.
 
     entering, leaving: the block's input and output in training, in our layout, float64. None where the output has
     another shape than the reference's.

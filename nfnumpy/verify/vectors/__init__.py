@@ -1,12 +1,13 @@
-"""Conformance vectors: questions and answers in files, for implementations that Python cannot import.
+"""Conformance vectors: inputs and results in files, for implementations that Python cannot import.
 
-`index.json` names the cases; each has a safetensors file with its inputs ("input.NAME") and the reference's answers in
-float64 ("expected.NAME"). A program in any language reads the inputs and writes its answers, under the answers' names,
-to a file of the case's name in a folder of its own; `check_results` holds them against the reference.
+`index.json` names the cases; each has a safetensors file with its inputs ("input.NAME") and the reference's results in
+float64 ("expected.NAME"). A program in any language reads the inputs and writes its results, under the results' names,
+to a file of the case's name in a folder of its own; `check_results` compares them with the reference's.
 """
 
 import json
 import os
+from typing import Any
 
 import numpy as np
 
@@ -20,37 +21,41 @@ from .cases import all_cases
 
 FORMAT = 1
 INDEX = "index.json"
+PRECISIONS = ("float32", "float64")
+MOST_NOTES = 10
 
 
-def write_vectors(folder):
+def write_vectors(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Write all cases to `folder`; returns the index. Equal versions write equal files."""
     os.makedirs(folder, exist_ok=True)
-    entries = []
-    for case in all_cases():
-        with np.errstate(all="ignore"):
-            expected, in_float32 = ({name: np.asarray(array) for name, array in case.answer(case.inputs, dtype).items()}
-                                    for dtype in (np.float64, np.float32))
-        weights.save(os.path.join(folder, f"{case.name}.safetensors"), {
-            **{f"input.{name}": array for name, array in case.inputs.items()},
-            **{f"expected.{name}": array for name, array in expected.items()}})
-        allowed = {precision: tolerance.allowed(expected, in_float32, {}, precision) for precision in ("float32",
-                                                                                                       "float64")}
-        entries.append({
-            "name": case.name, "operation": case.operation, "options": case.options,
-            "inputs": {name: list(array.shape) for name, array in case.inputs.items()},
-            "expected": {name: {"shape": list(array.shape), "allowed": {
-                precision: float(f"{allowed[precision][name]:.3g}") for precision in allowed}}
-                for name, array in expected.items()}})
+    entries = [_write_case(folder, case) for case in all_cases()]
     index = {"format": FORMAT, "cases": entries}
-    content = json.dumps(index, indent=1, ensure_ascii=False) + "\n"
-    atomic_write(os.path.join(folder, INDEX), content.encode())
+    text = json.dumps(index, indent=1, ensure_ascii=False) + "\n"
+    atomic_write(os.path.join(folder, INDEX), text.encode())
     return index
 
 
-def check_results(folder):
-    """The Verdict on the results in `folder`: NAME.safetensors with the answers of case NAME; InputError if unusable.
+def _write_case(folder, case):
+    """Write the file of a case; returns its entry in the index."""
+    with np.errstate(all="ignore"):
+        in_float32 = case.compute(case.inputs, np.float32)
+        expected = {name: np.asarray(array) for name, array in case.compute(case.inputs, np.float64).items()}
+    arrays = {f"input.{name}": array for name, array in case.inputs.items()}
+    arrays |= {f"expected.{name}": array for name, array in expected.items()}
+    weights.save(os.path.join(folder, f"{case.name}.safetensors"), arrays)
+    allowed = {precision: tolerance.allowed(expected, in_float32, {}, precision) for precision in PRECISIONS}
+    facts = {name: {"shape": list(array.shape), "allowed": {
+        precision: float(f"{allowed[precision][name]:.3g}") for precision in PRECISIONS}}
+        for name, array in expected.items()}
+    inputs = {name: list(array.shape) for name, array in case.inputs.items()}
+    return {"name": case.name, "operation": case.operation, "options": case.options, "inputs": inputs,
+            "expected": facts}
 
-    Cases without a file are left out and named in the notes; a file must have all of its case's answers.
+
+def check_results(folder: str | os.PathLike[str]) -> Verdict:
+    """The Verdict on the results in `folder`: NAME.safetensors with those of case NAME; InputError if unusable.
+
+    Cases without a file are left out and counted in the notes; a file must have all results of its case.
     """
     if not os.path.isdir(folder):
         raise InputError(f"vectors: there is no folder {folder}")
@@ -63,23 +68,28 @@ def check_results(folder):
         if not os.path.exists(path):
             missing.append(case["name"])
             continue
-        got, _ = weights.read(path)
-        known, _ = weights.read(os.path.join(vectors, f"{case['name']}.safetensors"))
-        for name, facts in case["expected"].items():
-            if name not in got:
-                raise InputError(f"{path}: expected a tensor {name!r}, it has {', '.join(sorted(got)[:8])}")
-            precision = "float64" if got[name].dtype == np.float64 else "float32"
+        for precision, difference in _differences(case, path, vectors):
             precisions.add(precision)
-            apart, epsilon = tolerance.distance(got[name], known[f"expected.{name}"]), tolerance.epsilon(precision)
-            differences.append(Difference(f"{case['name']}: {name}", apart / epsilon,
-                                          facts["allowed"][precision] / epsilon, apart))
+            differences.append(difference)
     if not differences:
         raise InputError(f"vectors: {folder} has no results; expected files such as {cases[0]['name']}.safetensors")
-    explanations = {case["name"]: case["operation"] for case in cases}
-    wrong = list(dict.fromkeys(difference.tensor.partition(":")[0] for difference in differences
-                               if not difference.agrees))
+    operations = {case["name"]: case["operation"] for case in cases}
+    wrong = dict.fromkeys(difference.tensor.partition(":")[0] for difference in differences if not difference.agrees)
     notes = [f"no results for {len(missing)} of {len(cases)} cases, such as {missing[0]}"] if missing else []
-    notes += [f"{name} is: {explanations[name]}" for name in wrong[:10]]
+    notes += [f"{name} is: {operations[name]}" for name in list(wrong)[:MOST_NOTES]]
     return Verdict(kind="vectors", target=str(folder), framework="files", outcome=DIVERGES if wrong else CONFORMS,
                    precision=" and ".join(sorted(precisions)), examples=len(cases) - len(missing),
                    differences=tuple(differences), notes=tuple(notes))
+
+
+def _differences(case, path, vectors):
+    """(precision, Difference) of every result of a case in the file at `path`."""
+    got, _ = weights.read(path)
+    known, _ = weights.read(os.path.join(vectors, f"{case['name']}.safetensors"))
+    for name, facts in case["expected"].items():
+        if name not in got:
+            raise InputError(f"{path}: expected a tensor {name!r}, it has {', '.join(sorted(got)[:8])}")
+        precision = "float64" if got[name].dtype == np.float64 else "float32"
+        error, epsilon = tolerance.distance(got[name], known[f"expected.{name}"]), tolerance.epsilon(precision)
+        allowed = facts["allowed"][precision]
+        yield precision, Difference(f"{case['name']}: {name}", error / epsilon, allowed / epsilon, error)

@@ -1,11 +1,11 @@
-"""What the conformance vectors ask: inputs, options, and the function of the reference that answers.
+"""The conformance vectors: inputs, options, and the function of the reference that computes the results.
 
-A case's answer is a dict of arrays in the order of the computation: values first, then "gradient.INPUT" for every input
-that has one, with the cotangent "cotangent" of the first value (or 1, where that is a loss).
+A case's results are a dict of arrays in the order of the computation: values first, then "gradient.INPUT" for every
+input that has one, with the cotangent "cotangent" of the first value (or 1, where that is a loss).
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,15 +17,16 @@ from ...functional.activations import GAMMA
 
 
 @dataclasses.dataclass(frozen=True)
-class Case:
+class VectorCase:
     """name: of its file; operation: what is computed, in a sentence; options: numbers and words; inputs: float64 arrays
-    whose values float32 holds too (labels are int64); answer(inputs, dtype) -> dict of arrays."""
+    whose values float32 holds too (labels are int64); compute(inputs, dtype) -> dict of arrays.
+    """
 
     name: str
     operation: str
     options: dict[str, Any]
     inputs: dict[str, np.ndarray]
-    answer: Callable
+    compute: Callable[[dict[str, np.ndarray], Any], dict[str, np.ndarray]]
 
 
 def _rounded(array):
@@ -34,7 +35,7 @@ def _rounded(array):
 
 
 class _Draws:
-    """Numbers that depend on the case's name and on how many were drawn before, and not on NumPy's version."""
+    """Numbers that depend on the case's name and on the count of earlier draws, and not on NumPy's version."""
 
     def __init__(self, name):
         self._name, self._drawn, self._randomness = name, 0, CounterRNG(20210211)
@@ -43,17 +44,17 @@ class _Draws:
         self._drawn += 1
         return f"{self._name}, draw {self._drawn}"
 
-    def standard_normal(self, shape):
+    def standard_normal(self, shape: int | tuple[int, ...]) -> np.ndarray:
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         return self._randomness.normal(self._site(), shape)
 
-    def permutation(self, count):
+    def permutation(self, count: int) -> np.ndarray:
         return self._randomness.permutation(self._site(), count)
 
 
 def _differentiated(operation, constants=(), **options):
-    """The answer of a differentiable operation of `nfnumpy.ops` on all inputs but the cotangent, in their order."""
-    def answer(inputs, dtype):
+    """The results of a differentiable operation of `nfnumpy.ops` on all inputs but the cotangent, in their order."""
+    def compute(inputs, dtype):
         leaves = {key: Tensor(array.astype(dtype) if array.dtype.kind == "f" else array,
                               requires_grad=key not in constants and array.dtype.kind == "f")
                   for key, array in inputs.items() if key != "cotangent"}
@@ -61,16 +62,16 @@ def _differentiated(operation, constants=(), **options):
         out.backward(inputs["cotangent"].astype(dtype) if "cotangent" in inputs else None)
         return {"output": out.data, **{f"gradient.{key}": leaf.grad for key, leaf in leaves.items()
                                        if leaf.requires_grad}}
-    return answer
+    return compute
 
 
 def _case(called, sentence, operation, inputs, constants=(), **options):
-    """A Case of one operation, with a cotangent of the output's shape if that is no single number."""
+    """A VectorCase of one operation, with a cotangent of the output's shape if that is no single number."""
     inputs = {key: _rounded(array) for key, array in inputs.items()}
     shape = operation(*inputs.values(), **options).shape
     if shape:
         inputs["cotangent"] = _rounded(_Draws(called + "/cotangent").standard_normal(shape))
-    return Case(called, sentence, options, inputs, _differentiated(operation, constants, **options))
+    return VectorCase(called, sentence, options, inputs, _differentiated(operation, constants, **options))
 
 
 # ---- formulas
@@ -162,12 +163,13 @@ def _clippings():
             grad[..., -1] *= 0.0
         inputs = {"grad": _rounded(grad), "param": _rounded(param)}
 
-        def answer(inputs, dtype):
+        def compute(inputs, dtype):
             grad, param = (inputs[key].astype(dtype) for key in ("grad", "param"))
             return {"norms": optim.unitwise_norm(param), "clipped": optim.adaptive_gradient_clip(grad, param, 0.02,
                                                                                                  1e-3)}
-        yield Case(f"agc_{name}", "adaptive gradient clipping, one unit for each place of the last axis, or one in all "
-                   "where at most one axis is longer than 1", {"clipping": 0.02, "eps": 1e-3}, inputs, answer)
+        yield VectorCase(f"agc_{name}", "adaptive gradient clipping, one unit for each place of the last axis, or one "
+                         "in all where at most one axis is longer than 1", {"clipping": 0.02, "eps": 1e-3}, inputs,
+                         compute)
 
 
 class _Bowl:
@@ -177,7 +179,7 @@ class _Bowl:
         self.parameters = {key: Tensor(inputs[key].astype(dtype), requires_grad=True) for key in ("a.weight", "b.bias")}
         self.targets = {key: inputs[f"target.{key}"].astype(dtype) for key in self.parameters}
 
-    def backward(self):
+    def backward(self) -> float:
         """Leave gradients; d/dw = 3·cos(3·w)·t + w³."""
         for key, parameter in self.parameters.items():
             w = parameter.data
@@ -198,7 +200,7 @@ def _optimizers():
                                                   "clipping": 0.05}),
                           ("sam", {"nesterov": True, "momentum": 0.9, "weight_decay": 0.1, "clipping": 0.05,
                                    "rho": 0.3})):
-        def answer(inputs, dtype, options=options):
+        def compute(inputs, dtype, options=options):
             settings = {key: value for key, value in options.items() if key != "rho"}
             problem = _Bowl(inputs, dtype)
             optimizer = optim.SGD(problem.parameters, lr=0.1, **settings)
@@ -212,8 +214,8 @@ def _optimizers():
                 states.update({f"step {step}.{key}": parameter.data for key, parameter in problem.parameters.items()})
             return states
         with_sam = "; each gradient is taken at w + rho·g/‖g‖ (norm over both tensors) and applied at w"
-        yield Case(f"optimizer_{name}", sentence + with_sam * ("rho" in options), {"lr": 0.1, "eps": 1e-3, **options},
-                   inputs, answer)
+        yield VectorCase(f"optimizer_{name}", sentence + with_sam * ("rho" in options),
+                         {"lr": 0.1, "eps": 1e-3, **options}, inputs, compute)
 
     def average(inputs, dtype):
         tensor = Tensor(inputs["values"][0].astype(dtype))
@@ -223,14 +225,14 @@ def _optimizers():
             ema.update()
             states[f"update {step}"] = ema.average["w"]
         return states
-    yield Case("ema", "starts as values[0]; after values[t + 1]: d·average + (1 - d)·value, d = min(decay, "
+    yield VectorCase("ema", "starts as values[0]; after values[t + 1]: d·average + (1 - d)·value, d = min(decay, "
                "(1 + t)/(10 + t)), t = 0, 1, …", {"decay": 0.9}, {"values": _rounded(random.standard_normal((8, 3)))},
                average)
 
     def rates(inputs, dtype):
         schedule = optim.warmup_cosine(0.4, 5, 40)
         return {"rates": np.array([schedule(int(step)) for step in inputs["steps"]], dtype=dtype)}
-    yield Case("schedule", "warm-up in a line from 0, then half a cosine to 0", {"peak": 0.4, "warmup_steps": 5,
+    yield VectorCase("schedule", "warm-up in a line from 0, then half a cosine to 0", {"peak": 0.4, "warmup_steps": 5,
                "total_steps": 40}, {"steps": np.arange(0, 43)}, rates)
 
 
@@ -262,7 +264,7 @@ def _networks():
             "images": random.standard_normal((2, 21, 18, 3)), "labels": np.array([3, 1]),
             **_network_values(config, name)}.items()}
 
-        def answer(inputs, dtype, config=config):
+        def compute(inputs, dtype, config=config):
             model = models.from_config(config, dtype=np.dtype(dtype).name)
             state = {key.removeprefix("parameter."): array for key, array in inputs.items()
                      if key.startswith("parameter.")}
@@ -279,11 +281,11 @@ def _networks():
                     **{f"gradient.{key}": parameter.grad for key, parameter in model.parameters().items()}}
         options = {key: list(value) if isinstance(value, tuple) else value
                    for key, value in dataclasses.asdict(config).items()}
-        yield Case(f"network_{name}", "a whole network: stem, every block's output, logits, cross-entropy, and the "
-                   "gradient of every parameter", options, inputs, answer)
+        yield VectorCase(f"network_{name}", "a whole network: stem, every block's output, logits, cross-entropy, and "
+                         "the gradient of every parameter", options, inputs, compute)
 
 
-def all_cases():
+def all_cases() -> Iterator[VectorCase]:
     """Every case, in the order of the index."""
     for group in (_nonlinearities, _standardizations, _convolutions, _poolings, _layers, _clippings, _optimizers,
                   _networks):
