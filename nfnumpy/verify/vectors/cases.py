@@ -203,7 +203,7 @@ def _optimizers():
         def compute(inputs, dtype, options=options):
             settings = {key: value for key, value in options.items() if key != "rho"}
             problem = _Bowl(inputs, dtype)
-            optimizer = optim.SGD(problem.parameters, lr=0.1, **settings)
+            optimizer = optim.SGD(problem.parameters, lr=0.1, clipped=lambda name: True, **settings)
             sam, states = optim.SAM(optimizer, options["rho"]) if "rho" in options else None, {}
             for step in range(1, 6):
                 if sam:
