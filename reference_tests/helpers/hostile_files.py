@@ -210,10 +210,10 @@ def torch_files(canary):
     directory = struct.unpack("<I", good[-6:-2])[0]
     storage = tuple_of(text("storage"), named("torch", "FloatStorage"), text("0"), text("cpu"), number(4)) + b"Q"
 
-    def tensor(shape, strides, offset=0):
+    def tensor(shape, strides, offset=0, *more):
         return whole(dict_of(a=call(
             named("torch._utils", "_rebuild_tensor_v2"), storage, number(offset), tuple_of(*map(number, shape)),
-            tuple_of(*map(number, strides)), FALSE, call(named("collections", "OrderedDict")))))
+            tuple_of(*map(number, strides)), FALSE, call(named("collections", "OrderedDict")), *more)))
 
     huge = struct.pack("<q", 2**40)
     return {
@@ -247,6 +247,24 @@ def torch_files(canary):
             "declares 4398046511104 bytes of tensors", with_pickle(good, lambda data: tensor((2**40,), (0,)))),
         "a tensor of negative strides": (
             "not described as PyTorch", with_pickle(good, lambda data: tensor((4,), (-1,), offset=3))),
+        "a tensor of nothing times everything": (
+            "not described as PyTorch", with_pickle(good, lambda data: tensor((0, 2**62), (1, 1)))),
+        "a tensor of nothing with more axes than strides": (
+            "not described as PyTorch", with_pickle(good, lambda data: tensor((0, 2), (1,)))),
+        "a tensor of a hundred axes": (
+            "not described as PyTorch", with_pickle(good, lambda data: tensor((1,) * 100, (1,) * 100))),
+        "a tensor that is negated by its metadata": (
+            "has other metadata", with_pickle(good, lambda data: tensor((4,), (1,), 0, dict_of(neg=TRUE)))),
+        "a storage made by calling its class": (
+            "by calling its type", with_pickle(good, lambda data: whole(dict_of(a=call(
+                named("torch", "FloatStorage"), number(10**12)))))),
+        "a tensor of a storage's class": ("not described as PyTorch", with_pickle(good, lambda data: whole(dict_of(
+            a=call(named("torch._utils", "_rebuild_tensor_v2"), named("torch", "FloatStorage"), number(0), tuple_of(),
+                   tuple_of()))))),
+        "a tensor filled with a state": ("as an array", with_pickle(good, lambda data: (
+            tensor((4,), (1,)).removesuffix(SETITEM + STOP) + NONE + BUILD + SETITEM + STOP))),
+        "a byte order of three hundred letters": ("unknown byte order", repacked(
+            good, lambda name, data: b"big" * 100 if name.endswith("byteorder") else data)),
         "a persistent id that is no storage": ("persistent id", with_pickle(good, lambda data: whole(tuple_of(
             text("module"), named("torch", "FloatStorage"), text("0"), text("cpu"), number(4)), b"Q"))),
         "one storage under twenty names": ("bytes of tensors in a file of", torch_file({
