@@ -16,6 +16,9 @@ from ..autograd import Tensor
 from ..backend.arrays import Array
 from ..errors import InputError, first_line
 
+PLAIN = (str, int, float, types.NoneType)  # most attributes; skipping them at once makes the walk fast
+CODE = (types.ModuleType, types.FunctionType, types.MethodType, types.BuiltinFunctionType)  # not looked into
+
 
 class Module:
     """A part of a network, with parameters and buffers.
@@ -42,7 +45,7 @@ class Module:
 
     def named_modules(self) -> Iterator[tuple[str, "Module"]]:
         """(attribute path, module) of every module in this one, in order of making; this one first, under ""."""
-        return iter([(name, part) for name, part in _walk(self) if isinstance(part, Module)])
+        return ((name, part) for name, part in _walk(self) if isinstance(part, Module))
 
     def modules(self) -> Iterator["Module"]:
         """Every module in this one, in order of making, this one first."""
@@ -121,35 +124,40 @@ class Module:
 # ---- the walk through attributes
 
 
-def _walk(root: Module) -> Iterator[tuple[str, Any]]:
-    """Yield (name, part) for every Tensor and Module in `root`, depth first, each once under its first name.
+def _walk(root: Module) -> list[tuple[str, Any]]:
+    """(name, part) for every Tensor and Module in `root`, depth first, each once under its first name.
 
-    InputError, after the last one, for a Tensor or Module that is only in a container without names.
+    InputError for a Tensor or Module that is only in an object that gives it no name.
     """
+    found: list[tuple[str, Any]] = []
     seen: set[int] = set()
     unnamed: list[tuple[str, Any]] = []
-    yield from _visit(root, "", seen, unnamed)
+    _visit(root, "", found, seen, unnamed)
     for name, container in unnamed:
         if _hides_parameters(container, seen):
             raise InputError(f"{type(root).__name__}.{name}: a Tensor or Module in a {type(container).__name__} has no "
                              f"name; expected lists, tuples, dicts and Modules of them")
+    return found
 
 
-def _visit(value: Any, name: str, seen: set[int], unnamed: list[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """The part of the walk that starts at `value`. Adds to `seen` (ids) and `unnamed` (containers without names)."""
+def _visit(value: Any, name: str, found: list[tuple[str, Any]], seen: set[int], unnamed: list[tuple[str, Any]]) -> None:
+    """The part of the walk that starts at `value`. Adds to `found`, `seen` (ids) and `unnamed` (objects without names).
+    """
     if id(value) in seen:
         return
     if isinstance(value, (Tensor, Module)):
-        seen.add(id(value))
-        yield name, value
+        found.append((name, value))
+    seen.add(id(value))  # before its children: a list may contain itself
     children = _named_children(value)
     if children is None:
         if not isinstance(value, Tensor) and _contents(value):
+            seen.discard(id(value))
             unnamed.append((name, value))
         return
-    seen.add(id(value))  # a list may contain itself
+    prefix = f"{name}." if name else ""
     for key, child in children:
-        yield from _visit(child, f"{name}.{key}".lstrip("."), seen, unnamed)
+        if not isinstance(child, PLAIN):
+            _visit(child, f"{prefix}{key}", found, seen, unnamed)
 
 
 def _named_children(value: Any) -> Iterable[tuple[Any, Any]] | None:
@@ -164,29 +172,35 @@ def _named_children(value: Any) -> Iterable[tuple[Any, Any]] | None:
 
 
 def _contents(value: Any) -> list[Any]:
-    """The objects in a container that gives them no names: a set, a deque, a mapping of another type, a dataclass."""
-    if isinstance(value, (str, bytes, bytearray, range)):
+    """What an object that gives no names holds: the items of a set, a deque or another mapping; the attributes else."""
+    if isinstance(value, (str, bytes, bytearray, range, type, *CODE)):
         return []
     if hasattr(value, "dtype"):
         return list(value.flat) if isinstance(value, np.ndarray) and value.dtype == object else []
     if isinstance(value, Mapping):
         return list(value.values())
-    is_record = dataclasses.is_dataclass(value) and not isinstance(value, type)
-    if is_record or isinstance(value, types.SimpleNamespace):
-        return list(vars(value).values()) if hasattr(value, "__dict__") else []
-    return list(value) if isinstance(value, Collection) and not isinstance(value, type) else []
+    if isinstance(value, Collection):
+        return list(value)
+    if dataclasses.is_dataclass(value):
+        return [getattr(value, field.name, None) for field in dataclasses.fields(value)]
+    return list(vars(value).values()) if hasattr(value, "__dict__") else []
 
 
 def _hides_parameters(value: Any, seen: set[int]) -> bool:
     """Whether `value` has a Tensor or Module in it, at any depth, that is not in `seen`. Adds what it looks at."""
-    if id(value) in seen:
-        return False
-    seen.add(id(value))
-    if isinstance(value, (Tensor, Module)):
-        return True
-    children = _named_children(value)
-    inside = _contents(value) if children is None else [child for _, child in children]
-    return any(_hides_parameters(child, seen) for child in inside)
+    stack = [value]
+    while stack:
+        value = stack.pop()
+        if id(value) in seen:
+            continue
+        if isinstance(value, (Tensor, Module)):
+            return True
+        children = _named_children(value)
+        inside = _contents(value) if children is None else [child for _, child in children]
+        if inside:
+            seen.add(id(value))
+            stack.extend(inside)
+    return False
 
 
 def _put(found: dict[str, Any], name: str, value: Any) -> None:

@@ -85,6 +85,18 @@ class Record:
     inner: object
 
 
+@dataclasses.dataclass(slots=True)
+class SlottedRecord:
+    inner: object
+
+
+class PlainObject:
+    """Neither a container nor a Module."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+
 def object_array(*items):
     array = np.empty(len(items), dtype=object)
     for k, item in enumerate(items):
@@ -96,8 +108,9 @@ def object_array(*items):
     lambda item: {item}, lambda item: frozenset([item]), lambda item: collections.deque([item]),
     lambda item: collections.ChainMap({"a": item}), lambda item: {"a": item}.values(), Record, object_array,
     lambda item: types.SimpleNamespace(a=item), lambda item: Record([{"a": item}]), lambda item: [{"a": {item}}],
+    SlottedRecord, PlainObject, lambda item: PlainObject(PlainObject([item])),
 ], ids=["set", "frozenset", "deque", "chain map", "values of a dict", "dataclass", "array of objects", "namespace",
-        "dataclass of lists", "list of dicts of sets"])
+        "dataclass of lists", "list of dicts of sets", "dataclass with slots", "object", "object in an object"])
 @pytest.mark.parametrize("make", [lambda: parameter(1.0), lambda: Box(weight=parameter(1.0))], ids=["Tensor", "Module"])
 def test_a_parameter_without_a_name_is_refused(contain, make):
     model = Box(known=parameter(2.0), odd=contain(make()))
@@ -110,12 +123,17 @@ def test_a_parameter_without_a_name_is_refused(contain, make):
 def test_containers_of_other_things_are_no_concern():
     model = Box(names={"a", "b"}, sizes=collections.deque([1, 2]), text="text", record=Record(3), kind=Record,
                 numbers=np.arange(3), objects=object_array("a", None), raw=b"raw", function=len, span=range(3))
+    model.chain = None
+    for _ in range(10_000):
+        model.chain = PlainObject(model.chain)
     assert model.parameters() == {} and list(model.modules()) == [model]
 
 
 def test_a_set_may_repeat_what_has_a_name_elsewhere():
     tensor = parameter(1.0)
-    assert list(Box(trained={tensor}, weight=tensor).parameters()) == ["weight"]
+    model = Box(trained={tensor}, weight=tensor)
+    model.optimizer = nf.optim.SGD({"weight": tensor}, lr=0.1, clipping=None)
+    assert list(model.parameters()) == ["weight"]
 
 
 def test_two_parameters_of_one_name_are_refused():
