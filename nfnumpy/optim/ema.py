@@ -48,7 +48,9 @@ class ExponentialMovingAverage:
         if not (isinstance(decay, numbers.Real) and 0.0 <= decay < 1.0):
             raise InputError(f"EMA: decay={decay!r}: expected a number from 0 up to, not including, 1")
         self.parameters = parameters_of(model, "EMA")
-        self.model = model if isinstance(model, Module) else None
+        self.model: Module | None = None
+        if isinstance(model, Module) and model.buffers():  # otherwise each step would look for buffers in vain
+            self.model = model
         self.decay = decay
         self.updates: int | Array = 0
         self.average = {name: as_array(parameter.data + 0.0) for name, parameter in self.parameters.items()}

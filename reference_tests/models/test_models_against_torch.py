@@ -1,8 +1,8 @@
 """Logits and every parameter's gradient beside those of the PyTorch port, in float64.
 
-The bound is 1e-11 of a tensor's norm. A sum of n products errs by at most n half-epsilons of 1.1e-16; some 60 operations
-forward and backward, on sums of up to 600 terms, come to 4e-12 if nothing cancels and no two errors do. These seeds
-stay below 5e-14.
+The bound is 1e-11 of a tensor's norm. A sum of n products errs by at most n half-epsilons of 1.1e-16; some 60
+operations forward and backward, on sums of up to 600 terms, come to 4e-12 if nothing cancels and no two errors do.
+These seeds stay below 5e-14.
 """
 
 import dataclasses
@@ -151,7 +151,7 @@ def test_named_models_have_the_parameters_of_the_port(name):
 
 
 def test_images_enter_both_networks_alike():
-    """Both divide by 255 and subtract and divide by the same constants: a few roundings of 1.1e-16 on values up to 3."""
+    """Both divide by 255, subtract and divide by the same constants: a few roundings of 1.1e-16 on values up to 3."""
     images = np.random.default_rng(9).integers(0, 256, (3, 5, 4, 3), dtype=np.uint8)
     ours = nf.datasets.preprocessing.to_input(images, nf.backend.get("numpy"), np.dtype("float64"))
     theirs = normalize(torch.from_numpy(images), torch.float64)
