@@ -41,7 +41,7 @@ def test_digits_read_as_grey_replicated_to_three_channels():
         assert np.array_equal(image[..., channel], split.images[5])
 
 
-def test_the_picture_in_the_documents_is_a_seven_of_the_test_images():
+def test_the_picture_in_the_documents_is_a_seven():
     test = open_dataset("digits").test
     picture = read_image(ROOT / "docs" / "seven.png")
     matches = [index for index in range(len(test)) if np.array_equal(test.read(index), picture)]
