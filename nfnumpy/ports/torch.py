@@ -33,9 +33,6 @@ FUNCTIONS = {
 }
 
 
-# ---- layers
-
-
 class Activation(nn.Module):
     """scale·gamma·g(x), where gamma·g(x) has variance 1 if x is N(0, 1). Source: 2101.08692, section 4.1."""
 
@@ -159,9 +156,6 @@ def max_pool_same(x: torch.Tensor) -> torch.Tensor:
     return F.max_pool2d(x, 3, 2, padding=(x.shape[2] % 2, x.shape[3] % 2), ceil_mode=True)
 
 
-# ---- blocks
-
-
 class Block(nn.Module):
     """shortcut + alpha·skip_gain·drop(branch(beta·act(x))); a subclass has the layers and the method `branch`.
 
@@ -272,9 +266,6 @@ def make_blocks(block: type[Block], config: Any, channels: int, widths: Iterable
             channels = width
             variance = 1.0 + (position + 1) * config.alpha**2
     return blocks
-
-
-# ---- networks
 
 
 class Network(nn.Module):
