@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import functional as F  # one prefix for all, as some operations have the names of modules
-from .autograd import Tensor, differentiable
+from .autograd import DifferentiableFunction, Tensor, differentiable
 from .errors import InputError
 
 add = differentiable(F.arithmetic.add, x=F.arithmetic.add_x_vjp, y=F.arithmetic.add_y_vjp)
@@ -92,7 +92,7 @@ greater = differentiable(F.arithmetic.greater)
 greater_equal = differentiable(F.arithmetic.greater_equal)
 
 
-def _method(operation: Callable[..., Tensor], *positional: str) -> Callable[..., Tensor]:
+def _method(operation: DifferentiableFunction, *positional: str) -> Callable[..., Tensor]:
     """The operation as a method of Tensor, whose first options may be given by position."""
 
     def method(tensor: Tensor, *given: Any, **options: Any) -> Tensor:
@@ -106,7 +106,7 @@ def _method(operation: Callable[..., Tensor], *positional: str) -> Callable[...,
     return method
 
 
-def _equality(operation: Callable[..., Tensor]) -> Callable[[Tensor, Any], Any]:
+def _equality(operation: DifferentiableFunction) -> Callable[[Tensor, Any], Any]:
     """`==` or `!=`: a tensor and something without numbers, such as None or text, are compared as objects."""
     def compare(tensor: Tensor, other: Any) -> Any:
         has_numbers = isinstance(other, (Tensor, int, float, list, tuple)) or hasattr(other, "dtype")
@@ -119,27 +119,33 @@ def _unpacked(*numbers: Any) -> Any:
     return numbers[0] if len(numbers) == 1 and isinstance(numbers[0], (tuple, list)) else numbers
 
 
-Tensor.__add__ = Tensor.__radd__ = add
-Tensor.__sub__ = subtract
-Tensor.__rsub__ = lambda x, y: subtract(y, x)
-Tensor.__mul__ = Tensor.__rmul__ = multiply
-Tensor.__truediv__ = divide
-Tensor.__rtruediv__ = lambda x, y: divide(y, x)
-Tensor.__neg__ = negative
-Tensor.__abs__ = absolute
-Tensor.__pow__ = lambda x, exponent: power(x, exponent=exponent)
-Tensor.__matmul__ = matmul
-Tensor.__rmatmul__ = lambda x, y: matmul(y, x)
-Tensor.__eq__ = _equality(equal)
-Tensor.__ne__ = _equality(not_equal)
-Tensor.__lt__ = less
-Tensor.__le__ = less_equal
-Tensor.__gt__ = greater
-Tensor.__ge__ = greater_equal
-Tensor.__getitem__ = lambda x, index: take_slice(x, index=index)
-Tensor.reshape = lambda x, *shape: reshape(x, shape=_unpacked(*shape))
-Tensor.transpose = lambda x, *axes: transpose(x, axes=_unpacked(*axes) if axes else None)
-Tensor.sum = _method(sum, "axis", "keepdims")
-Tensor.mean = _method(mean, "axis", "keepdims")
-Tensor.max = _method(max, "axis", "keepdims")
-Tensor.min = _method(min, "axis", "keepdims")
+METHODS = {
+    "__add__": add,
+    "__radd__": add,
+    "__sub__": subtract,
+    "__rsub__": lambda x, y: subtract(y, x),
+    "__mul__": multiply,
+    "__rmul__": multiply,
+    "__truediv__": divide,
+    "__rtruediv__": lambda x, y: divide(y, x),
+    "__neg__": negative,
+    "__abs__": absolute,
+    "__pow__": lambda x, exponent: power(x, exponent=exponent),
+    "__matmul__": matmul,
+    "__rmatmul__": lambda x, y: matmul(y, x),
+    "__eq__": _equality(equal),
+    "__ne__": _equality(not_equal),
+    "__lt__": less,
+    "__le__": less_equal,
+    "__gt__": greater,
+    "__ge__": greater_equal,
+    "__getitem__": lambda x, index: take_slice(x, index=index),
+    "reshape": lambda x, *shape: reshape(x, shape=_unpacked(*shape)),
+    "transpose": lambda x, *axes: transpose(x, axes=_unpacked(*axes) if axes else None),
+    "sum": _method(sum, "axis", "keepdims"),
+    "mean": _method(mean, "axis", "keepdims"),
+    "max": _method(max, "axis", "keepdims"),
+    "min": _method(min, "axis", "keepdims"),
+}
+for _name, _function in METHODS.items():
+    setattr(Tensor, _name, _function)

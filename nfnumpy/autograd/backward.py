@@ -4,7 +4,7 @@ A vertex is a Node or a leaf (a tensor that no operation made). `backward_pass` 
 is parallel_backward.py. Tests: reference_tests/autograd/.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .. import backend
@@ -27,7 +27,7 @@ def reverse_topological_order(root: Any) -> Iterator[Any]:
     return reversed(order)
 
 
-def parents_of(vertex: Any) -> tuple[Any, ...]:
+def parents_of(vertex: Any) -> Sequence[Any]:
     """Where the cotangents of a vertex's inputs go; GraphError for a node that a backward pass has freed."""
     if not isinstance(vertex, Node):
         return ()

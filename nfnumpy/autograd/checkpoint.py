@@ -13,7 +13,7 @@ from .tensor import Tensor, graph_parent
 class _Rerun:
     """The vector-Jacobian product of a checkpoint: run the function again, recorded, and differentiate that run."""
 
-    position = None
+    position = None  # it returns the cotangents of all inputs
 
     def __init__(self, function: Callable[..., Tensor], inputs: tuple[Any, ...]) -> None:
         self.function = function

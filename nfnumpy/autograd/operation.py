@@ -10,7 +10,7 @@ import functools
 import inspect
 import numbers
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, Protocol, cast, get_args
 
 from .. import backend
 from ..backend.arrays import Array
@@ -124,6 +124,8 @@ class Operation:
         unknown = separate.keys() - set(names)
         if unknown:
             raise TypeError(f"{self.name} has no input {', '.join(sorted(unknown))}")
+        self.vjps: tuple[_NamedVjp, ...]
+        self.is_joint = joint is not None
         if joint is not None:
             self.vjps = (_NamedVjp(joint, None, names, self.variadic),)
         else:
@@ -239,16 +241,16 @@ class Operation:
     def _node(self, inputs: tuple[Any, ...], arrays: list[Any], output: Array, options: dict[str, Any]) -> Node | None:
         """What the backward pass needs; None if no input wants a gradient."""
         parents = [graph_parent(value) for value in inputs]
-        if self.vjps[0].position is None:
-            vjps = self.vjps if any(parent is not None for parent in parents) else ()
-        else:
-            vjps = tuple(vjp for vjp in self.vjps if vjp.position < len(parents) and parents[vjp.position] is not None)
-        if not vjps:
+        wanted = {number for number, parent in enumerate(parents) if parent is not None}
+        vjps = self.vjps
+        if not self.is_joint:
+            vjps = tuple(vjp for vjp in vjps if vjp.position in wanted)
+        if not vjps or not wanted:
             return None
         saved: dict[str, Any] = {}
         for vjp in vjps:
             vjp.save(saved, arrays, output)
-        if self.vjps[0].position is not None and len(vjps) < len(parents):
+        if not self.is_joint and len(vjps) < len(wanted):
             reached = {vjp.position for vjp in vjps}
             parents = [parent if number in reached else None for number, parent in enumerate(parents)]
         return Node(self.name, parents, saved, vjps, options)
@@ -267,8 +269,19 @@ def _count_dtypes(arrays: list[Any]) -> int:
     return len({array.dtype for array in arrays if hasattr(array, "dtype")})
 
 
+class DifferentiableFunction(Protocol):
+    """What `differentiable` returns: a function on Tensors, with the formula on arrays that it records."""
+
+    __name__: str
+    formula: Callable[..., Array]
+    operation: Operation
+
+    def __call__(self, *inputs: Any, **options: Any) -> Tensor:
+        """The operation of Tensors, arrays or numbers."""
+
+
 def differentiable(formula: Callable[..., Array], joint: Callable[..., Any] | None = None,
-                   **separate: Callable[..., Any]) -> Callable[..., Tensor]:
+                   **separate: Callable[..., Any]) -> DifferentiableFunction:
     """Join `formula(*arrays, **options)` and its derivatives to the tape: the result works on Tensors.
 
     joint: one vector-Jacobian product that returns the cotangents of all inputs, a tuple; or, by input name, one
@@ -282,6 +295,6 @@ def differentiable(formula: Callable[..., Array], joint: Callable[..., Any] | No
     def operate(*inputs: Any, **options: Any) -> Tensor:
         return operation(inputs, options)
 
-    operate.formula = formula
-    operate.operation = operation
-    return operate
+    result = cast(DifferentiableFunction, operate)
+    result.formula, result.operation = formula, operation
+    return result

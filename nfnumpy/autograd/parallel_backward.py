@@ -29,7 +29,7 @@ EdgeKey = tuple[int, int] | None  # (id of the node, number of its input); None:
 
 
 @backward.backward_pass.fast_path("numpy")
-def backward_pass(cotangent: Array, root: Any) -> None:
+def backward_pass(cotangent: Array, root: Any) -> Any:
     """The formula's sums in the formula's order, on all threads."""
     if backend.blas_threads.thread_count() == 1:
         return NotImplemented

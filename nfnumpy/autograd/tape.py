@@ -15,7 +15,7 @@ from ..backend.arrays import Array
 
 recording = contextvars.ContextVar("recording", default=True)
 checking = contextvars.ContextVar("checking", default=True)
-hooks = contextvars.ContextVar("hooks", default=())
+hooks: contextvars.ContextVar[tuple["Hook", ...]] = contextvars.ContextVar("hooks", default=())
 
 Hook = Callable[[str, Sequence[Any], Array, Mapping[str, Any]], None]
 
@@ -53,7 +53,9 @@ def record_operations(callback: Hook) -> AbstractContextManager[None]:
 class Vjp(Protocol):
     """A vector-Jacobian product as nodes have it."""
 
-    position: int | None  # the input that it belongs to; None: it returns the cotangents of all inputs
+    @property
+    def position(self) -> int | None:
+        """The input that it belongs to; None: it returns the cotangents of all inputs."""
 
     def __call__(self, cotangent: Array, saved: Mapping[str, Any],
                  options: Mapping[str, Any]) -> Sequence[Array | None]:
@@ -73,9 +75,10 @@ class Node:
     parents: for every input the node or leaf that its cotangent goes to, or None; saved: name -> array, shape or dtype
     that the products need; vjps: the products whose inputs have parents; options: the operation's. is_pure: whether
     the products only return cotangents (the re-run of a checkpoint also adds to the gradients of parameters).
+    is_freed: whether a backward pass has taken what was saved here.
     """
 
-    __slots__ = ("name", "parents", "saved", "vjps", "options", "is_pure", "fingerprints")
+    __slots__ = ("name", "parents", "saved", "vjps", "options", "is_pure", "fingerprints", "is_freed")
 
     def __init__(self, name: str, parents: Sequence[Any], saved: dict[str, Any], vjps: Sequence[Vjp],
                  options: Mapping[str, Any], is_pure: bool = True,
@@ -86,18 +89,14 @@ class Node:
         self.vjps = vjps
         self.options = options
         self.is_pure = is_pure
+        self.is_freed = False
         self.fingerprints = _fingerprints(saved) if fingerprints is None else fingerprints
-
-    @property
-    def is_freed(self) -> bool:
-        """Whether a backward pass has taken what was saved here."""
-        return self.saved is None
 
     def take(self) -> "Node":
         """Free this node: its content moves to the node that is returned, for the one backward pass that may use it."""
         taken = Node(self.name, self.parents, self.saved, self.vjps, self.options, self.is_pure, {})
-        self.saved, self.vjps, self.options, self.fingerprints = None, None, None, {}
-        self.parents = ()
+        self.parents, self.saved, self.vjps, self.options, self.fingerprints = (), {}, (), {}, {}
+        self.is_freed = True
         return taken
 
     def check(self) -> None:

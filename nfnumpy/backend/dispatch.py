@@ -10,12 +10,24 @@ import contextvars
 import functools
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol, cast
 
 from .registry import backend_name_of
 
 _reference = contextvars.ContextVar("reference", default=os.environ.get("NFNUMPY_REFERENCE", "0") not in ("", "0"))
-_formulas: list[Callable[..., Any]] = []
+_formulas: list["Formula"] = []
+
+
+class Formula(Protocol):
+    """What `@formula` returns: see there."""
+
+    __name__: str
+    plain: Callable[..., Any]
+    fast_path: Callable[[str], Callable[[Callable[..., Any]], Callable[..., Any]]]
+    fast_paths: dict[str, Callable[..., Any]]
+
+    def __call__(self, *arrays: Any, **options: Any) -> Any:
+        """The formula, or a fast path in its place."""
 
 
 @contextlib.contextmanager
@@ -29,7 +41,7 @@ def reference() -> Iterator[None]:
 
 
 def formula(function: Callable[..., Any] | None = None, *,
-            check: Callable[..., None] | None = None) -> Callable[..., Any]:
+            check: Callable[..., None] | None = None) -> Any:
     """Decorator: `function` is a formula; run a fast path in its place where there is one and none is switched off.
 
     Its first argument, an array or a list of arrays, decides which backend's fast path runs. `check`, a function of the
@@ -51,9 +63,9 @@ def formula(function: Callable[..., Any] | None = None, *,
             first = first[0] if isinstance(first, list) and first else first
             chosen = registered.get(backend_name_of(first))
             if chosen is not None:
-                result = chosen(*arrays, **options)
-                if result is not NotImplemented:
-                    return result
+                found = chosen(*arrays, **options)
+                if found is not NotImplemented:
+                    return found
         return function(*arrays, **options)
 
     def fast_path(backend: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -62,11 +74,12 @@ def formula(function: Callable[..., Any] | None = None, *,
             return fast
         return register
 
-    dispatched.plain, dispatched.fast_path, dispatched.fast_paths = function, fast_path, registered
-    _formulas.append(dispatched)
-    return dispatched
+    result = cast(Formula, dispatched)
+    result.plain, result.fast_path, result.fast_paths = function, fast_path, registered
+    _formulas.append(result)
+    return result
 
 
-def formulas() -> list[Callable[..., Any]]:
+def formulas() -> list["Formula"]:
     """All formulas that may have fast paths, in the order of their definition: a list of dispatched functions."""
     return list(_formulas)

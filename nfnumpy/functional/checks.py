@@ -19,7 +19,7 @@ Size = int | Sequence[int]  # a whole number, or a (vertical, horizontal) pair o
 
 def shown(value: Any) -> str:
     """`value` in an error message, in one short line: an array by its shape and dtype, anything else by its repr."""
-    if hasattr(value, "dtype") and getattr(value, "ndim", 0):
+    if hasattr(value, "dtype") and getattr(value, "ndim", None):
         return f"{type(value).__name__} {tuple(value.shape)} of {value.dtype}"
     text = " ".join(repr(value).split())
     return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN - 1] + "…"
@@ -53,8 +53,8 @@ def pair(value: Size, name: str) -> tuple[int, int]:
     if type(value) is int and 0 < value <= LARGEST:
         return value, value
     values = tuple(value) if isinstance(value, Sequence) else (value, value)
-    numbers = [as_whole_number(item) for item in values]
-    if len(numbers) != 2 or any(number is None or number < 1 for number in numbers):
+    numbers = [number for number in map(as_whole_number, values) if number is not None and number >= 1]
+    if not len(numbers) == len(values) == 2:
         raise InputError(f"{name}: expected a positive whole number or a pair of them, got {shown(value)}")
     return numbers[0], numbers[1]
 
@@ -102,8 +102,8 @@ def axis_of(axis: Any, ndim: int, name: str = "axis") -> int:
 def sizes_of(shape: Any, name: str = "shape", *, least: int = 0) -> tuple[int, ...]:
     """`shape` (a number or several) as a tuple of whole numbers of at least `least`; InputError for others."""
     given = tuple(shape) if isinstance(shape, Sequence) and not isinstance(shape, str) else (shape,)
-    sizes = tuple(as_whole_number(size) for size in given)
-    if any(size is None or size < least for size in sizes):
+    sizes = tuple(size for size in map(as_whole_number, given) if size is not None and size >= least)
+    if len(sizes) != len(given):
         raise InputError(f"{name}: expected whole numbers ≥ {least}, got {shown(shape)}")
     return sizes
 

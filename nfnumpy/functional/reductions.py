@@ -2,7 +2,7 @@
 
 The names `sum`, `max` and `min` are NumPy's and PyTorch's, and hide Python's in this module; `builtins` has those.
 Used by: ops.py, pooling.py, squeeze_excite.py. Test: reference_tests/functional/test_operations_against_torch.py,
-test_edge_cases.py.
+test_against_pytorch_samples.py.
 """
 
 import math

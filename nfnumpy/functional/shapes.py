@@ -1,6 +1,6 @@
 """Moving values without changing them: reshape, transpose, slice, pad, concatenate and their kin.
 
-Used by: ops.py. Test: reference_tests/functional/test_operations_against_torch.py, test_edge_cases.py.
+Used by: ops.py. Test: reference_tests/functional/test_operations_against_torch.py, test_against_pytorch_samples.py.
 """
 
 import math
@@ -92,7 +92,7 @@ def _checked_part(part: Any) -> Index:
         if any(bound is None and one is not None for bound, one in zip(bounds, given, strict=True)) or bounds[2] == 0:
             raise InputError(f"slice: expected bounds of whole numbers and a step that is not 0, got {shown(part)}")
         return slice(*bounds)
-    number = None if isinstance(part, (list, tuple)) or getattr(part, "ndim", 0) else as_whole_number(part)
+    number = None if isinstance(part, (list, tuple)) or getattr(part, "ndim", None) else as_whole_number(part)
     if number is None:
         raise InputError(f"slice: expected whole numbers, slices, ... and None, got {type(part).__name__}")
     return number

@@ -42,16 +42,15 @@ def _explicit_padding(padding: Any) -> tuple[Pair, Pair] | None:
     """A number, or two pairs of numbers, as two pairs; None for anything else."""
     number = as_whole_number(padding)
     if number is not None:
-        edges = [number] * 4
+        given = [number] * 4
     else:
         try:
             (top, bottom), (left, right) = padding
         except (TypeError, ValueError):
             return None
-        edges = [as_whole_number(edge) for edge in (top, bottom, left, right)]
-    if any(edge is None or edge < 0 for edge in edges):
-        return None
-    return (edges[0], edges[1]), (edges[2], edges[3])
+        given = [top, bottom, left, right]
+    edges = [edge for edge in map(as_whole_number, given) if edge is not None and edge >= 0]
+    return ((edges[0], edges[1]), (edges[2], edges[3])) if len(edges) == 4 else None
 
 
 class Windows:
@@ -66,8 +65,8 @@ class Windows:
 
     def __init__(self, image: Pair, kernel: Pair, *, stride: Size = 1, padding: Padding = "SAME",
                  dilation: Size = 1) -> None:
-        self.image = tuple(image)
-        self.kernel = tuple(kernel)
+        self.image: Pair = (image[0], image[1])
+        self.kernel: Pair = (kernel[0], kernel[1])
         self.stride = pair(stride, "stride")
         self.dilation = pair(dilation, "dilation")
         self.padding = padding_of(self.image, self.kernel, self.stride, self.dilation, padding)
@@ -76,7 +75,7 @@ class Windows:
         if min(self.kernel) < 1 or min(out) < 1 and min(self.image) > 0:
             raise InputError(f"a kernel of {self.kernel} (dilation {self.dilation}) does not fit an image of "
                              f"{self.image} with padding {self.padding}")
-        self.out = tuple(max(size, 0) for size in out)
+        self.out: Pair = (max(out[0], 0), max(out[1], 0))
 
     @classmethod
     def with_output(cls, image: Pair, kernel: Pair, out: Pair, *, stride: Pair = (1, 1), dilation: Pair = (1, 1),
@@ -87,14 +86,12 @@ class Windows:
         serve `seen` and the fast paths; `pad` and `crop` are for windows with paddings ≥ 0.
         """
         windows = cls.__new__(cls)
-        windows.image = tuple(image)
-        windows.kernel = tuple(kernel)
-        windows.stride = tuple(stride)
-        windows.dilation = tuple(dilation)
-        windows.out = tuple(out)
-        windows.padding = tuple(
+        windows.image, windows.kernel, windows.out = image, kernel, out
+        windows.stride, windows.dilation = stride, dilation
+        vertical, horizontal = (
             (first, (outputs - 1) * s + (k - 1) * d + 1 - size - first) for size, outputs, k, s, d, first
             in zip(image, out, kernel, stride, dilation, before, strict=True))
+        windows.padding = vertical, horizontal
         return windows
 
     @property
@@ -118,9 +115,10 @@ class Windows:
         """
         axes = [self._transposed_axis(axis, rest) for axis, rest in enumerate(phase)]
         pixels, taps, dilation, before = zip(*axes, strict=True)
-        out = tuple(len(range(*chosen.indices(size))) for chosen, size in zip(pixels, self.image, strict=True))
-        kernel = tuple(map(len, taps))
-        return Phase(pixels, taps, Windows.with_output(self.out, kernel, out, dilation=dilation, before=before))
+        height, width = (len(range(*chosen.indices(size))) for chosen, size in zip(pixels, self.image, strict=True))
+        kernel = len(taps[0]), len(taps[1])
+        windows = Windows.with_output(self.out, kernel, (height, width), dilation=dilation, before=before)
+        return Phase(pixels, taps, windows)
 
     def _transposed_axis(self, axis: int, rest: int) -> tuple[slice, list[int], int, int]:
         """(pixels, taps, dilation, before) of one axis of a phase."""
