@@ -41,12 +41,16 @@ def smallest_sizes(count, **sizes):
 
     sizes: names of backend/tuning.py and their values, where others than SMALLEST are wanted.
     """
+    sizes = {**SMALLEST, **sizes}
+    before = {name: getattr(tuning, name) for name in sizes}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blas_threads, "thread_count", lambda: count)
         patch.setattr(gemm, "small_products_are_fast", lambda: True)
-        for name, value in {**SMALLEST, **sizes}.items():
-            patch.setattr(tuning, name, value)
-        yield
+        vars(tuning).update(sizes)
+        try:
+            yield
+        finally:
+            vars(tuning).update(before)
 
 
 def with_threads(count, function, *arrays, sizes=None, **options):
