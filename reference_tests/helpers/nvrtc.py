@@ -3,9 +3,16 @@
 import ctypes
 import functools
 import glob
+import hashlib
 import importlib.util
 import os
 import re
+import tempfile
+from pathlib import Path
+
+
+# The first two as CuPy compiles what cuda.KernelFile gives it.
+OPTIONS = ("--std=c++17", "--device-as-default-execution-space", "--ptxas-options=-v")
 
 
 class CompilationFailed(RuntimeError):
@@ -37,16 +44,33 @@ def _text(size_of, get, program):
 def compile_kernels(source, expressions, architecture):
     """The compiler's log for machine code of `architecture` ("sm_80"), with a line on each kernel's resources.
 
-    Raises CompilationFailed with the log.
+    Raises CompilationFailed with the log. Logs are kept in a folder for temporary files, by all that they depend on.
     """
+    facts = "\n".join([_version(), architecture, *OPTIONS, *expressions, source])
+    cache = Path(tempfile.gettempdir()) / f"nfnumpy-nvrtc-{os.getuid()}"
+    cache.mkdir(mode=0o700, exist_ok=True)
+    kept = cache / hashlib.sha256(facts.encode()).hexdigest()[:24]
+    if not kept.exists():
+        log = _compile(source, expressions, architecture)
+        with tempfile.NamedTemporaryFile("w", dir=cache, delete=False) as unfinished:
+            unfinished.write(log)
+        os.replace(unfinished.name, kept)
+    return kept.read_text()
+
+
+def _version():
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    _call("nvrtcVersion", ctypes.byref(major), ctypes.byref(minor))
+    return f"{major.value}.{minor.value} {_library()._name}"
+
+
+def _compile(source, expressions, architecture):
     program = ctypes.c_void_p()
     _call("nvrtcCreateProgram", ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None)
     try:
         for expression in expressions:
             _call("nvrtcAddNameExpression", program, expression.encode())
-        # the first two as CuPy compiles what cuda.KernelFile gives it
-        options = [b"--std=c++17", b"--device-as-default-execution-space", f"-arch={architecture}".encode(),
-                   b"--ptxas-options=-v"]
+        options = [option.encode() for option in (*OPTIONS, f"-arch={architecture}")]
         failed = _call("nvrtcCompileProgram", program, len(options), (ctypes.c_char_p * len(options))(*options))
         log = _text("nvrtcGetProgramLogSize", "nvrtcGetProgramLog", program)
         if failed:
