@@ -1,6 +1,6 @@
 """Where arrays live: one small object each for NumPy and CuPy, and the one place where fast paths are chosen."""
 
-from . import openblas  # first: it configures OpenBLAS before NumPy loads it
+from . import openblas  # first: it configures OpenBLAS before NumPy loads it  # isort: skip
 from . import blas_threads, buffer_pool, scratch, thread_pool
 from .arrays import as_array, fingerprint, is_array, is_floating, namespace
 from .cublas import tf32

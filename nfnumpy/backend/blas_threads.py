@@ -1,71 +1,227 @@
-"""Who owns the cores: our threads, each computing single-threaded BLAS products on its own part of the batch.
+"""How many threads compute, and the settings of BLAS, the interpreter and NumPy under which they do.
 
-BLAS's own threads wait for each other busily: on a machine that does anything else besides, products on them were
-measured ten to thirty times slower than on ours (docs/performance.md).
+Each thread computes single-threaded BLAS products on its own part of the batch. BLAS's own threads wait for each other
+in busy loops: on a machine that runs anything else, products on them took ten to thirty times as long as on ours
+(docs/performance.md).
 """
 
 import contextlib
 import functools
+import math
 import os
+import re
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy
 import threadpoolctl
 
 from ..errors import InputError
+from .forking import at_fork
 
-TURN = 2e-5  # seconds
-
-@functools.cache
-def thread_count():
-    """How many threads compute: NFNUMPY_THREADS, or as many as this process may use cores."""
-    wish = os.environ.get("NFNUMPY_THREADS")
-    if wish:
-        if not wish.isdecimal() or int(wish) < 1:
-            raise InputError(f"NFNUMPY_THREADS={wish!r}: expected a whole number above 0")
-        return int(wish)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+MOST_THREADS = 256  # with more, handing out the work takes longer than the work: all of it needs the interpreter's lock
+SWITCH_INTERVAL = 2e-5  # seconds
+UFUNC_BUFFER = 1024  # values
 
 
 @functools.cache
-def _blas_libraries():
+def thread_count() -> int:
+    """How many threads compute: NFNUMPY_THREADS, or the number of cores that this process may use.
+
+    That number respects the process's CPU affinity and the CPU quota of its control group (containers). InputError if
+    NFNUMPY_THREADS is not a whole number from 1 to 256.
+    """
+    given = os.environ.get("NFNUMPY_THREADS")
+    if given:
+        return _parse_thread_count(given)
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    quota = cpu_quota()
+    if quota is not None:
+        cores = min(cores, max(1, math.ceil(quota)))  # rounded up, so that the whole quota is used
+    return min(cores, MOST_THREADS)
+
+
+def _parse_thread_count(given: str) -> int:
+    count = int(given) if re.fullmatch("[0-9]{1,9}", given) else 0
+    if not 1 <= count <= MOST_THREADS:
+        raise InputError(f"NFNUMPY_THREADS={given[:40]!r}: expected a whole number from 1 to {MOST_THREADS} (more threads "
+                         f"than that wait for Python's interpreter lock instead of computing)")
+    return count
+
+
+def cpu_quota(membership: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup") -> float | None:
+    """The CPU quota of this process's control group in cores, such as 1.5; None without a quota or outside of Linux.
+
+    membership: the file that names the control groups of the process; root: the folder where their settings are. A
+    quota of an enclosing group counts too: the least is returned. Version 2 (cpu.max) and version 1
+    (cpu.cfs_quota_us) of control groups are read.
+    """
+    try:
+        lines = Path(membership).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    quotas: list[float] = []
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, group = rest.partition(":")
+        if not controllers:
+            quotas += _quotas(Path(root), group, _quota_of_version_2)
+        elif "cpu" in controllers.split(","):
+            quotas += _quotas(Path(root) / controllers, group, _quota_of_version_1)
+            quotas += _quotas(Path(root) / "cpu", group, _quota_of_version_1)
+    return min(quotas, default=None)
+
+
+def _quotas(root: Path, group: str, read: Callable[[Path], float | None]) -> Iterator[float]:
+    """The quotas of a group and of all groups around it, up to the folder `root`.
+
+    A container may see the group's name on the host but only its own folder: folders that are missing are passed over.
+    """
+    names = [name for name in group.split("/") if name not in ("", ".", "..")]
+    for depth in range(len(names) + 1):
+        try:
+            quota = read(root.joinpath(*names[:depth]))
+        except (OSError, ValueError):
+            continue
+        if quota is not None and quota > 0:
+            yield quota
+
+
+def _quota_of_version_2(folder: Path) -> float | None:
+    quota, period = (folder / "cpu.max").read_text().split()
+    return None if quota == "max" else int(quota) / max(1, int(period))
+
+
+def _quota_of_version_1(folder: Path) -> float | None:
+    quota = int((folder / "cpu.cfs_quota_us").read_text())
+    return None if quota < 0 else quota / max(1, int((folder / "cpu.cfs_period_us").read_text()))
+
+
+class _ProcessSetting:
+    """A context that changes a setting of the whole process: the first to enter changes it, the last to leave restores it.
+
+    Contexts of several threads may overlap in any order, and nest.
+    """
+
+    def __init__(self, read: Callable[[], Any], change: Callable[[Any], None],
+                 restore: Callable[[Any], None]) -> None:
+        self._read, self._change, self._restore = read, change, restore
+        self._before: Any = None  # what read() returned before the change; None while the setting is not changed
+        self._entered = 0  # contexts of all threads
+        self._of_thread = threading.local()  # .entered: contexts of the current thread
+        self._lock = threading.RLock()  # re-entrant, for a signal handler that computes
+
+    def __enter__(self) -> None:
+        is_entered = False
+        try:
+            with self._lock:
+                entered_here = self._entered_here() + 1
+                if not self._entered:
+                    if self._before is None:  # else the last entry was interrupted below
+                        self._before = self._read()
+                    self._change(self._before)
+                self._entered += 1
+                self._of_thread.entered = entered_here
+                is_entered = True
+        except BaseException:  # an interruption
+            if is_entered:
+                self.__exit__()
+            raise
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._of_thread.entered -= 1
+            self._entered -= 1
+            if not self._entered:
+                self._restore(self._before)
+                self._before = None
+
+    def _entered_here(self) -> int:
+        return getattr(self._of_thread, "entered", 0)
+
+    def before_fork(self) -> None:
+        """Wait until no other thread is changing the setting, and keep it so until the fork is over.
+
+        OpenBLAS ends its threads at a fork. If another thread started them again meanwhile, the child would wait for
+        threads that it lacks.
+        """
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Let other threads change the setting again."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """End the contexts of all threads but this one, which alone is left."""
+        self._lock = threading.RLock()
+        self._entered = self._entered_here()
+        if not self._entered and self._before is not None:
+            self._restore(self._before)
+            self._before = None
+
+
+@functools.cache
+def _blas_libraries() -> list[Any]:
     return threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
 
 
-@contextlib.contextmanager
-def single_threaded_blas():
-    """Context in which a BLAS product runs on the thread that asks for it; what was set before is restored."""
-    before = [(library, library.num_threads) for library in _blas_libraries()]
-    try:
-        for library, threads in before:
-            if threads != 1:
-                library.set_num_threads(1)
-        yield
-    finally:
-        for library, threads in before:
-            if threads != 1:
-                library.set_num_threads(threads)
+def _read_blas_threads() -> list[int]:
+    return [library.num_threads for library in _blas_libraries()]
+
+
+def _confine_blas(before: list[int]) -> None:
+    for library, count in zip(_blas_libraries(), before, strict=True):
+        if count != 1:
+            library.set_num_threads(1)
+
+
+def _restore_blas(before: list[int]) -> None:
+    for library, count in zip(_blas_libraries(), before, strict=True):
+        if count != 1:
+            library.set_num_threads(count)
+
+
+def _shorten_switch_interval(before: float) -> None:
+    sys.setswitchinterval(min(before, SWITCH_INTERVAL))
+
+
+_single_threaded_blas = _ProcessSetting(_read_blas_threads, _confine_blas, _restore_blas)
+_short_switch_interval = _ProcessSetting(sys.getswitchinterval, _shorten_switch_interval, sys.setswitchinterval)
+for _setting in (_single_threaded_blas, _short_switch_interval):
+    at_fork(before=_setting.before_fork, after_in_parent=_setting.after_fork_in_parent,
+            after_in_child=_setting.after_fork_in_child)
+
+
+def single_threaded_blas() -> contextlib.AbstractContextManager[None]:
+    """Context in which a BLAS product runs on the thread that calls it, in the whole process.
+
+    The last of overlapping contexts restores what was set before the first.
+    """
+    return _single_threaded_blas
+
+
+def short_switch_interval() -> contextlib.AbstractContextManager[None]:
+    """Context in which a thread waits for the interpreter's lock at most 20 µs instead of Python's 5 ms.
+
+    It applies to the whole process; the last of overlapping contexts restores what was set before the first.
+    """
+    return _short_switch_interval
 
 
 @contextlib.contextmanager
-def short_switch_interval():
-    """Context in which a thread that asks for the interpreter's lock has it a moment later, not after Python's 5 ms."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(min(before, TURN))
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
+def small_ufunc_buffer() -> Iterator[None]:
+    """Context of this thread in which NumPy reads rows of some hundred values in place.
 
-
-@contextlib.contextmanager
-def small_ufunc_buffer():
-    """Context in which NumPy walks rows of some hundred values where they lie.
-
-    It copies rows shorter than about a third of its buffer (of 8192 values by default) into that buffer first, which
+    NumPy copies rows shorter than about a third of its buffer (of 8192 values by default) into that buffer first, which
     takes as long again as most operations.
     """
-    before = numpy.setbufsize(1024)
+    before = numpy.setbufsize(UFUNC_BUFFER)
     try:
         yield
     finally:
