@@ -50,8 +50,8 @@ def thread_count() -> int:
 def _parse_thread_count(given: str) -> int:
     count = int(given) if re.fullmatch("[0-9]{1,9}", given) else 0
     if not 1 <= count <= MOST_THREADS:
-        raise InputError(f"NFNUMPY_THREADS={given[:40]!r}: expected a whole number from 1 to {MOST_THREADS} (more threads "
-                         f"than that wait for Python's interpreter lock instead of computing)")
+        raise InputError(f"NFNUMPY_THREADS={given[:40]!r}: expected a whole number from 1 to {MOST_THREADS} (more "
+                         f"threads than that wait for Python's interpreter lock instead of computing)")
     return count
 
 
@@ -68,8 +68,10 @@ def cpu_quota(membership: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup
         return None
     quotas: list[float] = []
     for line in lines:
-        _, _, rest = line.partition(":")
-        controllers, _, group = rest.partition(":")
+        _, _, rest = line.partition(":")  # "hierarchy:controllers:group"; no controllers in version 2
+        controllers, colon, group = rest.partition(":")
+        if not colon:
+            continue
         if not controllers:
             quotas += _quotas(Path(root), group, _quota_of_version_2)
         elif "cpu" in controllers.split(","):
@@ -104,9 +106,10 @@ def _quota_of_version_1(folder: Path) -> float | None:
 
 
 class _ProcessSetting:
-    """A context that changes a setting of the whole process: the first to enter changes it, the last to leave restores it.
+    """A context that changes a setting of the whole process.
 
-    Contexts of several threads may overlap in any order, and nest.
+    The first thread to enter changes it, the last to leave restores it. Contexts may nest, and those of several threads
+    may overlap in any order.
     """
 
     def __init__(self, read: Callable[[], Any], change: Callable[[Any], None],
@@ -175,16 +178,30 @@ def _read_blas_threads() -> list[int]:
     return [library.num_threads for library in _blas_libraries()]
 
 
+def _set_blas_threads(library: Any, count: int) -> None:
+    """Set the number of threads from any thread.
+
+    From version 3.8 threadpoolctl ignores every thread but the first that set the number, unless that thread is
+    cleared. The contexts above coordinate the threads instead.
+    """
+    clear_controlling_thread = getattr(library, "clear_controlling_thread", None)
+    if clear_controlling_thread is not None:
+        clear_controlling_thread(force=True)
+    library.set_num_threads(count)
+    if clear_controlling_thread is not None:
+        clear_controlling_thread()
+
+
 def _confine_blas(before: list[int]) -> None:
     for library, count in zip(_blas_libraries(), before, strict=True):
         if count != 1:
-            library.set_num_threads(1)
+            _set_blas_threads(library, 1)
 
 
 def _restore_blas(before: list[int]) -> None:
     for library, count in zip(_blas_libraries(), before, strict=True):
         if count != 1:
-            library.set_num_threads(count)
+            _set_blas_threads(library, count)
 
 
 def _shorten_switch_interval(before: float) -> None:

@@ -13,6 +13,6 @@ from collections.abc import Callable
 
 
 def at_fork(**functions: Callable[[], object]) -> None:
-    """Register functions: `before` a fork, `after_in_parent` and `after_in_child`, as `os.register_at_fork` has them."""
+    """Register functions to call `before` a fork, `after_in_parent` and `after_in_child` (see `os.register_at_fork`)."""
     if hasattr(os, "register_at_fork"):  # not on Windows, where processes are never forked
         os.register_at_fork(**functions)

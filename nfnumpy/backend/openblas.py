@@ -64,7 +64,7 @@ def choose(processor, environment, loaded):
     if slow:
         warnings.warn(f"NumPy was imported before nfnumpy, and its OpenBLAS runs {slow[0]} kernels, about half as fast "
                       f"on this CPU as {kernels}: import nfnumpy first, or set {VARIABLE}={kernels}", RuntimeWarning,
-                      stacklevel=4)  # whoever imports nfnumpy, which imports this module
+                      stacklevel=5)  # the line that imports nfnumpy, which imports backend, which imports this module
     return None
 
 

@@ -166,7 +166,7 @@ class _Job:
             numpy.add.reduce(SPIN_VALUES)
         while self.helpers:
             if os.getpid() != self._process:
-                raise RuntimeError("this process was forked inside a parallel computation, whose other threads it lacks")
+                raise RuntimeError("this process was forked inside a parallel computation: its other threads are missing")
             self.wakeup.get()
 
     def stop(self) -> None:

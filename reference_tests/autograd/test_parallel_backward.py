@@ -3,8 +3,6 @@
 import contextvars
 import functools
 import gc
-import signal
-import sys
 import threading
 import weakref
 
@@ -14,9 +12,8 @@ from reference_tests.helpers.fast_paths import backward_mode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nfnumpy import GraphError, InputError, Tensor, checkpoint, models, ops, reference
+from nfnumpy import GraphError, Tensor, checkpoint, models, ops, reference
 from nfnumpy.autograd import differentiable, parallel_backward
-from nfnumpy.backend import blas_threads, thread_pool
 
 MODES = ("sequential", "parallel")
 
@@ -203,127 +200,6 @@ def test_small_graphs_run_on_one_thread():
         node = (x * 2.0).sum().node
         assert parallel_backward.backward_pass(np.ones(()), node) is None
     assert parallel_backward.backward_pass(np.ones(()), (x * 2.0).sum().node) is NotImplemented
-
-
-# ---- tasks that make others possible
-
-
-@given(parents=st.lists(st.integers(0, 30), max_size=30), count=st.integers(1, 4))
-def test_every_task_runs_once_and_after_its_predecessor(parents, count):
-    parents = [min(parent, task) for task, parent in enumerate(parents)]  # of task + 1
-    done = []
-
-    def run(task):
-        done.append(task)
-        return [child + 1 for child, parent in enumerate(parents) if parent == task]
-
-    with backward_mode("parallel", count):
-        thread_pool.run_task_graph([0], run)
-    assert sorted(done) == list(range(len(parents) + 1))
-    assert all(done.index(parent) < done.index(child + 1) for child, parent in enumerate(parents))
-
-
-def test_one_thread_alone_does_the_least_task_first():
-    done = []
-    with backward_mode("parallel", 1):
-        thread_pool.run_task_graph([5, 3], lambda task: done.append(task) or ([1, 4] if task == 3 else []))
-    assert done == [3, 1, 4, 5]
-
-
-def test_after_an_error_nothing_begins():
-    begun = []
-
-    def run(task):
-        begun.append(task)
-        raise InputError(f"task {task}")
-
-    with backward_mode("parallel", 1), pytest.raises(InputError, match="task 2"):
-        thread_pool.run_task_graph([7, 2, 4], run)
-    assert begun == [2]
-
-
-def test_of_several_errors_the_least_tasks_is_raised():
-    both = threading.Barrier(2, timeout=60)
-
-    def run(task):
-        both.wait()
-        raise InputError(f"task {task}")
-
-    for tasks in ([1, 2], [2, 1]):
-        with backward_mode("parallel"), pytest.raises(InputError, match="task 1"):
-            thread_pool.run_task_graph(tasks, run)
-
-
-def test_an_interruption_lets_running_tasks_end_and_no_other(monkeypatch):
-    both, pool_of_two = threading.Barrier(2, timeout=60), thread_pool._WorkerPool(1)
-    made, done, interruptions = [], [], []
-
-    class Tasks(thread_pool._TaskGraph):
-        def __init__(self, run):
-            super().__init__(run)
-            made.append(self)
-
-    def run(task):
-        if task != "later":
-            both.wait()
-        if threading.current_thread() is threading.main_thread():
-            return []
-        while not pool_of_two.idle_workers:  # until the caller has nothing to do
-            pass
-        while not made[0].is_cancelled:  # one that comes just before the caller falls asleep does not wake it
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        done.append(task)
-        return ["later"]
-
-    def interrupt_once(number, frame):
-        if not interruptions:
-            interruptions.append(number)
-            raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, interrupt_once)
-    try:
-        with backward_mode("parallel"):
-            monkeypatch.setattr(thread_pool, "_worker_pool", lambda: pool_of_two)
-            monkeypatch.setattr(thread_pool, "_TaskGraph", Tasks)
-            with pytest.raises(KeyboardInterrupt):
-                thread_pool.run_task_graph(["a", "b"], run)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert len(done) == 1 and made[0].is_done() and not pool_of_two.waiting
-
-
-def test_tasks_may_share_out_work_of_their_own():
-    with backward_mode("parallel"):
-        found = {}
-
-        def run(task):
-            found[task] = thread_pool.parallel_map(lambda piece: task * piece, range(4))
-            return [task + 1] if task < 20 else []
-
-        thread_pool.run_task_graph([0], run)
-    assert found == {task: [task * piece for piece in range(4)] for task in range(21)}
-
-
-def test_blas_and_interpreter_settings_are_restored():
-    libraries, interval = blas_threads._blas_libraries(), sys.getswitchinterval()
-    before, seen = [library.num_threads for library in libraries], []
-
-    def run(task):
-        seen.append(([library.num_threads for library in libraries], sys.getswitchinterval() < 0.001))
-        return []
-
-    try:
-        sys.setswitchinterval(0.25)
-        for library in libraries:
-            library.set_num_threads(2)
-        with backward_mode("parallel"):
-            thread_pool.run_task_graph([1, 2], run)
-        assert seen == [([1] * len(libraries), True)] * 2
-        assert sys.getswitchinterval() == 0.25 and all(library.num_threads == 2 for library in libraries)
-    finally:
-        sys.setswitchinterval(interval)
-        for library, count in zip(libraries, before, strict=True):
-            library.set_num_threads(count)
 
 
 def test_the_formula_is_one_step_from_its_fast_path():

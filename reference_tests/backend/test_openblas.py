@@ -1,5 +1,6 @@
-"""OpenBLAS is told its kernels where it would choose badly, before NumPy loads it, and never against the user."""
+"""OpenBLAS gets its kernels named where it would choose badly, before NumPy loads it; a user's choice stays."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -11,10 +12,9 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from reference_tests.helpers.command_line import run_command
-
-from nfnumpy.backend import openblas
 from nfnumpy import train
+from nfnumpy.backend import openblas
+from reference_tests.helpers.command_line import run_command
 
 ROOT = Path(__file__).parents[2]
 AVX2 = "fpu sse sse2 lm avx fma f16c avx2 bmi1 bmi2"
@@ -43,55 +43,60 @@ CPUS = {
     "another system": (None, None),
 }
 
-# A Linux whose /proc/cpuinfo holds TEXT (None: has none), where the first look for NumPy prints the variable and ends.
-MACHINE = """
+# For each of CASES = [(text of /proc/cpuinfo, or None: there is none; environment)], a first `import nfnumpy` in this
+# process up to its first look for NumPy, and the variable at that moment.
+MACHINES = """
     import builtins, io, os, sys
-    opened, TEXT = builtins.open, {text!r}
+    opened, found = builtins.open, []
 
     def open(path, *arguments, **options):
         if path != "/proc/cpuinfo":
             return opened(path, *arguments, **options)
-        if TEXT is None:
+        if text is None:
             raise FileNotFoundError(path)
-        return io.StringIO(TEXT)
+        return io.StringIO(text)
 
     class Witness:
         def find_spec(self, name, path=None, target=None):
             if name == "numpy":
-                print(repr(os.environ.get("OPENBLAS_CORETYPE")))
-                sys.exit()
+                raise InterruptedError
 
     builtins.open = open
+    sys.meta_path.insert(0, Witness())
+    for text, environment in CASES:
+        os.environ.pop("OPENBLAS_CORETYPE", None)
+        os.environ.update(environment)
+        try:
+            import nfnumpy
+        except InterruptedError:
+            found.append(os.environ.get("OPENBLAS_CORETYPE"))
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("nfnumpy", "threadpoolctl")]:
+            del sys.modules[name]
+    print(found)
 """
 
 
-def python(code, **environment):
-    """A fresh interpreter that runs `code`, with nothing but `environment` said to OpenBLAS."""
+def python(code):
+    """What a fresh interpreter prints that runs `code`; nothing is said to OpenBLAS."""
     inherited = {name: value for name, value in os.environ.items() if name != openblas.VARIABLE}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                          env={**inherited, "PYTHONPATH": str(ROOT), **environment})
+    return subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True,
+                          env={**inherited, "PYTHONPATH": str(ROOT)}).stdout
 
 
-def what_numpy_finds(text, **environment):
-    """The variable when a fresh `import nfnumpy` on that machine comes to NumPy."""
-    code = textwrap.dedent(MACHINE.format(text=text)) + "sys.meta_path.insert(0, Witness())\nimport nfnumpy\n"
-    return eval(python(code, **environment).stdout)
-
-
-@pytest.mark.parametrize("cpu", CPUS)
-def test_numpy_finds_the_kernels_named_that_suit_the_cpu(cpu):
-    text, kernels = CPUS[cpu]
-    assert what_numpy_finds(text) == kernels
-
-
-@pytest.mark.parametrize("wish", ["Haswell", "SkylakeX", "nonsense", ""])
-def test_what_the_user_set_survives(wish):
-    assert what_numpy_finds(CPUS["Zen 5"][0], OPENBLAS_CORETYPE=wish) == wish
+def test_numpy_finds_the_kernels_that_suit_the_cpu():
+    """Importing nfnumpy loads nothing of NumPy before the variable is set; a user's choice stays."""
+    cases = {cpu: (text, {}) for cpu, (text, _) in CPUS.items()}
+    expected = {cpu: kernels for cpu, (_, kernels) in CPUS.items()}
+    for choice in ("Haswell", "SkylakeX", "nonsense", ""):
+        cases[f"chosen: {choice}"] = CPUS["Zen 5"][0], {openblas.VARIABLE: choice}
+        expected[f"chosen: {choice}"] = choice
+    found = ast.literal_eval(python(f"CASES = {list(cases.values())!r}\n" + textwrap.dedent(MACHINES)))
+    assert dict(zip(cases, found, strict=True)) == expected
 
 
 @hypothesis.given(st.dictionaries(st.sampled_from(["vendor_id", "cpu family", "model", "flags"]), st.one_of(
     st.sampled_from(["AuthenticAMD", "26", "2", AVX512, "-2", "²", ""]), st.text())))
-def test_no_processor_is_too_strange_to_be_judged(processor):
+def test_no_description_of_a_processor_is_an_error(processor):
     assert openblas.suited(processor) in (None, openblas.KERNELS)
 
 
@@ -110,39 +115,48 @@ def test_where_numpy_is_loaded_nothing_is_set(monkeypatch):
 
 
 @pytest.mark.parametrize("kernels", [[], ["SkylakeX"], ["Cooperlake"], ["SapphireRapids", "SkylakeX"]])
-def test_kernels_as_wide_as_the_cpu_are_no_matter_for_a_warning(monkeypatch, kernels):
+def test_kernels_as_wide_as_the_cpu_give_no_warning(monkeypatch, kernels):
     running(monkeypatch, *kernels)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         openblas.choose(ZEN_5, {}, {"numpy"})
 
 
-def test_nor_are_those_that_the_user_chose(monkeypatch):
+def test_kernels_that_the_user_chose_give_no_warning(monkeypatch):
     running(monkeypatch, "Haswell")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         openblas.choose(ZEN_5, {openblas.VARIABLE: "Haswell"}, {"numpy"})
 
 
-def test_who_imports_numpy_first_and_loses_half_the_speed_is_told_once_what_to_do():
-    code = textwrap.dedent(MACHINE.format(text=CPUS["Zen 5"][0])) + textwrap.dedent("""
+def test_importing_numpy_first_warns_where_it_halves_the_speed():
+    (message, place), = ast.literal_eval(python(f"""
+        import builtins, io
+        opened = builtins.open
+        builtins.open = lambda path, *arguments, **options: (
+            io.StringIO({CPUS["Zen 5"][0]!r}) if path == "/proc/cpuinfo" else opened(path, *arguments, **options))
         import numpy, threadpoolctl, warnings
-        threadpoolctl.threadpool_info = lambda: [{"internal_api": "openblas", "architecture": "Haswell"}]
-        with warnings.catch_warnings(record=True) as told:
+        threadpoolctl.threadpool_info = lambda: [{{"internal_api": "openblas", "architecture": "Haswell"}}]
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             import nfnumpy
             import nfnumpy.backend.openblas
-        print([(str(one.message), one.filename) for one in told], os.environ.get("OPENBLAS_CORETYPE"))
-    """)
-    (message, place), = eval(python(code).stdout.replace(" None\n", ""))
+        print([(str(one.message), one.filename) for one in caught])
+    """))
     assert "import nfnumpy first, or set OPENBLAS_CORETYPE=SkylakeX" in message and "Haswell" in message
     assert "\n" not in message and place == "<string>"  # the line that imports nfnumpy, not one of ours
 
 
-def test_a_training_run_says_once_which_kernels_were_chosen(capsys, monkeypatch, tmp_path):
+@pytest.mark.parametrize("chosen", [None, "Zen"])  # "Zen": chosen, but this OpenBLAS has no such kernels
+def test_kernels_that_were_not_chosen_here_are_no_remark(monkeypatch, chosen):
     running(monkeypatch, "SkylakeX")
-    for chosen, times in (("SkylakeX", 1), (None, 0), ("Zen", 0)):  # "Zen": asked for, but this OpenBLAS has none
-        monkeypatch.setattr(openblas, "CHOSEN", chosen)
-        _, printed, _ = run_command(train.main, capsys, monkeypatch, "--epochs", 1, "--batch-size", 512, "--out",
-                                    tmp_path / str(chosen))
-        assert printed.count("OpenBLAS runs SkylakeX kernels") == printed.count(openblas.VARIABLE) == times
+    monkeypatch.setattr(openblas, "CHOSEN", chosen)
+    assert openblas.remark(2) is None
+
+
+def test_a_training_run_prints_the_chosen_kernels_once(capsys, monkeypatch, tmp_path):
+    running(monkeypatch, "SkylakeX")
+    monkeypatch.setattr(openblas, "CHOSEN", "SkylakeX")
+    _, printed, _ = run_command(train.main, capsys, monkeypatch, "--epochs", 1, "--batch-size", 512, "--out",
+                                tmp_path / "run")
+    assert printed.count("OpenBLAS runs SkylakeX kernels") == printed.count(openblas.VARIABLE) == 1
