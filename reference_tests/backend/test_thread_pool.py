@@ -239,7 +239,8 @@ def test_an_interruption_while_the_caller_sleeps_is_raised(threads):
     assert sorted(begun) == ["a", "b"] and len(ended) == 1
 
 
-INTERRUPTIBLE = {"CALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP_BACKWARD", "RESUME"}  # CPython runs signal handlers here
+HANDLERS_RUN_AFTER = {"CALL", "CALL_FUNCTION_EX", "CALL_KW", "RESUME"}  # instructions after which CPython runs signal
+# handlers; it also runs them at JUMP_BACKWARD
 
 
 @functools.cache
@@ -247,7 +248,7 @@ def interruptible_offsets(code):
     """The offsets in `code` of the instructions before which CPython may have raised KeyboardInterrupt."""
     instructions = list(dis.get_instructions(code))
     return {later.offset for earlier, later in zip(instructions, instructions[1:])
-            if earlier.opname in INTERRUPTIBLE or later.opname == "JUMP_BACKWARD"}
+            if earlier.opname in HANDLERS_RUN_AFTER or later.opname == "JUMP_BACKWARD"}
 
 
 def interrupted_at(position, function):
