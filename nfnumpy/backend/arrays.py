@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 Array: TypeAlias = Any  # an array of any backend: numpy.ndarray, cupy.ndarray, array_api_strict's
 
 
-def namespace(array):
+def namespace(array: Array) -> Any:
     """The array module of `array` (numpy, cupy, array_api_strict …), as the array API standard has it.
 
     Raises TypeError for what is not an array.
@@ -24,22 +24,22 @@ def _is_cupy(value):
     return type(value).__module__.partition(".")[0] == "cupy"
 
 
-def is_array(value):
+def is_array(value: object) -> bool:
     """Whether `value` is an array of some backend: not a number, not a NumPy scalar, not a list."""
     return hasattr(value, "__dlpack__") and (hasattr(value, "__array_namespace__") or _is_cupy(value))
 
 
-def is_floating(dtype):
-    """Whether `dtype` holds real floating numbers; bfloat16 does, though NumPy takes it for a stranger."""
+def is_floating(dtype: Any) -> bool:
+    """Whether `dtype` holds real floating numbers; bfloat16 does, though NumPy does not know it."""
     return dtype.kind == "f" or dtype.name == "bfloat16"
 
 
-def as_array(value):
+def as_array(value: Any) -> Array:
     """A computed `value` as an array: NumPy makes numbers of what is computed from arrays ()."""
     return namespace(value).asarray(value)
 
 
-def fingerprint(array):
+def fingerprint(array: Array) -> int:
     """A whole number that changes when the contents of `array` do; one pass over its memory.
 
     The bits, read as words of up to 32 bits in a near-square table, are added up modulo 2⁶⁴, each times a weight for

@@ -24,7 +24,7 @@ HALF_AS_WIDE = (*range(0x20, 0x30), *range(0x60, 0x70))  # models for laptops th
 OF_512_BITS = {"skylakex", "cooperlake", "sapphirerapids"}
 
 
-def processor():
+def processor() -> dict[str, str]:
     """What Linux tells of the first processor, a dict of texts; empty on other systems."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
@@ -34,7 +34,7 @@ def processor():
     return {name.strip(): value.strip() for name, _, value in fields}
 
 
-def suited(processor):
+def suited(processor: dict[str, str]) -> str | None:
     """The name of the kernels that suit a processor better than OpenBLAS's own choice may; None for most."""
     family, model = processor.get("cpu family"), processor.get("model", "")
     if processor.get("vendor_id") != "AuthenticAMD" or family != "26" or not model.isdecimal():
@@ -43,7 +43,7 @@ def suited(processor):
     return KERNELS if wide and sys.maxsize > 2**32 else None
 
 
-def in_use():
+def in_use() -> list[str]:
     """The kernels of every OpenBLAS that this process has loaded, a list of names; empty with another BLAS."""
     return [library["architecture"] for library in threadpoolctl.threadpool_info()
             if library["internal_api"] == "openblas" and library["architecture"]]
@@ -68,7 +68,7 @@ def choose(processor, environment, loaded):
     return None
 
 
-def remark(threads):
+def remark(threads: int) -> str | None:
     """A line for a command to open with if kernels were chosen here and run; None otherwise."""
     if CHOSEN is None or CHOSEN not in in_use():
         return None

@@ -65,7 +65,7 @@ def _take_step(rng, cursor):
 class CounterRNG:
     """Random numbers for one run: a `seed` (0 … 2⁶⁴-1) and the current `step`, which every training pass advances."""
 
-    def __init__(self, seed, step=0):
+    def __init__(self, seed: int, step: int = 0) -> None:
         if not isinstance(seed, int) or not 0 <= seed < 2**64:
             raise InputError(f"seed {seed!r}: expected a whole number from 0 to 2**64 - 1")
         self.seed = seed
@@ -78,18 +78,18 @@ class CounterRNG:
         """
         return CounterRNG(self.seed, _take_step(self, _cursor.get()))
 
-    def bits(self, site, count):
+    def bits(self, site: str, count: int) -> numpy.ndarray:
         """`count` random 64-bit words for the place called `site`: a host uint64 array."""
         key = [self.seed, int.from_bytes(hashlib.blake2b(site.encode(), digest_size=8).digest(), "little")]
         generator = numpy.random.Philox(key=numpy.array(key, dtype=numpy.uint64),
                                         counter=numpy.array([0, 0, 0, self.step], dtype=numpy.uint64))
         return generator.random_raw(count)
 
-    def uniform(self, site, shape):
+    def uniform(self, site: str, shape: tuple[int, ...]) -> numpy.ndarray:
         """Numbers evenly spread over the multiples of 2⁻⁵³ in [0, 1): a host float64 array of `shape`."""
         return ((self.bits(site, math.prod(shape)) >> numpy.uint64(11)) * 2.0**-53).reshape(shape)
 
-    def normal(self, site, shape):
+    def normal(self, site: str, shape: tuple[int, ...]) -> numpy.ndarray:
         """Standard normal numbers (Box and Muller, 1958): a host float64 array of `shape`."""
         count = math.prod(shape)
         half = (count + 1) // 2
@@ -98,6 +98,6 @@ class CounterRNG:
         angle = 2.0 * math.pi * uniforms[1]
         return numpy.concatenate([radius * numpy.cos(angle), radius * numpy.sin(angle)])[:count].reshape(shape)
 
-    def permutation(self, site, count):
+    def permutation(self, site: str, count: int) -> numpy.ndarray:
         """The numbers 0 … count-1 in random order: a host int64 array."""
         return numpy.argsort(self.bits(site, count), kind="stable")

@@ -19,7 +19,7 @@ def copy_to_host_async(array):
 
 
 class _Slot:
-    """Room for one batch on both sides, used again and again."""
+    """Buffers for one batch on host and GPU, used for every second batch."""
 
     def __init__(self):
         self.arrays = []  # (page-locked host array, GPU array)
@@ -34,7 +34,7 @@ class _Slot:
         if [(host.shape, host.dtype) for host, _ in self.arrays] != [(array.shape, array.dtype) for array in batch]:
             self.arrays = [(cupyx.empty_pinned(array.shape, array.dtype), cupy.empty(array.shape, array.dtype))
                            for array in batch]
-            stream.wait_event(cupy.cuda.get_current_stream().record())  # new room may be someone's old memory
+            stream.wait_event(cupy.cuda.get_current_stream().record())  # new buffers may be memory that earlier work still uses
         if self.consumed is not None:
             stream.wait_event(self.consumed)
         for array, (host, device) in zip(batch, self.arrays):
@@ -55,7 +55,7 @@ class _Slot:
 def prefetch_to_device(batches):
     """Generate the `batches` (tuples of host arrays) as tuples of GPU arrays, each copied while the last is in use.
 
-    A batch's arrays are overwritten by the next but one: whoever wants to keep them copies them.
+    A batch's arrays are overwritten by the next but one: copy what is needed longer.
     """
     import cupy
     stream, slots, ahead = cupy.cuda.Stream(non_blocking=True), (_Slot(), _Slot()), None

@@ -1,4 +1,4 @@
-"""Memory that is used again is nobody else's, and never much more than was in use."""
+"""The pool lends memory to one array at a time, and keeps little more than was in use."""
 
 import gc
 import threading
