@@ -9,7 +9,7 @@ from .registry import config_of, create, default_for, from_config, names
 
 CONFIGS = (NFNetConfig, NFResNetConfig, NFRegNetConfig)
 
-# base.py is below the registry, which knows the named variants; so the hint of its error text comes from here.
+# The hint in an error of base.py needs the named variants, which are defined above base.py; so it is set here.
 NormalizerFreeNetwork.explain_mismatch = staticmethod(explain_mismatch)
 
 __all__ = ["CONFIGS", "NFNet", "NFNetConfig", "NFRegNet", "NFRegNetConfig", "NFResNet", "NFResNetConfig",

@@ -100,8 +100,8 @@ def _legacy_positions(content: mmap.mmap, storages: list[Storage]) -> dict[str, 
         count = int.from_bytes(content.read(8), "little")
         left = len(content) - content.tell()
         if count != storage.length or storage.size > left:
-            raise InputError(f"declares {storage.length} numbers for the storage {storage.key[:40]!r}, which then says "
-                             f"{count} and has {left} bytes left")
+            raise InputError(f"declares {storage.length} numbers for the storage {storage.key[:40]!r}, which then "
+                             f"declares {count} and has {left} bytes left")
         positions[storage.key] = content.tell()
         content.seek(storage.size, os.SEEK_CUR)
     if content.tell() != len(content):
@@ -152,7 +152,7 @@ def _check_directory(file: BinaryIO, size: int) -> None:
                 or struct.unpack("<QQ", wide[40:56]) != (length, start):
             raise InputError("a zip archive whose two directories differ")
     if start + length != end_of_directory or length > LARGEST_DIRECTORY:
-        raise InputError(f"a zip archive whose directory of {length} bytes is not where it says")
+        raise InputError(f"a zip archive whose directory of {length} bytes is not at its declared position")
 
 
 def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:

@@ -60,7 +60,7 @@ def _numbers(contents: Contents, storage: Storage) -> np.ndarray:
     if dtype == BFLOAT16:  # the upper half of a float32
         halves = np.frombuffer(content, f"{contents.byte_order}u2")
         return (halves.astype(np.uint32) << 16).view(np.float32)
-    if dtype == "b1":  # whatever byte stands for True
+    if dtype == "b1":  # any other byte than 0 is True
         return np.frombuffer(content, np.uint8) != 0
     numbers = np.frombuffer(content, np.dtype(dtype).newbyteorder(contents.byte_order))
     return numbers.astype(numbers.dtype.newbyteorder("="), copy=False)

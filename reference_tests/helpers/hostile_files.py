@@ -42,7 +42,7 @@ from reference_tests.helpers.pickle_programs import (
 
 
 def pickles(canary):
-    """readable name -> (part of the refusal, content) of a pickle that lies."""
+    """readable name -> (part of the refusal, content) of a hostile pickle."""
     good = pickle.dumps({"NFNet/~/stem_conv0": {"w": np.ones((3, 3, 3, 16), "f4")}}, protocol=4)
     system = touching(canary)
     return {
@@ -185,7 +185,7 @@ def repacked(content, alter=lambda name, data: data, more=(), compressed="none")
     """The zip archive `content` with its members altered, others added, and those with that ending compressed."""
     stream = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(stream, "w") as new, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # zipfile warns of a name that stands twice
+        warnings.simplefilter("ignore")  # zipfile warns of a repeated name
         for name, data in [*((name, alter(name, old.read(name))) for name in old.namelist()), *more]:
             new.writestr(name, data, zipfile.ZIP_DEFLATED if name.endswith(compressed) else zipfile.ZIP_STORED)
     return stream.getvalue()
@@ -203,7 +203,7 @@ def patched(content, position, value):
 
 
 def torch_files(canary):
-    """readable name -> (part of the refusal, content) of a file of PyTorch that lies."""
+    """readable name -> (part of the refusal, content) of a hostile file of PyTorch."""
     state = {"a": torch.arange(4.0), "b": torch.arange(6.0)}
     good, legacy = torch_file(state), torch_file(state, legacy=True)
     folder = zipfile.ZipFile(io.BytesIO(good)).namelist()[0].partition("/")[0]
@@ -276,7 +276,7 @@ def torch_files(canary):
         "a comment after the directory": ("not end with its directory", good[:-2] + struct.pack("<H", 3) + b"abc"),
         "a comment that is not there": ("not end with its directory", good[:-2] + struct.pack("<H", 3)),
         "a member that claims to be compressed": ("compressed or encrypted", patched(good, directory + 10, b"\x08\0")),
-        "bytes before the archive": ("is not where it says", b"PK\x03\x04" + good),
+        "bytes before the archive": ("is not at its declared position", b"PK\x03\x04" + good),
         "two directories that differ": (
             "two directories differ", patched(good, len(good) - 98 + 48, struct.pack("<Q", 1))),
         "an encrypted member": ("member, 'archive/data.pkl'", patched(good, directory + 8, b"\x09\x08")),
@@ -291,7 +291,7 @@ def torch_files(canary):
         "legacy: cut in the tensors": ("bytes left", legacy[:-5]),
         "legacy: cut in the pickle": ("damaged", legacy[:200]),
         "legacy: bytes after the tensors": ("7 bytes follow", legacy + b"garbage"),
-        "legacy: a storage of more than there is": ("which then says 6", legacy.replace(b"K\x06", b"K\x07")),
+        "legacy: a storage of more than there is": ("which then declares 6", legacy.replace(b"K\x06", b"K\x07")),
         "legacy: a list of keys that is no list": (
             "list of storages", legacy[:legacy.rindex(b"\x80\x02")] + whole(EMPTY_DICT) + bytes(56)),
         "legacy: keys that no tensor has": ("list of storages", legacy[:legacy.rindex(b"\x80\x02")] + whole(
@@ -318,7 +318,7 @@ def entry(shape=(2,), offsets=(0, 8), dtype="F32"):
 
 
 def safetensors_files(canary):
-    """readable name -> (part of the refusal, content) of a safetensors file that lies."""
+    """readable name -> (part of the refusal, content) of a hostile safetensors file."""
     twice = json.dumps({"a": entry()})[:-1] + ', "a": ' + json.dumps(entry(dtype="I32")) + "}"
     good = safetensors_file({"a": entry()})
     gains = ["stages.0.0.skipinit_gain", "stages.0.999999999.skipinit_gain"]

@@ -36,7 +36,9 @@ SIZES = ((33, 29), (32, 32), (18, 47))
 
 
 def random_state(model, seed):
-    """Values that hide nothing: no gain is 1, no bias or skip gain 0, a unit of every weight lies under the floor."""
+    """Values that make every parameter matter: no gain is 1, no bias or skip gain 0, and a unit of every weight has a
+    variance below the floor of the standardization.
+    """
     rng, state = np.random.default_rng(seed), {}
     for name, parameter in model.parameters().items():
         kind, noise = name.rpartition(".")[2], rng.standard_normal(parameter.shape)

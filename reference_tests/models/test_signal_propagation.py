@@ -1,9 +1,10 @@
 """The variances that the theory predicts, and those that a freshly initialized NF-ResNet-50 shows.
 
-Theory, for skip gains of 1: a block sees variance 1 (that is what beta is for), its residual branch ends with variance
+Theory, for skip gains of 1: a block's input has variance 1 after beta, its residual branch ends with variance
 1, and so adds alpha² = 0.04; a stage's first block starts anew from its projection's 1. It leaves out
 - the max pool of the stem, whose output has mean 1.47 and variance 0.36: nearly all of it is above 0, where relu is the
-  identity, so that the first block sees 0.36·gamma² = 1.05 rather than 1 (measured: 2 % above the prediction);
+  identity, so that the input of the first block has variance 0.36·gamma² = 1.05 rather than 1 (measured: 2 % above the
+  prediction);
 - the zeros of SAME padding: on the 7 × 7 images of the last stage a 3×3 window loses 18 % of its taps on average, and
   the variance of the residual branch as much (1 % of the sum);
 - that a variance of correlated pixels, over 2 images of 49 in the last stage, comes out low.
@@ -120,7 +121,7 @@ def test_a_standardized_layer_keeps_variance_one(activation):
 
 
 def test_a_network_without_beta_misses_its_prediction(models, monkeypatch):
-    """The tests above would fail: a stage's first block sees the sum of the stage before, up to 24 % too much."""
+    """The tests above would fail: a stage's first block gets the sum of the stage before, up to 24 % too much."""
     for block in models[0].blocks:
         monkeypatch.setattr(block, "beta", 1.0)
     deviation = relative(measure(models[0], seed=0), models[0].config)

@@ -1,4 +1,4 @@
-"""Fields of a dataclass are held to their annotations and ranges, and a mistake is one line that says which."""
+"""Fields of a dataclass are checked against their annotations and ranges; a mistake is one line that names it."""
 
 import dataclasses
 import math

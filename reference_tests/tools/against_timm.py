@@ -53,7 +53,7 @@ def unfolded(state, activation):
 
 
 def difference(model, state, ours, pixels, turned=False, **changes):
-    """max |our logits - timm's| / max |timm's|; turned: ours sees kernels and images turned by 180 degrees."""
+    """max |our logits - timm's| / max |timm's|; turned: ours gets kernels and images turned by 180°."""
     images = np.random.default_rng(2).standard_normal((2, pixels, pixels, 3))
     with torch.no_grad():
         theirs = model(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()).numpy()

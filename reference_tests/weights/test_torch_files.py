@@ -104,7 +104,7 @@ def test_only_the_weights_of_a_training_script_are_read(path, wrapper, monkeypat
 
 @given(dtype=st.sampled_from(DTYPES), seed=st.integers(0, 99))
 def test_files_of_big_endian_machines_are_read(path, dtype, seed):
-    """PyTorch writes numbers in the machine's order and says so in the archive."""
+    """PyTorch writes numbers in the machine's byte order and declares it in the archive."""
     tensor = torch.from_numpy(np.random.default_rng(seed).integers(-100, 100, 7)).to(dtype)
     width = tensor.element_size()
 
