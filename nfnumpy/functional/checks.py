@@ -1,4 +1,7 @@
-"""Checks of the options that formulas share: whole numbers, pairs of them, real numbers, axes. All raise InputError."""
+"""Checks of the options that formulas share: whole numbers, pairs of them, real numbers, axes. All raise InputError.
+
+Used by: the formulas, nn/, autograd/operation.py. Test: reference_tests/functional/test_misuse.py, test_windows.py.
+"""
 
 import math
 import operator

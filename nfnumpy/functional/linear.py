@@ -1,7 +1,7 @@
 """Matrix products.
 
 Used by: ops.py, nn/, squeeze_excite.py. Fast paths: fast_numpy/linear.py, fast_cupy/linear.py. Kernel: bias.cu (and
-cuBLAS). Test: reference_tests/functional/test_operations_against_torch.py, fast_numpy/test_linear.py.
+cuBLAS). Test: reference_tests/functional/test_operations_against_torch.py, fast_numpy/test_per_image.py.
 """
 
 from ..backend import as_array, formula, namespace

@@ -1,7 +1,8 @@
 """Average and max pooling over windows, and the global mean. Images are (N, H, W, C).
 
 Used by: ops.py. Fast paths: fast_numpy/pooling.py, fast_cupy/pooling.py, fast_cupy/image_means.py. Kernel: pooling.cu,
-image_means.cu. Test: reference_tests/functional/test_pooling.py, fast_numpy/test_pooling.py, kernels/test_pooling.py.
+image_means.cu. Test: reference_tests/functional/test_pooling.py, fast_numpy/test_pooling.py,
+kernels/test_pooling.py.
 """
 
 from ..backend import formula, namespace

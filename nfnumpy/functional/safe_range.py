@@ -4,7 +4,8 @@ The squares of large and of small numbers leave the range of their dtype long be
 values are first multiplied by a power of two, which is exact, wherever their largest magnitude is outside a safe range
 (the idea of Blue, 1978, "A portable Fortran program to find the Euclidean norm of a vector").
 
-Used by: weight_standardization.py and its fast path, optim/norms.py. Test: reference_tests/functional/test_safe_range.py.
+Used by: weight_standardization.py and its fast path, optim/norms.py.
+Test: reference_tests/functional/test_safe_range.py.
 """
 
 from typing import NamedTuple

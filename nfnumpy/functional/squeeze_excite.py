@@ -4,7 +4,7 @@ Source: Hu et al. (2018), arXiv 1709.01507, eq. 2-4; the factor 2, which keeps t
 of Brock, De, Smith (2021a), section 4.2, and the authors' released code.
 
 Used by: ops.py, nn/. Fast paths: fast_numpy/squeeze_excite.py, fast_cupy/squeeze_excite.py. Kernel: squeeze_excite.cu,
-image_means.cu. Test: reference_tests/functional/test_operations_against_torch.py, fast_numpy/test_squeeze_excite.py.
+image_means.cu. Test: reference_tests/functional/test_operations_against_torch.py, fast_numpy/test_per_image.py.
 """
 
 from ..backend import formula, namespace
