@@ -228,8 +228,8 @@ class Operation:
             if all(array is None or not hasattr(array, "dtype") or array.dtype in floating for array in arrays):
                 raise
             raise self._rejected(arrays, error) from error
-        if floating and len(floating) < _count_dtypes(arrays) and backend.is_floating(output.dtype) \
-                and output.dtype not in floating:
+        is_mixed = floating and len(arrays) > 1 and len(floating) < _count_dtypes(arrays)
+        if is_mixed and backend.is_floating(output.dtype) and output.dtype not in floating:
             raise InputError(f"{self.name}: an integer array would turn {floating.pop()} into {output.dtype}; "
                              f"nothing is cast silently, convert it")
         return output

@@ -29,7 +29,7 @@ def test_a_power_of_two_changes_no_digit(dtype, data, shape, seed):
 
 
 @pytest.mark.parametrize("exponent, eps", [(70, 1e-4), (-70, 0.0), (-70, 1e-40)])
-def test_the_fast_path_leaves_squares_out_of_range_to_the_formula(exponent, eps):
+def test_the_fast_path_leaves_squares_out_of_range(exponent, eps):
     draws = np.random.default_rng(0)
     weight, cotangent = draws.standard_normal((2, 3, 3, 5, 6)).astype(np.float32) * np.float32(2.0**exponent)
     gain = np.ones(6, np.float32)
@@ -57,7 +57,7 @@ def test_float32_gives_what_float64_does(size, eps):
 
 
 @pytest.mark.parametrize("eps", [1e-4, 0.0])
-def test_a_unit_of_ordinary_size_keeps_its_bits_beside_a_large_one(eps):
+def test_an_ordinary_unit_keeps_its_bits_beside_a_large_one(eps):
     weight = np.random.default_rng(0).standard_normal((3, 3, 4, 2)).astype(np.float32)
     beside = weight.copy()
     beside[..., 1] *= 1e25
