@@ -105,7 +105,7 @@ def avg_pool(x: numpy.ndarray, *, window: Size, stride: Size | None = None, padd
         return NotImplemented
     windows = image_windows(x.shape, window, stride, padding)
     if _are_tiles(windows):
-        return _by_image(lambda *block: _average_tiles(*block, *windows.kernel),
+        return _by_image(lambda out, image: _average_tiles(out, image, *windows.kernel),
                          (x.shape[0], *windows.out, x.shape[3]), x.dtype, x)
     taps = _taps(windows)
     counts = _pixels_under(windows, taps, x.dtype)
@@ -129,8 +129,8 @@ def avg_pool_vjp(cotangent: numpy.ndarray, x_shape: tuple[int, ...], *, window: 
     if cotangent.shape != (x_shape[0], *windows.out, x_shape[3]):
         return NotImplemented
     if _are_tiles(windows):
-        return _by_image(lambda *block: _spread_tiles(*block, *windows.kernel), tuple(x_shape), cotangent.dtype,
-                         cotangent)
+        return _by_image(lambda back, cotangent: _spread_tiles(back, cotangent, *windows.kernel),
+                         tuple(x_shape), cotangent.dtype, cotangent)
     taps = _taps(windows)
     counts = _pixels_under(windows, taps, cotangent.dtype)
 
