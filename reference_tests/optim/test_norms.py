@@ -161,6 +161,24 @@ def test_an_update_clips_right_at_every_magnitude(pair, clipping, eps, path):
     assert abs(int(count) - shortened) <= sum(doubtful)
 
 
+@pytest.mark.parametrize("path", ["formula", "numpy", "cupy"])
+@pytest.mark.parametrize("shape", [(4, 3), (6,)])
+@pytest.mark.parametrize("dtype, grad_size, param_size, eps", [
+    ("float32", 1e20, 1.0, 1e-3), ("float32", 1e30, 1e25, 1e-3), ("float32", 1e38, 1e-3, 1e-3),
+    ("float32", 1e-12, 1e-25, 1e-20), ("float32", 1e-18, 1e-26, 1e-32), ("float64", 1e200, 1.0, 1e-3),
+    ("float64", 1e250, 1e200, 1e-3), ("float64", 1e-12, 1e-200, 1e-180), ("float64", 1e-150, 1e-200, 1e-250)])
+def test_an_update_clips_large_and_small_units(dtype, grad_size, param_size, eps, shape, path):
+    """Each with squares out of range in the gradient, the parameter or both, above what is allowed."""
+    random = np.random.default_rng(8)
+    grad, param = (np.asarray(size * random.uniform(0.5, 1.0, shape)).astype(dtype) for size in (grad_size, param_size))
+    expected, _ = clipped_by_hand(grad, param, 0.01, eps)
+    _, (velocity,), count = run(path, clipped_update, fast_cupy.multi_tensor.clipped_update, [param], [grad],
+                                [np.zeros_like(grad)], weight_decays=[0.0], clippings=[0.01], eps=eps, **UPDATE)
+    assert int(count) == len(expected)
+    for result, value in zip(units_of(velocity), expected, strict=True):
+        expect_close(result, value, result.size, grad.dtype)
+
+
 @given(st.data(), st.sampled_from(FULL), PATHS)
 def test_the_ascent_is_right_at_every_magnitude(data, dtype, path):
     """From weights of 0, so that the result is e itself."""
