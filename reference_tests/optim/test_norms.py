@@ -135,6 +135,15 @@ def test_the_global_norm_is_right_at_every_magnitude(data, dtype, path):
         expect_close(global_norm(given_arrays), expected, count, dtype)
 
 
+@pytest.mark.parametrize("path", ["formula", "numpy", "cupy"])
+@pytest.mark.parametrize("dtype, size", [("float32", 1.5e19), ("float64", 1.2e154)])
+def test_a_sum_of_finite_squares_that_overflows_is_scaled(dtype, size, path):
+    """Every tensor's own sum of squares is a number of the dtype, only that of all is not."""
+    given_arrays = [np.full(1, size, dtype) for _ in range(4)]
+    norm, by = run(path, scaled_global_norm, fast_cupy.multi_tensor.scaled_global_norm, given_arrays)
+    expect_close(norm, 2 * given_arrays[0].astype(LONG) * LONG(by), 4, np.dtype(dtype))
+
+
 @given(pairs(HALF + FULL), st.sampled_from([0.01, 1.0]), st.sampled_from([1e-3, 1e-10]))
 def test_clipping_is_right_at_every_magnitude(pair, clipping, eps):
     grad, param = pair
