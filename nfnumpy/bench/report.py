@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import tqdm
@@ -47,7 +47,7 @@ class Section:
         self.notes.append(text)
         _say("\n".join(table.wrapped(text)))
 
-    def show(self, columns: list[tuple], rows: list[dict[str, Any]] | None = None) -> None:
+    def show(self, columns: Sequence[table.Column], rows: list[dict[str, Any]] | None = None) -> None:
         """Print these rows (all of the section's by default) as a table."""
         rows = self.rows if rows is None else rows
         if rows:
@@ -91,7 +91,8 @@ class Report:
         """Keep and print the `targets`, judged: dicts with name, value, target and result."""
         self.targets = targets
         _say("\nTargets")
-        shown = [("target", "name", ""), ("wanted", "target", ""), ("measured", "value", ".3g"), ("", "result", "")]
+        shown: list[table.Column] = [
+            ("target", "name", ""), ("wanted", "target", ""), ("measured", "value", ".3g"), ("", "result", "")]
         _say("\n".join("  " + line for line in table.lines(targets, shown)))
         self.write()
 

@@ -16,7 +16,7 @@ def open_processes(stack: contextlib.ExitStack, section: Section, makers: dict[s
 
     makers: name -> (maker, *arguments), as Process takes them; why one cannot be made is a note of `section`.
     """
-    processes = {}
+    processes: dict[str, Process] = {}
     for name, (maker, *arguments) in makers.items():
         try:
             processes[name] = stack.enter_context(Process(maker, *arguments))
@@ -35,7 +35,8 @@ def torch_is_installed(section: Section) -> bool:
 
 def call_all(processes: dict[str, Process], method: str, *arguments: Any) -> tuple[dict[str, Any], dict[str, str]]:
     """(results, failures): name -> what that method returns in the process, or the line that says why it does not."""
-    results, failures = {}, {}
+    results: dict[str, Any] = {}
+    failures: dict[str, str] = {}
     for name, process in processes.items():
         try:
             results[name] = process.call(method, *arguments)
@@ -51,7 +52,7 @@ def take_turns(processes: dict[str, Process], repeats: int, plan: Any, method: s
     peaks: name -> greatest resident memory, bytes. A pause before each turn lets the threads of the process before,
     which spin for a while after their work, fall asleep.
     """
-    peaks = {}
+    peaks: dict[str, int] = {}
 
     def sample(name):
         time.sleep(plan.pause)

@@ -1,15 +1,15 @@
 """Plain-text tables that fit a terminal."""
 
 import textwrap
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 WIDTH = 98  # tables are indented by two
 LONGEST = 56  # of a cell, but for the first column's
-Column = tuple[str, str, str | Callable[[Any], str]]  # (heading, key, format)
+Column: TypeAlias = tuple[str, str, Any]  # (heading, key, format: of format(), or a function of the value)
 
 
-def lines(rows: list[dict[str, Any]], columns: list[Column]) -> list[str]:
+def lines(rows: list[dict[str, Any]], columns: Sequence[Column]) -> list[str]:
     """The lines of a table: `columns` is a list of (heading, key, format), `rows` a list of dicts.
 
     format: of `format()`, such as ".2f", or a function of the value; text, whose format is "", stands on the left, and

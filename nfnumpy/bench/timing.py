@@ -4,7 +4,7 @@ import dataclasses
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,13 +41,14 @@ def steady_milliseconds(work: Callable[[], object], least: float) -> float:
     return host_milliseconds(all_of_them) / times
 
 
-def take_turns(samplers: dict[str, Callable[[], float]], repeats: int) -> tuple[dict[str, Timing], dict[str, str]]:
+def take_turns(samplers: Mapping[str, Callable[[], float]], repeats: int) -> tuple[dict[str, Timing], dict[str, str]]:
     """Take `repeats` samples of each of `samplers`, name -> a function that returns one; returns (timings, failures).
 
     Each round calls all of them, rounds in alternating order, so that a change of the machine's speed reaches all
     alike. A sampler that raises drops out; timings: name -> Timing, failures: name -> one line.
     """
-    samples, failures = {name: [] for name in samplers}, {}
+    samples: dict[str, list[float]] = {name: [] for name in samplers}
+    failures: dict[str, str] = {}
     for repeat in range(repeats):
         for name in list(samplers)[::-1 if repeat % 2 else 1]:
             if name not in failures:

@@ -12,20 +12,20 @@ Test: reference_tests/ports/test_jax.py.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy
-from jax import lax
-from jax import numpy as jnp
+from jax import lax, numpy as jnp
 
 from ..datasets.preprocessing import MEAN, STANDARD_DEVIATION  # plain data, as GAMMA: constants are written down once
 from ..functional.activations import GAMMA
 
 Params = dict[str, Any]
-FUNCTIONS = {
+FUNCTIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "identity": lambda x: x, "relu": jax.nn.relu, "relu6": jax.nn.relu6, "silu": jax.nn.silu,
     "leaky_relu": functools.partial(jax.nn.leaky_relu, negative_slope=0.01),
     "gelu": functools.partial(jax.nn.gelu, approximate=True),  # the authors' GELU is the tanh form
@@ -121,7 +121,8 @@ def block_schedule(config: Any) -> list[Block]:
     """
     family = family_of(config)
     widths = [int(config.width_factor * width) for width in config.widths] if family == "NFRegNet" else config.widths
-    channels, variance, blocks = stem_widths(config)[-1], 1.0, []
+    blocks: list[Block] = []
+    channels, variance = stem_widths(config)[-1], 1.0
     for out_channels, depth, stride in zip(widths, config.depths, config.strides, strict=True):
         for position in range(depth):
             width, groups = bottleneck(config, channels, out_channels, is_first=not blocks)
@@ -311,7 +312,7 @@ def init(key: jax.Array, config: Any, dtype: Any = jnp.float32) -> Params:
     family = family_of(config)
     widths = (config.in_channels, *stem_widths(config))
     if family == "NFNet":
-        params = {"stem_convs": [conv(3, *pair) for pair in zip(widths[:-1], widths[1:], strict=True)]}
+        params = {"stem_convs": [conv(3, *pair) for pair in itertools.pairwise(widths)]}
     else:
         params = {"initial_conv": conv(config.stem_kernel if family == "NFResNet" else 3, *widths)}
     params["blocks"] = []

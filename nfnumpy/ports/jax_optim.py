@@ -65,5 +65,5 @@ def sgd_step(params: Params, gradients: Params, velocity: Params, *, lr: float, 
     gradients = jax.tree.map(lambda gradient, param, decayed: gradient + weight_decay * param if decayed else gradient,
                              gradients, params, tree_of(is_decayed, params))
     velocity = jax.tree.map(lambda v, gradient: momentum * v + gradient, velocity, gradients)
-    params = jax.tree.map(lambda param, gradient, v: param - lr * (gradient + momentum * v), params, gradients, velocity)
-    return params, velocity
+    steps = jax.tree.map(lambda gradient, v: gradient + momentum * v, gradients, velocity)
+    return jax.tree.map(lambda param, step: param - lr * step, params, steps), velocity

@@ -6,14 +6,14 @@ names, so that weights carry over both ways: `load_reference_state(network, stat
     network = from_config(nfnumpy.models.config_of("nfnet_f0")).to(memory_format=torch.channels_last)
     logits = network(normalize(images))
 
-Sources: Brock, De, Smith (2021a), arXiv 2101.08692; Brock et al. (2021b), arXiv 2102.06171; the authors' released
-code. Each comment names the mistake that ports make at that line. Used by: reference_tests (oracle), bench (opponent),
-verify (positive control). Tests: reference_tests/ports/test_torch.py, models/test_models_against_torch.py.
+Sources: arXiv 2101.08692, 2102.06171 and the authors' released code. Each comment names the mistake that ports make at
+that line. Used by: reference_tests (oracle), bench (opponent), verify (positive control). Tests: ports/test_torch.py,
+models/test_models_against_torch.py.
 """
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy
@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from ..datasets.preprocessing import MEAN, STANDARD_DEVIATION  # plain data, as GAMMA: constants are written down once
 from ..functional.activations import GAMMA
 
-FUNCTIONS = {
+FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "identity": lambda x: x, "relu": F.relu, "relu6": F.relu6, "leaky_relu": F.leaky_relu, "silu": F.silu,
     "gelu": functools.partial(F.gelu, approximate="tanh"),  # the authors' GELU is not the erf form, F.gelu's default
     "gelu_erf": F.gelu, "elu": F.elu, "celu": F.celu, "selu": F.selu, "sigmoid": torch.sigmoid, "tanh": torch.tanh,
@@ -53,8 +53,7 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 
 def pad_same(x: torch.Tensor, kernel: int, stride: int, value: float = 0.0) -> torch.Tensor:
     """x (N, C, H, W), padded for a SAME window of that size and stride."""
-    top, bottom = same_padding(x.shape[2], kernel, stride)
-    left, right = same_padding(x.shape[3], kernel, stride)
+    (top, bottom), (left, right) = (same_padding(size, kernel, stride) for size in x.shape[2:])
     return F.pad(x, (left, right, top, bottom), value=value)
 
 
@@ -65,11 +64,10 @@ def conv2d_same(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     PyTorch's own `padding=kernel // 2` is not SAME: at stride 2 and an even size it pads before, not after.
     """
     kernel = weight.shape[2]
-    top, bottom = same_padding(x.shape[2], kernel, stride)
-    left, right = same_padding(x.shape[3], kernel, stride)
+    (top, bottom), (left, right) = (same_padding(size, kernel, stride) for size in x.shape[2:])
     if top == bottom and left == right:  # the convolution pads without copying the image, F.pad copies it
         return F.conv2d(x, weight, bias, stride, (top, left), groups=groups)
-    return F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, stride, groups=groups)
+    return F.conv2d(pad_same(x, kernel, stride), weight, bias, stride, groups=groups)
 
 
 def standardize(weight: torch.Tensor, gain: torch.Tensor, eps: float = 1e-4) -> torch.Tensor:
@@ -96,7 +94,8 @@ class ScaledWSConv2d(nn.Conv2d):
     def reset_parameters(self) -> None:
         """N(0, 1/fan_in), not PyTorch's uniform default; the bias starts at 0."""
         nn.init.normal_(self.weight, std=1.0 / math.sqrt(self.weight[0].numel()))
-        nn.init.zeros_(self.bias)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return conv2d_same(x, standardize(self.weight, self.gain), self.bias, self.stride[0], self.groups)
@@ -163,6 +162,7 @@ class Block(nn.Module):
     `out`, any other from x itself. Source: 2101.08692, section 3; skip_gain starts at 0 (SkipInit, 2002.10444).
     """
 
+    branch: Callable[[torch.Tensor], torch.Tensor]
     pools = True  # whether a strided shortcut averages 2×2 pixels before its 1×1 convolution, or strides that
 
     def __init__(self, config: Any, in_channels: int, out_channels: int, stride: int, beta: float,
@@ -170,7 +170,7 @@ class Block(nn.Module):
         super().__init__()
         self.alpha, self.beta = config.alpha, beta
         self.act = Activation(config.activation)
-        self.conv_shortcut = None
+        self.conv_shortcut: ScaledWSConv2d | None = None
         if stride > 1 or in_channels != out_channels:
             self.conv_shortcut = ScaledWSConv2d(in_channels, out_channels, 1, stride=1 if self.pools else stride)
         # SAME average pooling divides by the pixels that are there, not by 4: count_include_pad=False.
@@ -250,7 +250,7 @@ class NFResNetBlock(Block):
         return self.squeeze_excite(self.conv2(out))
 
 
-def make_blocks(block: type[Block], config: Any, channels: int, widths: Iterable[int]) -> nn.ModuleList:
+def make_blocks(block: Callable[..., Block], config: Any, channels: int, widths: Iterable[int]) -> nn.ModuleList:
     """All blocks of a network, whose stem gives `channels`; widths: output channels of each stage.
 
     The variance grows by alpha² with each block of a stage. The first block of a stage resets it, but only for the
@@ -269,7 +269,13 @@ def make_blocks(block: type[Block], config: Any, channels: int, widths: Iterable
 
 
 class Network(nn.Module):
-    """Normalized images (N, C, H, W) in, logits out; a subclass has `stem`, `blocks`, `head` and `linear`."""
+    """Normalized images (N, C, H, W) in, logits out; a subclass has the layers, `stem` and `head`."""
+
+    stem: Callable[[torch.Tensor], torch.Tensor]
+    head: Callable[[torch.Tensor], torch.Tensor]
+    blocks: nn.ModuleList
+    dropout: nn.Dropout
+    linear: nn.Linear
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.stem(x)
@@ -366,9 +372,6 @@ def normalize(images: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch
     return (images.permute(0, 3, 1, 2).to(dtype) * (1.0 / 255.0) - mean) / deviation
 
 
-# ---- weights
-
-
 def to_torch_layout(array: numpy.ndarray) -> torch.Tensor:
     """An array of the reference's layout as a tensor in PyTorch's: HWIO to OIHW, (in, out) to (out, in)."""
     tensor = torch.from_numpy(numpy.asarray(array))
@@ -387,7 +390,6 @@ def to_reference_layout(tensor: torch.Tensor) -> numpy.ndarray:
     return numpy.array(tensor.numpy(), order="C")
 
 
-@torch.no_grad()
 def load_reference_state(network: nn.Module, state: dict[str, numpy.ndarray]) -> None:
     """Give `network` the parameters `state` (name -> host array in the reference's layout), all of them."""
     network.load_state_dict({name: to_torch_layout(array) for name, array in state.items()})

@@ -6,8 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import nfnumpy as nf
 from nfnumpy.bench.cases import data_loading, operations, scaling, update

@@ -12,20 +12,16 @@ import sys
 
 import numpy as np
 import pytest
-from reference_tests.helpers.command_line import run_command
-from reference_tests.helpers.in_process import process_or_not
 
 import nfnumpy as nf
-from nfnumpy.bench import __main__ as command
-from nfnumpy.bench import report, rounds
-from nfnumpy.bench.cases import operations as operation_cases
-from nfnumpy.bench.cases import peak_rates as peaks
-from nfnumpy.bench.cases import update as update_cases
+from nfnumpy.bench import __main__ as command, report, rounds
+from nfnumpy.bench.cases import operations as operation_cases, peak_rates as peaks, update as update_cases
 from nfnumpy.bench.cases.networks import WORKS
-from nfnumpy.bench.cpu import command as cpu
-from nfnumpy.bench.cpu import data_loading, machine, networks, update
+from nfnumpy.bench.cpu import command as cpu, data_loading, machine, networks, update
 from nfnumpy.bench.implementations import NCHW, NFNUMPY, REFERENCE, TORCH
 from nfnumpy.bench.plots import draw, draw_all
+from reference_tests.helpers.command_line import run_command
+from reference_tests.helpers.in_process import process_or_not
 
 CASES = operation_cases.cases(shrunk=128)
 PLAN = dataclasses.replace(cpu.QUICK, copy_bytes=1 << 16, product_size=32)

@@ -13,14 +13,12 @@ import cupy
 import numpy as np
 import pytest
 import torch
-from reference_tests.helpers.command_line import run_command
 
 import nfnumpy as nf
 from nfnumpy import backend as backends
-from nfnumpy.bench import __main__ as command
-from nfnumpy.bench import report, targets
-from nfnumpy.bench.gpu import command as gpu
+from nfnumpy.bench import __main__ as command, report, targets
 from nfnumpy.bench.gpu import (
+    command as gpu,
     correctness,
     launches,
     loss_agreement,
@@ -35,6 +33,7 @@ from nfnumpy.bench.implementations import nfnumpy_cupy, torch_device
 from nfnumpy.functional import activations, linear
 from nfnumpy.models import registry
 from nfnumpy.ports import torch as torch_port
+from reference_tests.helpers.command_line import run_command
 
 TINY = nf.models.NFNetConfig(widths=(8, 16), depths=(1, 1), strides=(1, 2), group_size=4, stem_widths=(4, 4),
                              stem_strides=(1, 2), num_classes=10, train_size=4, test_size=4)

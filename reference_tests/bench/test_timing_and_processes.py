@@ -57,7 +57,7 @@ def test_a_turn_lasts_as_long_as_wanted_after_a_warm_up(monkeypatch, least, coun
 def test_a_process_calls_methods_and_errors_are_one_line():
     with processes.Process("collections:Counter", "abba") as process:
         assert process.call("most_common", 1) == [("a", 2)]
-        with pytest.raises(timing.OneLine, match="^AttributeError: .*nonsense"):
+        with pytest.raises(timing.OneLine, match=r"^AttributeError: .*nonsense"):
             process.call("nonsense")
         milliseconds, peak = process.sample(0.0, "update", "b")
         assert milliseconds > 0.0 and peak > 0 and process.call("total") == 6  # one is not counted
@@ -75,11 +75,11 @@ def test_what_cannot_be_made_is_a_note():
 
 def test_a_process_that_ends_is_a_line():
     with processes.Process("importlib:import_module", "os") as process:
-        with pytest.raises(timing.OneLine, match="^its process ended with status 3$"):
+        with pytest.raises(timing.OneLine, match=r"^its process ended with status 3$"):
             process.call("_exit", 3)
     with processes.Process("importlib:import_module", "os") as process:
         os.kill(process.call("getpid"), signal.SIGKILL)
-        with pytest.raises(timing.OneLine, match="status -9; out of memory[?]"):
+        with pytest.raises(timing.OneLine, match=r"status -9; out of memory[?]"):
             process.call("getpid")
 
 

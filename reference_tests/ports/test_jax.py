@@ -1,6 +1,6 @@
 """The JAX port computes what the reference computes: logits, gradients, steps with AGC, masks; float64.
 
-The bound is that of models/test_models_against_torch.py, where it is derived.
+The bound is that of helpers/port_pairs.py, where it is derived.
 """
 
 import dataclasses
@@ -10,12 +10,11 @@ import jax
 import numpy as np
 import pytest
 from jax import numpy as jnp
-from reference_tests.helpers.jax_compilation import fast_compilation  # noqa: F401 (a fixture)
-from reference_tests.models.test_models_against_torch import BOUND, FAMILIES, batch, random_state
 
 import nfnumpy as nf
-from nfnumpy.ports import jax as port
-from nfnumpy.ports import jax_optim
+from nfnumpy.ports import jax as port, jax_optim
+from reference_tests.helpers.jax_compilation import fast_compilation
+from reference_tests.helpers.port_pairs import BOUND, FAMILIES, batch, random_state
 
 # Three blocks each: one that changes channels, one with a stride, one with an identity shortcut.
 SMALL = {"widths": (16, 24), "depths": (1, 2), "strides": (1, 2)}
@@ -28,9 +27,9 @@ SIZE = (18, 29)  # even and odd, so that paddings differ
 
 
 @pytest.fixture(autouse=True)
-def in_float64(fast_compilation):
+def in_float64():
     """JAX computes in float32 by default."""
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), fast_compilation():
         yield
 
 

@@ -9,12 +9,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from reference_tests.models.test_models_against_torch import FAMILIES, pair_of
 
 import nfnumpy as nf
 from nfnumpy.functional.activations import GAMMA, NONLINEARITIES
-from nfnumpy.ports import torch as port
-from nfnumpy.ports import torch_optim
+from nfnumpy.ports import torch as port, torch_optim
+from reference_tests.helpers.port_pairs import FAMILIES, pair_of
 
 
 @pytest.mark.parametrize("family", ["nfnet", "nf_resnet with squeeze-and-excite", "nf_regnet"])

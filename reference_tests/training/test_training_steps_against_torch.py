@@ -1,7 +1,7 @@
 """Training steps beside the PyTorch port's, in float64: AGC, weight decay, Nesterov momentum, with and without SAM.
 
-The bound is 1e-9 of every parameter's norm after every step. A step adds rounding of 5e-14 (measured for a gradient) and
-passes on the difference it found; so little after 20 steps says that the steps do not drift apart.
+The bound is 1e-9 of every parameter's norm after every step. A step adds rounding of 5e-14 (measured for a gradient)
+and passes on the difference it found; so little after 20 steps says that the steps do not drift apart.
 """
 
 import dataclasses
@@ -10,11 +10,11 @@ import functools
 import numpy as np
 import pytest
 import torch
-from reference_tests.models.test_models_against_torch import FAMILIES, batch, difference, pair_of, set_masks
 from torch.nn import functional as F
 
 import nfnumpy as nf
 from nfnumpy.ports import torch_optim
+from reference_tests.helpers.port_pairs import FAMILIES, batch, difference, pair_of, set_masks
 
 BOUND = 1e-9
 STEPS = 20
@@ -79,7 +79,8 @@ def train_both(family, rho, **rates):
             loss = closure()
             optimizer.step()
         port_optimizer.lr = learning_rate(step)
-        their_loss = port_step(port, port_optimizer, functools.partial(port_loss, port, torch_images, torch_labels), rho)
+        loss_of = functools.partial(port_loss, port, torch_images, torch_labels)
+        their_loss = port_step(port, port_optimizer, loss_of, rho)
         ours = model.state_dict()
         differences = {name: difference(ours[name], value.detach()) for name, value in port.named_parameters()}
         worst = max(worst, abs(loss - their_loss) / their_loss, *differences.values())

@@ -9,7 +9,7 @@ import pytest
 import torch
 from reference_tests.helpers.correct_ports import STYLES
 from reference_tests.helpers.wrong_ports import CONFIGS, MISTAKES, forward_of, mistaken
-from reference_tests.models.test_models_against_torch import FAMILIES, random_state
+from reference_tests.helpers.port_pairs import FAMILIES, random_state
 from nfnumpy.ports.torch import from_config
 
 import nfnumpy as nf

@@ -14,7 +14,8 @@ def write_pictures(folder: str, pixels: int) -> list[str]:
     paths = []
     for k in range(FILES):
         size = pixels, max(1, pixels * 3 // 4)
-        colours = Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=numpy.uint8)).resize(size, Image.BICUBIC)
+        few_pixels = Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=numpy.uint8))
+        colours = few_pixels.resize(size, Image.Resampling.BICUBIC)
         noisy = numpy.asarray(colours) + random.normal(0.0, 8.0, (size[1], size[0], 3))
         paths.append(os.path.join(folder, f"{pixels}-{k}.jpg"))
         Image.fromarray(numpy.clip(noisy, 0, 255).astype(numpy.uint8)).save(paths[-1], quality=90)

@@ -15,7 +15,7 @@ from . import data_loading, machine, networks, operations, peak_rates, scaling, 
 DESCRIPTION = """Measure nfnumpy on this processor beside PyTorch, pair by pair: training steps, inference and memory
 of whole networks, clipping and update alone, operations at the shapes where they matter, scaling with batch, resolution
 and depth, and how long training waits for decoded images. Ends with the targets, each met or missed, and leaves
-pictures beside FILE. Status 1 if two implementations compute different things. NFNUMPY_THREADS sets how many threads."""
+pictures beside FILE. Status 1 if two implementations compute different things. NFNUMPY_THREADS sets the threads."""
 BUSY = 0.5  # cores; more than that beside the measurement are worth a line
 SMALL_IMAGES = 64  # pixels: up to here, batches are large
 

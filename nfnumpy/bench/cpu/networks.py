@@ -13,7 +13,7 @@ from ..processes import Process
 from ..report import Report, Section
 from ..rounds import call_all, open_processes, take_turns, torch_is_installed
 from ..table import gigabytes
-from ..timing import ratio
+from ..timing import Timing, ratio
 
 # What rounding explains, relative: float32's 24 bits moved F0's logits by 5e-6 and its loss by 1e-7; without the
 # residual branches the logits move by 0.4.
@@ -68,7 +68,7 @@ class _Running:
 
 def _others(section: Section, case: NetworkCase, path: str) -> dict[str, tuple]:
     """Makers of the implementations that can be had here beside nfnumpy's own, whose weights are at `path`."""
-    makers = {REFERENCE: (f"{MODULE}.nfnumpy_network:NfnumpyNetwork", case, True)}
+    makers: dict[str, tuple] = {REFERENCE: (f"{MODULE}.nfnumpy_network:NfnumpyNetwork", case, True)}
     if torch_is_installed(section):
         makers[TORCH] = (f"{MODULE}.torch_network:TorchNetworkOnCPU", case, path, True)
         makers[NCHW] = (f"{MODULE}.torch_network:TorchNetworkOnCPU", case, path, False)
@@ -99,13 +99,15 @@ def _rows(running: dict[str, _Running], plan: Any, work: str) -> list[dict[str, 
         running[name].results[work] = result
     fast = {name: running[name].process for name in first if name != REFERENCE}
     slow = {name: running[name].process for name in first if name == REFERENCE}
-    timings, peaks = {}, {}
+    timings: dict[str, Timing] = {}
+    peaks: dict[str, int] = {}
     for group, repeats in ((fast, plan.repeats), (slow, plan.plain_repeats)):
         group_timings, group_failures, group_peaks = take_turns(group, repeats, plan, work)
         timings.update(group_timings)
         failures.update(group_failures)
         peaks.update(group_peaks)
-    rows = {name: {"work": work, "implementation": name, "failure": failures.get(name)} for name in running}
+    rows: dict[str, dict[str, Any]] = {
+        name: {"work": work, "implementation": name, "failure": failures.get(name)} for name in running}
     for name, timing in timings.items():
         rows[name].update(timing.facts("ms"), samples=list(timing.samples), memory=peaks[name] or None,
                           memory_before=running[name].before)
@@ -133,8 +135,8 @@ def _memory_ratios(ours: dict[str, Any], its: dict[str, Any]) -> dict[str, float
 
 def _agreement(running: dict[str, _Running], name: str) -> dict[str, Any]:
     """Relative errors of its first logits and loss to ours, and whether rounding explains them."""
-    answers = [[running[one].results.get(work) for work in WORKS] for one in (name, NFNUMPY)]
-    if any(part is None for answer in answers for part in answer):
+    its, ours = running[name].results, running[NFNUMPY].results
+    if any(work not in results for results in (its, ours) for work in WORKS):
         return {}
-    errors = relative_errors(*answers)
+    errors = relative_errors((its["inference"], its["training"]), (ours["inference"], ours["training"]))
     return {**errors, "agrees": all(errors[key] <= bound for key, bound in BOUNDS.items())}

@@ -27,7 +27,7 @@ def measure(report: Report, plan: Any) -> None:
     peaks = {"GFLOP/s": peak_rates.rate(report, peak_rates.PRODUCTS), "GB/s": peak_rates.rate(report, peak_rates.COPY)}
     title = "Operations (ratio: ours over PyTorch's, channels last; peak: of products for convolutions, else of a copy)"
     with report.section("operations", title) as section, contextlib.ExitStack() as stack:
-        makers = {NFNUMPY: (OURS, False), REFERENCE: (OURS, True)}
+        makers: dict[str, tuple] = {NFNUMPY: (OURS, False), REFERENCE: (OURS, True)}
         if torch_is_installed(section):
             makers[TORCH] = (THEIRS,)
         processes = open_processes(stack, section, makers)
@@ -62,7 +62,7 @@ def _measured(case: OperationCase, direction: str, processes: dict[str, Process]
     timings, fast_failures = take_turns(samplers, plan.repeats)
     reference_timings, reference_failures = take_turns(reference, plan.plain_repeats)
     failures.update(fast_failures, **reference_failures)
-    row = {"failure": "; ".join(f"{name}: {failure}" for name, failure in failures.items()) or None}
+    row: dict[str, Any] = {"failure": "; ".join(f"{name}: {failure}" for name, failure in failures.items()) or None}
     for name, timing in (timings | reference_timings).items():
         row.update(timing.facts(f"{name}_ms"))
     if {NFNUMPY, TORCH} <= set(timings):

@@ -26,7 +26,7 @@ def measure(report: Report, plan: Any) -> None:
     copy_rate = peak_rates.rate(report, peak_rates.COPY)
     title = f"AGC and SGD over the parameters of {case.model}, alone"
     with report.section("update", title) as section, contextlib.ExitStack() as stack:
-        makers = {NFNUMPY: (OURS, case), REFERENCE: (OURS, case, True)}
+        makers: dict[str, tuple] = {NFNUMPY: (OURS, case), REFERENCE: (OURS, case, True)}
         if torch_is_installed(section):
             makers[EAGER] = (THEIRS, case)
             makers[FUSED] = (THEIRS, case, True)

@@ -50,7 +50,7 @@ def measure(report: Report, plan: Any) -> None:
 
 def _checks(plan: Any, section: Section) -> list[tuple[str, Callable[[], tuple[bool, str]]]]:
     """(what is checked, a function that returns whether it passed and what it found) for each check of the plan."""
-    checks = []
+    checks: list[tuple[str, Callable[[], tuple[bool, str]]]] = []
     if plan.tests:
         checks.append(("property tests", functools.partial(property_tests, test_files())))
         if shutil.which("compute-sanitizer"):

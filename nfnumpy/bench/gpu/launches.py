@@ -22,8 +22,8 @@ class Launch:
     file: str
     name: str
     size: float
-    start: object = None
-    end: object = None
+    start: Any = None
+    end: Any = None
 
     @property
     def milliseconds(self) -> float:
@@ -66,16 +66,22 @@ def recording(keep_busy: Callable[[float], None] | None = None) -> Iterator[list
         timed(Launch("product", "cuBLAS", name, 2.0 * m * n * k * batch),
               lambda: plain_product(handle, transa, transb, m, n, k, alpha, a, a_type, *rest))
 
-    cuda.KernelFile.launch, cublas.gemmStridedBatchedEx = launch, product
+    _replace(cublas, launch, product)
     try:
         yield launches
     finally:
-        cuda.KernelFile.launch, cublas.gemmStridedBatchedEx = plain_launch, plain_product
+        _replace(cublas, plain_launch, plain_product)
+
+
+def _replace(cublas: Any, launch: Callable[..., Any], product: Callable[..., Any]) -> None:
+    """Let all launches and products go through these functions."""
+    setattr(cuda.KernelFile, "launch", launch)  # noqa: B010 (the type checker forbids assigning to a method)
+    cublas.gemmStridedBatchedEx = product
 
 
 def summed(launches: Iterable[Launch], key: Callable[[Launch], Hashable]) -> dict[Any, dict[str, float]]:
     """A dict from key(launch) to {calls, ms, size} added up, longest first."""
-    sums = {}
+    sums: dict[Any, dict[str, float]] = {}
     for launch in launches:
         entry = sums.setdefault(key(launch), {"calls": 0, "ms": 0.0, "size": 0.0})
         entry["calls"] += 1

@@ -59,7 +59,8 @@ def opponent() -> tuple[Callable[..., Any] | None, str | None]:
 
 def _rows(case: NetworkCase, plan: Any, torch_network: Callable[..., Any] | None) -> list[dict[str, Any]]:
     """A row for training and one for inference."""
-    networks, failures = {}, []
+    networks: dict[str, Any] = {}
+    failures: list[str] = []
     ours = _attempt(failures, "nfnumpy", lambda: CupyNetwork(case))
     if ours is not None:
         networks["nfnumpy"] = ours
@@ -86,10 +87,11 @@ def _rows(case: NetworkCase, plan: Any, torch_network: Callable[..., Any] | None
 def _measured(networks: dict[str, Any], works: dict[str, Callable[[], Any]], plan: Any,
               failures: list[str]) -> dict[str, Any]:
     """Times, ratios, memory and launches of one kind of work, as a row has them."""
-    samplers = {name: functools.partial(_sample, networks, name, work, plan.steps) for name, work in works.items()}
+    samplers: dict[str, Callable[[], float]] = {
+        name: functools.partial(_sample, networks, name, work, plan.steps) for name, work in works.items()}
     timings, stopped = take_turns(samplers, plan.repeats)
     failures += [f"{name}: {failure}" for name, failure in stopped.items()]
-    facts = {}
+    facts: dict[str, Any] = {}
     for name, timing in timings.items():
         facts.update(timing.facts(f"{name}_ms"))
         _release(networks)

@@ -61,7 +61,8 @@ def measured(updates: dict[str, Update], plan: Any, copy_rate: float | None, par
         return milliseconds(start)
 
     timings, failures = take_turns({name: functools.partial(sample, name) for name in updates}, 5 * plan.repeats)
-    row = {"parameters": parameters, "failure": "; ".join(f"{name}: {text}" for name, text in failures.items()) or None}
+    failure = "; ".join(f"{name}: {text}" for name, text in failures.items()) or None
+    row: dict[str, Any] = {"parameters": parameters, "failure": failure}
     with recording() as launches:
         updates["nfnumpy"][0]()
     row["launches"] = len(launches)

@@ -9,8 +9,7 @@ from jax import numpy as jnp
 
 from ... import weights
 from ...backend import blas_threads
-from ...ports import jax as port
-from ...ports import jax_optim
+from ...ports import jax as port, jax_optim
 from .. import memory
 from ..cases.networks import LEARNING_RATE, NetworkCase
 

@@ -27,7 +27,7 @@ class TorchNetwork:
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.network = port.from_config(case.config)
         port.load_reference_state(self.network, state)
-        self.network = self.network.to(self.device, memory_format=self.memory_format)
+        self.network.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
         self.optimizer, self.clipping_origin = optimizer_of(self.network)
         self.images, self.labels = (torch.from_numpy(array).to(self.device) for array in case.images_and_labels())
 

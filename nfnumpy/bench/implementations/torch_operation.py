@@ -1,5 +1,6 @@
 """Single operations in PyTorch, as its port of the networks has them, channels last."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy
@@ -11,7 +12,7 @@ from ...ports import torch as port
 from ..cases.operations import OperationCase
 from .timed_operation import TimedOperation
 
-OPERATIONS = {
+OPERATIONS: dict[str, Callable[..., torch.Tensor]] = {
     "conv2d": port.conv2d_same,
     "scaled_nonlinearity": lambda x, *, name, scale: port.FUNCTIONS[name](x) * scale,
     "standardize_weight": port.standardize,

@@ -6,8 +6,7 @@ from typing import Any
 import torch
 
 from ...backend import blas_threads
-from ...ports import torch as port
-from ...ports import torch_optim
+from ...ports import torch as port, torch_optim
 from ..cases.networks import LEARNING_RATE, NetworkCase
 from ..cases.update import CLIPPING, SGD, random_gradients
 
@@ -34,7 +33,8 @@ class TorchUpdate:
 
     def __init__(self, case: NetworkCase, fused: bool | None = None) -> None:
         torch.set_num_threads(blas_threads.thread_count())
-        network = port.from_config(case.config).to(memory_format=torch.channels_last)
+        network = port.from_config(case.config)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._optimizer, self._origin = optimizer_of(network, fused)
         for parameter in network.parameters():
             gradient, = random_gradients([parameter.shape])
