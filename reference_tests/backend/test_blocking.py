@@ -1,8 +1,7 @@
 """Arrays are cut into shares and blocks that cover every index once, whatever the number of threads."""
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from nfnumpy.backend import blocking
 from reference_tests.helpers.fast_paths import THREADS, smallest_sizes

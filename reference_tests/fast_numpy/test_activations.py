@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from nfnumpy.functional import activations
@@ -19,7 +18,7 @@ def test_nonlinearities_are_the_formulas_within_rounding(x, name, dtype, count, 
 
     An ulp or two there is multiplied by the few operations around it: 16 eps of the larger of input and result.
     """
-    assume(name != "log_softmax" or x.ndim > 0 and x.size > 0)
+    assume(name != "log_softmax" or (x.ndim > 0 and x.size > 0))
     x = in_layout(x.astype(dtype), layout)
     cotangent = (np.cos(x) + 1).astype(dtype)
     for function, inputs in ((activations.scaled_nonlinearity, (x,)),

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import nfnumpy as nf
 from nfnumpy import Tensor, reference
@@ -108,7 +107,7 @@ def test_a_moving_average_is_the_formulas_bit_for_bit(shapes, dtype, layout, see
 
 
 @pytest.mark.parametrize("unusual", [{"lr": np.float64(0.1)}, {"inverse_scale": np.asarray(np.float32(0.5))},
-                                     {"proceed": np.asarray(False)}], ids=lambda unusual: list(unusual)[0])
+                                     {"proceed": np.asarray(False)}], ids=lambda unusual: next(iter(unusual)))
 def test_unusual_options_are_left_to_the_formula(unusual):
     lists = lists_of_arrays([(3, 4)], np.float32, "contiguous", 0, 3)
     options = {"lr": 0.1, "weight_decays": [0.0], "clippings": [0.1], **unusual}

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as shapes_of
 
 from nfnumpy import InputError
@@ -101,7 +100,7 @@ def test_squeeze_excite_is_the_formula_within_rounding(arrays, count):
 
     |hidden| ≤ 5/2, so sums of |hidden·weight1| bound these; a sigmoid and its derivative pass on less than they get.
     """
-    _, x, weight0, bias0, weight1, bias1 = arrays
+    _, x, weight0, _, weight1, bias1 = arrays
     roundings = x[0, ..., 0].size + weight0.size + 16
     size = 1 + 2.5 * np.abs(weight1).sum(axis=0) + np.abs(bias1)
     expect_close(with_threads(count, squeeze_excite, *arrays[1:]), squeeze_excite.plain(*arrays[1:]), roundings,
@@ -111,7 +110,7 @@ def test_squeeze_excite_is_the_formula_within_rounding(arrays, count):
 @given(arrays=excitations(), count=THREADS)
 def test_squeeze_excite_vjp_is_the_formula_within_rounding(arrays, count):
     """As above; a batch's sums add N roundings, and the gradient through both weights is bounded by their sums."""
-    cotangent, x, weight0, bias0, weight1, bias1 = arrays
+    cotangent, x, weight0, _, weight1, bias1 = arrays
     roundings = x[..., 0].size + x.shape[3] + weight0.size + 32
     size = 1 + 2.5 * np.abs(weight1).sum() + np.abs(bias1).sum()
     largest = size * (np.abs(cotangent).max() + np.abs(cotangent * x).sum() * (3 + np.abs(weight1).sum()))

@@ -1,8 +1,7 @@
 """The input gradient of a strided convolution, all phases in one product, adds up what the formula does."""
 
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from nfnumpy.functional import convolution
 from nfnumpy.functional.fast_numpy import convolution as fast_convolution

@@ -9,8 +9,7 @@ each product and sum, are within the same F, as F is at least Σ |d||g|. Both to
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from nfnumpy.functional import convolution
 from nfnumpy.functional.fast_numpy.convolution import winograd

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from nfnumpy.functional.weight_standardization import standardize_weight, standardize_weight_vjp
 from reference_tests.helpers.fast_paths import with_threads

@@ -5,4 +5,4 @@ They are not needed to understand the formulas. `with nfnumpy.reference():` swit
 
 from . import multi_tensor, sgd
 
-__all__ = ["sgd", "multi_tensor"]
+__all__ = ["multi_tensor", "sgd"]
