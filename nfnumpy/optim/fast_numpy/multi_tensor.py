@@ -29,7 +29,7 @@ def scaled_global_norm(arrays):
             return float(numpy.dot(block, block))
 
     total = sum(blocking.map_by_work(add_up, blocking.split_arrays(flat), size_of(flat)))
-    if not RANGES[dtype.name].least**2 <= total <= numpy.finfo(dtype).max:
+    if not RANGES[dtype.name].least**2 <= total <= RANGES[dtype.name].largest:
         return NotImplemented
     return numpy.asarray(numpy.sqrt(numpy.asarray(total).astype(dtype))), numpy.ones((), dtype)
 
