@@ -165,7 +165,7 @@ def test_scaling_changes_one_axis_at_a_time():
         assert along[0][1].pixels == 8 and along[0][1].batch == 2 and along[0][1].config.depths == config.depths
 
 
-def test_pictures_are_decoded_for_training_and_waiting_is_a_share(tmp_path):
+def test_pictures_are_decoded_and_waiting_is_a_share(tmp_path):
     paths = data_loading.write_pictures(tmp_path, 16)
     assert len(paths) == data_loading.FILES and nf.datasets.read_image(paths[0]).shape == (12, 16, 3)
     network = nfnumpy_data_loading.NetworkOnFiles(NetworkCase("nfnet_8px", 4), paths)

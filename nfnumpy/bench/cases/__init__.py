@@ -1,1 +1,1 @@
-"""What is measured, independent of who computes it: one file a kind of case."""
+"""What is measured, independent of the implementation: one file a kind of case."""
