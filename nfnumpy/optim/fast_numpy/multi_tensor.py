@@ -3,6 +3,8 @@
 Formulas: global_norm.py, sam.py, ema.py. Test: fast_numpy/test_optimizer.py.
 """
 
+from collections.abc import Sequence
+
 import numpy
 
 from ...backend import blocking, scratch, tuning
@@ -15,7 +17,7 @@ from .lists import covered, size_of
 
 
 @scaled_global_norm_formula.fast_path("numpy")
-def scaled_global_norm(arrays):
+def scaled_global_norm(arrays: Sequence[numpy.ndarray]) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Each block's squares are a product of a row and a column; the formula takes over where squares are not safe."""
     if not arrays or not covered([], arrays):
         return NotImplemented
@@ -35,7 +37,7 @@ def scaled_global_norm(arrays):
 
 
 @sam_perturb_formula.fast_path("numpy")
-def sam_perturb(params, grads, *, rho):
+def sam_perturb(params: Sequence[numpy.ndarray], grads: Sequence[numpy.ndarray], *, rho: float) -> list[numpy.ndarray]:
     """Block by block, once the norm is known."""
     if size_of(params) < tuning.PARALLEL_VALUES or not covered([rho], params, grads):
         return NotImplemented
@@ -56,7 +58,8 @@ def sam_perturb(params, grads, *, rho):
 
 
 @moving_average_formula.fast_path("numpy")
-def moving_average(averages, arrays, *, decay):
+def moving_average(averages: Sequence[numpy.ndarray], arrays: Sequence[numpy.ndarray], *,
+                   decay: float) -> list[numpy.ndarray]:
     """Block by block."""
     if size_of(averages) < tuning.PARALLEL_VALUES or not covered([decay], averages, arrays):
         return NotImplemented

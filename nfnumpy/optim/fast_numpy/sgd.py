@@ -3,11 +3,13 @@
 Formula: sgd.py. Test: fast_numpy/test_optimizer.py.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy
 
 from ...backend import blas_threads, blocking, scratch, tuning
+from ...backend.arrays import Array
 from ..agc import is_single_unit, unit_factors
 from ..sgd import clipped_update as clipped_update_formula
 from .lists import covered, empty_like, size_of
@@ -46,8 +48,10 @@ class Piece(NamedTuple):
 
 
 @clipped_update_formula.fast_path("numpy")
-def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True, weight_decays, clippings, eps=1e-3,
-                   inverse_scale=None, proceed=None):
+def clipped_update(params: list[Array], grads: list[Array], velocities: list[Array], *, lr: float,
+                   momentum: float = 0.9, nesterov: bool = True, weight_decays: Sequence[float], clippings: Sequence[float | None],
+                   eps: float = 1e-3, inverse_scale: Array | None = None,
+                   proceed: Array | None = None) -> tuple[list[Array], list[Array], Array]:
     """Columns of a matrix of weights are taken together, up to a piece of work; so are all vectors.
 
     A piece's squares are added up first; then it is changed block by block, by the formula's own operations.
@@ -59,7 +63,8 @@ def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True
     options = Options(lr, momentum, nesterov, eps)
     new_params, new_velocities = empty_like(params), empty_like(params)
     tensors = [Tensors(*arrays) for arrays in zip(params, grads, velocities, new_params, new_velocities, strict=True)]
-    pieces, vectors = [], {}
+    pieces: list[Piece] = []
+    vectors: dict[tuple[float, float | None], list[Tensors]] = {}
     for own, weight_decay, clipping in zip(tensors, weight_decays, clippings, strict=True):
         if is_single_unit(own.param.shape):
             vectors.setdefault((weight_decay, clipping), []).append(own)
