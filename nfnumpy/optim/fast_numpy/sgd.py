@@ -49,8 +49,8 @@ class Piece(NamedTuple):
 
 @clipped_update_formula.fast_path("numpy")
 def clipped_update(params: list[Array], grads: list[Array], velocities: list[Array], *, lr: float,
-                   momentum: float = 0.9, nesterov: bool = True, weight_decays: Sequence[float], clippings: Sequence[float | None],
-                   eps: float = 1e-3, inverse_scale: Array | None = None,
+                   momentum: float = 0.9, nesterov: bool = True, weight_decays: Sequence[float],
+                   clippings: Sequence[float | None], eps: float = 1e-3, inverse_scale: Array | None = None,
                    proceed: Array | None = None) -> tuple[list[Array], list[Array], Array]:
     """Columns of a matrix of weights are taken together, up to a piece of work; so are all vectors.
 
