@@ -78,7 +78,7 @@ class Node:
     is_freed: whether a backward pass has taken what was saved here.
     """
 
-    __slots__ = ("name", "parents", "saved", "vjps", "options", "is_pure", "fingerprints", "is_freed")
+    __slots__ = ("fingerprints", "is_freed", "is_pure", "name", "options", "parents", "saved", "vjps")
 
     def __init__(self, name: str, parents: Sequence[Any], saved: dict[str, Any], vjps: Sequence[Vjp],
                  options: Mapping[str, Any], is_pure: bool = True,

@@ -20,7 +20,7 @@ class Tensor:
     Comparisons are element by element, as NumPy's; as keys of dicts and members of sets tensors are themselves only.
     """
 
-    __slots__ = ("data", "grad", "requires_grad", "node", "__weakref__")
+    __slots__ = ("__weakref__", "data", "grad", "node", "requires_grad")
     __array_ufunc__ = None  # numpy_array * tensor is left to Tensor
     __hash__ = object.__hash__  # `==` compares values, which change
 
@@ -32,7 +32,7 @@ class Tensor:
         self.data: Array = data if backend.is_array(data) else _as_numpy(data)
         kind = self.data.dtype.kind
         floating = kind == "f" or backend.is_floating(self.data.dtype)
-        if not (floating or kind in "biu") or requires_grad and not floating:
+        if not (floating or kind in "biu") or (requires_grad and not floating):
             raise InputError(f"Tensor: expected {'floating' if requires_grad else 'real'} numbers, got "
                              f"{type(data).__name__} of {self.data.dtype}")
         self.grad: Array | None = None

@@ -5,12 +5,14 @@ the output and, by name, only what it needs: an input, an input's shape or dtype
 `output`, the options. The formulas are in the modules below; fast_numpy/ and fast_cupy/ replace some of them.
 """
 
-from . import (
+from . import (  # registers the fast paths on the formulas
     activations,
     arithmetic,
     convolution,
     dropout,
     erf,
+    fast_cupy,
+    fast_numpy,
     images,
     linear,
     losses,
@@ -23,7 +25,6 @@ from . import (
     weight_standardization,
     windows,
 )
-from . import fast_cupy, fast_numpy  # registers the fast paths on the formulas
 
 __all__ = ["activations", "arithmetic", "convolution", "dropout", "erf", "fast_cupy", "fast_numpy", "images", "linear",
            "losses", "metrics", "pooling", "reductions", "residual", "shapes", "squeeze_excite",

@@ -45,7 +45,7 @@ def as_whole_number(value: Any) -> int | None:
 def whole_number(value: Any, name: str, *, least: int | None = None) -> int:
     """`value` as an int; InputError, with the option's `name`, unless it is a whole number of at least `least`."""
     number = as_whole_number(value)
-    if number is None or least is not None and number < least:
+    if number is None or (least is not None and number < least):
         bound = "" if least is None else f" ≥ {least}"
         raise InputError(f"{name}: expected a whole number{bound}, got {shown(value)}")
     return number
@@ -69,7 +69,7 @@ def real_number(value: Any, name: str) -> float:
     """
     kind = getattr(getattr(value, "dtype", None), "kind", None)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    is_real = is_number or kind in ("f", "i", "u") and math.prod(value.shape) == 1
+    is_real = is_number or (kind in ("f", "i", "u") and math.prod(value.shape) == 1)
     try:
         number = float(value) if is_real else math.nan
     except OverflowError:

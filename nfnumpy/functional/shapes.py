@@ -22,7 +22,7 @@ def reshape(x: Array, *, shape: int | Sequence[int]) -> Array:
     sizes = sizes_of(shape, least=-1)
     known, count = math.prod(size for size in sizes if size != -1), math.prod(x.shape)
     guessed = sizes.count(-1)
-    if guessed > 1 or guessed and (not known or count % known) or not guessed and count != known:
+    if guessed > 1 or (guessed and (not known or count % known)) or (not guessed and count != known):
         raise InputError(f"reshape: the {count} values of shape {tuple(x.shape)} do not fit {shown(shape)}")
     return namespace(x).reshape(x, sizes)
 

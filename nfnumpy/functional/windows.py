@@ -61,7 +61,7 @@ class Windows:
     ((top, bottom), (left, right)). InputError if the kernel does not fit.
     """
 
-    __slots__ = ("image", "kernel", "stride", "dilation", "padding", "out")
+    __slots__ = ("dilation", "image", "kernel", "out", "padding", "stride")
 
     def __init__(self, image: Pair, kernel: Pair, *, stride: Size = 1, padding: Padding = "SAME",
                  dilation: Size = 1) -> None:
@@ -72,7 +72,7 @@ class Windows:
         self.padding = padding_of(self.image, self.kernel, self.stride, self.dilation, padding)
         out = tuple((size + before + after - (k - 1) * d - 1) // s + 1 for size, (before, after), k, s, d
                     in zip(self.image, self.padding, self.kernel, self.stride, self.dilation, strict=True))
-        if min(self.kernel) < 1 or min(out) < 1 and min(self.image) > 0:
+        if min(self.kernel) < 1 or (min(out) < 1 and min(self.image) > 0):
             raise InputError(f"a kernel of {self.kernel} (dilation {self.dilation}) does not fit an image of "
                              f"{self.image} with padding {self.padding}")
         self.out: Pair = (max(out[0], 0), max(out[1], 0))

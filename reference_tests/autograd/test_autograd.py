@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as shapes_of
-from reference_tests.helpers.fast_paths import backward_mode
 
 from nfnumpy import GraphError, InputError, Tensor, no_grad, ops, trust_saved_arrays
 from nfnumpy.autograd import differentiable
+from reference_tests.helpers.fast_paths import backward_mode
 
 
 @pytest.fixture(scope="module", autouse=True, params=["sequential", "parallel"])

@@ -8,12 +8,11 @@ import weakref
 
 import numpy as np
 import pytest
-from reference_tests.helpers.fast_paths import backward_mode
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from nfnumpy import GraphError, Tensor, checkpoint, models, ops, reference
 from nfnumpy.autograd import differentiable, parallel_backward
+from reference_tests.helpers.fast_paths import backward_mode
 
 MODES = ("sequential", "parallel")
 

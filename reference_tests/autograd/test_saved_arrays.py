@@ -6,14 +6,12 @@ values, negated arrays and swapped signs are changes too.
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, strategies as st
 from hypothesis.extra import numpy as shapes_of
-from reference_tests.helpers.fast_paths import backward_mode
-from reference_tests.helpers.oracle import OPERATIONS, TABLE, cotangent_for, tensors_of
 
 from nfnumpy import GraphError, Tensor, backend, checkpoint, ops, trust_saved_arrays
-
+from reference_tests.helpers.fast_paths import backward_mode
+from reference_tests.helpers.oracle import OPERATIONS, TABLE, cotangent_for, tensors_of
 
 MODES = ["sequential", "parallel"]
 

@@ -4,12 +4,11 @@ import copy
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, strategies as st
 from hypothesis.extra import numpy as shapes_of
-from reference_tests.helpers.oracle import OPERATIONS
 
 from nfnumpy import InputError, Tensor, ops, trust_saved_arrays
+from reference_tests.helpers.oracle import OPERATIONS
 
 
 def leaf(values, dtype=np.float64):

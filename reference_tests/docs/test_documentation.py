@@ -45,9 +45,17 @@ def blocks_of(page):
             for indent, language, rest, body in FENCE.findall(text)]
 
 
+HERE_DOCUMENT = re.compile(r"^cat > (\S+) <<'?(\w+)'?\n(.*?)^\2$\n?", re.MULTILINE | re.DOTALL)
+
+
 def commands_of(text):
-    """The words of every command of a shell block, without the assignments before them."""
-    for line in text.replace("\\\n", " ").splitlines():
+    """The words of every command of a shell block, without the assignments before them.
+
+    A file that the block writes with `cat > FILE <<END` is written on the way.
+    """
+    for name, _, body in HERE_DOCUMENT.findall(text):
+        Path(name).write_text(body, encoding="utf-8")
+    for line in HERE_DOCUMENT.sub("", text).replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         command = []
         for word in [*words, "&&"]:

@@ -10,6 +10,8 @@ import collections
 import numpy as np
 import pytest
 import torch
+
+from nfnumpy import Tensor, ops
 from reference_tests.helpers.pytorch_samples import (
     NO_GRADIENT,
     NOT_IN_PYTORCH,
@@ -18,8 +20,6 @@ from reference_tests.helpers.pytorch_samples import (
     DoesNotApply,
     operators,
 )
-
-from nfnumpy import Tensor, ops
 
 TOLERANCE = 1e-12
 OPERATORS = operators()

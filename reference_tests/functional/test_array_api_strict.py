@@ -8,12 +8,11 @@ strict ones.
 import array_api_strict as strict
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from reference_tests.helpers.oracle import OPERATIONS, TABLE, cotangent_for, in_dtype, tensors_of
+from hypothesis import given, strategies as st
 
 from nfnumpy import backend, optim
 from nfnumpy.autograd import Node
+from reference_tests.helpers.oracle import OPERATIONS, TABLE, cotangent_for, in_dtype, tensors_of
 
 DTYPES = ("float32", "float64")
 

@@ -9,13 +9,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from reference_tests.helpers.strategies import as_float32_holds, both, convolutions
+from hypothesis import given, strategies as st
 
 from nfnumpy import InputError, Tensor, ops
 from nfnumpy.functional.convolution import conv2d, conv2d_weight_vjp, conv2d_x_vjp
 from nfnumpy.functional.windows import Windows
+from reference_tests.helpers.strategies import as_float32_holds, both, convolutions
 
 TERMS = 128
 EPSILON = np.finfo(np.float64).eps
@@ -38,7 +37,7 @@ def same_frame(size, kernel, stride, dilation):
 
 def frame_of(image, kernel, stride, dilation, padding):
     if padding == "SAME":
-        return tuple(same_frame(*axis) for axis in zip(image, kernel, stride, dilation))
+        return tuple(same_frame(*axis) for axis in zip(image, kernel, stride, dilation, strict=True))
     return {"VALID": ((0, 0), (0, 0))}.get(padding, padding) if isinstance(padding, str) else \
         ((padding, padding),) * 2 if isinstance(padding, int) else padding
 

@@ -9,8 +9,8 @@ that the steps are apart: below 3. It matters only where a gradient vanishes.
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
+
 from reference_tests.helpers.oracle import OPERATIONS, TABLE, answer, cotangent_for, norm, rounding_bound
 from reference_tests.helpers.strategies import KINK
 
@@ -35,7 +35,7 @@ def test_derivatives_are_limits_of_difference_quotients(name, data):
     for k, gradient in zip(problem.wrt, gradients, strict=True):
         direction = random.choice([-1.0, 1.0], problem.inputs[k].shape)
 
-        def weighed(t):
+        def weighed(t, k=k, direction=direction):
             inputs = list(problem.inputs)
             inputs[k] = np.asarray(inputs[k] + t * direction)
             return float(np.sum(cotangent * OPERATIONS[name].formula(*inputs, **problem.options)))

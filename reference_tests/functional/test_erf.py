@@ -20,14 +20,13 @@ import mpmath
 import numpy as np
 import pytest
 from array_api_strict import ArrayAPIStrictFlags
-from reference_tests.tools.derive_erf import DEGREES, derive, interpolant, outer_argument, pieces
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hypothesis_numpy
 
 from nfnumpy.errors import InputError
 from nfnumpy.functional import erf as package
 from nfnumpy.functional.erf import erf, erfc
+from reference_tests.tools.derive_erf import DEGREES, derive, interpolant, outer_argument, pieces
 
 DTYPES = ("float64", "float32")
 TABLES = {"float64": package._FLOAT64, "float32": package._FLOAT32}

@@ -9,9 +9,9 @@ for glu, which halves a vector, by 1/n = 9.8e-4. The rest is noise.
 import mpmath
 import numpy as np
 import pytest
-from reference_tests.helpers.quadrature import DIGITS, ELEMENTWISE, central_moment, gamma, kurtosis
 
 from nfnumpy.functional.activations import GAMMA, NONLINEARITIES
+from reference_tests.helpers.quadrature import DIGITS, ELEMENTWISE, central_moment, gamma, kurtosis
 
 # constant / exact - 1. relu6 is not relu, and celu (alpha = 1) is elu, yet their constants differ by noise alone, as
 # do those of softplus and log_sigmoid, which are equal in law up to sign.

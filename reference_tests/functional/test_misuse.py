@@ -8,9 +8,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from reference_tests.helpers.fast_paths import with_threads
 
 from nfnumpy import InputError, Tensor, ops, reference
+from reference_tests.helpers.fast_paths import with_threads
 
 OPERATIONS = {name: value for name, value in vars(ops).items() if hasattr(value, "operation")}
 

@@ -8,12 +8,11 @@ that is, half a float32 epsilon for every rounding on the way to a value.
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from reference_tests.helpers.oracle import OPERATIONS, TABLE, answer, cotangent_for, magnitudes, norm, rounding_bound
-from reference_tests.helpers.oracle_torch import answer as torch_answer
+from hypothesis import given, strategies as st
 
 import nfnumpy as nf
+from reference_tests.helpers.oracle import OPERATIONS, TABLE, answer, cotangent_for, magnitudes, norm, rounding_bound
+from reference_tests.helpers.oracle_torch import answer as torch_answer
 
 
 def hold(label, got, reference, allowed):

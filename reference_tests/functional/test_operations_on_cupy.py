@@ -5,8 +5,8 @@ Where there is a GPU this is CuPy itself; elsewhere its stand-in, whose kernels 
 
 import cupy
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
+
 from reference_tests.functional.test_operations_against_torch import compare
 from reference_tests.helpers.oracle import TABLE
 

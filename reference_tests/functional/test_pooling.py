@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from reference_tests.helpers.strategies import apart, both, normal, pools
-from reference_tests.functional.test_convolution import frame_of, layouts, random
 
 from nfnumpy import InputError, Tensor, ops
 from nfnumpy.functional.pooling import avg_pool, avg_pool_vjp, max_pool, max_pool_vjp
+from reference_tests.functional.test_convolution import frame_of, layouts, random
+from reference_tests.helpers.strategies import apart, both, normal, pools
 
 # A window has at most 3·3 pixels: nine roundings of additions, one of the division, at half an epsilon each.
 TOLERANCE = 5 * np.finfo(np.float64).eps

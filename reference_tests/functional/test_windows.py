@@ -4,14 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from reference_tests.helpers.strategies import both, convolutions
+from hypothesis import given, strategies as st
 
 from nfnumpy import InputError
 from nfnumpy.functional.convolution import conv2d, conv2d_x_vjp
 from nfnumpy.functional.pooling import avg_pool
 from nfnumpy.functional.windows import Windows
+from reference_tests.helpers.strategies import both, convolutions
 
 # A pixel gets at most 4·4·2 products here; twice as many roundings cover products and sums in any order.
 TOLERANCE = 64 * np.finfo(np.float64).eps

@@ -66,7 +66,7 @@ def cycle_through(module):
 def test_the_graph_is_read_whole():
     assert len(MODULES) > 150
     assert {area_of(module) for module in MODULES} == {"", *AREAS}
-    assert "nfnumpy.functional.arithmetic" in GRAPH["nfnumpy.ops"]
+    assert "nfnumpy.functional" in GRAPH["nfnumpy.ops"]
 
 
 def test_no_module_imports_itself_through_others():

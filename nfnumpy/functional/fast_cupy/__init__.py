@@ -6,15 +6,25 @@ They are not needed to understand the formulas. `with nfnumpy.reference():` swit
 from . import (
     activations,
     convolution,
+    dropout,
     images,
     linear,
     losses,
     pooling,
-    dropout,
     residual,
     squeeze_excite,
     weight_standardization,
 )
 
-__all__ = ["activations", "convolution", "images", "linear", "losses", "pooling", "dropout", "residual",
-           "squeeze_excite", "weight_standardization"]
+__all__ = [
+    "activations",
+    "convolution",
+    "dropout",
+    "images",
+    "linear",
+    "losses",
+    "pooling",
+    "residual",
+    "squeeze_excite",
+    "weight_standardization",
+]

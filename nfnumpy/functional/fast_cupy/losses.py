@@ -7,8 +7,7 @@ NaN here: looking at labels before going on would make the host wait for the GPU
 import numpy
 
 from ...backend import backend_name_of, cuda
-from .. import losses as formulas
-from .. import metrics
+from .. import losses as formulas, metrics
 from ..losses import are_whole_numbers, check_logits
 
 KINDS = ("whole_numbers", "shares")

@@ -8,8 +8,7 @@ from ..pooling import image_windows
 from .image_means import image_mean, image_mean_vjp
 
 LARGEST = 1 << 29  # pixels along an axis, so that places along it are 32-bit numbers
-KERNELS = cuda.KernelFile("pooling", {name: (cuda.FLOATING,) for name in (
-    "avg_pool", "avg_pool_vjp", "max_pool", "max_pool_vjp")})
+KERNELS = cuda.KernelFile("pooling", dict.fromkeys(("avg_pool", "avg_pool_vjp", "max_pool", "max_pool_vjp"), (cuda.FLOATING,)))
 
 
 def _pool(kernel, arrays, windows, result_shape):

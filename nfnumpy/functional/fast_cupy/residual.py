@@ -6,8 +6,7 @@ from ...backend import cuda
 from .. import residual as formulas
 
 MOST_BLOCKS = 1024  # fills any GPU there is; fixed, so that a sum has the same bits on all of them
-KERNELS = cuda.KernelFile("residual", {name: (cuda.FLOATING,) for name in (
-    "skip_init", "skip_init_residual_vjp", "dot_of_blocks", "scaled_sum_of_blocks")})
+KERNELS = cuda.KernelFile("residual", dict.fromkeys(("skip_init", "skip_init_residual_vjp", "dot_of_blocks", "scaled_sum_of_blocks"), (cuda.FLOATING,)))
 
 
 def _covers(images, skip_gain, alpha):
