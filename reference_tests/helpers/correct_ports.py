@@ -4,10 +4,11 @@ STYLES: name -> (family, a function of a configuration that makes the network).
 """
 
 import torch
-from nfnumpy.ports import torch as torch_port
-from reference_tests.helpers.wrong_ports import blocks, convolving, each, forward_of, method
 from torch import nn
 from torch.nn import functional as F
+
+from nfnumpy.ports import torch as torch_port
+from reference_tests.helpers.wrong_ports import blocks, convolving, each, forward_of, method
 
 
 def styled(*changes):

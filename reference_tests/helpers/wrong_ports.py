@@ -6,12 +6,12 @@ MISTAKES: name -> (family, the change of a network, the name of the known varian
 import types
 
 import torch
-from nfnumpy.ports import torch as torch_port
 from torch import nn
 from torch.nn import functional as F
-from nfnumpy.ports.torch import ScaledWSConv2d, pad_same
 
 import nfnumpy as nf
+from nfnumpy.ports import torch as torch_port
+from nfnumpy.ports.torch import ScaledWSConv2d, pad_same
 
 CONFIGS = {
     "nfnet": nf.models.NFNetConfig(widths=(8, 16), depths=(2, 2), strides=(1, 2), group_size=4,
@@ -177,7 +177,7 @@ def stem_with_last_activation(self, x):
 
 
 def early_strides(network):
-    for conv, stride in zip(network.stem_convs, (2, 2, 1, 1)):
+    for conv, stride in zip(network.stem_convs, (2, 2, 1, 1), strict=True):
         conv.stride = (stride, stride)
 
 

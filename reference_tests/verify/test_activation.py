@@ -1,5 +1,6 @@
 """Checking a nonlinearity: which one it is, whether gamma is in it, and what is wrong with it."""
 
+import functools
 import math
 
 import numpy as np
@@ -10,9 +11,9 @@ import torch.nn.functional as F
 from nfnumpy import InputError
 from nfnumpy.functional.activations import GAMMA, NONLINEARITIES
 from nfnumpy.verify import CONFORMS, DIVERGES, VARIANT
-from nfnumpy.verify.frameworks import Numpy
-from nfnumpy.verify.compare import compare
 from nfnumpy.verify.checks.activation import check_activation, check_for, exact_gamma
+from nfnumpy.verify.compare import compare
+from nfnumpy.verify.frameworks import Numpy
 from nfnumpy.verify.variants import apply
 
 G = GAMMA["gelu"]
@@ -117,8 +118,8 @@ def test_a_nan_that_vanishes_is_noted():
 def test_every_form_in_the_catalogue_is_recognized(name):
     known = check_for(name)
     for entry in known.catalogue:
-        verdict = compare(known, lambda case: known.reference(case, apply(known.rules, (entry,))), target="itself",
-                        framework=Numpy(), examples=2)
+        run = functools.partial(known.reference, rules=apply(known.rules, (entry,)))
+        verdict = compare(known, run, target="itself", framework=Numpy(), examples=2)
         assert verdict.diagnosis == (entry.name,), verdict
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from nfnumpy.ports import torch as torch_port
-from reference_tests.helpers.wrong_ports import MISTAKES
 from torch import nn
 
 import nfnumpy as nf
+from nfnumpy.ports import torch as torch_port
 from nfnumpy.verify.checks.block import check_block
+from reference_tests.helpers.wrong_ports import MISTAKES
 
 CONFIGS = {"nfnet": nf.models.NFNetConfig(group_size=8), "nf_resnet": nf.models.NFResNetConfig(use_se=True),
            "nf_regnet": nf.models.NFRegNetConfig()}

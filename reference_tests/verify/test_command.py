@@ -6,12 +6,11 @@ import sys
 import textwrap
 
 import pytest
-from reference_tests.helpers.command_line import run_command
 
-from nfnumpy.verify import __main__ as command
-from nfnumpy.verify import assert_conforms, check
+from nfnumpy.verify import __main__ as command, assert_conforms, check
 from nfnumpy.verify.reports.html import html_page
 from nfnumpy.verify.targets import load_target
+from reference_tests.helpers.command_line import run_command
 
 PORT = """
 import numpy as np
@@ -97,11 +96,13 @@ def test_a_target_file_imports_its_neighbours_but_no_namesakes(tmp_path):
 
 @pytest.mark.parametrize("arguments, part", [
     (["wsconv", "x:y"], "unknown kind 'wsconv'"), (["agc", "nothing"], "expected package.module:attribute"),
-    (["agc", "no_such_package.x:y"], "no module named 'no_such_package'"), (["agc", "nowhere.py:f"], "no file nowhere.py"),
+    (["agc", "no_such_package.x:y"], "no module named 'no_such_package'"),
+    (["agc", "nowhere.py:f"], "no file nowhere.py"),
     (["agc", "math:nothing"], "has no 'nothing'"), (["agc", "math:pi"], "agc"),
     (["agc", "math:sqrt", "--option", "eps"], "expected KEY=VALUE"),
     (["agc", "math:sqrt", "--framework", "theano"], "expected auto, torch, jax, numpy"),
-    (["agc", "math:sqrt", "--examples", "-1"], "expected a whole number"), (["vectors", "nowhere"], "no folder nowhere")])
+    (["agc", "math:sqrt", "--examples", "-1"], "expected a whole number"),
+    (["vectors", "nowhere"], "no folder nowhere")])
 def test_what_cannot_be_run_is_one_line_and_status_2(capsys, monkeypatch, tmp_path, arguments, part):
     monkeypatch.chdir(tmp_path)
     status, out, error = verify(capsys, monkeypatch, *arguments)

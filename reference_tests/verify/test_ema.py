@@ -2,6 +2,7 @@
 
 import collections
 import copy
+import functools
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from nfnumpy import InputError
 from nfnumpy.optim import ExponentialMovingAverage
 from nfnumpy.verify import CONFORMS, DIVERGES, VARIANT
-from nfnumpy.verify.frameworks import Numpy
-from nfnumpy.verify.compare import compare
 from nfnumpy.verify.checks.ema import check_ema, check_for
+from nfnumpy.verify.compare import compare
+from nfnumpy.verify.frameworks import Numpy
 from nfnumpy.verify.variants import apply
 
 
@@ -34,7 +35,7 @@ class OfAModel(torch.nn.Module):
     @torch.no_grad()
     def update(self, model):
         decay = self.current()
-        for average, value in zip(self.module.parameters(), model.parameters()):
+        for average, value in zip(self.module.parameters(), model.parameters(), strict=True):
             average.copy_(decay * average + (1.0 - decay) * value)
         self.updates += 1
 
@@ -69,7 +70,7 @@ class OfParameters:
     def update(self):
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        for average, parameter in zip(self.shadow_params, self.parameters):
+        for average, parameter in zip(self.shadow_params, self.parameters, strict=True):
             average.lerp_(parameter.detach(), 1.0 - decay)
 
 
@@ -79,7 +80,7 @@ class GetsTheStep(OfAModel):
     @torch.no_grad()
     def update(self, model, step=None):
         decay = min(self.decay, 1.0 - (1.0 + (step - 1)) ** (-2.0 / 3.0))
-        for average, value in zip(self.module.parameters(), model.parameters()):
+        for average, value in zip(self.module.parameters(), model.parameters(), strict=True):
             average.lerp_(value, 1.0 - decay)
 
 
@@ -152,8 +153,8 @@ def test_a_transformation_with_bias_correction_is_a_variant(monkeypatch):
 def test_every_form_in_the_catalogue_is_recognized():
     known = check_for()
     for entry in known.catalogue:
-        verdict = compare(known, lambda case: known.reference(case, apply(known.rules, (entry,))), target="itself",
-                        framework=Numpy(), examples=0)
+        run = functools.partial(known.reference, rules=apply(known.rules, (entry,)))
+        verdict = compare(known, run, target="itself", framework=Numpy(), examples=0)
         assert verdict.diagnosis == (entry.name,), verdict
 
 

@@ -20,8 +20,9 @@ def of_numpy(x):
 
 
 @pytest.mark.parametrize("target, name", [
-    (of_torch, "torch"), (of_numpy, "numpy"), (torch.nn.ReLU, "torch"), (torch.nn.ReLU(), "torch"), (torch.relu, "torch"),
-    (functools.partial(of_torch), "torch"), (functools.partial(of_numpy), "numpy"), (np.tanh, "numpy"), (len, "numpy")])
+    (of_torch, "torch"), (of_numpy, "numpy"), (torch.nn.ReLU, "torch"), (torch.nn.ReLU(), "torch"),
+    (torch.relu, "torch"), (functools.partial(of_torch), "torch"), (functools.partial(of_numpy), "numpy"),
+    (np.tanh, "numpy"), (len, "numpy")])
 def test_the_framework_follows_from_the_target(target, name):
     assert framework_of(target).name == name
 

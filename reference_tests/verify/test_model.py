@@ -7,20 +7,20 @@ import types
 import numpy as np
 import pytest
 import torch
-from reference_tests.helpers.correct_ports import STYLES
-from reference_tests.helpers.wrong_ports import CONFIGS, MISTAKES, forward_of, mistaken
-from reference_tests.helpers.port_pairs import FAMILIES, random_state
-from nfnumpy.ports.torch import from_config
 
 import nfnumpy as nf
 from nfnumpy.autograd import Tensor
+from nfnumpy.ports.torch import from_config
 from nfnumpy.verify.checks.model import check_model
-from nfnumpy.verify.variants.network_catalogue import OF_NETWORKS, OF_SHAPES
-from nfnumpy.verify.network.forward import forward
 from nfnumpy.verify.network.architecture import architecture_of
-from nfnumpy.verify.variants.network import NetworkRules
+from nfnumpy.verify.network.forward import forward
 from nfnumpy.verify.network.shapes import parameter_shapes
 from nfnumpy.verify.variants import apply
+from nfnumpy.verify.variants.network import NetworkRules
+from nfnumpy.verify.variants.network_catalogue import OF_NETWORKS, OF_SHAPES
+from reference_tests.helpers.correct_ports import STYLES
+from reference_tests.helpers.wrong_ports import CONFIGS, MISTAKES, forward_of, mistaken
+from reference_tests.helpers.port_pairs import FAMILIES, random_state
 
 HARMLESS = {entry.name for entry in OF_NETWORKS if entry.benign} | {"rescaled by 1/(1 - rate)"}
 SIZE = 24

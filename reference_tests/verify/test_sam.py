@@ -1,14 +1,16 @@
 """Checking sharpness-aware minimization by two whole steps."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
 
 from nfnumpy import InputError
 from nfnumpy.verify import CONFORMS, DIVERGES, VARIANT
-from nfnumpy.verify.frameworks import Numpy
+from nfnumpy.verify.checks.sam import check_for, check_sam
 from nfnumpy.verify.compare import compare
-from nfnumpy.verify.checks.sam import check_sam, check_for
+from nfnumpy.verify.frameworks import Numpy
 from nfnumpy.verify.variants import apply
 
 
@@ -39,11 +41,11 @@ class Guarded:
         here = [parameter.grad.clone() for parameter in self.params]
         with torch.no_grad():
             start, perturbation = [parameter.clone() for parameter in self.params], self.perturbation()
-            for parameter, e in zip(self.params, perturbation):
+            for parameter, e in zip(self.params, perturbation, strict=True):
                 parameter.add_(e)
         closure()
         with torch.no_grad():
-            for parameter, before, e, grad in zip(self.params, start, perturbation, here):
+            for parameter, before, e, grad in zip(self.params, start, perturbation, here, strict=True):
                 parameter.copy_(before + (1.0 - self.taken_off) * e)
                 parameter.grad.add_(grad if self.summed else 0.0)
         self.optimizer.step()
@@ -117,12 +119,12 @@ class OfAModel(Guarded):
     def ascent_step(self):
         with torch.no_grad():
             self.before = [p.clone() for p in self.params]
-            for p, e in zip(self.params, self.perturbation()):
+            for p, e in zip(self.params, self.perturbation(), strict=True):
                 p.add_(e)
 
     def descent_step(self):
         with torch.no_grad():
-            for p, before in zip(self.params, self.before):
+            for p, before in zip(self.params, self.before, strict=True):
                 p.copy_(before)
         self.optimizer.step()
 
@@ -148,7 +150,8 @@ def test_right_ones_conform(target):
 
 def test_a_small_number_added_to_the_norm_is_a_variant():
     verdict = check(TwoSteps)
-    assert verdict.outcome == VARIANT and verdict.diagnosis == ("1e-12 added to the norm",) and verdict.relative_difference < 1e-10
+    assert verdict.outcome == VARIANT and verdict.diagnosis == ("1e-12 added to the norm",)
+    assert verdict.relative_difference < 1e-10
 
 
 def test_a_zero_gradient_that_becomes_nan_is_a_variant():
@@ -175,9 +178,9 @@ def test_the_first_difference_is_that_of_the_mistake():
 def test_every_form_in_the_catalogue_is_recognized():
     known = check_for()
     for entry in known.catalogue:
+        run = functools.partial(known.reference, rules=apply(known.rules, (entry,)))
         with np.errstate(all="ignore"):
-            verdict = compare(known, lambda case: known.reference(case, apply(known.rules, (entry,))),
-                            target="itself", framework=Numpy(), examples=0)
+            verdict = compare(known, run, target="itself", framework=Numpy(), examples=0)
         assert verdict.diagnosis == (entry.name,), verdict
 
 

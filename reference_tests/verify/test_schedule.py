@@ -1,5 +1,6 @@
 """Checking learning-rate schedules."""
 
+import functools
 import math
 
 import pytest
@@ -9,9 +10,9 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, Sequ
 from nfnumpy import InputError
 from nfnumpy.optim import warmup_cosine
 from nfnumpy.verify import CONFORMS, DIVERGES, VARIANT
-from nfnumpy.verify.frameworks import Numpy
+from nfnumpy.verify.checks.schedule import check_for, check_schedule
 from nfnumpy.verify.compare import compare
-from nfnumpy.verify.checks.schedule import check_schedule, check_for
+from nfnumpy.verify.frameworks import Numpy
 from nfnumpy.verify.variants import apply
 
 
@@ -137,8 +138,8 @@ def test_mistakes_are_named(target, names):
 def test_every_form_in_the_catalogue_is_recognized():
     known = check_for()
     for entry in known.catalogue:
-        verdict = compare(known, lambda case: known.reference(case, apply(known.rules, (entry,))), target="itself",
-                        framework=Numpy(), examples=3)
+        run = functools.partial(known.reference, rules=apply(known.rules, (entry,)))
+        verdict = compare(known, run, target="itself", framework=Numpy(), examples=3)
         assert verdict.diagnosis == (entry.name,), verdict
 
 

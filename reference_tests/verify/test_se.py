@@ -5,14 +5,14 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from nfnumpy.ports.torch import SqueezeExcite
 
 import nfnumpy as nf
+from nfnumpy.ports.torch import SqueezeExcite
+from nfnumpy.verify.checks.se import CHECK, check_se, reference
 from nfnumpy.verify.compare import compare
 from nfnumpy.verify.frameworks import Numpy
-from nfnumpy.verify.checks.se import CHECK, check_se, reference
-from nfnumpy.verify.variants.squeeze_excite import CATALOGUE, SqueezeExciteRules, excited, rounded_down
 from nfnumpy.verify.variants import apply
+from nfnumpy.verify.variants.squeeze_excite import CATALOGUE, SqueezeExciteRules, excited, rounded_down
 
 
 @pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.name)

@@ -9,8 +9,8 @@ from torch import nn
 
 import nfnumpy as nf
 from nfnumpy.verify.checks.stochastic_depth import check_stochastic_depth
-from nfnumpy.verify.variants.stochastic_depth import BATCH, CATALOGUE, CHANNELS, StochasticDepthRules, dropped, rescaled
 from nfnumpy.verify.variants import apply
+from nfnumpy.verify.variants.stochastic_depth import BATCH, CATALOGUE, CHANNELS, StochasticDepthRules, dropped, rescaled
 
 
 def of_rules(rules):

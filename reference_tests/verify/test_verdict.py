@@ -18,7 +18,8 @@ def test_outcomes_equal_their_texts():
     assert f"{DIVERGES}" == "diverges" and Outcome("diverges") is DIVERGES
 
 
-@pytest.mark.parametrize("value, text", [(float("nan"), "NaN"), (float("inf"), "Infinity"), (-float("inf"), "-Infinity")])
+@pytest.mark.parametrize("value, text", [(float("nan"), "NaN"), (float("inf"), "Infinity"),
+                                         (-float("inf"), "-Infinity")])
 def test_numbers_that_are_not_finite_are_strings_in_json(value, text):
     given = verdict(counterexample={"x": [[1.0, value]], "limit": value}, relative_difference=value)
     found = json.loads(json_text(given), parse_constant=lambda name: pytest.fail(name))

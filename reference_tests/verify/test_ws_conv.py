@@ -9,11 +9,11 @@ from torch.nn import functional as F
 from nfnumpy import InputError
 from nfnumpy.functional.weight_standardization import standardize_weight
 from nfnumpy.verify import CONFORMS, DIVERGES, VARIANT
-from nfnumpy.verify.frameworks import Numpy
-from nfnumpy.verify.compare import compare
 from nfnumpy.verify.checks.ws_conv import CHECK, check_ws_conv, reference
-from nfnumpy.verify.variants.ws_conv import CATALOGUE, StandardizationRules
+from nfnumpy.verify.compare import compare
+from nfnumpy.verify.frameworks import Numpy
 from nfnumpy.verify.variants import apply
+from nfnumpy.verify.variants.ws_conv import CATALOGUE, StandardizationRules
 
 
 def check(target, **options):
@@ -51,7 +51,8 @@ class AsAProduct(Right):
         height, width = ((size - kernel) // self.stride[0] + 1 for size in x.shape[2:])
         patches = F.unfold(x, kernel, stride=self.stride).reshape(n, self.groups, -1, height * width)
         weight = self.standardized().reshape(self.groups, self.out_channels // self.groups, -1)
-        return torch.einsum("ngkp,gok->ngop", patches, weight).reshape(n, -1, height, width) + self.bias.view(1, -1, 1, 1)
+        out = torch.einsum("ngkp,gok->ngop", patches, weight).reshape(n, -1, height, width)
+        return out + self.bias.view(1, -1, 1, 1)
 
 
 class GainFirst(Right):
@@ -145,7 +146,7 @@ class Detached(Right):
     """The statistics are constants to the gradient."""
 
     def standardized(self):
-        variance, mean = (value.detach() for value in torch.var_mean(self.weight, (1, 2, 3), correction=0, keepdim=True))
+        variance, mean = torch.var_mean(self.weight.detach(), (1, 2, 3), correction=0, keepdim=True)
         return self.gain * (self.weight - mean) / torch.sqrt((variance * self.weight[0].numel()).clamp(min=1e-4))
 
 

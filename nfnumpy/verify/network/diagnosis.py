@@ -19,7 +19,7 @@ from .. import tolerance
 from ..diagnosis import Diagnosis
 from ..variants import apply
 from ..variants.network import NetworkRules
-from ..variants.network_catalogue import GRADIENTS, OF_NETWORKS
+from ..variants.network_catalogue import GRADIENTS, IN_ALL_PARTS, IN_BLOCKS, IN_ENDS
 from .architecture import architecture_of
 from .beam_search import BEAMS, NARROW_BEAMS, BeamSearch, Group
 from .forward import part
@@ -123,7 +123,8 @@ class _Search:
         whole = [_Segment(each, self.config, rules, wrong, self.precision) for each in self.seen]
         quick = [_Segment(each.first_image(), self.config, rules, wrong, self.precision) for each in self.seen]
         quick = [segment for segment in quick if segment.wanted is not None]
-        free = [further for further in OF_NETWORKS if not any(further.conflicts(variant) for variant in variants)]
+        free = [further for further in _catalogue_of(whole[0].parts)
+                if not any(further.conflicts(variant) for variant in variants)]
         search = BeamSearch(free, rules, outputs=lambda rules: [segment.output(rules) for segment in quick],
                             wanted=[segment.wanted for segment in quick], near=[segment.near for segment in quick],
                             excess=lambda rules: max(segment.excess(rules) for segment in whole),
@@ -171,6 +172,14 @@ class _Segment:
             return tolerance.distance(self.wanted, self.output(rules)) / self.near
         except (ArithmeticError, ValueError):  # these rules do not apply to these shapes
             return float("inf")
+
+
+def _catalogue_of(parts):
+    """The known variants that change the output of any of these parts."""
+    in_blocks = {name.startswith("blocks.") for name in parts}
+    if len(in_blocks) > 1:
+        return IN_ALL_PARTS
+    return IN_BLOCKS if in_blocks == {True} else IN_ENDS
 
 
 def _of_parts(parameters, parts):

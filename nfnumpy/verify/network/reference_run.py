@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ... import ops
-from ...autograd import Tensor, no_grad
+from ...autograd import Tensor, no_grad, trust_saved_arrays
 from ...optim import clipped_by_default, clipped_update, is_decayed
 from ..variants.network import NetworkRules
 from .architecture import architecture_of
@@ -58,6 +58,7 @@ def trace_and_gradients(inputs: NetworkInputs, config: Any, rules: NetworkRules,
     return _once(_trace_and_gradients, inputs, config, rules, with_step)
 
 
+@trust_saved_arrays()
 def _trace_and_gradients(inputs, config, rules, with_step):
     leaves = {name: Tensor(array, requires_grad=True) for name, array in inputs.parameters.items()}
     architecture, x, branches, entering, leaving = architecture_of(config, rules), Tensor(inputs.images), {}, {}, {}

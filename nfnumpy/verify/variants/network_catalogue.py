@@ -256,11 +256,20 @@ ENDS = (
 
 OF_BLOCKS = (*LAYERS, *BETA, *BRANCH, *EXCITATION, *JOIN, *SHORTCUT, *GRADIENTS)
 OF_NETWORKS = (*OF_BLOCKS, *SCHEDULES, *ENDS)
+STRUCTURAL = frozenset({"group", "width", "excitation.hidden"})  # rules that change parameter shapes and nothing else
 
 
 def _changes_shapes(variant):
-    shapes = {"group", "width", "second_3x3", "excitation.hidden"}
+    shapes = STRUCTURAL | {"second_3x3"}
     return bool(shapes & variant.changes.keys()) or variant.changes.get("excitation_place") is rules.other_family_place
 
 
+def _of_parts(variants):
+    """Those that change the outputs of parts whose parameter shapes are known."""
+    return tuple(variant for variant in variants if not STRUCTURAL & variant.changes.keys())
+
+
 OF_SHAPES = tuple(variant for variant in OF_BLOCKS if _changes_shapes(variant))
+IN_BLOCKS = _of_parts((*OF_BLOCKS, *SCHEDULES))
+IN_ENDS = _of_parts((*LAYERS, *ENDS))
+IN_ALL_PARTS = _of_parts(OF_NETWORKS)
