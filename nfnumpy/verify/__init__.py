@@ -44,6 +44,6 @@ def assert_conforms(verdict: Verdict, variants: bool = True) -> None:
         raise AssertionError(str(verdict))
 
 
-__all__ = ["CHECKS", "CONFORMS", "DIVERGES", "Difference", "KINDS", "Outcome", "VARIANT", "Verdict", "assert_conforms",
+__all__ = ["CHECKS", "CONFORMS", "DIVERGES", "KINDS", "VARIANT", "Difference", "Outcome", "Verdict", "assert_conforms",
            "check", "check_activation", "check_agc", "check_block", "check_ema", "check_model", "check_sam",
            "check_schedule", "check_se", "check_stochastic_depth", "check_ws_conv"]

@@ -83,7 +83,9 @@ class Check:
     def differences(self, rules: Any, cases: Iterable[InputCase], outputs: Iterable[Outputs],
                     precision: str) -> tuple[Difference, ...]:
         """The largest Difference of every tensor over the cases, in the order of the computation."""
-        worst, order, epsilon = {}, {}, tolerance.epsilon(precision)
+        epsilon = tolerance.epsilon(precision)
+        worst: dict[str, Difference] = {}
+        order: dict[str, None] = {}
         for case, output in zip(cases, outputs, strict=True):
             expected, allowed, scales = self.expected(case, rules, precision)
             order.update(dict.fromkeys(expected))
@@ -157,8 +159,9 @@ class _Comparison:
         """The Verdict in one precision."""
         check = self.check
         outputs = [self.outputs(case, precision) for case in self.cases]
-        found = dict(self.facts, kind=check.name, precision=precision, examples=len(self.cases), notes=self.notes,
-                     differences=check.differences(check.rules, self.cases, outputs, precision))
+        found: dict[str, Any] = dict(
+            self.facts, kind=check.name, precision=precision, examples=len(self.cases), notes=self.notes,
+            differences=check.differences(check.rules, self.cases, outputs, precision))
         if all(difference.agrees for difference in found["differences"]):
             return Verdict(outcome=CONFORMS, **found)
         found["relative_difference"] = _relative_difference(check, outputs)

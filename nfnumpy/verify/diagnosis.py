@@ -26,7 +26,7 @@ class Diagnosis(NamedTuple):
     nearest: tuple[KnownVariant, ...]
 
 
-def named(variants: Iterable[KnownVariant]) -> dict[str, tuple[str, ...]]:
+def named(variants: Iterable[KnownVariant]) -> dict[str, Any]:
     """The fields `diagnosis` and `explanation` of a Verdict."""
     variants = tuple(variants)
     return {"diagnosis": tuple(variant.name for variant in variants),

@@ -52,6 +52,8 @@ def _from_file(path: Path) -> ModuleType:
     name = f"nfnumpy_target_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
     folder = str(path.parent.resolve())
     spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"target: {path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.path.append(folder)
     sys.modules[name] = module

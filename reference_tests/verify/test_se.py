@@ -31,7 +31,7 @@ def test_the_reference_without_changes_is_our_layer_bit_for_bit():
                            for name, array in case.arrays.items() if name.startswith("fc")})
     x = nf.autograd.Tensor(case.arrays["x"])
     assert np.array_equal(layer(x).numpy(), reference(case, SqueezeExciteRules())["output"])
-    assert np.array_equal(layer(x).numpy(), excited(x, *layer.parameters().values(), SqueezeExciteRules()).numpy())
+    assert np.array_equal(layer(x).numpy(), excited(x, *layer.parameters().values(), rules=SqueezeExciteRules()).numpy())
 
 
 class WithoutTwo(SqueezeExcite):

@@ -91,7 +91,7 @@ class _Clipping:
             return self._of_a_transformation(lambda case: target), False
         if not callable(target) or not names:
             raise unusable("agc", target, EXPECTED)
-        if isinstance(target, type) or first_named(wanted, OPTIMIZER) and first_named(wanted, PARAMETERS):
+        if isinstance(target, type) or (first_named(wanted, OPTIMIZER) and first_named(wanted, PARAMETERS)):
             if not framework.has_modules or first_named(names, PARAMETERS + MODEL) is None:
                 raise unusable("agc", target, EXPECTED)
             return self._of_an_optimizer, first_named(names, MODEL) is not None

@@ -136,7 +136,7 @@ def _possible_shapes(family: str, theirs: Mapping[str, tuple[int, ...]]) -> Iter
 
 def _shapes(family, entering, width, group, leaving, hidden, with_shortcut):
     weights = {"conv_shortcut": (1, 1, entering, leaving)} if with_shortcut else {}
-    weights |= {name: (3, 3, group, width) for name in BRANCHES[family]}
+    weights |= dict.fromkeys(BRANCHES[family], (3, 3, group, width))
     weights |= {"conv0": (1, 1, entering, width), "conv2": (1, 1, width, leaving)}
     shapes = {}
     for name in ("conv_shortcut", *BRANCHES[family]):
@@ -160,8 +160,10 @@ def _run(block: BlockTarget, case: Any, framework: Framework) -> dict[str, np.nd
     outputs = {"output": framework.from_images(framework.host(out))}
     cotangent = framework.images(np.resize(arrays["cotangent"], outputs["output"].shape))
     x_grad, grads = module.gradients(out, cotangent)
-    outputs["gradient of x"] = framework.from_images(x_grad)
+    x_grad = np.zeros(arrays["x"].shape) if x_grad is None else framework.from_images(x_grad)
+    outputs["gradient of x"] = x_grad
     for name, our in names.items():
-        grad = np.zeros(layouts[our].shape) if grads[name] is None else grads[name]
+        grad = grads[name]
+        grad = np.zeros(layouts[our].shape) if grad is None else grad
         outputs[f"gradient of {our}"] = layouts[our].from_target(grad, block.shapes[our])
     return outputs

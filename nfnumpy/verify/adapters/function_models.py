@@ -83,7 +83,7 @@ class FunctionModel(_OfParameters):
         """The dict that the target takes."""
         if self.scheme != "haiku":
             return arrays
-        tree = {}
+        tree: dict[str, dict[str, Any]] = {}
         for name, array in arrays.items():
             path, _, leaf = name.rpartition("/")
             tree.setdefault(path, {})[leaf] = array

@@ -25,11 +25,12 @@ class ModuleModel:
         if not self.shapes:
             raise InputError(f"model: {type(module).__name__} has no parameters")
         self.outputs_first, self.channels_first = framework.channels_first, framework.channels_first
-        self.places, self.channels_last = {}, None
+        self.places: dict[str, str] = {}
+        self.channels_last: bool | None = None
 
     def attach(self, names: Mapping[str, str]) -> None:
         """Find the modules of blocks and head; names: their parameter's name -> ours."""
-        owned = {}
+        owned: dict[str, list[str]] = {}
         for name, our in names.items():
             part = ".".join(our.split(".")[:2]) if our.startswith("blocks.") else our.split(".")[0]
             owned.setdefault(part, []).append(name)

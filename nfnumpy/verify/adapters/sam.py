@@ -71,7 +71,8 @@ class _Optimizer:
         framework = self.framework
         leaves = {name: framework.parameter(framework.array(case.arrays[name])) for name in NAMES}
         mixing, offset = (framework.array(case.arrays[name]) for name in ("mixing", "offset"))
-        optimizer, outputs = self._make(leaves, case.options), {}
+        optimizer = self._make(leaves, case.options)
+        outputs: dict[str, np.ndarray] = {}
 
         def backward():
             loss = framework.softplus_loss(mixing, offset, list(leaves.values()))

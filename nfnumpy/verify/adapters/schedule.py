@@ -98,8 +98,8 @@ class _Signature:
             given = {role: first_named(options, ROLES[role].names) for role in ROLES}
             fixed = {role: None if name is None else options[name] for role, name in given.items()}
             return cls(parameters, names, True, fixed, binding.passed, ())
-        in_epochs = [names[role] for role in ("warmup_steps", "total_steps")
-                     if names[role] and "epoch" in names[role] and not names["steps_per_epoch"]]
+        lengths = [names["warmup_steps"] or "", names["total_steps"] or ""]
+        in_epochs = [name for name in lengths if "epoch" in name and not names["steps_per_epoch"]]
         notes = (*binding.notes, *(f"its {name} are used as steps" for name in in_epochs))
         return cls(parameters, names, False, binding.fixed, binding.passed, notes)
 

@@ -104,8 +104,11 @@ def _load(module: ModuleHandle, weight: np.ndarray, arrays: Mapping[str, np.ndar
         raise InputError(f"ws_conv: expected a parameter `weight` {weight.shape}, the module has "
                          + ", ".join(f"{name} {shape}" for name, shape in shapes.items()))
     gain = next((name for name in GAIN_NAMES if name in shapes), None)
-    leaves = {"weight": "weight", "gain": gain, "bias": "bias" if "bias" in shapes else None}
-    leaves = {ours: name for ours, name in leaves.items() if name is not None}
+    leaves = {"weight": "weight"}
+    if gain is not None:
+        leaves["gain"] = gain
+    if "bias" in shapes:
+        leaves["bias"] = "bias"
     values = {**arrays, "weight": weight}
     module.load({name: values[ours].reshape(shapes[name]) for ours, name in leaves.items()}, str(weight.dtype))
     return leaves

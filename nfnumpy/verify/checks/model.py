@@ -53,13 +53,13 @@ def check_model(target: Any, *, framework: str = "auto", examples: int = 20, nam
     the target cannot be used.
     """
     config = models.config_of(variant) if variant is not None and config is None else config
-    network, framework = network_target(target, framework, config, options)
+    network, used_framework = network_target(target, framework, config, options)
     found = recognize(network.shapes, outputs_first=network.outputs_first, config=config,
                       given=None if map is None else read_map(map))
     size = min(LARGEST, found.config.test_size) if size is None else size
     if not all(isinstance(number, int) and number >= 1 for number in (size, batch)):
         raise InputError(f"model: size={size!r}, batch={batch!r}: expected positive whole numbers")
-    return _Comparison(network, framework, found, precision).verdict(name or title_of(target), size, batch)
+    return _Comparison(network, used_framework, found, precision).verdict(name or title_of(target), size, batch)
 
 
 class _Comparison:
@@ -79,8 +79,9 @@ class _Comparison:
         if not self._wrong(tables):  # else gradients differ anyway; they are compared with the form that is recognized
             tables = self._tables(seen, gradients=True)
         wrong = self._wrong(tables)
-        found = dict(kind="model", target=name, framework=self.target.framework.name, precision=self.target.precision,
-                     examples=len(seen), differences=_differences(tables, self.architecture))
+        found: dict[str, Any] = dict(
+            kind="model", target=name, framework=self.target.framework.name, precision=self.target.precision,
+            examples=len(seen), differences=_differences(tables, self.architecture))
         if random:
             return self._diverges(found, random, (), seen)
         variants, nearest = diagnose(seen, self.config, self.base, self.target.precision) if wrong else ((), ())
@@ -180,7 +181,8 @@ def _recognition_notes(found: Recognition) -> Iterator[str]:
 def _differences(tables: Sequence[Table], architecture: Architecture) -> tuple[Difference, ...]:
     """Parts one by one; of the gradients and the step of each part the worst tensor alone: there are hundreds."""
     titles = {block.name: f"{block.name} (stage {block.stage + 1})" for block in architecture.blocks}
-    worst, epsilon = {}, np.finfo(np.float64).eps
+    worst: dict[tuple[str, str], Difference] = {}
+    epsilon = float(np.finfo(np.float64).eps)
     for table in tables:
         for name, (error, limit) in table.items():
             what, of, parameter = name.partition(" of ")

@@ -34,7 +34,7 @@ def reference(case: InputCase, rules: SqueezeExciteRules) -> Mapping[str, np.nda
     """The output, and all gradients."""
     leaves = {name: Tensor(array, requires_grad=True) for name, array in parameters(case, rules).items()}
     x = Tensor(case.arrays["x"], requires_grad=True)
-    out = excited(x, *leaves.values(), rules)
+    out = excited(x, *leaves.values(), rules=rules)
     out.backward(np.resize(case.arrays["cotangent"], out.shape).astype(out.dtype))
     return {"output": out.data, "gradient of x": x.grad,
             **{f"gradient of {name}": np.zeros_like(leaf.data) if leaf.grad is None else leaf.grad

@@ -144,8 +144,9 @@ def _verdict(run: Callable, calls: int, facts: dict[str, str]) -> Verdict:
     differences = tuple(_differences(seen, StochasticDepthRules()))
     note = f"decided on {calls * SHAPE[0]} examples a rate; a correct target diverges with probability below " \
            f"{FALSE_ALARM:g}"
-    found = dict(facts, kind="stochastic_depth", precision="float64", examples=calls * len(RATES),
-                 differences=differences, notes=(note,))
+    found: dict[str, Any] = dict(
+        facts, kind="stochastic_depth", precision="float64", examples=calls * len(RATES),
+        differences=differences, notes=(note,))
     if _agrees(differences):
         return Verdict(outcome=CONFORMS, **found)
     variants = next((variants for variants in combinations(CATALOGUE)

@@ -16,7 +16,10 @@ Cotangent = Host | Callable[[Host], Host] | None
 class ModuleHandle:
     """A module: an object that has named parameters and computes an output."""
 
-    parameters: Mapping[str, tuple[int, ...]]  # name -> shape, in order
+    @property
+    def parameters(self) -> Mapping[str, tuple[int, ...]]:
+        """Name -> shape, in order."""
+        raise NotImplementedError
 
     def load(self, arrays: Mapping[str, Host], dtype: str) -> None:
         """Bring the module to `dtype` and set parameters, in the module's layout; those not named stay."""
@@ -133,6 +136,14 @@ class Framework:
         raise NotImplementedError
 
     # optimizers as functions (has_transformations)
+
+    def shapes_of(self, function: Callable) -> Any:
+        """The result of a function as shapes and dtypes; nothing is computed."""
+        raise NotImplementedError
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        """An array of zeros."""
+        raise NotImplementedError
 
     def gradient(self, loss: Callable, parameters: Any) -> Any:
         """The gradient of a function of a tree of arrays."""

@@ -42,8 +42,8 @@ class Torch(Framework):
         cotangent = cotangent(self.host(value)) if callable(cotangent) else cotangent
         leaves = [array for array in arrays if array.requires_grad]
         given = self.array(np.broadcast_to(cotangent, tuple(value.shape))).to(value.dtype)
-        grads = iter(self.torch.autograd.grad(value, leaves, given, allow_unused=True))
-        grads = [next(grads) if array.requires_grad else None for array in arrays]
+        of_leaves = iter(self.torch.autograd.grad(value, leaves, given, allow_unused=True))
+        grads = [next(of_leaves) if array.requires_grad else None for array in arrays]
         return self.host(value), [None if grad is None else self.host(grad) for grad in grads]
 
     def rng(self, seed: int) -> Any:

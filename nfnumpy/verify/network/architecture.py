@@ -41,7 +41,8 @@ class Architecture:
 @functools.lru_cache(maxsize=256)
 def architecture_of(config: Any, rules: NetworkRules) -> Architecture:
     """The Architecture of a configuration, with betas by the schedule of `rules`."""
-    family, blocks, scheduled = FAMILIES[type(config)], [], betas(config.depths, config.alpha, rules)
+    family, scheduled = FAMILIES[type(config)], betas(config.depths, config.alpha, rules)
+    blocks: list[BlockArchitecture] = []
     for stage, position, _, _ in block_schedule(config.depths, config.alpha, 0.0):
         stride = 1 if position else config.strides[stage]
         blocks.append(BlockArchitecture(family, f"blocks.{len(blocks)}", stage, stride, config.alpha,

@@ -50,7 +50,8 @@ class BeamSearch:
                  near: Sequence[float], excess: Callable[[NetworkRules], float], beams: tuple[int, ...] = BEAMS):
         self.catalogue = sorted(catalogue, key=lambda variant: not variant.benign)
         self.rules, self.outputs, self.wanted, self.near = rules, outputs, wanted, near
-        self.excess, self.beams, self.nearest = excess, beams, ()
+        self.excess, self.beams = excess, beams
+        self.nearest: Group = ()
         self.start = outputs(rules)
         self.to_target = _displacement(self.start, wanted)
 
@@ -94,7 +95,7 @@ class BeamSearch:
             tried = [self.trial(pair) for pair in pairs if not pair[0].conflicts(pair[1])]
             if not any(trial.error <= 1.0 for trial in tried):
                 tried += self._longer([trial.group for trial in ranked[:beam]], usable)
-            along = ()
+            along = []
 
     def _has_effect(self, trial, unchanged):
         if _across_examples(trial.group):

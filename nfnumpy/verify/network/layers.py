@@ -45,4 +45,4 @@ def activated(x: Tensor, configured: str, rules: NetworkRules, scale: float = 1.
 def squeeze_excite(parameters: Parameters, name: str, x: Tensor, rules: NetworkRules) -> Tensor:
     """x (N, H, W, C) with its channels gated."""
     leaves = [parameters[f"{name}.{leaf}"] for leaf in ("fc0.weight", "fc0.bias", "fc1.weight", "fc1.bias")]
-    return excited(x, *leaves, rules.excitation)
+    return excited(x, *leaves, rules=rules.excitation)

@@ -39,7 +39,7 @@ class Match:
 
 def read_map(given: Mapping[str, str] | str | os.PathLike[str]) -> Mapping[str, str]:
     """{their name: our name} from a dict, or from a JSON file at a path; InputError when it is neither."""
-    if isinstance(given, dict):
+    if isinstance(given, Mapping):
         return given
     try:
         with open(given, encoding="utf-8") as file:
@@ -113,7 +113,7 @@ def _layers(parameters):
     for name, shape in parameters.items():
         place, _, last = name.replace("/", ".").rpartition(".")
         leaf = next((leaf for leaf, pattern in LEAVES if re.search(pattern, last, re.I)), None)
-        if leaf == "skip_gain" or leaf in ("gain", None) and math.prod(shape) == 1 and len(shape) <= 1:
+        if leaf == "skip_gain" or (leaf in ("gain", None) and math.prod(shape) == 1 and len(shape) <= 1):
             place, leaf = f"{place}.{last}", "skip_gain"
         leaf = leaf or ("weight" if len([size for size in shape if size != 1]) > 1 else "bias")
         if leaf in layers.get(latest.get(place, place), {}):  # several layers in one place: the next one begins

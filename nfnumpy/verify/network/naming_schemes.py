@@ -39,7 +39,7 @@ def by_scheme(names: Iterable[str], known: Set[str]) -> tuple[str, dict[str, str
     """(scheme, {their name: our name}) for the scheme that covers most of `known`, our names; ("", {}) if none covers
     more than half of them.
     """
-    best = "", {}
+    best: tuple[str, dict[str, str]] = ("", {})
     for title, scheme in SCHEMES.items():
         for front in PREFIXES:
             own = [name.removeprefix(front) for name in names if name.startswith(front)]

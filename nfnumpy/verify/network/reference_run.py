@@ -58,8 +58,12 @@ def trace_and_gradients(inputs: NetworkInputs, config: Any, rules: NetworkRules,
     return _once(_trace_and_gradients, inputs, config, rules, with_step)
 
 
-@trust_saved_arrays()
 def _trace_and_gradients(inputs, config, rules, with_step):
+    with trust_saved_arrays():
+        return _backward(inputs, config, rules, with_step)
+
+
+def _backward(inputs, config, rules, with_step):
     leaves = {name: Tensor(array, requires_grad=True) for name, array in inputs.parameters.items()}
     architecture, x, branches, entering, leaving = architecture_of(config, rules), Tensor(inputs.images), {}, {}, {}
     for name in architecture.parts:
@@ -84,7 +88,7 @@ def _trace_and_gradients(inputs, config, rules, with_step):
 def gradients_and_steps(grads: Mapping[str, np.ndarray], parameters: Mapping[str, np.ndarray],
                         with_step: bool) -> Results:
     """{"gradient of NAME": …, "step of NAME": …}, backwards, for gradients by name."""
-    grads = {name: grads[name] for name in reversed(parameters) if name in grads}
+    grads = {name: grads[name] for name in reversed(list(parameters)) if name in grads}
     after = stepped(grads, parameters) if with_step else {}
     return {**{f"gradient of {name}": grad for name, grad in grads.items()},
             **{f"step of {name}": param for name, param in after.items()}}

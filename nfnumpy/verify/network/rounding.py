@@ -21,7 +21,7 @@ SMALLEST_SCALE = 1e-30
 
 def family(name: str) -> str:
     """What a tensor shares its scale with: a gradient by its parameter's last word, the loss with the logits."""
-    start, of, parameter = name.partition(" of ")
+    start, _, parameter = name.partition(" of ")
     leaf = parameter.rpartition(".")[2]
     if start == "gradient" and leaf in LEAVES:
         return f"{start} of {leaf}"
@@ -30,7 +30,7 @@ def family(name: str) -> str:
 
 def scales(reference: Mapping[str, np.ndarray], sums: Mapping[str, float]) -> dict[str, float]:
     """{name: the largest magnitude of its family}; `sums`: the size of the terms that cancel, by name."""
-    largest = {}
+    largest: dict[str, float] = {}
     for name, size in sums.items():
         largest[family(name)] = max(largest.get(family(name), 0.0), size)
     for name, array in reference.items():
@@ -51,7 +51,7 @@ def allowed(reference: Mapping[str, np.ndarray], in_float32: Mapping[str, np.nda
     steps = [name for name in reference if name.startswith("step of ")]
     own = tolerance.allowed({name: array for name, array in reference.items() if name not in steps}, in_float32,
                             scale_of, precision)
-    pooled = {}
+    pooled: dict[str, float] = {}
     for name, error in own.items():
         pooled[family(name)] = max(pooled.get(family(name), 0.0), error)
     limits = {name: pooled[family(name)] * (walk if name.startswith("gradient of") else 1.0) for name in own}

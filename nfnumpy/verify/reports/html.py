@@ -4,7 +4,7 @@ import html
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from ...files import atomic_write
 from ..verdict import CONFORMS, DIVERGES, VARIANT, Difference, Verdict, finite_json
@@ -98,7 +98,7 @@ def _x(epsilons):
     return LABEL + PLOT * (min(power, LARGEST_POWER) - SMALLEST_POWER) / (LARGEST_POWER - SMALLEST_POWER)
 
 
-def _plot(differences: Iterable[Difference]) -> str:
+def _plot(differences: Sequence[Difference]) -> str:
     """The errors tensor by tensor, in the order of the computation, on a logarithmic axis, as SVG."""
     height = ROW * len(differences) + 40
     parts = [f'<svg role="img" aria-label="error of every tensor" width="{LABEL + PLOT + 40}" height="{height}" '

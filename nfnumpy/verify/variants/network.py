@@ -17,6 +17,7 @@ from ...models import NFNetConfig, NFRegNetConfig
 from .squeeze_excite import SqueezeExciteRules
 from .ws_conv import StandardizationRules
 
+STANDARDIZATION, EXCITATION = StandardizationRules(), SqueezeExciteRules()
 SECOND_3X3 = 2  # position in a block's branch
 
 
@@ -167,13 +168,13 @@ class NetworkRules:
     """
 
     # layers
-    standardization: StandardizationRules = StandardizationRules()
+    standardization: StandardizationRules = STANDARDIZATION
     bias: bool = True
     kernel: Callable[[Tensor], Tensor] = same
     nonlinearity: str | None = None
     gamma: Callable[[str, str], float] = own_gamma
     # squeeze-and-excite
-    excitation: SqueezeExciteRules = SqueezeExciteRules()
+    excitation: SqueezeExciteRules = EXCITATION
     excitation_place: Callable[[str], Place] = family_place
     # the residual branch
     strided: int = 1

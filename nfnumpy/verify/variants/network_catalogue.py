@@ -6,8 +6,7 @@ import math
 
 from ... import ops
 from ...functional.activations import GAMMA
-from . import KnownVariant, squeeze_excite, ws_conv
-from . import network as rules
+from . import KnownVariant, network as rules, squeeze_excite, ws_conv
 from .network import Place
 
 

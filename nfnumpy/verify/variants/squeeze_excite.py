@@ -92,7 +92,7 @@ class SqueezeExciteRules:
     biases: bool = True
 
 
-def excited(x: Tensor, weight0: Tensor, bias0: Tensor, weight1: Tensor, bias1: Tensor,
+def excited(x: Tensor, weight0: Tensor, bias0: Tensor | None, weight1: Tensor, bias1: Tensor | None, *,
             rules: SqueezeExciteRules) -> Tensor:
     """x (N, H, W, C) with its channels scaled by `rules`; without changes, the operation of nfnumpy.ops."""
     if dataclasses.replace(rules, hidden=rounded_down) == SqueezeExciteRules():
