@@ -58,7 +58,7 @@ def by_update(averages: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
 def reference_averages(case: Any) -> dict[str, np.ndarray]:
     """The averages of nfnumpy's own class."""
     tensor, averages = Tensor(np.asarray(case.arrays["initial"]), requires_grad=True), []
-    keeper = ExponentialMovingAverage({"weight": tensor}, decay=case.options["decay"])
+    keeper: Any = ExponentialMovingAverage({"weight": tensor}, decay=case.options["decay"])
     for weight in case.arrays["weights"]:
         tensor.data = np.asarray(weight)
         keeper.update()

@@ -109,8 +109,9 @@ def scales(case: InputCase) -> Mapping[str, float]:
     out.backward(np.resize(arrays["cotangent"], out.shape))
     flat = arrays["weight"].reshape(-1, arrays["weight"].shape[3])
     norm = np.sqrt(np.maximum(np.sum(np.square(flat - flat.mean(0)), axis=0), 1e-4))
-    return {"gradient of weight": float(np.max(np.abs(kernel.grad) * np.abs(arrays["gain"]) / norm)),
-            "gradient of gain": float(np.max(np.sum(np.abs(kernel.grad), axis=(0, 1, 2))))}
+    magnitude = np.abs(np.asarray(kernel.grad))
+    return {"gradient of weight": float(np.max(magnitude * np.abs(arrays["gain"]) / norm)),
+            "gradient of gain": float(np.max(np.sum(magnitude, axis=(0, 1, 2))))}
 
 
 CHECK = Check("ws_conv", reference, StandardizationRules(), CATALOGUE, TYPICAL, EDGES, drawn, smaller, scales, screen)
