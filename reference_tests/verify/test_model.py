@@ -19,8 +19,8 @@ from nfnumpy.verify.variants import apply
 from nfnumpy.verify.variants.network import NetworkRules
 from nfnumpy.verify.variants.network_catalogue import OF_NETWORKS, OF_SHAPES
 from reference_tests.helpers.correct_ports import STYLES
-from reference_tests.helpers.wrong_ports import CONFIGS, MISTAKES, forward_of, mistaken
 from reference_tests.helpers.port_pairs import FAMILIES, random_state
+from reference_tests.helpers.wrong_ports import CONFIGS, MISTAKES, forward_of, mistaken
 
 HARMLESS = {entry.name for entry in OF_NETWORKS if entry.benign} | {"rescaled by 1/(1 - rate)"}
 SIZE = 24
