@@ -8,6 +8,6 @@ from .dispatch import formula, formulas, reference
 from .random import CounterRNG, DrawnSteps, repeatable_steps
 from .registry import backend_name_of, backend_of, get, to_host
 
-__all__ = ["CounterRNG", "DrawnSteps", "as_array", "backend_name_of", "backend_of", "blas_threads", "buffer_pool", "fingerprint",
-           "formula", "formulas", "get", "is_array", "is_floating", "namespace", "openblas", "reference", "repeatable_steps", "scratch",
-           "tf32", "thread_pool", "to_host"]
+__all__ = ["CounterRNG", "DrawnSteps", "as_array", "backend_name_of", "backend_of", "blas_threads", "buffer_pool",
+           "fingerprint", "formula", "formulas", "get", "is_array", "is_floating", "namespace", "openblas",
+           "reference", "repeatable_steps", "scratch", "tf32", "thread_pool", "to_host"]

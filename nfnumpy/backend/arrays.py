@@ -1,4 +1,4 @@
-"""What can be said about an array without knowing whose it is."""
+"""Questions about an array of any backend: its array module, its dtype, its contents."""
 
 import math
 import sys
@@ -35,7 +35,7 @@ def is_floating(dtype: Any) -> bool:
 
 
 def as_array(value: Any) -> Array:
-    """A computed `value` as an array: NumPy makes numbers of what is computed from arrays ()."""
+    """A computed `value` as an array: NumPy's functions of arrays () return numbers."""
     return namespace(value).asarray(value)
 
 

@@ -6,11 +6,13 @@ cuBLAS takes matrices of any spacing, and whole batches of them, where `cupy.mat
 import contextlib
 import contextvars
 import os
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy
 
 from . import cuda
+from .arrays import Array
 
 _tf32 = contextvars.ContextVar("tf32", default=os.environ.get("NFNUMPY_TF32", "1") not in ("", "0"))
 _SCALARS = {name: numpy.array([0, 1], dtype=name) for name in cuda.FULL_PRECISION}  # read at each call
@@ -18,10 +20,10 @@ _DATA_TYPES = {"float32": "CUDA_R_32F", "float64": "CUDA_R_64F", "float16": "CUD
 
 
 @contextlib.contextmanager
-def tf32(enabled):
-    """Within this context products of float32 round their inputs to 10 bits after the point (TF32), or do not.
+def tf32(enabled: bool) -> Iterator[None]:
+    """Context in which products of float32 round their inputs to 10 bits after the point (TF32), or do not.
 
-    They do unless this or `NFNUMPY_TF32=0` in the environment says otherwise; sums are float32 in either case.
+    Outside of such a context they do, unless the environment has `NFNUMPY_TF32=0`. Sums are float32 in either case.
     """
     token = _tf32.set(bool(enabled))
     try:
@@ -36,17 +38,19 @@ class Matrices(NamedTuple):
     With `transposed` it is at b·apart + j·row + i.
     """
 
-    array: Any
+    array: Array
     row: int
     apart: int = 0
     transposed: bool = False
 
     @property
-    def T(self):
+    def T(self) -> "Matrices":
+        """The transposed matrices, in the same memory."""
         return self._replace(transposed=not self.transposed)
 
 
-def multiply(a, b, out, *, rows, columns, inner, batch=1, accumulate=False):
+def multiply(a: Matrices, b: Matrices, out: Matrices, *, rows: int, columns: int, inner: int, batch: int = 1,
+             accumulate: bool = False) -> None:
     """out = a·b, or out + a·b with `accumulate`, for every matrix of the batch.
 
     a, b, out: Matrices of (rows, inner), (inner, columns) and (rows, columns), out not transposed; a and b of one
@@ -61,15 +65,20 @@ def multiply(a, b, out, *, rows, columns, inner, batch=1, accumulate=False):
         return
     from cupy.cuda import cublas, device, runtime
     dtype = a.array.dtype.name
-    compute = cublas.CUBLAS_COMPUTE_64F if dtype == "float64" else cublas.CUBLAS_COMPUTE_32F_FAST_TF32 \
-        if dtype == "float32" and _tf32.get() else cublas.CUBLAS_COMPUTE_32F
+    if dtype == "float64":
+        compute = cublas.CUBLAS_COMPUTE_64F
+    elif dtype == "float32" and _tf32.get():
+        compute = cublas.CUBLAS_COMPUTE_32F_FAST_TF32
+    else:
+        compute = cublas.CUBLAS_COMPUTE_32F
     scalars = _SCALARS["float64" if dtype == "float64" else "float32"]
     zero = scalars.ctypes.data
     one = zero + scalars.itemsize
     types = {name: getattr(runtime, _DATA_TYPES[name]) for name in (dtype, out.array.dtype.name)}
-    # cuBLAS counts column by column: what it is handed as b, a and out are their transposes, and outᵀ = bᵀ·aᵀ.
+    operations = [cublas.CUBLAS_OP_T if matrices.transposed else cublas.CUBLAS_OP_N for matrices in (b, a)]
+    # cuBLAS reads matrices column by column, that is, the transposes of b, a and out; and outᵀ = bᵀ·aᵀ.
     cublas.gemmStridedBatchedEx(
-        device.get_cublas_handle(), *(cublas.CUBLAS_OP_T if each.transposed else cublas.CUBLAS_OP_N for each in (b, a)),
+        device.get_cublas_handle(), *operations,
         columns, rows, inner, one, b.array.data.ptr, types[dtype], b.row, b.apart,
         a.array.data.ptr, types[dtype], a.row, a.apart, one if accumulate else zero,
         out.array.data.ptr, types[out.array.dtype.name], out.row, out.apart, batch, compute, cublas.CUBLAS_GEMM_DEFAULT)

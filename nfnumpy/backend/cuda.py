@@ -8,20 +8,25 @@ launched and keeps it on disk.
 import functools
 import itertools
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy
+from numpy.typing import DTypeLike
+
+from .arrays import Array
 
 FLOATING = {"float32": "float", "float64": "double", "float16": "float16", "bfloat16": "bfloat16"}
 FULL_PRECISION = ("float32", "float64")
 THREADS = 256  # of a block that goes element by element
-FILES = {}
+FILES: dict[str, "KernelFile"] = {}  # by name
 INCLUDE = r'(?m)^#include "(\w+\.cuh)"$'
 
 _HERE = Path(__file__).parent / "kernels"
 
 
-def ceil_div(count, size):
+def ceil_div(count: int, size: int) -> int:
     """How many pieces of `size` cover `count`."""
     return -(-count // size)
 
@@ -30,59 +35,71 @@ class KernelFile:
     """A file of kernels and their instances.
 
     name: "activations" for kernels/activations.cu; kernels: a dict from each kernel's name to the choices for its
-    template parameters, a tuple of tuples, such as {"scaled_nonlinearity": (FLOATING, ("relu", "gelu"))}: dtype names,
-    names of C++ types, or numbers.
+    template parameters, a tuple of iterables, such as {"scaled_nonlinearity": (FLOATING, ("relu", "gelu"))}: dtype
+    names, names of C++ types, or numbers.
     """
 
-    def __init__(self, name, kernels):
-        self.name, self.kernels = name, kernels
+    def __init__(self, name: str, kernels: dict[str, tuple[Iterable[Any], ...]]) -> None:
+        self.name = name
+        self.kernels = kernels
+        self._functions: dict[str, Any] = {}  # CuPy's, by C++ name: the instances launched so far
         FILES[name] = self
 
-    @functools.cached_property
+    @property
     def source(self) -> str:
-        """The C++ text, with what it includes from `kernels/` put in its place, and THREADS as it is here."""
-        text = (_HERE / f"{self.name}.cu").read_text()
-        included = [(name, (_HERE / name).read_text()) for name in re.findall(INCLUDE, text)]
-        parts = [*included, (f"{self.name}.cu", re.sub(INCLUDE, "", text))]
-        return f"[[maybe_unused]] constexpr int THREADS = {THREADS};\n" + "".join(f'#line 1 "{name}"\n{part}\n' for name, part in parts)
+        """The C++ text, with THREADS as it is here and the contents of the files of `kernels/` that it includes."""
+        return _source(self.name)
 
-    def expressions(self):
+    def expressions(self) -> list[str]:
         """All instances, as C++ names them."""
         return [_expression(kernel, parameters) for kernel, choices in self.kernels.items()
                 for parameters in itertools.product(*choices)]
 
-    @functools.cache
     def _function(self, expression):
-        import cupy
-        module = cupy.RawModule(code=self.source, options=("--std=c++17",), name_expressions=(expression,))
-        return module.get_function(expression)
+        function = self._functions.get(expression)
+        if function is None:
+            import cupy
+            module = cupy.RawModule(code=self.source, options=("--std=c++17",), name_expressions=(expression,))
+            function = self._functions[expression] = module.get_function(expression)
+        return function
 
-    def launch(self, kernel, parameters, grid, block, *arguments):
+    def launch(self, kernel: str, parameters: tuple[Any, ...], grid: int | tuple[int, ...],
+               block: int | tuple[int, ...], *arguments: Any) -> None:
         """Start `kernel` with the template `parameters` on the current stream.
 
         grid, block: numbers or tuples; arguments: arrays, or NumPy scalars of exactly the types that the kernel has.
         An empty grid starts nothing.
         """
-        grid, block = (value if isinstance(value, tuple) else (value,) for value in (grid, block))
+        grid = grid if isinstance(grid, tuple) else (grid,)
+        block = block if isinstance(block, tuple) else (block,)
         if 0 not in grid:
             self._function(_expression(kernel, parameters))(grid, block, arguments)
 
-    def launch_elementwise(self, kernel, parameters, out, *arguments):
+    def launch_elementwise(self, kernel: str, parameters: tuple[Any, ...], out: Array, *arguments: Any) -> None:
         """Start an element-by-element kernel, one thread for each 16 bytes of `out`."""
         packs = ceil_div(out.size * out.dtype.itemsize, 16)
         self.launch(kernel, parameters, ceil_div(packs, THREADS), THREADS, *arguments)
+
+
+@functools.cache
+def _source(name):
+    text = (_HERE / f"{name}.cu").read_text()
+    parts = [(included, (_HERE / included).read_text()) for included in re.findall(INCLUDE, text)]
+    parts.append((f"{name}.cu", re.sub(INCLUDE, "", text)))
+    numbered = "".join(f'#line 1 "{file}"\n{part}\n' for file, part in parts)
+    return f"[[maybe_unused]] constexpr int THREADS = {THREADS};\n{numbered}"
 
 
 def _expression(kernel, parameters):
     return f"{kernel}<{', '.join(FLOATING.get(str(value), str(value)) for value in parameters)}>"
 
 
-def accumulator_type(dtype):
+def accumulator_type(dtype: numpy.dtype) -> type[numpy.floating]:
     """The NumPy type that values of `dtype` are computed and summed in: float64 for itself, float32 for the others."""
     return numpy.float64 if dtype.name == "float64" else numpy.float32
 
 
-def block_shape(across, down):
+def block_shape(across: int, down: int) -> tuple[tuple[int, int], int]:
     """((threads across, threads down), pieces): a block that works on `across` neighbouring places, and down.
 
     Where the places are too many for one block they are cut into even pieces; where they are few, a block works on
@@ -93,23 +110,24 @@ def block_shape(across, down):
     return (of_piece, min(down, max(1, THREADS // of_piece))), pieces
 
 
-def supports(*arrays):
+def supports(*arrays: Array) -> bool:
     """Whether the kernels take these arrays: all of one floating dtype that they know."""
     return arrays[0].dtype.name in FLOATING and all(array.dtype == arrays[0].dtype for array in arrays)
 
 
-def contiguous(*arrays):
+def contiguous(*arrays: Array) -> list[Array]:
     """The arrays, each in C order; those that are not are copied."""
-    import cupy  # whose ascontiguousarray makes arrays (1,) of arrays ()
+    import cupy
+    # cupy.ascontiguousarray would make an array (1,) of an array ()
     return [array if array.flags.c_contiguous else cupy.ascontiguousarray(array) for array in arrays]
 
 
-def empty(shape, dtype):
-    """An array on the GPU with nothing in it yet."""
+def empty(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """An array on the GPU with arbitrary values."""
     import cupy
     return cupy.empty(shape, dtype=dtype)
 
 
-def empty_like(array):
-    """An array on the GPU of the shape and dtype of `array`, in C order, with nothing in it yet."""
+def empty_like(array: Array) -> Array:
+    """An array on the GPU of the shape and dtype of `array`, in C order, with arbitrary values."""
     return empty(array.shape, array.dtype)

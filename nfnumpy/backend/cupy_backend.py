@@ -1,9 +1,15 @@
 """Arrays on an NVIDIA GPU, through CuPy."""
 
 import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy
+from numpy.typing import DTypeLike
 
 from ..errors import InputError, first_line
 from . import streams
+from .arrays import Array
 
 DTYPES = ("float32", "float64")
 PRECISIONS = ("bf16", "fp16")
@@ -13,22 +19,22 @@ INSTALL = "pip install 'nfnumpy[cupy]'"
 class CupyBackend:
     """CuPy's array module as a backend, with the same methods as the numpy one.
 
-    Raises InputError, which says what is missing, when CuPy is not installed, not whole, or finds no GPU it can use.
+    Raises InputError, which names what is missing, when CuPy is not installed, not whole, or finds no GPU it can use.
     """
 
     name = "cupy"
-    asynchronous = True  # what a function computes is there some time after it returns
+    asynchronous = True  # a function returns before its result is computed
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.xp = _usable_cupy()
 
-    def dtype(self, name):
+    def dtype(self, name: DTypeLike) -> numpy.dtype:
         """The floating dtype called `name`; InputError when this backend does not train in it."""
         if str(name) not in DTYPES and getattr(name, "__name__", None) not in DTYPES:
             raise InputError(f"dtype {name!r}: the cupy backend computes in {' or '.join(DTYPES)}")
         return self.xp.dtype(name)
 
-    def compute_dtype(self, precision, dtype):
+    def compute_dtype(self, precision: str | None, dtype: str) -> numpy.dtype:
         """The dtype of images in a network of `dtype` (a name); precision: None, "bf16" or "fp16".
 
         InputError for a network that is not float32 and half precision, or half precision of another name.
@@ -43,24 +49,24 @@ class CupyBackend:
             return self.xp.dtype(ml_dtypes.bfloat16)
         return self.xp.dtype("float16")
 
-    def asarray(self, values, dtype=None):
+    def asarray(self, values: Any, dtype: DTypeLike | None = None) -> Array:
         """`values` (an array on either side, a nested list, a number) as an array on the GPU."""
         return self.xp.asarray(values, dtype=dtype)
 
-    def to_numpy(self, array):
+    def to_numpy(self, array: Array) -> numpy.ndarray:
         """`array` copied to the host as a NumPy array."""
         return self.xp.asnumpy(array)
 
-    def copy_to_host_async(self, array):
-        """A function that returns `array` as a NumPy array, waiting for what computes it and for nothing after that."""
+    def copy_to_host_async(self, array: Array) -> Callable[[], numpy.ndarray]:
+        """A function that returns `array` as a NumPy array once it is computed; later work does not delay it."""
         return streams.copy_to_host_async(array)
 
-    def prefetch_to_device(self, batches):
-        """The batches (tuples of host arrays) as arrays on the GPU, each copied while the one before is computed on."""
+    def prefetch_to_device(self, batches: Iterable[tuple[numpy.ndarray, ...]]) -> Iterator[tuple[Array, ...]]:
+        """The batches (tuples of host arrays) as arrays on the GPU, each copied while the previous one is in use."""
         return streams.prefetch_to_device(batches)
 
-    def computing(self):
-        """Context for a loop of heavy work that judges its own results (nothing to set up on a GPU)."""
+    def computing(self) -> contextlib.AbstractContextManager[None]:
+        """Context for a loop that checks its own results for infinities and NaN (a GPU gives no warnings of them)."""
         return contextlib.nullcontext()
 
 
@@ -71,7 +77,7 @@ def _usable_cupy():
     except ModuleNotFoundError as error:
         what = "CuPy is not installed" if error.name == "cupy" else f"CuPy is not whole ({_line(error)})"
         raise InputError(f"backend cupy: {what}; install it with: {INSTALL}") from None
-    except Exception as error:  # whatever a library that is missing or of another version leads to
+    except Exception as error:  # a missing library, or one of another version, causes exceptions of many types
         raise InputError(f"backend cupy: CuPy does not import ({_line(error)}); install it anew with: "
                          f"{INSTALL}") from None
     try:
@@ -91,9 +97,9 @@ def _usable_cupy():
 
 
 def _compile(cupy):
-    source = 'template <class T> __global__ void nothing() {}'
-    cupy.RawModule(code=source, options=("--std=c++17",), name_expressions=("nothing<float>",)).get_function(
-        "nothing<float>")
+    source = "template <class T> __global__ void nothing() {}"
+    module = cupy.RawModule(code=source, options=("--std=c++17",), name_expressions=("nothing<float>",))
+    module.get_function("nothing<float>")
 
 
 ABILITIES = {
@@ -104,5 +110,5 @@ ABILITIES = {
 
 
 def _line(error):
-    """What is said first in an exception of one or many lines, or in the original one that CuPy wraps in its own."""
+    """The first line of an exception's text, or of the text of the original exception that CuPy puts into its own."""
     return first_line(str(error).rpartition("Original error:")[2]) or type(error).__name__

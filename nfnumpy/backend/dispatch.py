@@ -1,7 +1,7 @@
 """The single point where a formula may be replaced by a fast path of the same signature.
 
-A formula is marked with `@formula`. A fast path is registered on it with `@conv2d.fast_path("numpy")`; it
-is called with the same arguments and may return `NotImplemented` for those it does not cover. `with reference():`, or
+A formula is marked with `@formula`. A fast path is registered on it with `@conv2d.fast_path("numpy")`; it takes the
+same arguments and may return `NotImplemented` for those it does not cover. `with reference():`, or
 `NFNUMPY_REFERENCE=1` in the environment, switches every fast path off.
 """
 
@@ -45,7 +45,7 @@ def formula(function: Callable[..., Any] | None = None, *,
     """Decorator: `function` is a formula; run a fast path in its place where there is one and none is switched off.
 
     Its first argument, an array or a list of arrays, decides which backend's fast path runs. `check`, a function of the
-    same signature, raises InputError for arguments that mean nothing; it runs before the formula and its fast paths.
+    same signature, raises InputError for invalid arguments; it runs before the formula and its fast paths.
     The result has three attributes: `plain`, the undecorated function; `fast_path(backend)`, a decorator that registers
     a function of the same signature as the fast path on arrays of that backend; `fast_paths`, a dict from backend name
     to the function registered.

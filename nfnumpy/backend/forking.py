@@ -13,6 +13,9 @@ from collections.abc import Callable
 
 
 def at_fork(**functions: Callable[[], object]) -> None:
-    """Register functions to call `before` a fork, `after_in_parent` and `after_in_child` (see `os.register_at_fork`)."""
+    """Register functions to call at a fork: `before`, `after_in_parent`, `after_in_child`.
+
+    They are the arguments of `os.register_at_fork`. Nothing happens on systems without fork.
+    """
     if hasattr(os, "register_at_fork"):  # not on Windows, where processes are never forked
         os.register_at_fork(**functions)

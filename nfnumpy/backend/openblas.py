@@ -1,8 +1,8 @@
-"""Which kernels OpenBLAS computes with: told to it before NumPy loads it, so that nothing of NumPy is imported here.
+"""Which kernels OpenBLAS computes with. It is configured before NumPy loads it, so this module imports no NumPy.
 
-OpenBLAS picks kernels while it is loaded: those that OPENBLAS_CORETYPE names, or those that it holds to be right for
-the CPU. Importing this module sets the variable where that choice is known to waste half of the CPU. A variable that
-is there already, even an empty one, is the user's and stays. Processes started from this one inherit it.
+OpenBLAS selects kernels while it is loaded: those that OPENBLAS_CORETYPE names, or else those of the CPU that it
+detects. Importing this module sets the variable where that selection is known to waste half of the CPU. A variable that
+is set already, even to an empty text, is the user's and stays. Child processes inherit it.
 
 One rule has been measured to be worth it (docs/performance.md has the figures, and those against more rules): AMD's
 family 26 (Zen 5 and later) computes with vectors of 512 bits, but until September 2026 (its pull request 6033) OpenBLAS
@@ -14,6 +14,7 @@ import itertools
 import os
 import sys
 import warnings
+from collections.abc import Container, MutableMapping
 
 import threadpoolctl
 
@@ -25,7 +26,7 @@ OF_512_BITS = {"skylakex", "cooperlake", "sapphirerapids"}
 
 
 def processor() -> dict[str, str]:
-    """What Linux tells of the first processor, a dict of texts; empty on other systems."""
+    """Linux's description of the first processor, a dict of texts; empty on other systems."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             fields = [line.partition(":") for line in itertools.takewhile(str.strip, file)]
@@ -49,10 +50,12 @@ def in_use() -> list[str]:
             if library["internal_api"] == "openblas" and library["architecture"]]
 
 
-def choose(processor, environment, loaded):
+def choose(processor: dict[str, str], environment: MutableMapping[str, str],
+           loaded: Container[str]) -> str | None:
     """Set VARIABLE in `environment` where it helps; returns the name of the kernels, or None if nothing was set.
 
-    loaded: the modules that are. Where NumPy is among them it is too late, which is worth a warning.
+    loaded: the names of the modules that are imported. If NumPy is one of them, it is too late to set the variable; a
+    RuntimeWarning is given if slow kernels run.
     """
     kernels = suited(processor)
     if kernels is None or VARIABLE in environment:

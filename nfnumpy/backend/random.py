@@ -1,8 +1,8 @@
-"""Counter-based randomness: what is drawn depends on (seed, step, site) and on nothing that happened before.
+"""Counter-based random numbers: they depend on (seed, step, site) and on nothing that happened before.
 
 Philox-4×64 (Salmon et al., SC 2011) turns a key and a counter into random bits. The key is (seed, hash of the site's
-name), the counter's highest word is the step. So a resumed run draws what the uninterrupted one would have drawn, a
-recomputed block sees its old masks, and, as everything is drawn on the host, both backends see the same numbers.
+name), the counter's highest word is the step. So a resumed run draws the numbers of the uninterrupted one, a recomputed
+block gets its old masks, and both backends get the same numbers, because all are drawn on the host.
 Uniforms and normals are made here from the raw bits, because NumPy may change its own distributions between versions.
 (Normals go through a logarithm and a cosine, whose last bit may differ between processors.)
 """
@@ -40,7 +40,7 @@ _cursor: contextvars.ContextVar[_Cursor | None] = contextvars.ContextVar("cursor
 
 @contextlib.contextmanager
 def repeatable_steps(drawn: DrawnSteps) -> Iterator[None]:
-    """Context in which training passes take the steps in `drawn` again; what they take beyond those is added to it.
+    """Context in which training passes take the steps in `drawn` again; further steps are added to it.
 
     The first time round `drawn` is empty; the second time the same passes see the same random numbers.
     """

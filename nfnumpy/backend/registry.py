@@ -3,7 +3,10 @@
 import functools
 from typing import Any
 
+import numpy
+
 from ..errors import InputError
+from .arrays import Array
 
 NAMES = ("numpy", "cupy")
 
@@ -12,8 +15,8 @@ NAMES = ("numpy", "cupy")
 def get(name: str) -> Any:
     """The backend object called `name` ("numpy" or "cupy").
 
-    Raises InputError, saying what is missing and how to install it, when there is no such backend or it cannot run
-    on this machine.
+    Raises InputError when there is no such backend, or when it cannot run on this machine; the text names what is
+    missing and how to install it.
     """
     if name == "numpy":
         from .numpy_backend import NumpyBackend
@@ -24,16 +27,16 @@ def get(name: str) -> Any:
     raise InputError(f"unknown backend {name!r}: expected one of {', '.join(NAMES)}")
 
 
-def backend_name_of(array: Any) -> str:
-    """ "numpy", "cupy", or the top-level module of whatever other array this is."""
+def backend_name_of(array: object) -> str:
+    """The top-level module of an array's type: "numpy", "cupy", or that of another array library."""
     return type(array).__module__.partition(".")[0]
 
 
-def to_host(array: Any) -> Any:
-    """An array of either backend, or whatever NumPy can read as one, as a NumPy array on the host."""
+def to_host(array: Any) -> numpy.ndarray:
+    """An array of either backend, or anything that NumPy reads as an array, as a NumPy array on the host."""
     return get("cupy" if backend_name_of(array) == "cupy" else "numpy").to_numpy(array)
 
 
-def backend_of(array: Any) -> Any:
+def backend_of(array: Array) -> Any:
     """The backend object that owns `array`; InputError for arrays that no backend owns."""
     return get(backend_name_of(array))

@@ -111,7 +111,7 @@ def _forget_pool() -> None:
 at_fork(after_in_child=_forget_pool)
 
 
-class _Job:
+class _PoolJob:
     """Tasks that the caller and its helpers run. A subclass has work(), which runs tasks until none is ready.
 
     An interruption (KeyboardInterrupt) may come between any two instructions of the main thread. Only `helpers` says
@@ -166,7 +166,8 @@ class _Job:
             numpy.add.reduce(SPIN_VALUES)
         while self.helpers:
             if os.getpid() != self._process:
-                raise RuntimeError("this process was forked inside a parallel computation: its other threads are missing")
+                raise RuntimeError("this process was forked inside a parallel computation: its other threads are "
+                                   "missing")
             self.wakeup.get()
 
     def stop(self) -> None:
@@ -185,7 +186,7 @@ class _Job:
             raise self.interruption
 
 
-class _ParallelMap(_Job):
+class _ParallelMap(_PoolJob):
     """A job whose tasks are all ready at first."""
 
     def __init__(self, function: Callable[[Any], Any], pieces: Sequence[Any]) -> None:
@@ -227,7 +228,7 @@ def parallel_map(function: Callable[[Any], Any], pieces: Iterable[Any]) -> list[
     return results
 
 
-class _TaskGraph(_Job):
+class _TaskGraph(_PoolJob):
     """A job whose tasks make other tasks ready."""
 
     def __init__(self, run: Callable[[Any], Iterable[Any]]) -> None:

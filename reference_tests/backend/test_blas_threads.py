@@ -30,7 +30,7 @@ OUTSIDE, INSIDE = ({2}, 0.25), ({1}, pytest.approx(blas_threads.SWITCH_INTERVAL)
 
 
 class Visitor(threading.Thread):
-    """A thread that enters both contexts and leaves them when told to."""
+    """A thread that enters both contexts, and leaves them in leave()."""
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -98,7 +98,7 @@ def test_the_environment_sets_the_number_of_threads(environment, value):
                                    "1_0"])
 def test_other_numbers_of_threads_are_input_errors(environment, value):
     environment(value)
-    with pytest.raises(InputError, match="NFNUMPY_THREADS=.*expected a whole number from 1 to 256") as raised:
+    with pytest.raises(InputError, match=r"NFNUMPY_THREADS=.*expected a whole number from 1 to 256") as raised:
         blas_threads.thread_count()
     assert "\n" not in str(raised.value) and len(str(raised.value)) < 250
 

@@ -36,7 +36,7 @@ def test_steps_cover_a_share_once(start, length, step):
 @given(length=LENGTHS, columns=st.integers(1, 5), count=THREADS, block_values=st.integers(1, 30),
        long_row=st.integers(0, 6), seed=seeds)
 def test_blocks_see_the_same_rows_of_all_arrays(length, columns, count, block_values, long_row, seed):
-    """Also of arrays with other trailing axes; each row of a unit is repeated for a whole block."""
+    """The trailing axes of the arrays may differ; `row` is repeated for a whole block."""
     draws = np.random.default_rng(seed)
     x, y, row = draws.standard_normal((length, columns)), draws.standard_normal((length, 1, 2)), draws.random(columns)
     sizes = []

@@ -5,8 +5,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import nfnumpy as nf
 from nfnumpy.backend import buffer_pool
@@ -25,28 +24,32 @@ def address(array):
     return array.__array_interface__["data"][0]
 
 
-def test_an_array_that_is_gone_leaves_its_memory_to_the_next(pool):
+def test_the_memory_of_a_deleted_array_is_used_again(pool):
     first = buffer_pool.empty(LARGE, "float32")
-    place = address(first)
+    start = address(first)
     del first
-    assert address(buffer_pool.empty(LARGE, "float32")) == place
+    assert address(buffer_pool.empty(LARGE, "float32")) == start
 
 
 @pytest.mark.parametrize("view_of", [lambda a: a[3:], lambda a: a.reshape(-1, 4).T[1], lambda a: a.view("int32"),
                                      lambda a: np.frombuffer(a), np.asarray, memoryview])
 def test_memory_is_not_used_again_while_a_view_is_alive(pool, view_of):
     first = buffer_pool.empty(LARGE, "float32")
-    place, view = address(first), view_of(first)
+    start = address(first)
+    view = view_of(first)
     del first
     gc.collect()
-    assert address(buffer_pool.empty(LARGE, "float32")) != place
+    assert address(buffer_pool.empty(LARGE, "float32")) != start
     del view
-    assert address(buffer_pool.empty(LARGE, "float32")) == place
+    assert address(buffer_pool.empty(LARGE, "float32")) == start
 
 
 @given(steps=st.lists(st.one_of(st.integers(1, 40), st.none()), max_size=60), seed=st.integers(0, 2**32 - 1))
-def test_arrays_never_share_memory_and_what_waits_is_bounded_by_what_was_in_use(steps, seed):
-    """A number makes an array of so many pieces of SMALLEST bytes, None lets a random one go."""
+def test_arrays_share_no_memory_and_waiting_bytes_are_bounded(steps, seed):
+    """The bytes in use and waiting together are at most SPARE times the most that were ever in use.
+
+    steps: a number makes an array of so many pieces of SMALLEST bytes, None deletes a random array.
+    """
     draws, alive, most = np.random.default_rng(seed), {}, 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(buffer_pool, "pool", BufferPool())
@@ -69,13 +72,13 @@ def test_arrays_never_share_memory_and_what_waits_is_bounded_by_what_was_in_use(
 def test_released_memory_goes_back_to_the_system(pool):
     arrays = [buffer_pool.empty(LARGE, "float32") for _ in range(3)]
     del arrays
-    buffer_pool.pool.take(1)  # notices what has come back
+    buffer_pool.pool.take(1)  # registers the returned pieces
     assert buffer_pool.pool.waiting_bytes > 0
     buffer_pool.pool.release()
     assert buffer_pool.pool.waiting_bytes == 0
 
 
-def test_threads_may_come_and_go_with_arrays(pool):
+def test_threads_may_use_the_pool_at_the_same_time(pool):
     wrong = []
 
     def work(value):
@@ -90,11 +93,11 @@ def test_threads_may_come_and_go_with_arrays(pool):
         worker.start()
     for worker in workers:
         worker.join()
-    buffer_pool.pool.take(1)  # notices what has come back
+    buffer_pool.pool.take(1)  # registers the returned pieces
     assert not wrong and buffer_pool.pool.lent_bytes == SMALLEST
 
 
-def test_too_much_is_a_memory_error_that_leaves_the_rest_as_it_was(pool):
+def test_too_large_an_array_is_a_memory_error_without_effect(pool):
     with pytest.raises(MemoryError, match="no memory"):
         buffer_pool.empty((1 << 50,), "float32")
     assert pool.lent_bytes == 0 and buffer_pool.empty(LARGE, "float32").shape == LARGE
@@ -104,7 +107,7 @@ def test_small_arrays_are_numpys_own(pool):
     assert buffer_pool.empty((3, 4), "float64").base is None and buffer_pool.pool.lent_bytes == 0
 
 
-def test_a_gradient_is_not_copied_only_because_its_memory_was_used_before(pool):
+def test_an_array_in_pooled_memory_owns_its_memory(pool):
     array = buffer_pool.empty(LARGE, "float32")
     assert buffer_pool.owns_its_memory(array) and not buffer_pool.owns_its_memory(array[1:])
 

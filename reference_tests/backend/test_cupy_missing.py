@@ -1,14 +1,14 @@
-"""`--backend cupy` where CuPy cannot be used: one line that says what is missing and how to install it."""
+"""`--backend cupy` where CuPy cannot be used: one line names what is missing and how to install it."""
 
 import builtins
 import sys
 import types
 
 import pytest
-from reference_tests.helpers.command_line import run_command
 
 from nfnumpy import InputError, backend, train
 from nfnumpy.backend.cupy_backend import CupyBackend
+from reference_tests.helpers.command_line import run_command
 
 INSTALL = "pip install 'nfnumpy[cupy]'"
 BANNER = """
@@ -31,11 +31,11 @@ HEADERS = """/tmp/kern.cu(1): catastrophic error: cannot open source file "cuda_
 
 
 class CUDARuntimeError(RuntimeError):
-    """As CuPy has it."""
+    """Like CuPy's."""
 
 
 class CompileException(Exception):
-    """As CuPy has it: no RuntimeError."""
+    """Like CuPy's: not a RuntimeError."""
 
 
 def raising(error):
@@ -46,7 +46,7 @@ def raising(error):
 
 def cupy_with(devices=lambda: 1, module=lambda **options: types.SimpleNamespace(get_function=lambda name: None),
               ones=lambda *arguments, **options: None, cublas=lambda: 1):
-    """A module with as much of CuPy as is tried before anything is computed."""
+    """A module with the part of CuPy that the backend tries before it computes anything."""
     cupy = types.ModuleType("cupy")
     cupy.RawModule, cupy.ones = module, ones
     cupy.cuda = types.SimpleNamespace(device=types.SimpleNamespace(get_cublas_handle=cublas),
@@ -59,7 +59,7 @@ NO_DRIVER = CUDARuntimeError("cudaErrorInsufficientDriver: CUDA driver version i
 NO_DEVICE = CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
 NO_NVRTC = RuntimeError("CuPy failed to load libnvrtc.so.13: OSError: libnvrtc.so.13: cannot open shared object file")
 
-BROKEN = {  # what `import cupy` gives or raises: what the line says
+BROKEN = {  # the module that `import cupy` gives, or the error that it raises; a part of the line
     "not installed": (ModuleNotFoundError("No module named 'cupy'", name="cupy"), "CuPy is not installed;"),
     "without a package it needs": (ModuleNotFoundError("No module named 'cuda.pathfinder'", name="cuda.pathfinder"),
                                    "not whole (No module named 'cuda.pathfinder')"),
@@ -67,11 +67,11 @@ BROKEN = {  # what `import cupy` gives or raises: what the line says
     "of another NumPy": (AttributeError("module 'numpy' has no attribute 'bool8'"), "no attribute 'bool8')"),
     "no driver": (cupy_with(devices=raising(NO_DRIVER)), "no usable GPU (cudaErrorInsufficientDriver"),
     "no device": (cupy_with(devices=raising(NO_DEVICE)), "no usable GPU (cudaErrorNoDevice"),
-    "no device, without a word": (cupy_with(devices=lambda: 0), "no NVIDIA GPU"),
+    "no device, and no error": (cupy_with(devices=lambda: 0), "no NVIDIA GPU"),
     "no NVRTC": (cupy_with(module=raising(NO_NVRTC)), "cannot compile kernels (CuPy failed to load libnvrtc.so.13"),
     "no headers": (cupy_with(ones=raising(CompileException(HEADERS))), 'cannot open source file "cuda_fp16.h")'),
     "no cuBLAS": (cupy_with(cublas=raising(ImportError(LISTING))), 'multiply matrices (Failure finding "libcublasLt'),
-    "a silent error": (cupy_with(ones=raising(MemoryError())), "cannot fill an array (MemoryError)"),
+    "an error without a text": (cupy_with(ones=raising(MemoryError())), "cannot fill an array (MemoryError)"),
 }
 
 
@@ -94,8 +94,7 @@ def importing(monkeypatch):
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_the_command_says_in_one_line_what_is_missing_and_how_to_install_it(capsys, monkeypatch, importing, tmp_path,
-                                                                            how):
+def test_the_command_names_what_is_missing_in_one_line(capsys, monkeypatch, importing, tmp_path, how):
     found, said = BROKEN[how]
     importing(found)
     status, printed, error = run_command(train.main, capsys, monkeypatch, "--backend", "cupy", "--epochs", 1, "--out",
@@ -107,7 +106,7 @@ def test_the_command_says_in_one_line_what_is_missing_and_how_to_install_it(caps
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_in_python_it_is_an_input_error_each_time_it_is_tried(importing, how):
+def test_every_call_in_python_is_an_input_error(importing, how):
     found, said = BROKEN[how]
     importing(found)
     for _ in range(2):
@@ -116,7 +115,7 @@ def test_in_python_it_is_an_input_error_each_time_it_is_tried(importing, how):
         assert said in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_once_all_is_there_it_is_used(importing):
+def test_a_complete_cupy_is_used(importing):
     found = cupy_with()
     importing(found)
     assert CupyBackend().xp is found

@@ -1,4 +1,4 @@
-"""OpenBLAS gets its kernels named where it would choose badly, before NumPy loads it; a user's choice stays."""
+"""The variable that selects OpenBLAS's kernels: set before NumPy is loaded, on some CPUs, never over a user's value."""
 
 import ast
 import os
@@ -43,8 +43,8 @@ CPUS = {
     "another system": (None, None),
 }
 
-# For each of CASES = [(text of /proc/cpuinfo, or None: there is none; environment)], a first `import nfnumpy` in this
-# process up to its first look for NumPy, and the variable at that moment.
+# For each of CASES = [(text of /proc/cpuinfo, or None: there is none; environment)]: `import nfnumpy` runs up to the
+# first import of NumPy, and the variable is printed as it is then.
 MACHINES = """
     import builtins, io, os, sys
     opened, found = builtins.open, []
@@ -77,14 +77,14 @@ MACHINES = """
 
 
 def python(code):
-    """What a fresh interpreter prints that runs `code`; nothing is said to OpenBLAS."""
+    """The output of a new interpreter that runs `code`; the variable is not set in its environment."""
     inherited = {name: value for name, value in os.environ.items() if name != openblas.VARIABLE}
     return subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True,
                           env={**inherited, "PYTHONPATH": str(ROOT)}).stdout
 
 
-def test_numpy_finds_the_kernels_that_suit_the_cpu():
-    """Importing nfnumpy loads nothing of NumPy before the variable is set; a user's choice stays."""
+def test_importing_sets_the_kernels_that_suit_the_cpu():
+    """The variable is set before NumPy is imported, and does not replace a value that the user has set."""
     cases = {cpu: (text, {}) for cpu, (text, _) in CPUS.items()}
     expected = {cpu: kernels for cpu, (_, kernels) in CPUS.items()}
     for choice in ("Haswell", "SkylakeX", "nonsense", ""):
@@ -108,7 +108,7 @@ def running(monkeypatch, *kernels):
     monkeypatch.setattr(openblas, "in_use", lambda: list(kernels))
 
 
-def test_where_numpy_is_loaded_nothing_is_set(monkeypatch):
+def test_nothing_is_set_after_numpy_was_imported(monkeypatch):
     running(monkeypatch)
     environment = {}
     assert openblas.choose(ZEN_5, environment, {"numpy"}) is None and environment == {}
@@ -144,11 +144,11 @@ def test_importing_numpy_first_warns_where_it_halves_the_speed():
         print([(str(one.message), one.filename) for one in caught])
     """))
     assert "import nfnumpy first, or set OPENBLAS_CORETYPE=SkylakeX" in message and "Haswell" in message
-    assert "\n" not in message and place == "<string>"  # the line that imports nfnumpy, not one of ours
+    assert "\n" not in message and place == "<string>"  # the line that imports nfnumpy
 
 
 @pytest.mark.parametrize("chosen", [None, "Zen"])  # "Zen": chosen, but this OpenBLAS has no such kernels
-def test_kernels_that_were_not_chosen_here_are_no_remark(monkeypatch, chosen):
+def test_there_is_no_remark_on_kernels_not_chosen_here(monkeypatch, chosen):
     running(monkeypatch, "SkylakeX")
     monkeypatch.setattr(openblas, "CHOSEN", chosen)
     assert openblas.remark(2) is None

@@ -2,14 +2,14 @@
 
 import dis
 import functools
+import itertools
 import signal
 import sys
 import threading
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from nfnumpy import InputError, reference
 from nfnumpy.backend import blas_threads, dispatch, thread_pool
@@ -247,7 +247,7 @@ HANDLERS_RUN_AFTER = {"CALL", "CALL_FUNCTION_EX", "CALL_KW", "RESUME"}  # instru
 def interruptible_offsets(code):
     """The offsets in `code` of the instructions before which CPython may have raised KeyboardInterrupt."""
     instructions = list(dis.get_instructions(code))
-    return {later.offset for earlier, later in zip(instructions, instructions[1:])
+    return {later.offset for earlier, later in itertools.pairwise(instructions)
             if earlier.opname in HANDLERS_RUN_AFTER or later.opname == "JUMP_BACKWARD"}
 
 

@@ -3,13 +3,14 @@
 A page's blocks run in order, in a folder of their own that holds `docs/` and `data/`; Python blocks share their names.
 Of a shell block every line is one command:
 
-* `python -m nfnumpy.X …` and `nfnumpy X …` run inside this process. Training runs for one epoch unless it says otherwise.
+* `python -m nfnumpy.X …` and `nfnumpy X …` run inside this process. Training runs for one epoch unless the line has
+  another number.
 * `python PATH …` must name a file of this repository that compiles; `python -m pytest PATH …` must name tests.
-* `pip install` must name extras that pyproject.toml defines; `ruff` and `mypy` must be what continuous integration runs,
-  and so must the test command of README.md.
+* `pip install` must name extras that pyproject.toml defines; `ruff` and `mypy` must be commands that continuous
+  integration runs, and so must the test command of README.md.
 
-A block that needs what a test machine lacks says so after its language (```sh needs="a GPU"): its commands are parsed by
-the command's own parser, and not run.
+A block that needs what a test machine lacks names it after its language (```sh needs="a GPU"): the parser of each
+command reads its line, and the command does not run.
 """
 
 import argparse
@@ -137,7 +138,7 @@ def test_every_fence_is_a_known_language_or_output():
             assert language in ("python", "sh", "json", "text", "yaml"), f"{page}: ```{language}"
 
 
-def test_continuous_integration_runs_the_test_command_of_the_readme():
+def test_continuous_integration_runs_the_readmes_test_command():
     commands = re.findall(r"```sh\n(python3 -m venv .*?)\n```", (ROOT / "README.md").read_text())
     assert len(commands) == 2
     assert commands[1] in (ROOT / ".ci" / "run").read_text().splitlines()

@@ -10,7 +10,6 @@ import re
 import tempfile
 from pathlib import Path
 
-
 # The first two as CuPy compiles what cuda.KernelFile gives it.
 OPTIONS = ("--std=c++17", "--device-as-default-execution-space", "--ptxas-options=-v")
 

@@ -6,10 +6,10 @@ import cupy
 import ml_dtypes
 import numpy as np
 import pytest
-from reference_tests.conftest import GPU
 from hypothesis import strategies as st
 
 from nfnumpy.backend import cuda, to_host
+from reference_tests.conftest import GPU
 
 DTYPES = (np.float32, np.float64, np.float16, ml_dtypes.bfloat16)
 ANY_DTYPE = st.sampled_from(DTYPES)

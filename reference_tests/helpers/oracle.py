@@ -7,8 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from reference_tests.helpers import oracle_torch
 from hypothesis import strategies as st
+
+from nfnumpy import Tensor, ops
+from nfnumpy.backend import to_host
+from nfnumpy.functional.activations import NONLINEARITIES
+from reference_tests.helpers import oracle_torch
 from reference_tests.helpers.strategies import (
     Problem,
     above,
@@ -41,10 +45,6 @@ from reference_tests.helpers.strategies import (
     weights,
     wider,
 )
-
-from nfnumpy import Tensor, ops
-from nfnumpy.backend import to_host
-from nfnumpy.functional.activations import NONLINEARITIES
 
 OPERATIONS = {name: value for name, value in vars(ops).items() if callable(value) and hasattr(value, "formula") and
               value.operation.vjps}

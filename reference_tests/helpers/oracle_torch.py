@@ -163,7 +163,7 @@ def _framed(x, kernel, stride, dilation, padding, value=0.0):
         return x
     if padding == "SAME":
         padding = []
-        for size, k, s, d in zip(x.shape[2:], kernel, stride, dilation):
+        for size, k, s, d in zip(x.shape[2:], kernel, stride, dilation, strict=True):
             missing = (math.ceil(size / s) - 1) * s + (k - 1) * d + 1 - size
             missing = missing if missing > 0 else 0
             padding.append((math.floor(missing / 2), math.ceil(missing / 2)))

@@ -152,7 +152,7 @@ def flip(x: Tensor, dims: Sequence[int]) -> Tensor:
 
 def getitem(x: Tensor, index: Any) -> Tensor:
     parts = index if isinstance(index, tuple) else (index,)
-    unless(all(part is None or part is Ellipsis or isinstance(part, (int, slice)) and not isinstance(part, bool)
+    unless(all(part is None or part is Ellipsis or (isinstance(part, (int, slice)) and not isinstance(part, bool))
                for part in parts), "indices")
     return x[index]
 
@@ -199,7 +199,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 def activation(operation: Callable[..., Tensor], **constants: float) -> Callable[..., Tensor]:
     """With constants that are the ones of the operation here."""
     def activate(x: Tensor, *positional: Any, inplace: bool = False, **given: float) -> Tensor:
-        given.update(zip(constants, positional))
+        given.update(zip(constants, positional, strict=False))
         unless(all(constants.get(name) == value for name, value in given.items()), "variant")
         return operation(x)
     return activate

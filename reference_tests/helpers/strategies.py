@@ -203,7 +203,8 @@ def fits(image, kernel, dilation, padding):
     if frame is None:
         return True
     frame = ((frame, frame), (frame, frame)) if isinstance(frame, int) else frame
-    return all((k - 1) * d + 1 <= size + sum(edge) for size, k, d, edge in zip(image, kernel, both(dilation), frame))
+    return all((k - 1) * d + 1 <= size + sum(edge)
+               for size, k, d, edge in zip(image, kernel, both(dilation), frame, strict=True))
 
 
 @st.composite

@@ -100,9 +100,9 @@ def test_linear_and_its_gradients_are_the_formulas(dtype, sizes, biased):
     ("linear", ((2, 3), (3, 5), (1, 5))), ("matmul", ((2, 3), (4, 5))), ("matmul", ((3,), (3, 5)))])
 def test_mistakes_are_the_formulas_errors(function, shapes):
     function, messages = getattr(formulas, function), []
-    for run, make in ((function.plain, np.ones), (function, cupy.ones)):
+    for make in (np.ones, cupy.ones):
         with pytest.raises(InputError) as caught:
-            run(*map(make, shapes))
+            function(*map(make, shapes))
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
 

@@ -11,8 +11,8 @@ import nfnumpy
 
 PACKAGE = Path(nfnumpy.__file__).parent
 AREAS = (  # from the ground up
-    "errors", "validation", "files", "cli", "backend", "functional", "autograd", "ops", "nn", "models", "optim", "datasets", "weights",
-    "training", "analysis", "ports", "verify", "bench", "train", "predict", "__main__")
+    "errors", "validation", "files", "cli", "backend", "functional", "autograd", "ops", "nn", "models", "optim",
+    "datasets", "weights", "training", "analysis", "ports", "verify", "bench", "train", "predict", "__main__")
 
 
 def module_of(path):
@@ -25,7 +25,10 @@ MODULES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def imports_of(module):
-    """The package's modules that a module imports, anywhere in its file; `from x import y` imports x.y if that is one."""
+    """The package's modules that a module imports, anywhere in its file.
+
+    `from x import y` imports x.y if that is a module, and x otherwise.
+    """
     path = MODULES[module]
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -70,7 +70,8 @@ MISTAKES = {  # file: [(what is wrong, as the file has it, and instead)]
         ("Bessel's correction", "T squared_norm = column_sum(squares, width);",
          "T squared_norm = column_sum(squares, width) * T(rows) / T(rows > 1 ? rows - 1 : 1);"),
         ("variance floored, not N times it", "at_least(squared_norm, floor)", "at_least(squared_norm / T(9), floor)"),
-        ("gain of another unit", "* gain[own.column];\n    for_each<UNROLLED<T>>(own, [&](int64 i) { out", "* gain[0];\n    for_each<UNROLLED<T>>(own, [&](int64 i) { out"),
+        ("gain of another unit", "* gain[own.column];\n    for_each<UNROLLED<T>>(own, [&](int64 i) { out",
+         "* gain[0];\n    for_each<UNROLLED<T>>(own, [&](int64 i) { out"),
         ("the last row left out", "i < own.end; i += own.step", "i + own.step < own.end; i += own.step"),
         ("squares out of range", "__syncthreads_or(own.end && by != T(1))", "false"),
         ("slope below the floor too", "along * T(of.squared_norm > floor)", "along"),
@@ -158,7 +159,7 @@ MISTAKES = {  # file: [(what is wrong, as the file has it, and instead)]
 
 
 def run_tests(name, mistake, clean):
-    """(caught, what the tests said) for the tests of file `name` on a copy of the folder `clean` with `mistake` in it."""
+    """(caught, result of the tests of file `name`) on a copy of the folder `clean` with `mistake` in it."""
     folder = Path(tempfile.mkdtemp(dir=clean.parent))
     shutil.copytree(clean, folder, symlinks=True, dirs_exist_ok=True)
     if mistake:
@@ -193,7 +194,7 @@ def main(arguments):
             shutil.copytree(ROOT / part, clean / part, ignore=shutil.ignore_patterns("__pycache__"))
         (clean / "data").symlink_to(ROOT / "data")
         results = pool.map(lambda task: run_tests(*task, clean), tasks)
-        for (name, mistake), (caught, said) in zip(tasks, results):
+        for (name, mistake), (caught, said) in zip(tasks, results, strict=True):
             as_it_should = caught is (mistake is not None)
             bad += not as_it_should
             verdict = {True: "caught", False: "passes", None: "unclear"}[caught]

@@ -4,7 +4,8 @@
 
 An operator, a comparison or a constant is changed; then the tests of the area run until one fails. Prints a line for
 every mistake: caught and by which test, or the change that survived. Some survivors compute the same values (a larger
-block, another threshold between a formula and its fast path): each has to be read. The exit status is 1 if any survived.
+block, another threshold between a formula and its fast path): each has to be read. The exit status is 1 if any
+survived.
 """
 
 import argparse

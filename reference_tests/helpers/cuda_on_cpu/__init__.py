@@ -6,7 +6,6 @@ before a page that must not be touched.
 
 import ctypes
 import fcntl
-import functools
 import hashlib
 import math
 import os
@@ -29,7 +28,7 @@ extern "C" const char* launch_{k}(const unsigned* g, int seed, void** arguments)
 
 
 class KernelError(RuntimeError):
-    """A kernel did what it must not: touched memory that is not its own, or left a barrier waiting."""
+    """A kernel accessed memory out of bounds, or not all threads of a block reached a barrier."""
 
 
 def compile_library(source, expressions):
@@ -64,13 +63,15 @@ class Program:
         self._source = source
         self._library = ctypes.CDLL(str(compile_library(source, expressions)))
         self._entries = {expression: k for k, expression in enumerate(expressions)}
+        self._signatures = {}
 
-    @functools.cache
     def signature(self, expression):
         """One letter a parameter: p a pointer, f d floats, i q ? whole numbers and truth values."""
-        entry = getattr(self._library, f"signature_{self._entries[expression]}")
-        entry.restype = ctypes.c_char_p
-        return entry().decode()
+        if expression not in self._signatures:
+            entry = getattr(self._library, f"signature_{self._entries[expression]}")
+            entry.restype = ctypes.c_char_p
+            self._signatures[expression] = entry().decode()
+        return self._signatures[expression]
 
     def launch(self, expression, grid, block, arguments, seed=0):
         """Run the kernel. arguments: ctypes values, as `signature` says; seed: in which order threads take turns."""
@@ -88,7 +89,8 @@ class Program:
         kernel = expression.partition("<")[0]
         bound = re.search(rf"__launch_bounds__\((\d+)[^;{{]*\b{kernel}\(", self._source)
         for extent, most in ((grid, MOST_BLOCKS), (block, MOST_THREADS)):
-            if not 1 <= len(extent) <= 3 or not all(1 <= size <= limit for size, limit in zip(extent, most)):
+            within = all(1 <= size <= limit for size, limit in zip(extent, most, strict=False))
+            if not 1 <= len(extent) <= 3 or not within:
                 raise KernelError(f"{expression}: cannot launch {grid} blocks of {block} threads")
         if math.prod(block) > (int(bound[1]) if bound else UNBOUNDED_THREADS):
             raise KernelError(f"{expression}: cannot launch {math.prod(block)} threads with "

@@ -1,8 +1,8 @@
-// CUDA C++ as far as the kernels use it, for g++: every thread of a block is a fiber of one CPU thread, and a barrier
-// is a switch to the next fiber. What CUDA leaves to chance is made visible here: warps run in an order that the caller
-// chooses, each as far as it gets before the next; shared memory starts as NaN; its arrays and the callers' end at
-// pages that nobody may touch; a barrier that not all threads reach is an error, and so is what g++ can be told to
-// check.
+// The part of CUDA C++ that the kernels use, for g++: every thread of a block is a fiber of one CPU thread, and a barrier
+// is a switch to the next fiber. Behaviour that CUDA leaves undefined is made visible: warps run in an order that the
+// caller chooses, each up to its next barrier; shared memory starts as NaN; its arrays and the caller's end at
+// inaccessible pages; a barrier that not all threads reach is an error, and so is everything that g++'s sanitizers
+// (see FLAGS) detect.
 #pragma once
 #define CUDA_ON_CPU 1
 #define _FORTIFY_SOURCE 0
@@ -250,7 +250,7 @@ inline const char* run(dim3 grid, dim3 block, int seed, void (*function)(void*),
 
 // ---- what a launch needs to know of a kernel's parameters: 'p' for a pointer, else the kind and size of a number
 
-template <class T> constexpr char kind_of() {
+template <class T> constexpr char letter_of() {
     if (std::is_pointer<T>::value) return 'p';
     if (std::is_floating_point<T>::value) return sizeof(T) == 8 ? 'd' : 'f';
     if (std::is_same<T, bool>::value) return '?';
@@ -258,7 +258,7 @@ template <class T> constexpr char kind_of() {
 }
 
 template <class... T> const char* signature(void (*)(T...)) {
-    static const char kinds[] = {kind_of<T>()..., 0};
+    static const char kinds[] = {letter_of<T>()..., 0};
     return kinds;
 }
 

@@ -1,7 +1,7 @@
-"""Memory in which straying is noticed: every allocation starts as NaN and lies between pages that nobody may touch.
+"""Memory that detects access out of bounds: an allocation starts as NaN and lies between inaccessible pages.
 
-What is left of its first page, and the few bytes after its end to the next multiple of 16, are `CANARY`: NaN for
-whoever reads them, in whatever type, and not to be written.
+The rest of its first page, and the bytes between its end and the next multiple of 16, contain `CANARY`: NaN when read
+as any floating type. A changed canary shows a write out of bounds.
 """
 
 import bisect
@@ -25,7 +25,7 @@ def _canary(start, length):
 
 
 class Block:
-    """`size` bytes of 0xff (NaN, or -1) between untouchable pages; the address is a multiple of 16."""
+    """`size` bytes of 0xff (NaN, or -1) between inaccessible pages; the address is a multiple of 16."""
 
     def __init__(self, size):
         self.size = size
