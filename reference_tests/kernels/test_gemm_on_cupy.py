@@ -97,7 +97,7 @@ def test_linear_and_its_gradients_are_the_formulas(dtype, sizes, biased):
 
 @pytest.mark.parametrize("function, shapes", [
     ("linear", ((2, 3), (4, 5))), ("linear", ((2, 3, 1), (1, 5))), ("linear", ((2, 3), (3, 5), (4,))),
-    ("linear", ((2, 3), (3, 5), (1, 5))), ("matmul", ((2, 3), (4, 5))), ("matmul", ((3,), (3, 5)))])
+    ("linear", ((2, 3), (3, 5), (1, 5))), ("matmul", ((2, 3), (4, 5))), ("matmul", ((3,), (4, 5)))])
 def test_mistakes_are_the_formulas_errors(function, shapes):
     function, messages = getattr(formulas, function), []
     for make in (np.ones, cupy.ones):
