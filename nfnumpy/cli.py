@@ -38,11 +38,15 @@ class Parser(argparse.ArgumentParser):
 
 
 def printable(text: str) -> str:
-    """`text` with every character that could steer a terminal, and every line break, as a backslash escape.
+    """`text` with every control character and every line break as a backslash escape.
 
-    Names of files and classes come from anywhere.
+    Names of files and classes are untrusted input, which could otherwise control the terminal.
     """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+    return "".join(character if character.isprintable() else _escape(character) for character in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape", "backslashreplace").decode()
 
 
 def print_error(text: object) -> None:
@@ -51,7 +55,7 @@ def print_error(text: object) -> None:
 
 
 def progress_bar(items: Iterable | None = None, **options: Any) -> tqdm.tqdm:
-    """tqdm's bar with these options, on a terminal only; it vanishes at its end, and before a command's error line."""
+    """tqdm's bar with these options, on a terminal only; removed at its end, and before the line of an error."""
     on_terminal = sys.stderr is not None and sys.stderr.isatty()
     bar = tqdm.tqdm(items, leave=False, disable=not on_terminal, file=sys.stderr, **options)
     _bars.add(bar)
@@ -59,16 +63,16 @@ def progress_bar(items: Iterable | None = None, **options: Any) -> tqdm.tqdm:
 
 
 def run(main: Command) -> NoReturn:
-    """Call `main(arguments)` as a command and leave with its status.
+    """Call `main(arguments)` as a command and exit with its status.
 
-    Bad input and what the system refuses are one line and status 2; an interruption is 130; output into a pipe that has
-    been closed is 141. Any other exception is a mistake in nfnumpy: one line and status 70, which cannot be confused
-    with a verdict's status. With NFNUMPY_TRACEBACK=1 the traceback of every error is printed before its line.
+    Bad input, or something that the operating system refuses: one line and status 2. An interruption: status 130.
+    Output into a closed pipe: status 141. Any other exception is a mistake in nfnumpy: one line and status 70, which no
+    verdict has. With NFNUMPY_TRACEBACK=1 the traceback of every error is printed before its line.
     """
-    warnings.filterwarnings("ignore")  # what matters is reported as an error, in one line
+    warnings.filterwarnings("ignore")  # a command reports in one line of its own
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # file names may hold what a terminal cannot show
+            stream.reconfigure(errors="backslashreplace")  # file names may have characters that cannot be encoded
     try:
         status = main(sys.argv[1:])
         if sys.stdout is not None:
@@ -79,7 +83,7 @@ def run(main: Command) -> NoReturn:
 
 
 def _report(error: BaseException) -> int:
-    """Print what is to be printed of `error`, clear of any progress bar; returns the exit status."""
+    """Print the line for `error` after removing all progress bars; returns the exit status."""
     for bar in list(_bars):
         bar.close()
     if os.environ.get("NFNUMPY_TRACEBACK") == "1":
@@ -103,7 +107,7 @@ def _report(error: BaseException) -> int:
 
 
 def _message(error: BaseException) -> str | None:
-    """The line for an error whose cause lies outside of nfnumpy; None for any other."""
+    """The line for an error whose cause is not in nfnumpy; None for any other error."""
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, MemoryError):
@@ -127,7 +131,7 @@ def _print_line(text: str) -> None:
 
 
 def _discard_output() -> None:
-    """Let what is still to be printed vanish, so that leaving does not try to write it again."""
+    """Redirect standard output to the null device, so that Python's last flush does not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 

@@ -1,4 +1,4 @@
-"""Writing files that are always whole, and locks that end with the process that holds them."""
+"""Writing files whole or not at all, and file locks that end with their process."""
 
 import contextlib
 import os
@@ -6,7 +6,7 @@ import re
 import secrets
 import stat
 import sys
-from typing import IO
+from typing import IO, Any
 
 from .errors import InputError
 
@@ -45,7 +45,7 @@ def atomic_write(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 def can_write(path: str | os.PathLike[str]) -> bool:
-    """Whether `atomic_write` is allowed to write to `path`, for commands that work long before they do."""
+    """Whether `atomic_write` may write to `path`, for commands that compute for a long time before they write."""
     path = os.fspath(path)
     if _descriptor(path) is not None:
         return True
@@ -55,7 +55,7 @@ def can_write(path: str | os.PathLike[str]) -> bool:
 
 
 def _status(path: str) -> os.stat_result | None:
-    """Of the file that `path` leads to; None if there is none yet."""
+    """The status of the file that `path` leads to; None if there is no such file."""
     try:
         return os.stat(path)
     except FileNotFoundError:
@@ -63,13 +63,13 @@ def _status(path: str) -> os.stat_result | None:
 
 
 def _descriptor(path: str) -> int | None:
-    """The open descriptor of this process that `path` names, maybe one that leads to a regular file; else None."""
+    """The open descriptor of this process that `path` names, also where it leads to a regular file; else None."""
     named = DESCRIPTOR.fullmatch(path)
     return int(named[1]) if named else STREAMS.get(path)
 
 
 def _write_to_descriptor(descriptor: int, content: bytes) -> None:
-    """Write to an open descriptor at its position; opened by name, a file would be written from its start."""
+    """Write to an open descriptor at its position. A file opened by its name would be written from its start."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()  # what was printed before comes first
@@ -78,9 +78,9 @@ def _write_to_descriptor(descriptor: int, content: bytes) -> None:
 
 
 def _replace(target: str, content: bytes, status: os.stat_result | None) -> None:
-    """Put a new file that holds `content` in the place of `target`, whose `status` is None if it does not exist."""
+    """Replace the file `target` by one with the content `content`. status: of `target`, None if it does not exist."""
     mode = 0o666 if status is None else stat.S_IMODE(status.st_mode)
-    # A random name that must be new: no other writer has it, and no link can have been laid under it.
+    # A random name that must be new: no other writer uses it, and no symbolic link can have been placed there.
     temporary = os.path.join(os.path.dirname(target), f".{secrets.token_hex(12)}.unfinished")
     try:
         with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
@@ -99,7 +99,7 @@ def _replace(target: str, content: bytes, status: os.stat_result | None) -> None
 
 
 def remove_unfinished(folder: str | os.PathLike[str]) -> None:
-    """Remove the temporary files of writers that were killed in `atomic_write`; no writer may be at work there."""
+    """Remove the temporary files that killed processes left in `folder`. No other process may be writing there."""
     with os.scandir(folder) as entries:
         left = [entry.path for entry in entries if TEMPORARY.fullmatch(entry.name)]
     for path in left:
@@ -107,11 +107,11 @@ def remove_unfinished(folder: str | os.PathLike[str]) -> None:
 
 
 def _copy_permissions(path: str, status: os.stat_result) -> None:
-    """Give the file at `path` the owner, as far as the process may, and the mode of `status`."""
+    """Give the file at `path` the mode of `status` and, if the process is allowed to, its owner."""
     if hasattr(os, "chown"):
         with contextlib.suppress(OSError):
             os.chown(path, status.st_uid, status.st_gid)
-    os.chmod(path, stat.S_IMODE(status.st_mode))  # last: a change of the owner clears bits
+    os.chmod(path, stat.S_IMODE(status.st_mode))  # after chown, which clears some of the bits
 
 
 def _flush_folder(folder: str) -> None:
@@ -123,11 +123,11 @@ def _flush_folder(folder: str) -> None:
         os.close(descriptor)
 
 
-def try_lock(file: IO) -> bool:
+def try_lock(file: IO[Any]) -> bool:
     """Lock the open `file` against every other opening of it; False if another one holds the lock.
 
-    The lock ends when `file` is closed or the process ends, however it ends. File systems without locks let everyone
-    pass.
+    The lock ends when `file` is closed or the process ends for any reason. On a file system without locks the result
+    is always True.
     """
     try:
         if sys.platform == "win32":

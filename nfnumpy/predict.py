@@ -28,8 +28,8 @@ def parser() -> Parser:
 def main(arguments: list[str]) -> int:
     """Print the most probable classes of every image, a line each.
 
-    An image that cannot be used is one line on the error stream; the others are classified all the same, and the status
-    is that of bad input.
+    An image that cannot be used is one line on the error stream; the images after it are still classified, and the
+    status is that of bad input.
     """
     given = parser().parse_args(arguments)
     if given.top < 1:
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _line(classifier: Classifier, path: str, top: int, max_pixels: int) -> str:
-    """What is printed of the image at `path`: its `top` most probable classes, with their probabilities."""
+    """The line for the image at `path`: its `top` most probable classes with their probabilities."""
     probabilities = classifier.probabilities(classifier.read(path, max_pixels))[0]
     best = probabilities.argsort()[::-1][:top]
     classes = (f"{classifier.classes[k]} {100 * probabilities[k]:.2f} %" for k in best)

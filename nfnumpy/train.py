@@ -23,7 +23,7 @@ def text_or_off(text: str) -> str | None:
     return None if text == "off" else text
 
 
-number_or_off.__name__ = "number (or off)"
+number_or_off.__name__ = "number (or off)"  # argparse names the type in its errors
 
 
 def parser() -> Parser:
@@ -31,10 +31,13 @@ def parser() -> Parser:
     p = Parser(prog="python -m nfnumpy.train", epilog=EXAMPLE, argument_default=argparse.SUPPRESS,
                description="Train a normalizer-free network on images.")
 
-    def add(flag: str, help: str, type: Callable[[str], object] = str, **more: Any) -> None:
+    def add(flag: str, meaning: str, convert: Callable[[str], object] = str, **more: Any) -> None:
         default = getattr(TrainingOptions, flag[2:].replace("-", "_"))
-        shown = "off" if default is None and type is number_or_off else default
-        p.add_argument(flag, type=type, help=help + (f" (default: {shown})" if shown is not None else ""), **more)
+        if default is None and convert is number_or_off:
+            default = "off"
+        if default is not None:
+            meaning = f"{meaning} (default: {default})"
+        p.add_argument(flag, type=convert, help=meaning, **more)
 
     add("--backend", "numpy or cupy", metavar="NAME")
     add("--model", f"a variant such as {', '.join(models.names()[-6:])}; default: one that suits the images' size",
@@ -47,16 +50,16 @@ def parser() -> Parser:
     add("--lr", "peak learning rate", float, metavar="LR")
     add("--warmup-epochs", "epochs in which the learning rate rises from 0", float, metavar="N")
     add("--momentum", "Nesterov momentum", float, metavar="M")
-    add("--weight-decay", "of weights, not of biases and gains", float, metavar="D")
+    add("--weight-decay", "weight decay of weights; biases and gains have none", float, metavar="D")
     add("--label-smoothing", "share of each label spread over all classes", float, metavar="S")
-    add("--dropout", "before the last layer; default: the variant's", float, metavar="RATE")
-    add("--stochdepth-rate", "stochastic depth of the last block; default: the variant's", float, metavar="RATE")
-    add("--agc", "clipping of adaptive gradient clipping, or off", number_or_off, metavar="LAMBDA")
+    add("--dropout", "dropout rate before the last layer; default: the variant's", float, metavar="RATE")
+    add("--stochdepth-rate", "stochastic depth rate of the last block; default: the variant's", float, metavar="RATE")
+    add("--agc", "threshold of adaptive gradient clipping, or off", number_or_off, metavar="LAMBDA")
     add("--sam", "rho of sharpness-aware minimization, or off", number_or_off, metavar="RHO")
     add("--sam-fraction", "share of the batch that SAM's ascent step uses", float, metavar="SHARE")
     add("--ema", "decay of the averaged weights, or off", number_or_off, metavar="DECAY")
-    add("--seed", "of everything that is drawn", int, metavar="S")
-    add("--dtype", "float32 or float64", metavar="NAME")
+    add("--seed", "seed of all random numbers", int, metavar="S")
+    add("--dtype", "of the weights: float32 or float64", metavar="NAME")
     add("--precision", "bf16 or fp16: compute in that, with weights in float32 (cupy); default: off", text_or_off,
         metavar="NAME")
     add("--tf32", "on or off: round the inputs of float32 products to 10 bits, several times faster (cupy)",

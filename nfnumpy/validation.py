@@ -16,7 +16,7 @@ from .errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """The finite numbers from `least` to `greatest`; each end belongs to it or not."""
+    """The finite numbers from `least` to `greatest`; with_least, with_greatest: whether the ends belong to it."""
 
     least: float
     greatest: float = math.inf
@@ -31,9 +31,10 @@ class Interval:
     def __str__(self) -> str:
         start = f"from {self.least:g}" if self.with_least else f"above {self.least:g}"
         if self.greatest == math.inf:
-            return start + " up" * self.with_least
-        return f"{start} to {self.greatest:g}" if self.with_greatest else \
-            f"{start} up to, not including, {self.greatest:g}"
+            return f"{start} up" if self.with_least else start
+        if self.with_greatest:
+            return f"{start} to {self.greatest:g}"
+        return f"{start} up to, not including, {self.greatest:g}"
 
 
 POSITIVE = Interval(0.0, with_least=False)
@@ -59,14 +60,14 @@ def check_fields(record: Any, intervals: Mapping[str, Interval], choices: Mappin
             value = tuple(value)
             object.__setattr__(record, name, value)
         if not _matches(value, hint):
-            raise InputError(f"{describe(name, value)}: expected {_words(hint, none)}")
+            raise InputError(f"{describe(name, value)}: expected {_type_name(hint, none)}")
         if name in choices and value not in choices[name]:
             allowed = [none if choice is None else str(choice) for choice in choices[name]]
             raise InputError(f"{describe(name, value)}: expected {' or '.join(allowed)}")
         interval = intervals.get(name)
         if interval is not None and value is not None and not _all_within(value, interval):
-            raise InputError(f"{describe(name, value)}: expected {_numbers(hint)} {interval}"
-                             + f" or {none}" * (type(None) in typing.get_args(hint)))
+            alternative = f" or {none}" if type(None) in typing.get_args(hint) else ""
+            raise InputError(f"{describe(name, value)}: expected {_noun(hint)} {interval}{alternative}")
 
 
 @functools.cache
@@ -88,29 +89,30 @@ def _matches(value: Any, hint: Any) -> bool:
     return isinstance(value, (int, float) if hint is float else hint)
 
 
-def _words(hint: Any, none: str) -> str:
-    """The type `hint` for a message, such as "int", "tuple of int" or "off or float"."""
+def _type_name(hint: Any, none: str) -> str:
+    """The type `hint` as a message names it, such as "int", "tuple of int" or "off or float"."""
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return " or ".join(_words(part, none) for part in arguments)
+        return " or ".join(_type_name(part, none) for part in arguments)
     if typing.get_origin(hint) is tuple:
-        return f"tuple of {_words(arguments[0], none)}"
+        return f"tuple of {_type_name(arguments[0], none)}"
     return none if hint is type(None) else hint.__name__
 
 
-def _numbers(hint: Any) -> str:
-    """What an interval is made of: "a number", "a whole number", or the plural for a tuple."""
+def _noun(hint: Any) -> str:
+    """What a value of the type `hint` is called: "a number", "a whole number", or the plural for a tuple."""
     whole = "" if float in _leaves(hint) else "whole "
     plural = any(typing.get_origin(part) is tuple for part in (hint, *typing.get_args(hint)))
     return f"{whole}numbers" if plural else f"a {whole}number"
 
 
 def _leaves(hint: Any) -> set[Any]:
-    """The types that `hint` is made of."""
+    """The types inside `hint`, which may be nested; of a plain type, that type."""
     arguments = [part for part in typing.get_args(hint) if part is not Ellipsis]
     return set().union(*map(_leaves, arguments)) if arguments else {hint}
 
 
 def _all_within(value: Any, interval: Interval) -> bool:
     """Whether `value`, a number or a tuple of numbers, lies in the interval."""
-    return all(item in interval for item in (value if isinstance(value, tuple) else (value,)))
+    items = value if isinstance(value, tuple) else (value,)
+    return all(item in interval for item in items)

@@ -40,25 +40,29 @@ class Split(ABC):
 
 
 class ArraySplit(Split):
-    """A split held in memory: images uint8 (N, H, W) or (N, H, W, 3), labels (N,).
+    """A split in memory: images uint8 (N, H, W) or (N, H, W, 3), labels (N,).
 
-    Grey is replicated to three channels, and images that are not `image_size` square are resized, as they are read.
+    On reading, grey is replicated to three channels, and images of another size than `image_size` square are resized.
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, image_size: int | None = None) -> None:
-        super().__init__(labels, min(images.shape[1:3]) if image_size is None else image_size)
+        if image_size is None:
+            image_size = min(images.shape[1:3])
+        super().__init__(labels, image_size)
         if len(images) != len(labels):
             raise InputError(f"ArraySplit was given {len(images)} images but {len(labels)} labels, expected one each")
         self.images = images
         self.needs_decoding = images.shape[1:3] != (self.image_size, self.image_size)
 
     def read(self, index: int) -> np.ndarray:
+        """One image, uint8 (image_size, image_size, 3); a copy."""
         image = self.images[index]
         if self.needs_decoding:
             image = resize_image(image, self.image_size)
         return _three_channels(image, rank=2)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The images at `indices` (n,), in that order, as uint8 (n, image_size, image_size, 3)."""
         if self.needs_decoding:
             return super().take(indices)
         return _three_channels(self.images[indices], rank=3)
@@ -76,4 +80,5 @@ class Dataset:
 
 
 def _three_channels(images: np.ndarray, rank: int) -> np.ndarray:
+    """A copy of `images` with a last axis of 3 channels; grey images have `rank` axes."""
     return np.repeat(images[..., None], 3, axis=-1) if images.ndim == rank else images.copy()

@@ -25,6 +25,7 @@ class FolderSplit(Split):
         self.max_pixels = max_pixels
 
     def read(self, index: int) -> np.ndarray:
+        """One image, decoded from its file: uint8 (image_size, image_size, 3)."""
         return read_image(self.paths[index], self.image_size, max_pixels=self.max_pixels)
 
 
@@ -59,6 +60,7 @@ def open_folder(directory: str | os.PathLike[str], image_size: int | None = None
 
 
 def _test_directory(directory: Path) -> Path:
+    """The first folder of TEST_NAMES that is in `directory`; InputError if there is none."""
     for name in TEST_NAMES:
         if (directory / name).is_dir():
             return directory / name
@@ -66,6 +68,7 @@ def _test_directory(directory: Path) -> Path:
 
 
 def _class_folders(directory: Path) -> dict[str, str]:
+    """Class -> path of its folder; InputError if there is none."""
     folders = {entry.name: entry.path for entry in _visible(directory, os.DirEntry.is_dir)}
     if not folders:
         raise InputError(f"{directory}: has no sub-folders, expected one for each class")
@@ -73,6 +76,7 @@ def _class_folders(directory: Path) -> dict[str, str]:
 
 
 def _labelled_files(folders: dict[str, str], classes: dict[str, int]) -> tuple[list[str], np.ndarray]:
+    """(paths, labels int64) of the images in `folders` (class -> path); InputError for a folder without images."""
     paths: list[str] = []
     labels: list[np.ndarray] = []
     for name in sorted(folders):
@@ -87,7 +91,7 @@ def _labelled_files(folders: dict[str, str], classes: dict[str, int]) -> tuple[l
 def _image_files(directory: str, above: tuple[str, ...] = ()) -> list[str]:
     """The image files at any depth below `directory`, folder by folder, those of a folder before its sub-folders'.
 
-    above: the real paths of the folders on the way here, to which no link may lead back.
+    above: the real paths of the folders that contain `directory`; a link to one of them would be a cycle.
     """
     real = os.path.realpath(directory)
     if real in above:
@@ -103,6 +107,7 @@ def _is_image(entry: os.DirEntry) -> bool:
 
 
 def _visible(directory: str | os.PathLike[str], wanted: Callable[[os.DirEntry], bool]) -> list[os.DirEntry]:
+    """The entries of `directory` that are not hidden and for which `wanted` is true."""
     try:
         with os.scandir(directory) as entries:
             return [entry for entry in entries if not entry.name.startswith(".") and wanted(entry)]

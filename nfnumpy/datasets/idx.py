@@ -26,7 +26,8 @@ GZIP_MAGIC = b"\x1f\x8b"
 # Deflate spends at least two bits on a match, and a match is at most 258 bytes.
 DEFLATE_RATIO = 1032
 
-TRAIN, TEST = ("train",), ("test", "t10k")
+TRAIN_PREFIXES = ("train",)
+TEST_PREFIXES = ("test", "t10k")
 
 
 def read_idx(path: str | os.PathLike[str], rank: int) -> np.ndarray:
@@ -56,7 +57,9 @@ def write_idx(path: str | os.PathLike[str], array: npt.ArrayLike) -> None:
     header = struct.pack(f">HBB{array.ndim}I", 0, UNSIGNED_BYTE, array.ndim, *array.shape)
     content = header + array.tobytes()
     path = Path(path)
-    atomic_write(path, _gzipped(content) if path.suffix == ".gz" else content)
+    if path.suffix == ".gz":
+        content = _gzipped(content)
+    atomic_write(path, content)
 
 
 def open_idx(directory: str | os.PathLike[str], image_size: int | None = None, name: str | None = None) -> Dataset:
@@ -66,8 +69,8 @@ def open_idx(directory: str | os.PathLike[str], image_size: int | None = None, n
     shorter side. Raises InputError for missing or damaged files, counts that differ, or a test label not trained on.
     """
     directory = Path(directory)
-    train_images, train_labels = _read_pair(directory, TRAIN)
-    test_images, test_labels = _read_pair(directory, TEST)
+    train_images, train_labels = _read_pair(directory, TRAIN_PREFIXES)
+    test_images, test_labels = _read_pair(directory, TEST_PREFIXES)
     count = int(train_labels.max()) + 1
     if test_labels.max() >= count:
         raise InputError(f"{directory}: a test label is {test_labels.max()}, expected 0..{count - 1} as in training")
@@ -83,6 +86,7 @@ def open_idx(directory: str | os.PathLike[str], image_size: int | None = None, n
 
 def _read_stream(stream: IO[bytes] | gzip.GzipFile, path: str | os.PathLike[str], rank: int,
                  at_most: int) -> np.ndarray:
+    """The array in an opened IDX file that can hold `at_most` bytes; InputError, with `path`, for a damaged one."""
     head = stream.read(4)
     expected = struct.pack(">HBB", 0, UNSIGNED_BYTE, rank)
     if head != expected:
@@ -94,17 +98,18 @@ def _read_stream(stream: IO[bytes] | gzip.GzipFile, path: str | os.PathLike[str]
     shape = struct.unpack(f">{rank}I", sizes)
     declared = math.prod(shape)
     if declared > at_most:
-        raise InputError(f"{path}: declares {_by(shape)} bytes, more than the file can hold")
+        raise InputError(f"{path}: declares {_dimensions(shape)} bytes, more than the file can hold")
     content = stream.read(declared)
     if len(content) < declared:
-        raise InputError(f"{path}: declares {_by(shape)} bytes but holds only {len(content)}")
+        raise InputError(f"{path}: declares {_dimensions(shape)} bytes but holds only {len(content)}")
     # Reading on to the end also makes gzip compare its checksum.
     if stream.read(1):
-        raise InputError(f"{path}: holds more than the {_by(shape)} bytes it declares")
+        raise InputError(f"{path}: holds more than the {_dimensions(shape)} bytes it declares")
     return np.frombuffer(content, dtype=np.uint8).reshape(shape)
 
 
 def _read_pair(directory: Path, prefixes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """(images (N, H, W), labels (N,)) of one split, whose file names begin with one of `prefixes`."""
     images_path = _find(directory, prefixes, "images-idx3-ubyte")
     labels_path = _find(directory, prefixes, "labels-idx1-ubyte")
     images = read_idx(images_path, rank=3)
@@ -112,11 +117,12 @@ def _read_pair(directory: Path, prefixes: tuple[str, ...]) -> tuple[np.ndarray, 
     if len(images) != len(labels):
         raise InputError(f"{labels_path}: {len(labels)} labels for the {len(images)} images of {images_path.name}")
     if images.size == 0:
-        raise InputError(f"{images_path}: holds {_by(images.shape)} pixels, expected at least one image")
+        raise InputError(f"{images_path}: holds {_dimensions(images.shape)} pixels, expected at least one image")
     return images, labels
 
 
 def _find(directory: Path, prefixes: tuple[str, ...], ending: str) -> Path:
+    """The first existing file PREFIX-ENDING or PREFIX-ENDING.gz; InputError if there is none."""
     names = [f"{prefix}-{ending}{packed}" for prefix in prefixes for packed in ("", ".gz")]
     for name in names:
         if (directory / name).is_file():
@@ -126,11 +132,11 @@ def _find(directory: Path, prefixes: tuple[str, ...], ending: str) -> Path:
 
 def _gzipped(content: bytes) -> bytes:
     buffer = io.BytesIO()
-    # No name and no time in the header: they would make every run write another file.
+    # No name and no time in the header: with them, equal arrays would give different files.
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, compresslevel=9, mtime=0) as stream:
         stream.write(content)
     return buffer.getvalue()
 
 
-def _by(shape: tuple[int, ...]) -> str:
+def _dimensions(shape: tuple[int, ...]) -> str:
     return "x".join(str(extent) for extent in shape)

@@ -1,4 +1,4 @@
-"""Pictures on disk become 8-bit RGB arrays, whatever mode they were stored in."""
+"""Decoding image files of any mode to 8-bit RGB arrays, and resizing them."""
 
 import operator
 import os
@@ -17,8 +17,8 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 PIXEL_LIMIT = 2**30 // 12
 LARGEST_PIXEL_LIMIT = 2 * PIXEL_LIMIT
 
-# What shows through transparent pixels. Paper and browsers are white, and most transparent pictures are dark drawings,
-# which would vanish on black.
+# The colour of transparent pixels. Paper and browsers are white, and most transparent pictures are dark drawings,
+# which could not be seen on black.
 BACKGROUND = 255
 
 TO_UPRIGHT = {
@@ -37,7 +37,7 @@ def read_image(path: str | os.PathLike[str], size: int | None = None, crop_margi
     """Decode an image file to uint8 (H, W, 3), red, green and blue in 0..255, upright by its EXIF orientation.
 
     With `size` (pixels) the shorter side is resized to `size + crop_margin`, bicubic, and the centre cut out:
-    (size, size, 3). Without `keep_aspect` both sides are, whatever the picture's proportions.
+    (size, size, 3). Without `keep_aspect` both sides are resized to that length, which changes the proportions.
     16-bit grey 0..65535 and floats 0..1 are scaled to 0..255; transparent pixels show white. Of an animation, the
     first frame. Raises InputError, naming the file, for anything that is not a whole image of at most
     `max_pixels`.
@@ -51,7 +51,9 @@ def read_image(path: str | os.PathLike[str], size: int | None = None, crop_margi
             _refuse_above(max_pixels, *image.size)
             image.load()
             picture = _to_rgb(_upright(image))
-        return np.array(picture if size is None else _square(picture, size, crop_margin, keep_aspect, max_pixels))
+        if size is not None:
+            picture = _square(picture, size, crop_margin, keep_aspect, max_pixels)
+        return np.array(picture)
     except FileNotFoundError as error:
         raise InputError(f"{os.fspath(path)}: expected an image ({', '.join(FORMATS)}), but there is no such file") \
             from error
@@ -87,12 +89,14 @@ def _checked_pixels(name: str, value: Any, largest: int) -> int:
 
 
 def _refuse_above(max_pixels: int, width: int, height: int) -> None:
+    """ValueError for more than `max_pixels` pixels."""
     if width * height > max_pixels:
         raise ValueError(f"{width}x{height} pixels are more than {max_pixels}, it may be a decompression bomb; "
                          f"--max-pixels (max_pixels=) allows up to {LARGEST_PIXEL_LIMIT}")
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    """The image turned and flipped as its EXIF orientation says."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # Damaged EXIF around an intact picture is common; an unreadable orientation counts as none.
@@ -101,6 +105,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode as 8-bit RGB, on BACKGROUND where it is transparent."""
     if image.mode.startswith("I") or image.mode == "F":
         image = Image.fromarray(_deep_grey_to_bytes(image))
     if not image.has_transparency_data:
@@ -110,11 +115,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _deep_grey_to_bytes(image: Image.Image) -> np.ndarray:
-    # Pillow's own conversion clips these modes at 255, which turns most of a 16-bit picture white.
+    """16-bit grey (0..65535) or float grey (0..1) as uint8; ValueError for values outside of these ranges.
+
+    Pillow's own conversion clips these modes at 255, which turns most of a 16-bit picture white.
+    """
     values = np.asarray(image)
     white = 1.0 if image.mode == "F" else 65535.0
-    lowest, highest = values.min(), values.max()
-    if not (lowest >= 0 and highest <= white):  # put so that NaN fails too
+    lowest = values.min()
+    highest = values.max()
+    if not (lowest >= 0 and highest <= white):  # in this form NaN fails too
         raise ValueError(f"mode {image.mode} holds {lowest:g} to {highest:g}, its values must be from 0 to {white:g}")
     scaled = values * np.float32(255.0 / white)
     grey = np.rint(scaled, out=scaled).astype(np.uint8)
@@ -124,6 +133,7 @@ def _deep_grey_to_bytes(image: Image.Image) -> np.ndarray:
 
 def _square(image: Image.Image, size: int, crop_margin: int = 0, keep_aspect: bool = True,
             max_pixels: int = PIXEL_LIMIT) -> Image.Image:
+    """The centre of the resized image, size × size pixels; the arguments as read_image has them."""
     if image.size == (size, size) and not crop_margin:
         return image
     scaled_width = scaled_height = size + crop_margin

@@ -15,15 +15,15 @@ from .dataset import Split
 
 Batch = tuple[np.ndarray, np.ndarray]  # images uint8 (n, H, W, 3), labels int64 (n,)
 
-# Images to a task: enough that handing one over costs nothing beside decoding, few enough to stop within moments.
+# Images in a task: enough that submitting it costs little beside decoding them, few enough to stop soon.
 CHUNK = 32
 
 
 class Loader:
     """Reads batches of a split in a given order, `prefetch` batches ahead on `workers` threads.
 
-    Splits that need no decoding, and `workers=0`, are read on the caller's thread. `waited_seconds` adds up the time
-    the consumer waited for batches over the loader's life. Use as a context manager, or call `close()`.
+    With `workers=0`, and for splits that need no decoding, the caller's thread reads. `waited_seconds` is the total
+    time for which the caller waited for batches. Use as a context manager, or call `close()`.
     """
 
     def __init__(self, split: Split, batch_size: int, workers: int = 2, prefetch: int = 4) -> None:
@@ -75,7 +75,7 @@ class Loader:
     def _read_ahead(self, batches: list[np.ndarray]) -> Generator[Batch, None, None]:
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="nfnumpy-loader")
         try:
-            started = (self._start(pool, batch) for batch in batches)
+            started = (self._submit(pool, batch) for batch in batches)
             ahead = deque(islice(started, self.prefetch))
             while ahead:
                 images, labels, tasks = ahead.popleft()
@@ -85,7 +85,8 @@ class Loader:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _start(self, pool: ThreadPoolExecutor, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[Future]]:
+    def _submit(self, pool: ThreadPoolExecutor, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[Future]]:
+        """(images to be filled, labels, tasks that fill them) of one batch."""
         side = self.split.image_size
         images = np.empty((len(batch), side, side, 3), dtype=np.uint8)
         chunk = min(CHUNK, -(-len(batch) // self.workers))
@@ -94,9 +95,10 @@ class Loader:
         return images, self.split.labels[batch], tasks
 
     def _wait_for(self, tasks: list[Future]) -> None:
+        """Wait until all tasks are done; raises the error of the first one that failed."""
         begin = perf_counter()
         try:
-            # In order, so that of several bad images the first one in `order` is the one reported.
+            # In order, so that of several bad images the first one in the batch is reported.
             for task in tasks:
                 task.result()
         finally:

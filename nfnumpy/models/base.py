@@ -71,7 +71,8 @@ class NormalizerFreeNetwork(Module):
         """
         x = x if isinstance(x, Tensor) else Tensor(x)
         self._check_images(x)
-        mode = Mode(training, self.randomness.next_step() if training else None)
+        randomness = self.randomness.next_step() if training else None
+        mode = Mode(training, randomness)
         x = self.stem(x, mode)
         for block in self.blocks:
             x = self._run_block(block, x, mode)
@@ -123,7 +124,8 @@ def block_schedule(depths: tuple[int, ...], alpha: float,
     Source: Brock, De, Smith (2021a), section 3, and the authors' released code.
     """
     expected_std = 1.0
-    index, total = 0, sum(depths)
+    total = sum(depths)
+    index = 0
     for stage, depth in enumerate(depths):
         for position in range(depth):
             yield stage, position, 1.0 / expected_std, stochdepth_rate * index / total

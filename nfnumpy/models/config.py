@@ -1,4 +1,4 @@
-"""Checking a configuration when it is made, by a person's code or from a file.
+"""Checking a model's configuration when it is created, from Python or from a file.
 
 Used by: models/nfnet.py, nf_resnet.py, nf_regnet.py. Test: reference_tests/models/test_validation.py.
 """

@@ -22,16 +22,19 @@ def variant_of(state: Mapping[str, Array]) -> str:
     if not all(hasattr(array, "shape") for array in state.values()):
         raise InputError("state: expected a dict of name -> array")
     shapes = {name: tuple(array.shape) for name, array in state.items()}
-    nearest, most_alike = None, 0.0
+    nearest = None
+    most_alike = 0.0
     for variant in VARIANTS:
         expected = _expected_shapes(variant, shapes)
         if expected == shapes:
             return variant
         alike = len(expected.items() & shapes.items()) / len(expected.keys() | shapes.keys())
         if alike > most_alike:
-            nearest, most_alike = variant, alike
+            nearest = variant
+            most_alike = alike
     if nearest is None:
-        raise InputError(f"state: no variant has names and shapes such as {str(next(iter(shapes), 'none'))[:80]!r}")
+        example = str(next(iter(shapes), "none"))[:80]
+        raise InputError(f"state: no variant has names and shapes such as {example!r}")
     raise InputError(f"state: it fits no variant; the nearest is {nearest}, but "
                      + _first_difference(_expected_shapes(nearest, shapes), shapes))
 
@@ -40,7 +43,8 @@ def explain_mismatch(state: Mapping[str, Array], own: Mapping[str, Array]) -> st
     """What an error adds when `state` does not fit a model with the state `own`: what the state does fit, if known."""
     if any(str(name).startswith("model.") for name in state):
         return "; these are all arrays of a checkpoint: nf.weights.load(path, group='model') takes the weights"
-    variant, own_variant = _variant_or_none(state), _variant_or_none(own)
+    variant = _variant_or_none(state)
+    own_variant = _variant_or_none(own)
     if variant is None:
         return ""
     if variant != own_variant:

@@ -59,12 +59,12 @@ class NFRegNetBlock(ResidualBlock):
         width = groups * config.group_size
         self.conv_shortcut: WSConv2D | None = None
         if stride > 1 or in_channels != out_channels:
-            self.conv_shortcut = WSConv2D(init.at("conv_shortcut"), in_channels, out_channels, 1)
-        self.conv0 = WSConv2D(init.at("conv0"), in_channels, width, 1)
-        self.conv1 = WSConv2D(init.at("conv1"), width, width, 3, stride=stride, groups=groups)
-        self.squeeze_excite = SqueezeExcite(init.at("squeeze_excite"), width, config.se_ratio)
-        self.conv2 = WSConv2D(init.at("conv2"), width, out_channels, 1)
-        self.stochastic_depth = StochasticDepth(init.at("stochastic_depth"), stochdepth_rate)
+            self.conv_shortcut = WSConv2D(init.scope("conv_shortcut"), in_channels, out_channels, 1)
+        self.conv0 = WSConv2D(init.scope("conv0"), in_channels, width, 1)
+        self.conv1 = WSConv2D(init.scope("conv1"), width, width, 3, stride=stride, groups=groups)
+        self.squeeze_excite = SqueezeExcite(init.scope("squeeze_excite"), width, config.se_ratio)
+        self.conv2 = WSConv2D(init.scope("conv2"), width, out_channels, 1)
+        self.stochastic_depth = StochasticDepth(init.scope("stochastic_depth"), stochdepth_rate)
         self.skip_gain = init.constant((), 0.0)
 
     def branches(self, x: Tensor, mode: Mode = EVALUATION) -> tuple[Tensor, Tensor]:
@@ -72,7 +72,8 @@ class NFRegNetBlock(ResidualBlock):
         out = self.activation(x, scale=self.beta)
         shortcut = x
         if self.conv_shortcut is not None:
-            shortcut = self.conv_shortcut(ops.avg_pool(out, window=2) if self.stride > 1 else out)
+            pooled = ops.avg_pool(out, window=2) if self.stride > 1 else out
+            shortcut = self.conv_shortcut(pooled)
         out = self.conv0(out)
         out = self.squeeze_excite(self.conv1(self.activation(out)))
         return shortcut, self.conv2(self.activation(out))
@@ -86,20 +87,20 @@ class NFRegNet(NormalizerFreeNetwork):
         config = self.config
         channels = config.channels(0)
         self.activation = Nonlinearity(config.activation)
-        self.initial_conv = WSConv2D(init.at("initial_conv"), config.in_channels, channels, 3,
+        self.initial_conv = WSConv2D(init.scope("initial_conv"), config.in_channels, channels, 3,
                                      stride=config.stem_stride)
         self.blocks = []
         for stage, position, beta, rate in block_schedule(config.depths, config.alpha, config.stochdepth_rate):
             stride = config.strides[stage] if position == 0 else 1
             expansion = config.expansion if self.blocks else 1
             self.blocks.append(NFRegNetBlock(
-                init.at(f"blocks.{len(self.blocks)}"), channels, config.channels(stage), config, stride=stride,
+                init.scope(f"blocks.{len(self.blocks)}"), channels, config.channels(stage), config, stride=stride,
                 beta=beta, expansion=expansion, stochdepth_rate=rate))
             channels = config.channels(stage)
         width = int(1280 * channels // 440)
-        self.final_conv = WSConv2D(init.at("final_conv"), channels, width, 1)
-        self.dropout = Dropout(init.at("dropout"), config.drop_rate)
-        self.linear = Linear(init.at("linear"), width, config.num_classes, standard_deviation=0.0)
+        self.final_conv = WSConv2D(init.scope("final_conv"), channels, width, 1)
+        self.dropout = Dropout(init.scope("dropout"), config.drop_rate)
+        self.linear = Linear(init.scope("linear"), width, config.num_classes, standard_deviation=0.0)
 
     def stem(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """The initial convolution."""

@@ -53,14 +53,14 @@ class NFResBlock(ResidualBlock):
         width = max(1, int(out_channels * config.bottleneck_ratio))
         self.conv_shortcut: WSConv2D | None = None
         if stride > 1 or in_channels != out_channels:
-            self.conv_shortcut = WSConv2D(init.at("conv_shortcut"), in_channels, out_channels, 1, stride=stride)
-        self.conv0 = WSConv2D(init.at("conv0"), in_channels, width, 1)
-        self.conv1 = WSConv2D(init.at("conv1"), width, width, 3, stride=stride)
-        self.conv2 = WSConv2D(init.at("conv2"), width, out_channels, 1)
+            self.conv_shortcut = WSConv2D(init.scope("conv_shortcut"), in_channels, out_channels, 1, stride=stride)
+        self.conv0 = WSConv2D(init.scope("conv0"), in_channels, width, 1)
+        self.conv1 = WSConv2D(init.scope("conv1"), width, width, 3, stride=stride)
+        self.conv2 = WSConv2D(init.scope("conv2"), width, out_channels, 1)
         self.squeeze_excite: SqueezeExcite | None = None
         if config.use_se:
-            self.squeeze_excite = SqueezeExcite(init.at("squeeze_excite"), out_channels, config.se_ratio)
-        self.stochastic_depth = StochasticDepth(init.at("stochastic_depth"), stochdepth_rate)
+            self.squeeze_excite = SqueezeExcite(init.scope("squeeze_excite"), out_channels, config.se_ratio)
+        self.stochastic_depth = StochasticDepth(init.scope("stochastic_depth"), stochdepth_rate)
         self.skip_gain = init.constant((), 0.0)
 
     def branches(self, x: Tensor, mode: Mode = EVALUATION) -> tuple[Tensor, Tensor]:
@@ -83,16 +83,16 @@ class NFResNet(NormalizerFreeNetwork):
         config = self.config
         channels = config.widths[0] // 4
         self.activation = Nonlinearity(config.activation)
-        self.initial_conv = WSConv2D(init.at("initial_conv"), config.in_channels, channels, config.stem_kernel,
+        self.initial_conv = WSConv2D(init.scope("initial_conv"), config.in_channels, channels, config.stem_kernel,
                                      stride=config.stem_stride)
         self.blocks = []
         for stage, position, beta, rate in block_schedule(config.depths, config.alpha, config.stochdepth_rate):
             stride = config.strides[stage] if position == 0 else 1
-            self.blocks.append(NFResBlock(init.at(f"blocks.{len(self.blocks)}"), channels, config.widths[stage],
+            self.blocks.append(NFResBlock(init.scope(f"blocks.{len(self.blocks)}"), channels, config.widths[stage],
                                           config, stride=stride, beta=beta, stochdepth_rate=rate))
             channels = config.widths[stage]
-        self.dropout = Dropout(init.at("dropout"), config.drop_rate)
-        self.linear = Linear(init.at("linear"), channels, config.num_classes, standard_deviation=0.01)
+        self.dropout = Dropout(init.scope("dropout"), config.drop_rate)
+        self.linear = Linear(init.scope("linear"), channels, config.num_classes, standard_deviation=0.01)
 
     def stem(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """The initial convolution and, for large images, the 3×3 stride-2 max pool."""

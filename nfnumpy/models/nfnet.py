@@ -67,13 +67,13 @@ class NFBlock(ResidualBlock):
         width = groups * config.group_size
         self.conv_shortcut: WSConv2D | None = None
         if stride > 1 or in_channels != out_channels:
-            self.conv_shortcut = WSConv2D(init.at("conv_shortcut"), in_channels, out_channels, 1)
-        self.conv0 = WSConv2D(init.at("conv0"), in_channels, width, 1)
-        self.conv1 = WSConv2D(init.at("conv1"), width, width, 3, stride=stride, groups=groups)
-        self.conv1b = WSConv2D(init.at("conv1b"), width, width, 3, groups=groups)
-        self.conv2 = WSConv2D(init.at("conv2"), width, out_channels, 1)
-        self.squeeze_excite = SqueezeExcite(init.at("squeeze_excite"), out_channels, config.se_ratio)
-        self.stochastic_depth = StochasticDepth(init.at("stochastic_depth"), stochdepth_rate)
+            self.conv_shortcut = WSConv2D(init.scope("conv_shortcut"), in_channels, out_channels, 1)
+        self.conv0 = WSConv2D(init.scope("conv0"), in_channels, width, 1)
+        self.conv1 = WSConv2D(init.scope("conv1"), width, width, 3, stride=stride, groups=groups)
+        self.conv1b = WSConv2D(init.scope("conv1b"), width, width, 3, groups=groups)
+        self.conv2 = WSConv2D(init.scope("conv2"), width, out_channels, 1)
+        self.squeeze_excite = SqueezeExcite(init.scope("squeeze_excite"), out_channels, config.se_ratio)
+        self.stochastic_depth = StochasticDepth(init.scope("stochastic_depth"), stochdepth_rate)
         self.skip_gain = init.constant((), 0.0)
 
     def branches(self, x: Tensor, mode: Mode = EVALUATION) -> tuple[Tensor, Tensor]:
@@ -81,7 +81,8 @@ class NFBlock(ResidualBlock):
         out = self.activation(x, scale=self.beta)
         shortcut = x
         if self.conv_shortcut is not None:
-            shortcut = self.conv_shortcut(ops.avg_pool(out, window=2) if self.stride > 1 else out)
+            pooled = ops.avg_pool(out, window=2) if self.stride > 1 else out
+            shortcut = self.conv_shortcut(pooled)
         out = self.conv0(out)
         out = self.conv1(self.activation(out))
         out = self.conv1b(self.activation(out))
@@ -99,18 +100,18 @@ class NFNet(NormalizerFreeNetwork):
         self.activation = Nonlinearity(config.activation)
         self.stem_convs = []
         for k, (width, stride) in enumerate(zip(config.stem_channels(), config.stem_strides, strict=True)):
-            self.stem_convs.append(WSConv2D(init.at(f"stem_convs.{k}"), channels, width, 3, stride=stride))
+            self.stem_convs.append(WSConv2D(init.scope(f"stem_convs.{k}"), channels, width, 3, stride=stride))
             channels = width
         self.blocks = []
         for stage, position, beta, rate in block_schedule(config.depths, config.alpha, config.stochdepth_rate):
             stride = config.strides[stage] if position == 0 else 1
-            self.blocks.append(NFBlock(init.at(f"blocks.{len(self.blocks)}"), channels, config.widths[stage], config,
+            self.blocks.append(NFBlock(init.scope(f"blocks.{len(self.blocks)}"), channels, config.widths[stage], config,
                                        stride=stride, beta=beta, stochdepth_rate=rate))
             channels = config.widths[stage]
         width = int(config.final_conv_multiplier * channels)
-        self.final_conv = WSConv2D(init.at("final_conv"), channels, width, 1)
-        self.dropout = Dropout(init.at("dropout"), config.drop_rate)
-        self.linear = Linear(init.at("linear"), width, config.num_classes, standard_deviation=0.01)
+        self.final_conv = WSConv2D(init.scope("final_conv"), channels, width, 1)
+        self.dropout = Dropout(init.scope("dropout"), config.drop_rate)
+        self.linear = Linear(init.scope("linear"), width, config.num_classes, standard_deviation=0.01)
 
     def stem(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """The convolutions before the first block, a nonlinearity between them and none after the last."""

@@ -17,7 +17,7 @@ from .nf_resnet import NFResNet, NFResNetConfig
 from .nfnet import NFNet, NFNetConfig
 
 Config = NFNetConfig | NFResNetConfig | NFRegNetConfig
-MODEL_OF = {NFNetConfig: NFNet, NFResNetConfig: NFResNet, NFRegNetConfig: NFRegNet}
+NETWORK_CLASSES = {NFNetConfig: NFNet, NFResNetConfig: NFResNet, NFRegNetConfig: NFRegNet}
 
 
 def _nfnets() -> Iterator[tuple[str, Config]]:
@@ -104,10 +104,10 @@ def from_config(config: Config, **placement: Any) -> NormalizerFreeNetwork:
 
     InputError when `config` is no configuration of one of the families.
     """
-    if type(config) not in MODEL_OF:
-        raise InputError(f"model: expected a configuration ({', '.join(cls.__name__ for cls in MODEL_OF)}), got a "
-                         f"{type(config).__name__}")
-    return MODEL_OF[type(config)](config, **placement)
+    if type(config) not in NETWORK_CLASSES:
+        families = ", ".join(config_class.__name__ for config_class in NETWORK_CLASSES)
+        raise InputError(f"model: expected a configuration ({families}), got a {type(config).__name__}")
+    return NETWORK_CLASSES[type(config)](config, **placement)
 
 
 def create(name: str, *, backend: str = "numpy", dtype: DTypeLike = "float32", seed: int = 0,

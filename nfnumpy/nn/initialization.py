@@ -28,7 +28,7 @@ class Initializer:
         self.path = path
         self.shapes_only = shapes_only
 
-    def at(self, name: str) -> "Initializer":
+    def scope(self, name: str) -> "Initializer":
         """The initializer of the part called `name`."""
         path = f"{self.path}.{name}".lstrip(".")
         return Initializer(self.backend, self.dtype, self.randomness.seed, path, self.shapes_only)

@@ -100,8 +100,8 @@ class SqueezeExcite(Module):
 
     def __init__(self, init: Initializer, channels: int, ratio: float) -> None:
         hidden = max(1, int(channels * ratio))
-        self.fc0 = Linear(init.at("fc0"), channels, hidden)
-        self.fc1 = Linear(init.at("fc1"), hidden, channels)
+        self.fc0 = Linear(init.scope("fc0"), channels, hidden)
+        self.fc1 = Linear(init.scope("fc1"), hidden, channels)
 
     def __call__(self, x: Tensor) -> Tensor:
         parameters = (self.fc0.weight, self.fc0.bias, self.fc1.weight, self.fc1.bias)

@@ -44,15 +44,15 @@ class Module:
         self._buffer_names = (*self._buffer_names, name)
 
     def named_modules(self) -> Iterator[tuple[str, "Module"]]:
-        """(attribute path, module) of every module in this one, in order of making; this one first, under ""."""
+        """(attribute path, module) of every module in this one, in order of creation; this one first, under ""."""
         return ((name, part) for name, part in _walk(self) if isinstance(part, Module))
 
     def modules(self) -> Iterator["Module"]:
-        """Every module in this one, in order of making, this one first."""
+        """Every module in this one, in order of creation, this one first."""
         return (module for _, module in self.named_modules())
 
     def parameters(self) -> dict[str, Tensor]:
-        """name -> Tensor; names are attribute paths such as "blocks.3.conv1b.gain", in order of making.
+        """name -> Tensor; names are attribute paths such as "blocks.3.conv1b.gain", in order of creation.
 
         InputError when two parameters have one name, or a Tensor is where it has none, such as in a set.
         """
@@ -92,25 +92,25 @@ class Module:
     def load_state_dict(self, state: Mapping[str, Array], *, cast: bool = False) -> None:
         """Copy the values of `state` (name -> array of either backend) into the parameters and buffers.
 
-        cast: whether arrays of another dtype than the parameter's are rounded to it. InputError, and nothing taken
-        over, when a name is unknown or missing, a shape differs, or a dtype differs and `cast` is False. Complex
-        numbers and what is not a number are refused either way.
+        cast: whether arrays of another dtype than the parameter's are rounded to it. InputError, and nothing is
+        loaded, when a name is unknown or missing, a shape differs, or a dtype differs and `cast` is False. Complex
+        numbers and values that are no numbers are refused in both cases.
         """
         own = self.state_dict()
         _check_names(state, own)
-        taken = {name: _host_array(name, state[name]) for name in own}
+        arrays = {name: _host_array(name, state[name]) for name in own}
         for name, array in own.items():
-            _check_shape(name, taken[name], array)
+            _check_shape(name, arrays[name], array)
         for name, array in own.items():
-            _check_dtype(name, taken[name].dtype, array.dtype, cast)
+            _check_dtype(name, arrays[name].dtype, array.dtype, cast)
         for name, array in own.items():
             # In C order, whatever the order of `state`: sums follow memory, so the order decides their last bits.
-            converted = taken[name].astype(array.dtype, order="C", copy=True)
-            taken[name] = backends.backend_of(array).asarray(converted)
+            converted = arrays[name].astype(array.dtype, order="C", copy=True)
+            arrays[name] = backends.backend_of(array).asarray(converted)
         parameters = self.parameters()
         for name, parameter in parameters.items():
-            parameter.data = taken[name]
-        self.assign_buffers({name: array for name, array in taken.items() if name not in parameters})
+            parameter.data = arrays[name]
+        self.assign_buffers({name: array for name, array in arrays.items() if name not in parameters})
 
     def _buffer_owners(self) -> dict[str, tuple["Module", str]]:
         """name -> (module, attribute) of every buffer in this module."""
@@ -172,7 +172,7 @@ def _named_children(value: Any) -> Iterable[tuple[Any, Any]] | None:
 
 
 def _contents(value: Any) -> list[Any]:
-    """What an object that gives no names holds: the items of a set, a deque or another mapping; the attributes else."""
+    """The items of a set, a deque or another mapping; of any other object, the values of its attributes."""
     if isinstance(value, (str, bytes, bytearray, range, type, *CODE)):
         return []
     if hasattr(value, "dtype"):
@@ -187,7 +187,7 @@ def _contents(value: Any) -> list[Any]:
 
 
 def _hides_parameters(value: Any, seen: set[int]) -> bool:
-    """Whether `value` has a Tensor or Module in it, at any depth, that is not in `seen`. Adds what it looks at."""
+    """Whether `value` has a Tensor or Module in it, at any depth, that is not in `seen`; adds to `seen`."""
     stack = [value]
     while stack:
         value = stack.pop()

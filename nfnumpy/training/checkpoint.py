@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to go on as if it had never stopped, in one safetensors file.
+"""Checkpoints: everything that a resumed run needs to continue bit for bit, in one safetensors file.
 
 Arrays: "model.NAME", "velocity.NAME" and, with EMA, "ema.NAME". One metadata entry, "nfnumpy", holds the rest as JSON:
 the step (which, with the seed, determines all random numbers), the options, the classes, the model's configuration.
@@ -16,8 +16,8 @@ from ..backend import backend_of
 from ..backend.arrays import Array
 from ..errors import InputError
 
-# To be raised when an entry changes its meaning. New options and fields need no other format: a checkpoint without them
-# has their defaults.
+# Increase it when an entry changes its meaning. New options and fields need no new format: where a checkpoint lacks
+# them, they have their defaults.
 FORMAT = 1
 FACTS: dict[str, Any] = {"format": int, "step": int, "ema_updates": (int, type(None)), "options": dict, "family": str,
                          "config": dict, "classes": list, "image_size": int, "progress": dict}
@@ -37,7 +37,7 @@ def save(path: str | os.PathLike[str], groups: Mapping[str, Mapping[str, Array]]
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:
-    """The checkpoint at `path`; InputError when it is damaged or none of ours."""
+    """The checkpoint at `path`; InputError when it is damaged or not a checkpoint of nfnumpy."""
     state, metadata = weights.read(path)
     facts = _checked_facts(path, metadata)
     groups: dict[str, dict[str, np.ndarray]] = {}
@@ -58,17 +58,20 @@ def _checked_facts(path: str | os.PathLike[str], metadata: Mapping[str, str]) ->
         raise InputError(f"{path} holds arrays but is not an nfnumpy checkpoint: its metadata has no usable "
                          f"'nfnumpy' entry") from None
     if wrong:
-        raise InputError(f"{path}: the checkpoint's {wrong[0]!r} is not what it should be")
+        raise InputError(f"{path}: the checkpoint's {wrong[0]!r} has a wrong type or value")
     if facts["format"] != FORMAT:
         raise InputError(f"{path} is a checkpoint of format {facts['format']!r}, expected {FORMAT}")
     return facts
 
 
 def restore(arrays: Mapping[str, np.ndarray], into: dict[str, Array], what: str) -> None:
-    """Put `arrays` (name -> host array) into the dict `into`, on its backend; InputError when they do not fit."""
+    """Put `arrays` (name -> host array) into the dict `into`, on its backend.
+
+    what: what they are, for the message. InputError when names, shapes or dtypes differ.
+    """
     if set(arrays) != set(into):
-        odd = sorted(set(arrays) ^ set(into))[0]
-        raise InputError(f"checkpoint: its {what} does not fit this model, for example at {odd!r}")
+        example = min(set(arrays) ^ set(into))
+        raise InputError(f"checkpoint: its {what} does not fit this model, for example at {example!r}")
     for name, own in into.items():
         if arrays[name].shape != own.shape or str(arrays[name].dtype) != str(own.dtype):
             raise InputError(f"checkpoint: {what} of {name} is {arrays[name].shape} {arrays[name].dtype}, expected "

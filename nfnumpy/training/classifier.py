@@ -1,4 +1,4 @@
-"""A network together with what its inputs and outputs mean, and how to bring it back from a file."""
+"""A network with the meaning of its inputs and outputs: how images are prepared, and the names of the classes."""
 
 import dataclasses
 import os
@@ -15,9 +15,9 @@ from ..functional.activations import softmax
 from . import checkpoint
 from .options import TrainingOptions
 
-# How the authors evaluate: their released code resizes to 32 pixels more than the network sees and cuts the centre out.
+# The authors' released code resizes to 32 pixels more than the network's input and cuts the centre out.
 CROP_MARGIN = 32  # pixels
-SMALLEST_WITH_MARGIN = 192  # pixels; our own small variants see their images whole
+SMALLEST_WITH_MARGIN = 192  # pixels; images of the small variants are not cut
 
 
 class EvalTransform(NamedTuple):
@@ -37,7 +37,7 @@ class Classifier:
     transform: EvalTransform
 
     def read(self, path: str | os.PathLike[str], max_pixels: int = PIXEL_LIMIT) -> np.ndarray:
-        """The picture in the file at `path` as the model sees it: uint8 (1, image_size, image_size, 3)."""
+        """The picture in the file at `path`, resized and cut for the model: uint8 (1, image_size, image_size, 3)."""
         return read_image(path, *self.transform, max_pixels=max_pixels)[None]
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
@@ -53,10 +53,10 @@ class Classifier:
 
 
 def load_classifier(path: str | os.PathLike[str], backend: str = "numpy", averaged: bool = True) -> Classifier:
-    """The classifier in the file at `path`: a checkpoint of ours, or weights of a named variant from anywhere.
+    """The classifier in the file at `path`: a checkpoint of nfnumpy, or weights of a named variant in any known format.
 
-    Of a checkpoint, with its averaged weights if it has them and `averaged` holds. InputError, one line, when the file
-    does not fit together.
+    averaged: whether a checkpoint's averaged weights are taken, if it has them. InputError, one line, when the parts of
+    the file do not fit together.
     """
     if weights.is_checkpoint(path):
         return _from_checkpoint(path, backend, averaged)
@@ -64,7 +64,7 @@ def load_classifier(path: str | os.PathLike[str], backend: str = "numpy", averag
 
 
 def _from_checkpoint(path: str | os.PathLike[str], backend: str, averaged: bool) -> Classifier:
-    """The classifier that a training run left."""
+    """The classifier in a checkpoint."""
     groups, facts = checkpoint.load(path)
     try:
         config_class = {cls.__name__: cls for cls in models.CONFIGS}[facts["family"]]
@@ -78,7 +78,8 @@ def _from_checkpoint(path: str | os.PathLike[str], backend: str, averaged: bool)
         raise InputError(f"{path}: the checkpoint's names of classes are not text")
     if len(classes) != config.num_classes:
         raise InputError(f"{path}: {len(classes)} class names for {config.num_classes} classes")
-    state = groups.get("ema" if averaged and "ema" in groups else "model", {})
+    group = "ema" if averaged and "ema" in groups else "model"
+    state = groups.get(group, {})
     if len(state) < sum(config.depths):
         raise InputError(f"{path}: {len(state)} arrays are too few for a network of {sum(config.depths)} blocks")
     get(backend)
@@ -88,7 +89,7 @@ def _from_checkpoint(path: str | os.PathLike[str], backend: str, averaged: bool)
 
 
 def _from_weights(path: str | os.PathLike[str], backend: str) -> Classifier:
-    """The classifier of which only the weights are known: their shapes determine the variant, and it the rest."""
+    """The classifier for weights alone. Their shapes determine the variant, which determines everything else."""
     state = weights.load(path)
     try:
         variant = models.variant_of(state)
@@ -104,7 +105,7 @@ def _from_weights(path: str | os.PathLike[str], backend: str) -> Classifier:
 
 
 def eval_transform(config: Any) -> EvalTransform:
-    """The authors' evaluation of a variant with this configuration."""
+    """How the authors' released code prepares images for the evaluation of a model with this configuration."""
     if config.test_size < SMALLEST_WITH_MARGIN:
         return EvalTransform(config.test_size)
     return EvalTransform(config.test_size, CROP_MARGIN, config.EVAL_KEEPS_ASPECT)

@@ -5,13 +5,15 @@ from typing import Any
 
 from ..files import atomic_write
 
-TRAIN, TEST, AVERAGED = "#8c8c8c", "#1f6f8b", "#d1603d"
+TRAIN = "#8c8c8c"
+TEST = "#1f6f8b"
+AVERAGED = "#d1603d"
 
 
 def draw_curves(entries: list[dict[str, Any]], path: str, title: str, smoothed: bool = False) -> bool:
     """Draw the evaluations `entries`, at least one, to the PNG file `path`; False when matplotlib is not installed.
 
-    smoothed: whether the training loss is that of smoothed labels, as the legend then has it.
+    smoothed: whether the training loss is that of smoothed labels; the legend then says so.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -29,7 +31,8 @@ def draw_curves(entries: list[dict[str, Any]], path: str, title: str, smoothed: 
         if all(entry.get(key) is not None for entry in entries):
             axes.plot(epochs, [scale * entry[key] for entry in entries], color=color, label=label, marker=marker)
 
-    draw(loss, "train_loss", TRAIN, "training, smoothed labels" if smoothed else "training")
+    training_label = "training, smoothed labels" if smoothed else "training"
+    draw(loss, "train_loss", TRAIN, training_label)
     draw(loss, "test_loss", TEST, "test")
     draw(loss, "ema_test_loss", AVERAGED, "test, averaged weights")
     draw(accuracy, "train_accuracy", TRAIN, "training", 100.0)

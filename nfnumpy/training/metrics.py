@@ -1,4 +1,4 @@
-"""metrics.jsonl: an object a line, an evaluation each; and the picture drawn from it."""
+"""metrics.jsonl: one JSON object for each evaluation, a line each."""
 
 import json
 import os
@@ -8,14 +8,14 @@ from typing import Any
 from ..errors import InputError
 from ..files import atomic_write
 
-NEEDED = ("epoch", "step", "train_loss", "test_loss", "test_accuracy")  # a line without these is not ours
+NEEDED = ("epoch", "step", "train_loss", "test_loss", "test_accuracy")  # numbers of every line; others are dropped
 
 
 class MetricsFile:
     """The evaluations of a run, in memory as `.entries` and on disk at `path`."""
 
     def __init__(self, path: str, up_to_step: int | None = None) -> None:
-        """Start anew, or, when resuming, keep what was written up to `up_to_step` (a torn last line is dropped)."""
+        """Start an empty file or, when resuming, keep the entries up to `up_to_step`; an incomplete line is dropped."""
         self.path = path
         self.entries: list[dict[str, Any]] = []
         if up_to_step is not None and os.path.exists(path):
@@ -38,6 +38,7 @@ class MetricsFile:
 
 
 def _readable_lines(path: str) -> Iterator[dict[str, Any]]:
+    """The entries of the file's lines; lines that are not entries are left out."""
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             try:

@@ -15,13 +15,17 @@ INTERVALS = {
     "sam_fraction": Interval(0.0, 1.0, with_least=False, with_greatest=True),
 }
 CHOICES = {"precision": (None, "bf16", "fp16"), "tf32": ("on", "off")}
-# Changing these does not change the run (another backend rounds otherwise), so a resumed one may.
+# A resumed run may change these: they do not change what is computed, apart from a backend's rounding.
 FREE_ON_RESUME = ("backend", "tf32", "workers", "checkpoint_every", "max_pixels", "out")
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
-    """The options of a run, as `python -m nfnumpy.train --help` explains them; None is "off" or what the data needs."""
+    """The options of a run, as `python -m nfnumpy.train --help` explains them.
+
+    None means "off", or, of image_size, model, dropout, stochdepth_rate and out, that data or variant decide.
+    InputError for values of the wrong type or outside of their range.
+    """
 
     backend: str = "numpy"
     model: str | None = None
@@ -64,10 +68,10 @@ def _flag(name: str) -> str:
 
 
 def resumed_options(stored: object, given: dict[str, Any]) -> TrainingOptions:
-    """The options of a resumed run: those `stored` with the checkpoint (a dict), overruled by those `given` (a dict).
+    """The options of a resumed run: those `stored` in the checkpoint (a dict), replaced by those `given` (a dict).
 
-    Options that are not stored, because they are newer than the checkpoint, have their defaults. InputError when a
-    given option would make it another run, or when what was stored are not options.
+    Options that are newer than the checkpoint have their defaults. InputError when a given option would make it a
+    different run, and when `stored` is not a dict of options.
     """
     if not isinstance(stored, dict):
         raise InputError("the checkpoint holds no options")

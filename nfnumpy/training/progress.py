@@ -11,9 +11,9 @@ SECONDS_BETWEEN_LINES = 30.0
 
 
 class Progress:
-    """One epoch's bar of `total` steps, `done` of them taken before; without a terminal, a line now and then.
+    """The bar of one epoch of `total` steps, `done` of them already taken; without a terminal, a line every 30 seconds.
 
-    A context manager: the bar vanishes at the end, an exception's too.
+    A context manager: the bar is removed at the end, also after an exception.
     """
 
     def __init__(self, epoch: int, epochs: int, total: int, done: int) -> None:
@@ -45,8 +45,8 @@ class Progress:
 
 
 def log(text: str) -> None:
-    """Print one line, at once, clear of any bar."""
+    """Print one line and flush; a progress bar is moved out of its way."""
     if sys.stdout is not None:
-        # With its end in one piece, which an interruption cannot divide.
+        # Text and line end in one write, so that an interruption cannot come between them.
         tqdm.tqdm.write(printable(text) + "\n", file=sys.stdout, end="")
         sys.stdout.flush()

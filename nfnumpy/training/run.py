@@ -1,4 +1,4 @@
-"""A whole run: epochs of steps, an evaluation after each, and on disk at every moment a checkpoint to resume from."""
+"""A whole run: epochs of steps, an evaluation after each epoch, and a checkpoint on disk to resume from."""
 
 import math
 import time
@@ -21,12 +21,14 @@ from .trainer import Trainer
 def train(given: dict[str, Any], resume: bool = False) -> list[dict[str, Any]]:
     """Train with the options `given` (fields of TrainingOptions; the rest are defaults); returns the metrics' entries.
 
-    Writes checkpoint.safetensors, metrics.jsonl and curves.png to the folder `out`. resume: go on from the checkpoint
-    there, bit for bit, or, if the run ended before its first checkpoint, begin it again with the same options.
-    InputError for whatever cannot be used.
+    Writes checkpoint.safetensors, metrics.jsonl and curves.png to the folder `out`. resume: continue from the
+    checkpoint there, bit for bit, or, if the run ended before its first checkpoint, start it again with its options.
+    InputError for options, data or a folder that cannot be used; NotFinite when the training diverges.
     """
-    folder = RunFolder(given["out"] if "out" in given else
-                       default_folder(given.get("data", TrainingOptions.data), resume))
+    if "out" in given:
+        folder = RunFolder(given["out"])
+    else:
+        folder = RunFolder(default_folder(given.get("data", TrainingOptions.data), resume))
     options, stored = _options(given, folder, resume)
     dataset = datasets.open_dataset(options.data, options.image_size, options.max_pixels)
     if len(dataset.classes) < 2:
@@ -70,7 +72,7 @@ def _model(options: TrainingOptions, dataset: datasets.Dataset) -> tuple[str, An
 
 
 class TrainingRun:
-    """One call of `train`: the trainer, its files, and how far the current epoch has come."""
+    """One call of `train`: the trainer, the files of the run, and the sums over the current epoch's steps."""
 
     def __init__(self, trainer: Trainer, model_name: str, folder: RunFolder, stored: Checkpoint | None) -> None:
         self.trainer = trainer
@@ -80,10 +82,12 @@ class TrainingRun:
         self.sums = {"loss": 0.0, "correct": 0, "clipped": 0.0}  # of the current epoch's steps
         if stored is not None:
             self._restore(stored)
-        self.metrics = MetricsFile(folder.file(METRICS), up_to_step=trainer.step if stored is not None else None)
+        up_to_step = None if stored is None else trainer.step
+        self.metrics = MetricsFile(folder.file(METRICS), up_to_step)
         self.seconds = 0.0
 
     def _restore(self, stored: Checkpoint) -> None:
+        """Continue from a checkpoint's state and sums; says so if the number of threads has changed."""
         progress = self.trainer.restore(*stored)
         for name, zero in self.sums.items():
             if not isinstance(progress.get(name), (int, float)):
@@ -92,12 +96,12 @@ class TrainingRun:
         before = progress.get("threads")
         now = blas_threads.thread_count()
         if before != now:
-            log(f"resuming with {now} threads what began with {before}: last bits will differ")
+            log(f"resuming with {now} threads a run that began with {before}: the last bits will differ")
 
     def run(self) -> list[dict[str, Any]]:
-        """Epoch after epoch; returns the metrics' entries."""
+        """Train all remaining epochs; returns the metrics' entries."""
         trainer = self.trainer
-        self._log_beginning()
+        self._log_start()
         with datasets.Loader(trainer.dataset.train, trainer.batch_size, workers=self.options.workers) as loader:
             try:
                 while trainer.step < trainer.total_steps:
@@ -105,11 +109,11 @@ class TrainingRun:
             except NotFinite as error:
                 raise NotFinite(f"{error}; {self._advice()}") from None
         if self.metrics.entries:
-            self._close()
+            self._finish()
         return self.metrics.entries
 
-    def _log_beginning(self) -> None:
-        """Data, model and where the run stands; and what else should be known before it runs for hours."""
+    def _log_start(self) -> None:
+        """Log data, model and step, and remarks that matter before a run of many hours."""
         trainer = self.trainer
         data = trainer.dataset
         parameters = sum(math.prod(parameter.shape) for parameter in trainer.model.parameters().values())
@@ -125,7 +129,7 @@ class TrainingRun:
             log(remark)
 
     def _advice(self) -> str:
-        """What to do about a loss or a weight that is not finite."""
+        """What an error about a loss or a weight that is not finite recommends."""
         kept = "no checkpoint was written yet"
         if self.folder.has(CHECKPOINT):
             kept = f"the last good checkpoint is kept in {self.folder.file(CHECKPOINT)}"
@@ -133,7 +137,7 @@ class TrainingRun:
         return f"{kept}; a lower --lr may help, or {clipping}"
 
     def _epoch(self, loader: datasets.Loader) -> None:
-        """The rest of the current epoch, its evaluation, and a checkpoint."""
+        """Train the rest of the current epoch, evaluate, and write a checkpoint."""
         trainer = self.trainer
         epoch, done = divmod(trainer.step, trainer.steps_per_epoch)
         started = time.perf_counter()
@@ -157,17 +161,18 @@ class TrainingRun:
         self._save()
 
     def _order(self, epoch: int, done: int) -> Any:
-        """The numbers of the epoch's training images, in order, without those of the `done` steps."""
+        """The indices of the epoch's training images in their order, without those of the `done` first steps."""
         trainer = self.trainer
         order = CounterRNG(self.options.seed, epoch).permutation("order of training images", len(trainer.dataset.train))
         return order[done * trainer.batch_size:trainer.steps_per_epoch * trainer.batch_size]
 
     def _saves_after(self, step: int) -> bool:
-        """Whether a checkpoint is due after `step`, one within an epoch."""
+        """Whether a checkpoint is written after `step`, a step inside an epoch."""
         every = self.options.checkpoint_every
         return every is not None and step % every == 0 and step % self.trainer.steps_per_epoch != 0
 
     def _add(self, values: StepValues) -> None:
+        """Add a step's values to the epoch's sums."""
         self.sums["loss"] += values.loss
         self.sums["correct"] += values.correct
         self.sums["clipped"] += values.clipped
@@ -189,21 +194,22 @@ class TrainingRun:
         log(_line(entry, self.options.epochs))
 
     def _save(self) -> None:
+        """Write a checkpoint."""
         self.trainer.save(self.folder.file(CHECKPOINT), {**self.sums, "threads": blas_threads.thread_count()})
 
-    def _close(self) -> None:
-        """The picture, and the last line."""
+    def _finish(self) -> None:
+        """Draw the curves and log the last line."""
         last = self.metrics.entries[-1]
         curves = self.folder.file(CURVES)
         drawn = draw_curves(self.metrics.entries, curves, f"{self.model_name} on {short_name(self.options.data)}",
                             smoothed=self.options.label_smoothing > 0.0)
-        where = f"see {curves}" if drawn else "for a picture of the curves: pip install 'nfnumpy[plots]'"
+        hint = f"see {curves}" if drawn else "for a picture of the curves: pip install 'nfnumpy[plots]'"
         log(f"test accuracy {100 * last['test_accuracy']:.2f} % after {last['epoch']} epochs, {self.seconds:.1f} s of "
-            f"training; {where}")
+            f"training; {hint}")
 
 
 def _line(entry: dict[str, Any], epochs: int) -> str:
-    """What is shown of an evaluation."""
+    """The line that shows an evaluation."""
     averaged = ""
     if "ema_test_accuracy" in entry:
         averaged = f" (averaged weights {100 * entry['ema_test_accuracy']:.2f} %)"

@@ -1,4 +1,4 @@
-"""The folder of a run: its files, its lock, and whether another run may use it."""
+"""The folder of a run: its files, its lock, and the rule for when a new run may use it."""
 
 import contextlib
 import dataclasses
@@ -11,15 +11,17 @@ from ..errors import InputError
 from ..files import remove_unfinished, try_lock
 from .options import TrainingOptions
 
-CHECKPOINT, METRICS, CURVES = "checkpoint.safetensors", "metrics.jsonl", "curves.png"
-LOCK = "run.lock"  # JSON: options and process; there while a run is at work, and after one without a checkpoint
+CHECKPOINT = "checkpoint.safetensors"
+METRICS = "metrics.jsonl"
+CURVES = "curves.png"
+LOCK = "run.lock"  # JSON: options and process; exists during a run, and after a run that left no checkpoint
 
 
 class RunFolder:
     """The folder at `path`.
 
-    A run that ends before its first checkpoint, killed or failed, leaves run.lock, no longer locked: the mark of a
-    folder that holds nothing worth keeping.
+    A run that was killed or failed before its first checkpoint leaves run.lock without a lock on it. A new run may then
+    use the folder.
     """
 
     def __init__(self, path: str) -> None:
@@ -56,10 +58,10 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self, options: TrainingOptions, resume: bool, is_chosen_here: bool) -> Iterator[None]:
-        """Make the folder and keep other runs out of it.
+        """Context in which the folder exists and no other run can use it.
 
-        is_chosen_here: the name was found free and must still be. InputError while another run is at work in it, and
-        if one has been, unless `resume`.
+        is_chosen_here: the name was chosen because no such folder existed, so it is an error if one exists now.
+        InputError while another run uses the folder, and, unless `resume`, if it has the files of another run.
         """
         try:
             os.makedirs(self.path, exist_ok=not is_chosen_here)
@@ -69,16 +71,16 @@ class RunFolder:
         with file:
             if not resume:
                 self.refuse_another_run()
-            self._take_over(file, options)
+            self._write_lock(file, options)
             try:
                 yield
             finally:
                 if self.has(CHECKPOINT):
-                    with contextlib.suppress(OSError):  # Windows removes no open file
+                    with contextlib.suppress(OSError):  # Windows cannot remove an open file
                         os.unlink(self.file(LOCK))
 
-    def _take_over(self, file: IO[bytes], options: TrainingOptions) -> None:
-        """Write the lock file, and remove what a killed process has left unfinished."""
+    def _write_lock(self, file: IO[bytes], options: TrainingOptions) -> None:
+        """Write options and process to the lock file, and remove temporary files of a killed process."""
         try:
             remove_unfinished(self.path)
             file.truncate(0)
@@ -96,11 +98,11 @@ class RunFolder:
                     raise InputError(f"--out {self.path}: process {_process(file)} is training there at this moment")
             if self.has(LOCK) and os.path.samestat(os.fstat(file.fileno()), os.stat(self.file(LOCK))):
                 return file
-            file.close()  # another run has finished and removed the file between opening and locking
+            file.close()  # between opening and locking, another run finished and removed the file
 
 
 def _process(file: IO[bytes]) -> object:
-    """The number of the process in a lock file."""
+    """The process number in a lock file, or, if it cannot be read, words in its place."""
     try:
         return json.load(file)["process"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -113,7 +115,7 @@ def short_name(data: str) -> str:
 
 
 def default_folder(data: str, resume: bool) -> str:
-    """runs/NAME for data NAME, or the next free runs/NAME-2, -3 …; when resuming, the last that is there."""
+    """runs/NAME for data NAME, or the next free runs/NAME-2, -3 …; when resuming, the last one that exists."""
     base = os.path.join("runs", short_name(data))
     taken = None
     name = base

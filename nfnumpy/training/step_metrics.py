@@ -1,4 +1,4 @@
-"""The metrics of a training step, read without making a GPU wait."""
+"""The metrics of a training step, copied to the host without a synchronization of the GPU."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -18,9 +18,9 @@ class StepValues(NamedTuple):
 
 
 class StepMetrics:
-    """The values of step number `step`, arrays () of `backend`, on their way to the host.
+    """The values of step number `step`: arrays () of `backend`, which are being copied to the host.
 
-    clipped: how many of the `units` that AGC looks at it clipped; None without AGC. loss_scale: of half precision.
+    clipped: how many units AGC clipped, of the `units` that it checked; None without AGC. loss_scale: of float16.
     """
 
     def __init__(self, backend: Any, step: int, loss: Array, correct: Array, clipped: Array | None, units: int,
@@ -36,9 +36,9 @@ class StepMetrics:
         self._values = backend.copy_to_host_async(values)
 
     def read(self) -> StepValues:
-        """The values; waits until they are known.
+        """The values; waits for the copy to the host.
 
-        Raises NotFinite for a loss that is not finite, and where the loss scale had too many steps left out.
+        Raises NotFinite for a loss that is not finite, and when the loss scale has skipped too many steps.
         """
         loss, correct, clipped, skipped = (float(value) for value in self._values())
         check_loss(loss, self.step)
@@ -54,10 +54,10 @@ def check_loss(loss: float, step: int) -> None:
 
 
 class DelayedMetrics:
-    """Iterates over the values of the steps in `metrics`, each read when the next step has been started.
+    """Iterates over the values of the steps in `metrics`; each is read after the next step has been started.
 
-    A GPU is still at work on a step while the host prepares the next one. Steps for which `at_once(step)` holds are
-    read before the next one is started, so that the model is then in the state that the values describe.
+    So the GPU computes a step while the host prepares the next one. Steps for which `at_once(step)` is true are read
+    before the next one is started: the model is then still in the state that the values describe.
     """
 
     def __init__(self, metrics: Iterable[StepMetrics], at_once: Callable[[int], bool]) -> None:

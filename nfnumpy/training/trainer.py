@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend as backends
-from .. import models, ops, optim
+from .. import backend as backends, models, ops, optim
 from ..autograd import Tensor, no_grad, trust_saved_arrays
 from ..backend.arrays import Array
 from ..datasets import Dataset, to_input
@@ -22,8 +21,8 @@ from .step_metrics import StepMetrics, check_loss
 class Trainer:
     """Model, optimizer, SAM, averaged weights and schedule of one run, at `self.step` steps taken.
 
-    options: TrainingOptions; config: the model's; dataset: what it learns. An epoch has `self.steps_per_epoch` batches
-    of `self.batch_size` images; images that do not fill a last batch are left out.
+    config: the model's configuration. An epoch has `self.steps_per_epoch` batches of `self.batch_size` images; images
+    that do not fill a last batch are left out.
     """
 
     def __init__(self, options: TrainingOptions, config: Any, dataset: Dataset) -> None:
@@ -48,7 +47,7 @@ class Trainer:
 
     @property
     def step(self) -> int:
-        """Number of steps taken; the state of the random numbers too."""
+        """Number of steps taken, which is also the state of the random numbers."""
         return self.model.randomness.step
 
     def train_step(self, images: Array, labels: Array) -> StepMetrics:
@@ -56,8 +55,8 @@ class Trainer:
 
         The returned StepMetrics wait for the step only when they are read. With SAM on the whole batch their loss and
         accuracy are those before the ascent step, otherwise those of the pass whose gradient is used.
-        Raises NotFinite, leaving the weights as they were, for a loss that is not finite; a GPU is ahead of what the
-        host knows, and there reading the metrics raises it.
+        Raises NotFinite, and does not change the weights, for a loss that is not finite. On a GPU, which computes the
+        step later, reading the metrics raises it.
         """
         x = to_input(images, self.backend, self.input_dtype)
         labels = self.backend.asarray(labels)
@@ -73,14 +72,15 @@ class Trainer:
                 result = self.sam.step(lambda: self._backward(x, labels),
                                        lambda: self._backward(x[:part], labels[:part]))
             if self.ema is not None:
-                self.ema.update(self.loss_scale and self.loss_scale.proceeded)
+                proceeded = None if self.loss_scale is None else self.loss_scale.proceeded
+                self.ema.update(proceeded)
             loss, correct = result
             return StepMetrics(self.backend, self.step, loss, correct, self.optimizer.clipped_units,
                                self.optimizer.units, self.loss_scale)
 
     @contextlib.contextmanager
     def _computing(self) -> Iterator[None]:
-        """Threads or stream of the backend, and the rounding of products that the options choose."""
+        """Context of the backend's threads or stream, and of the rounding of products that the options choose."""
         with self.backend.computing(), backends.tf32(self.options.tf32 == "on"):
             yield
 
@@ -91,18 +91,19 @@ class Trainer:
             loss = ops.softmax_cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)
             if not self.backend.asynchronous:
                 check_loss(loss.item(), self.step)
-            loss.backward(self.loss_scale and self.loss_scale.scale)
+            loss.backward(None if self.loss_scale is None else self.loss_scale.scale)
         return loss.data, count_correct(logits.data, labels)
 
     def _logits(self, x: Array, training: bool = False) -> Tensor:
-        """In the weights' dtype, whatever the network computes in."""
+        """The logits of x, cast to the weights' dtype if the network computes in another one."""
         logits = self.model(x, training=training)
         return logits if self.input_dtype == self.weight_dtype else ops.cast(logits, dtype=self.weight_dtype)
 
     def evaluate(self, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
-        """Mean loss without smoothing and share correct over (images, labels) batches: (test_loss, test_accuracy).
+        """Mean loss without smoothing and share correct over (images, labels) batches.
 
-        Returns a dict of these and, for the averaged weights, of the same as ema_test_….
+        Returns a dict with test_loss and test_accuracy and, for the averaged weights, ema_test_loss and
+        ema_test_accuracy.
         """
         sums: dict[str, float] = {}
         count = 0
@@ -126,7 +127,7 @@ class Trainer:
         sums[f"{prefix}accuracy"] = sums.get(f"{prefix}accuracy", 0) + correct
 
     def save(self, path: str, progress: dict[str, Any]) -> None:
-        """Write everything to the checkpoint file `path`; `progress`: what `restore` is to return.
+        """Write the whole state to the checkpoint file `path`; `progress`: a dict that `restore` returns.
 
         Raises NotFinite, and writes nothing, if a weight is not finite.
         """
@@ -139,22 +140,23 @@ class Trainer:
             groups["ema"] = self.ema.average
         if self.loss_scale is not None:
             groups["loss_scale"] = self.loss_scale.state
-        checkpoint.save(path, groups, {
-            "step": self.step, "ema_updates": int(self.ema.updates) if self.ema is not None else None,
-            "options": dataclasses.asdict(self.options), "progress": progress, **self._identity()})
+        ema_updates = None if self.ema is None else int(self.ema.updates)
+        facts = {"step": self.step, "ema_updates": ema_updates, "options": dataclasses.asdict(self.options),
+                 "progress": progress, **self._identity()}
+        checkpoint.save(path, groups, facts)
 
     def _identity(self) -> dict[str, Any]:
-        """What must be equal for a run to be the same run, in JSON's types."""
+        """The facts that a run to resume must have in common with this one, in JSON's types."""
         return {"family": type(self.config).__name__, "config": _as_json(dataclasses.asdict(self.config)),
                 "classes": list(self.dataset.classes), "image_size": self.dataset.image_size,
                 "training_images": len(self.dataset.train)}
 
     def restore(self, groups: dict[str, dict[str, np.ndarray]], facts: dict[str, Any]) -> dict[str, Any]:
-        """Take over a checkpoint's content; returns the progress saved with it. InputError if it is another run's."""
+        """Load a checkpoint's content; returns the progress saved with it. InputError if it is another run's."""
         for key, own in self._identity().items():
             stored = facts.get(key)
             if key == "config" and isinstance(stored, dict):
-                stored = {**_as_json(_defaults(self.config)), **stored}  # fields may have been added since
+                stored = {**_as_json(_defaults(self.config)), **stored}  # fields that are newer than the checkpoint
             if stored != own:
                 raise InputError(f"the run to resume had another {key.replace('_', ' ')}: {stored!r}, and now it is "
                                  f"{own!r}")

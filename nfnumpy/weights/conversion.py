@@ -33,23 +33,23 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, to: str) -> li
     """Read weights of any kind from the file `source`, write them to `target` for `to`: "nfnumpy", "timm" or "haiku".
 
     Of a training checkpoint, the averaged weights if it has them. Returns lines that describe what was written.
-    InputError when `source` cannot be read, is not a network of ours, or is `target`.
+    InputError when `source` cannot be read, is not a normalizer-free network, or is the same file as `target`.
     """
     if to not in SCHEMES:
         raise InputError(f"--to {to}: expected one of {', '.join(SCHEMES)}")
     if os.path.exists(target) and os.path.exists(source) and os.path.samefile(source, target):
         raise InputError(f"{target} is the file to read; write to another one")
     state = network_state(source)
-    family_of(state)  # InputError for other networks, before anything is written
+    family = family_of(state)  # InputError for other networks, before anything is written
     if to == "timm":
         save(target, to_timm(state), {"format": "pt"})
     elif to == "haiku":
         save_haiku(target, state)
     else:
         save(target, state)
-    lines = [f"{target}: {len(state)} arrays of {_what(state)} under the names of {to}"]
+    lines = [f"{target}: {len(state)} arrays of {_description(state)} under the names of {to}"]
     if to == "timm":
-        lines.append(f"note: {TIMM_NOTES[family_of(state)]}; see docs/weights.md")
+        lines.append(f"note: {TIMM_NOTES[family]}; see docs/weights.md")
     return lines
 
 
@@ -69,8 +69,8 @@ def save_haiku(path: str | os.PathLike, state: Mapping[str, Array]) -> None:
     atomic_write(path, pickle.dumps(tree, protocol=4))
 
 
-def _what(state: Mapping[str, Array]) -> str:
-    """The variant of `state` and its classes, or its family."""
+def _description(state: Mapping[str, Array]) -> str:
+    """The variant of `state` and its number of classes; where it is no named variant, its family."""
     try:
         return f"{variant_of(state)} with {state['linear.bias'].shape[0]} classes"
     except InputError:

@@ -1,4 +1,4 @@
-"""Our own weight files: safetensors, which hold arrays and a few strings and cannot carry code.
+"""nfnumpy's own weight files: safetensors, which hold arrays and a few strings and cannot carry code.
 
 Used by: loading.py, conversion.py, training/checkpoint.py. Tests: reference_tests/weights/test_weights.py,
 test_hostile.py.
@@ -23,7 +23,7 @@ CHECKSUM = "nfnumpy_sha256"  # metadata entry; files written by other programs, 
 LARGEST_HEADER = 2**24  # bytes; a training checkpoint of NFNet-F7 has 0.7 MB
 DTYPES = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")  # that NumPy has
 
-Taken = TypeVar("Taken")
+Result = TypeVar("Result")
 
 
 def save(path: str | os.PathLike, state: Mapping[str, Array], metadata: dict[str, str] | None = None) -> None:
@@ -43,7 +43,7 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
 
     InputError when it is not one, and when a checksum that `save` wrote does not fit its content.
     """
-    state, metadata = _opened(path, _content)
+    state, metadata = _read_with(_content, path)
     stored = metadata.pop(CHECKSUM, None)
     if stored is not None and stored != _checksum(state, metadata):
         raise InputError(f"{path} is damaged: its content does not fit the checksum that was written with it")
@@ -52,7 +52,7 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
 
 def read_metadata(path: str | os.PathLike) -> dict[str, str]:
     """The metadata (str -> str) of a safetensors file. InputError when it is not one."""
-    return _opened(path, lambda file: dict(file.metadata() or {}))
+    return _read_with(lambda file: dict(file.metadata() or {}), path)
 
 
 def _checksum(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
@@ -69,13 +69,13 @@ def _content(file: Any) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
 
 
-def _opened(path: str | os.PathLike, take: Callable[[Any], Taken]) -> Taken:
-    """take(opened safetensors file at `path`); InputError when it is not one."""
+def _read_with(function: Callable[[Any], Result], path: str | os.PathLike) -> Result:
+    """function(opened safetensors file at `path`); InputError when it is not one."""
     path = os.fspath(path)
     try:
         _inspect_header(path)
         with safetensors.safe_open(path, framework="numpy") as file:
-            return take(file)
+            return function(file)
     except FileNotFoundError:
         raise InputError(f"no weight file at {path}") from None
     except (OSError, safetensors.SafetensorError, TypeError, ValueError, RecursionError) as error:
@@ -93,8 +93,12 @@ def _inspect_header(path: str) -> None:
         if length > min(LARGEST_HEADER, os.fstat(file.fileno()).st_size):
             raise ValueError(f"it declares a header of {length} bytes")
         header = json.loads(file.read(length), object_pairs_hook=_distinct)
-    for name, entry in header.items() if isinstance(header, dict) else ():
-        dtype = entry.get("dtype") if name != "__metadata__" and isinstance(entry, dict) else None
+    if not isinstance(header, dict):
+        return
+    for name, entry in header.items():
+        if name == "__metadata__" or not isinstance(entry, dict):
+            continue
+        dtype = entry.get("dtype")
         if dtype is not None and dtype not in DTYPES:
             raise ValueError(f"{name[:80]!r} is of type {str(dtype)[:20]!r}, expected one of {', '.join(DTYPES)}")
 

@@ -1,6 +1,6 @@
 """The names of the authors' released weights: a dict of dicts, module path -> {name: array}.
 
-Shapes and layouts are ours already, so this is renaming only. Used by: loading.py, conversion.py, verify.
+Shapes and layouts are those of nfnumpy, so arrays are only renamed. Used by: loading.py, conversion.py, verify.
 Test: reference_tests/weights/test_weights.py.
 """
 
@@ -19,7 +19,7 @@ CONVOLUTION_LEAVES = {"weight": "w", "gain": "gain", "bias": "bias"}
 
 
 def haiku_name(name: str, family: str) -> tuple[str, str]:
-    """(module path, leaf) of one of our names."""
+    """(module path, leaf) of the authors for a parameter's name in nfnumpy."""
     root, block = ROOTS[family]
     module, _, leaf = name.rpartition(".")
     leaves = LINEAR_LEAVES if module == "linear" or ".fc" in module else CONVOLUTION_LEAVES
@@ -31,7 +31,7 @@ def haiku_name(name: str, family: str) -> tuple[str, str]:
 
 
 def our_name(path: str, leaf: str) -> str:
-    """Our name of the authors' `leaf` in the module `path`."""
+    """The name in nfnumpy of the authors' `leaf` in the module `path`."""
     parts = path.split("/~/")[1:]
     first = re.sub(rf"^stem_conv({NUMBER})$", r"stem_convs.\1", parts[0])
     first = re.sub(rf"^nf_(?:res_)?block(?:_({NUMBER}))?$", lambda k: f"blocks.{k[1] or 0}", first)
@@ -40,7 +40,7 @@ def our_name(path: str, leaf: str) -> str:
 
 
 def to_haiku(state: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
-    """The authors' tree (module path -> {name: array}) for a state of ours of any family; the arrays are not copied."""
+    """The authors' tree (module path -> {name: array}) for a state of any family; the arrays are not copied."""
     tree: dict[str, dict[str, Array]] = {}
     family = family_of(state)
     for name, array in state.items():
@@ -50,7 +50,7 @@ def to_haiku(state: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
 
 
 def from_haiku(tree: Mapping[str, Mapping[str, Any]]) -> dict[str, Array]:
-    """Our state (name -> array) for the authors' tree; the arrays are not copied.
+    """The state (name -> array) for the authors' tree; the arrays are not copied.
 
     InputError, naming the path, when it is not a tree of one of the three families.
     """
@@ -58,9 +58,10 @@ def from_haiku(tree: Mapping[str, Mapping[str, Any]]) -> dict[str, Array]:
     for path, leaves in tree.items():
         _check_module(path, leaves)
         for leaf, array in leaves.items():
-            if not isinstance(leaf, str) or not hasattr(array, "shape") or our_name(path, leaf) in state:
+            name = our_name(path, leaf) if isinstance(leaf, str) and hasattr(array, "shape") else None
+            if name is None or name in state:
                 raise InputError(f"haiku weights: {str(leaf)[:80]!r} of {path[:80]!r} is not an array, or occurs twice")
-            state[our_name(path, leaf)] = array
+            state[name] = array
     check_names(state, "haiku weights")
     family = family_of(state)
     for name in state:
@@ -73,6 +74,6 @@ def from_haiku(tree: Mapping[str, Mapping[str, Any]]) -> dict[str, Array]:
 def _check_module(path: Any, leaves: Any) -> None:
     """InputError unless `path` is that of a module of one of the families and `leaves` a mapping."""
     roots = sorted(root for root, _ in ROOTS.values())
-    root, separator, _ = path.partition("/~/") if isinstance(path, str) else ("", "", "")
-    if root not in roots or not separator or not hasattr(leaves, "items"):
+    is_module = isinstance(path, str) and path.startswith(tuple(f"{root}/~/" for root in roots))
+    if not is_module or not hasattr(leaves, "items"):
         raise InputError(f"haiku weights: {str(path)[:80]!r} is not a module of {', '.join(roots)} with named arrays")

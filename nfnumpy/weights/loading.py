@@ -26,20 +26,21 @@ TEXT_PICKLE_STARTS = b"(}]c"  # of protocols 0 and 1
 
 
 def load(path: str | os.PathLike, group: str | None = None) -> dict[str, np.ndarray]:
-    """The state (name -> NumPy array) in a file of weights, in our names and layout.
+    """The state (name -> NumPy array) in a file of weights, with nfnumpy's names and layout.
 
-    The file: ours, timm's safetensors, PyTorch's .pth, or a pickle of the authors' tree. Of a training checkpoint, all
-    its arrays ("model.NAME", "ema.NAME", "velocity.NAME"), or those of one `group` without that prefix; `group` has no
-    effect on other files. InputError, one line, for what cannot be read or has names of no scheme known here.
+    The file: nfnumpy's or timm's safetensors, PyTorch's .pth, or a pickle of the authors' tree. Of a training
+    checkpoint, all its arrays ("model.NAME", "ema.NAME", "velocity.NAME"), or those of one `group` without that prefix;
+    `group` has no effect on other files. InputError, one line, for a file that cannot be read, and for unknown names.
     """
     path = os.fspath(path)
-    with _opened(path) as (file, kind):
+    with _open_weights(path) as (file, kind):
         if kind == "safetensors":
             state, metadata = files.read(path)
         try:
             if kind == "safetensors":
-                return _of_safetensors(state, metadata, group)
-            return _of_foreign(read_torch(file) if kind == "torch" else read_pickle(file))
+                return _state_in_safetensors(state, metadata, group)
+            value = read_torch(file) if kind == "torch" else read_pickle(file)
+            return _state_in_pickle(value)
         except InputError as refusal:
             raise InputError(f"{path}: {refusal}") from None
 
@@ -47,15 +48,15 @@ def load(path: str | os.PathLike, group: str | None = None) -> dict[str, np.ndar
 def is_checkpoint(path: str | os.PathLike) -> bool:
     """Whether the file at `path` is a checkpoint that nfnumpy.train wrote; InputError when it is no weight file."""
     path = os.fspath(path)
-    with _opened(path) as (_, kind):
+    with _open_weights(path) as (_, kind):
         return kind == "safetensors" and "nfnumpy" in files.read_metadata(path)
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[tuple[BinaryIO, str]]:
+def _open_weights(path: str) -> Iterator[tuple[BinaryIO, str]]:
     """Context of (the open file, its kind: "safetensors", "torch" or "pickle"); InputError for any other file."""
     try:
-        file = open(path, "rb", opener=_regular)
+        file = open(path, "rb", opener=_open_regular)
     except FileNotFoundError:
         raise InputError(f"no weight file at {path}") from None
     except OSError as error:
@@ -66,8 +67,8 @@ def _opened(path: str) -> Iterator[tuple[BinaryIO, str]]:
         yield file, kind
 
 
-def _regular(path: str, flags: int) -> int:
-    """The descriptor of the opened file; InputError unless it is a regular one. Does not wait for a pipe's writer."""
+def _open_regular(path: str, flags: int) -> int:
+    """The descriptor of the opened file; InputError unless it is a regular one. Never waits for a pipe's writer."""
     descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -87,19 +88,19 @@ def _kind_of(path: str, start: bytes) -> str:
     raise InputError(f"{path} is not a weight file: neither safetensors, nor of PyTorch, nor a pickle{empty}")
 
 
-def _of_safetensors(state: dict[str, np.ndarray], metadata: Mapping[str, str],
-                    group: str | None) -> dict[str, np.ndarray]:
-    """Our states stay as they are; those with timm's names are translated; of a checkpoint, `group` selects a part."""
+def _state_in_safetensors(state: dict[str, np.ndarray], metadata: Mapping[str, str],
+                          group: str | None) -> dict[str, np.ndarray]:
+    """`state` with timm's names translated; other names stay. Of a checkpoint, `group` selects a part."""
     if "nfnumpy" in metadata and group is not None:
         part = {name.removeprefix(f"{group}."): array for name, array in state.items() if name.startswith(f"{group}.")}
         if not part:
             there = [name for name in GROUPS if any(key.startswith(f"{name}.") for key in state)]
             raise InputError(f"the checkpoint has no group {group!r}; it has {', '.join(there)}")
         return part
-    return from_timm(state) if _is_timms(state) else state
+    return from_timm(state) if _has_timm_names(state) else state
 
 
-def _of_foreign(value: Any) -> dict[str, np.ndarray]:
+def _state_in_pickle(value: Any) -> dict[str, np.ndarray]:
     """The state in the value of a pickle or a file of PyTorch: the authors' tree, or names with arrays."""
     while isinstance(value, dict) and isinstance(value.get("params"), dict):
         value = value["params"]
@@ -109,13 +110,13 @@ def _of_foreign(value: Any) -> dict[str, np.ndarray]:
         return from_haiku(value)
     if not all(isinstance(name, str) and hasattr(array, "__array_namespace__") for name, array in value.items()):
         raise InputError("it holds more than names with arrays")
-    if _is_timms(value):
+    if _has_timm_names(value):
         return from_timm(value)
     check_names(value, "names of no scheme known here")
     return value
 
 
-def _is_timms(state: Mapping[str, Any]) -> bool:
+def _has_timm_names(state: Mapping[str, Any]) -> bool:
     """Whether the names of `state` are those of one of timm's normalizer-free models."""
     return any(name.startswith("stem.") for name in state) and \
         any(re.match(r"stages\.\d+\.\d+\.", name) for name in state)

@@ -16,19 +16,20 @@ OUR_NAME = re.compile(rf"(stem_convs\.({NUMBER})|initial_conv|final_conv|linear|
 
 
 def family_of(state: Mapping[str, Array]) -> str:
-    """ "NFNet", "NFResNet" or "NFRegNet" for a state of ours (name -> array); InputError for any other."""
+    """ "NFNet", "NFResNet" or "NFRegNet" for a state of nfnumpy (name -> array); InputError for any other."""
     if "stem_convs.0.weight" in state:
         return "NFNet"
     if "initial_conv.weight" in state:
         return "NFRegNet" if "final_conv.weight" in state else "NFResNet"
-    raise InputError(f"state: expected the names of a network of ours, such as 'initial_conv.weight', got "
-                     f"{str(next(iter(state), 'nothing'))[:80]!r}")
+    example = str(next(iter(state), "nothing"))[:80]
+    raise InputError(f"state: expected the names of a normalizer-free network, such as 'initial_conv.weight', got "
+                     f"{example!r}")
 
 
 def check_names(state: Mapping[str, Array], what: str, theirs: Mapping[str, str] | None = None) -> None:
-    """InputError unless all names of `state` are such as our networks have, with blocks numbered from 0.
+    """InputError unless all names of `state` are names of our networks' parameters, with blocks numbered from 0.
 
-    what: the kind of weights, for the message; theirs: our name -> the name it was translated from.
+    what: the kind of weights, for the message; theirs: our name -> the name from which it was translated.
     """
     for name in state:
         if not isinstance(name, str) or not OUR_NAME.fullmatch(name):
@@ -39,7 +40,7 @@ def check_names(state: Mapping[str, Array], what: str, theirs: Mapping[str, str]
 
 
 def block_count(state: Mapping[str, Array]) -> int:
-    """The number of blocks in a state of ours; InputError unless they are numbered from 0 on without a gap."""
+    """The number of blocks in a state of nfnumpy; InputError unless they are numbered from 0 without a gap."""
     matches = [re.match(rf"blocks\.({NUMBER})\.", name) for name in state]
     found = {int(block[1]) for block in matches if block}
     if found != set(range(len(found))):
@@ -48,12 +49,14 @@ def block_count(state: Mapping[str, Array]) -> int:
 
 
 def stage_positions(state: Mapping[str, Array]) -> list[tuple[int, int]]:
-    """[(stage, position in stage)] for every block of a state of ours: a stage begins where a shortcut has weights."""
+    """[(stage, position in stage)] of every block in a state of nfnumpy: a shortcut with weights begins a stage."""
     positions = []
-    stage, position = -1, 0
+    stage = -1
+    position = 0
     for block in range(block_count(state)):
         if block == 0 or f"blocks.{block}.conv_shortcut.weight" in state:
-            stage, position = stage + 1, 0
+            stage += 1
+            position = 0
         else:
             position += 1
         positions.append((stage, position))

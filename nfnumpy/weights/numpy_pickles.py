@@ -1,14 +1,14 @@
 """Pickles of arrays, such as the authors' released files: NumPy's, JAX's and Haiku's objects, and no others.
 
-Each name that such a file may have maps to a method here, which makes a NumPy array from bytes of the file, or a dict;
-the file calls nothing of NumPy, JAX, Haiku or dill. Used by: loading.py.
+Each admitted name of such a file maps to a method here, which makes a NumPy array from bytes of the file, or a dict;
+no function of NumPy, JAX, Haiku or dill is called by the file. Used by: loading.py.
 Tests: reference_tests/weights/test_formats.py, test_hostile.py.
 """
 
 import math
 import mmap
 import re
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
@@ -23,7 +23,7 @@ ADMITTED = {
     **{f"{core}.multiarray.scalar": "scalar" for core in NUMPY_CORES},
     **{f"{core}.numeric._frombuffer": "from_buffer" for core in NUMPY_CORES},
     "_codecs.encode": "encoded",
-    "__builtin__.bytes": "no_bytes",  # what protocol 2 has for the bytes of an array without elements
+    "__builtin__.bytes": "no_bytes",  # the bytes of an array without elements, in protocol 2
     "collections.OrderedDict": "mapping",
     "haiku._src.data_structures.FlatMapping": "mapping",
     "haiku._src.data_structures.frozendict": "mapping",
@@ -59,32 +59,33 @@ class Dtype(Record):
         self.numpy = np.dtype(name)
 
     def build(self, state: Any) -> None:
-        """Take (version, byte order, and then entries that only structured types fill)."""
+        """Set the byte order from (version, byte order, and entries that only structured types fill)."""
         if type(state) is not tuple or len(state) < 5 or state[1] not in ("<", ">", "|", "=") or any(state[2:5]):
             raise InputError("its pickle holds an array whose elements are not plain numbers")
         self.numpy = self.numpy.newbyteorder(state[1])
 
 
-class Array(Record):
-    """An array that is made empty and then given its shape, elements and order."""
+class UnfilledArray(Record):
+    """An array that the pickle creates empty and then gives its shape, elements and order."""
 
     def __init__(self, functions: "ArrayFunctions") -> None:
         self.functions = functions
         self.numpy: np.ndarray | None = None
 
     def build(self, state: Any) -> None:
-        """Take (version, shape, dtype, whether in Fortran's order, bytes)."""
-        _, shape, dtype, fortran, content = state
+        """Fill the array from (version, shape, dtype, whether in Fortran order, bytes)."""
+        _, shape, dtype, is_fortran, content = state
         if type(content) is list:
             raise InputError("its pickle holds an array of Python objects, expected numbers")
-        self.numpy = self.functions.array(content, dtype, shape, "F" if fortran else "C")
+        order = "F" if is_fortran else "C"
+        self.numpy = self.functions.array(content, dtype, shape, order)
 
 
 class ArrayFunctions:
     """The functions that replace the admitted names while one file of `size` bytes is read.
 
-    Each counts the memory it takes. A file contains every byte of its arrays, in protocol 2 as text that becomes bytes
-    first, so twice its size is enough for any file; it is not enough to use the same bytes again and again.
+    Each counts the memory it takes. A file contains every byte of its arrays; in protocol 2 they are text first and
+    then bytes. So twice the file's size is enough for every file, but not for one that uses the same bytes many times.
     """
 
     def __init__(self, size: int) -> None:
@@ -117,27 +118,32 @@ class ArrayFunctions:
             content = content.encode("latin-1")  # the bytes of Python 2
         return np.frombuffer(content, dtype.numpy).reshape(shape, order=order)
 
-    def marker(self, arguments):
+    def marker(self, arguments: tuple) -> NoReturn:
+        """numpy.ndarray, which may be an argument and may not be called."""
         raise InputError("its pickle makes an array by calling its type")
 
-    def dtype(self, arguments):
+    def dtype(self, arguments: tuple) -> Dtype:
+        """(name, two flags)."""
         return Dtype(arguments[0])
 
-    def empty(self, arguments):
+    def empty(self, arguments: tuple) -> UnfilledArray:
+        """(type of the array, an empty shape, a letter)."""
         if type(arguments[0]) is not Admitted or arguments[0].name != "numpy.ndarray":
             raise InputError("its pickle holds an array of a type of its own")
-        return Array(self)
+        return UnfilledArray(self)
 
-    def scalar(self, arguments):
+    def scalar(self, arguments: tuple) -> np.ndarray:
+        """(dtype, bytes)."""
         dtype, content = arguments
         return self.array(content, dtype, (), "C")
 
-    def from_buffer(self, arguments):
+    def from_buffer(self, arguments: tuple) -> np.ndarray:
+        """(bytes, dtype, shape, order)."""
         content, dtype, shape, order = arguments
         return self.array(content, dtype, shape, order)
 
-    def filled(self, arguments):
-        """JAX and dill write NumPy's function, its arguments and the state of the array, then facts of their own."""
+    def filled(self, arguments: tuple) -> UnfilledArray:
+        """(NumPy's function, its arguments, the array's state), then entries of JAX or dill, which are not used."""
         function, inner, state = arguments[:3]
         if type(function) is not Admitted or ADMITTED[function.name] != "empty":
             raise InputError("its pickle holds an array that is not made as NumPy makes them")
@@ -145,30 +151,33 @@ class ArrayFunctions:
         array.build(state)
         return array
 
-    def encoded(self, arguments):
+    def encoded(self, arguments: tuple) -> bytes:
+        """(text, encoding)."""
         text, encoding = arguments
         if type(text) is not str or encoding not in ("latin1", "latin-1"):
             raise InputError("its pickle encodes something other than the bytes of an array")
         self.take(len(text))
         return text.encode("latin-1")
 
-    def no_bytes(self, arguments):
+    def no_bytes(self, arguments: tuple) -> bytes:
+        """(), for the bytes of an array without elements."""
         if arguments:
             raise InputError("its pickle makes bytes out of something else")
         return b""
 
-    def mapping(self, arguments):
+    def mapping(self, arguments: tuple) -> dict:
+        """() or (dict,)."""
         if arguments and (len(arguments) > 1 or type(arguments[0]) is not dict):
             raise InputError("its pickle makes a mapping of something other than a dict")
         return arguments[0] if arguments else {}
 
 
-def _finished(value, seen, depth=0):
+def _finished(value: Any, seen: dict[int, Any], depth: int = 0) -> Any:
     """`value` with its records replaced by arrays of their own memory, in the machine's byte order.
 
     Shared arrays are not copied twice. Shared dicts are refused: a few of them can describe more than any memory.
     """
-    if isinstance(value, Array):
+    if isinstance(value, UnfilledArray):
         value = value.numpy
     if isinstance(value, np.ndarray):
         if id(value) not in seen:

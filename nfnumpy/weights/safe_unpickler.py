@@ -1,9 +1,9 @@
-"""The stack machine that pickles are programs for, with those of its instructions that build plain containers.
+"""A pickle reader that cannot import: the stack machine of pickles, with the instructions for plain containers.
 
-A pickle may name any function of any module and have it called; that is how it can do harm. This machine cannot
-import: `admit` turns a name into a function of this package, or raises an InputError with the name. The machine
-reserves no memory that a file merely declares: pickletools reads every argument from the file, or fails when the file
-is too short. Used by: numpy_pickles.py, torch_files.py. Test: reference_tests/weights/test_hostile.py.
+A pickle is a program, and Python's own reader calls every function that it names. Here `admit` turns a name into a
+function of this package, or raises an InputError with the name. A size that a file declares reserves no memory:
+pickletools reads every argument from the file, and fails when the file is too short.
+Used by: numpy_pickles.py, torch_containers.py. Test: reference_tests/weights/test_hostile.py.
 """
 
 import mmap
@@ -23,17 +23,17 @@ SHORT_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 class Admitted(NamedTuple):
-    """What a name in the file became: the name, and our function, which takes its arguments as one tuple."""
+    """A name in the file and the function of this package that replaces it, called with one tuple of arguments."""
 
     name: str
     call: Callable[[tuple], Any]
 
 
 class Record:
-    """An object of ours that a pickle may give a state after it was made."""
+    """An object that is created first and given its state by a later instruction of the pickle."""
 
     def build(self, state: Any) -> None:
-        """Take `state`, as __setstate__ would."""
+        """Set the object's state, as __setstate__ does."""
         raise NotImplementedError
 
 
@@ -41,7 +41,7 @@ def run(stream: BinaryIO | mmap.mmap, size: int, admit: Callable[[str], Callable
         persistent: Callable[[Any], Any] | None = None) -> Any:
     """The value of the pickle that begins at the position of `stream`, a seekable file of `size` bytes.
 
-    admit(name): the function of ours for a dotted name, called with one tuple of arguments; persistent(id): the value
+    admit(name): the function that replaces a dotted name, called with one tuple of arguments; persistent(id): the value
     of a persistent id. InputError, one line, for anything but a whole pickle of admitted names and plain containers.
     """
     machine = _Machine(stream, size, admit, persistent)
@@ -69,7 +69,7 @@ class _Machine:
         self.memo = {}
 
     def run(self):
-        """Follow the instructions up to STOP; the one value that is then on the stack."""
+        """Execute the instructions up to STOP; returns the one value that is then on the stack."""
         for count, (instruction, argument, _) in enumerate(pickletools.genops(self.stream)):
             if count == INSTRUCTIONS:
                 raise InputError(f"its pickle has more than {INSTRUCTIONS} instructions; weights need far fewer")
@@ -90,7 +90,7 @@ class _Machine:
     # ---- the stack
 
     def cut(self, position):
-        """What is on the stack from `position` on, removed from it."""
+        """Remove the values from `position` on from the stack and return them."""
         if position < 0:
             raise InputError("its pickle takes more off its stack than is there")
         items = self.stack[position:]
@@ -98,7 +98,7 @@ class _Machine:
         return items
 
     def cut_to_mark(self):
-        """What is on the stack above the last mark, removed from it, and the mark too."""
+        """Remove the last mark, and the values above it from the stack; returns the values."""
         return self.cut(self.marks.pop())
 
     def mark(self, argument):
@@ -133,7 +133,8 @@ class _Machine:
         _only(list, self.stack[-1]).extend(items)
 
     def set_item(self, argument):
-        value, key = self.stack.pop(), self.stack.pop()
+        value = self.stack.pop()
+        key = self.stack.pop()
         _put(self.stack[-1], [key, value])
 
     def set_marked(self, argument):
@@ -160,11 +161,13 @@ class _Machine:
         self.admit_name(argument.replace(" ", "."))
 
     def stacked_name(self, argument):
-        attribute, module = _only(str, self.stack.pop()), _only(str, self.stack.pop())
+        attribute = _only(str, self.stack.pop())
+        module = _only(str, self.stack.pop())
         self.admit_name(f"{module}.{attribute}")
 
     def call(self, argument):
-        arguments, function = _only(tuple, self.stack.pop()), _only(Admitted, self.stack.pop())
+        arguments = _only(tuple, self.stack.pop())
+        function = _only(Admitted, self.stack.pop())
         self.stack.append(function.call(arguments))
 
     def build(self, argument):

@@ -16,14 +16,14 @@ from ..errors import InputError
 from .naming import NUMBER, check_names, family_of, renamed, stage_positions
 
 EPSILON = 1e-5  # what timm adds to the variance of the weights
-FLOOR = 1e-4  # ours, and the authors', of fan-in times that variance
+FLOOR = 1e-4  # the least value of fan-in times that variance, in nfnumpy and in the authors' code
 BLOCK = rf"stages\.({NUMBER})\.({NUMBER})\."
 PARTS = {"conv0": "conv1", "conv1": "conv2", "conv1b": "conv2b", "conv2": "conv3", "conv_shortcut": "downsample.conv"}
 OUR_PARTS = {timm: ours for ours, timm in PARTS.items()}
 
 
 def timm_name(name: str, family: str, positions: list[tuple[int, int]]) -> str:
-    """timm's name of one of ours; positions: of the blocks, as stage_positions returns them."""
+    """timm's name of a parameter of nfnumpy; positions: of the blocks, as stage_positions returns them."""
     name = re.sub(rf"^stem_convs\.({NUMBER})", lambda k: f"stem.conv{int(k[1]) + 1}", name)
     name = re.sub(r"^initial_conv", "stem.conv", name)
     name = re.sub(r"^linear\.", "head.fc.", name)
@@ -39,13 +39,14 @@ def timm_name(name: str, family: str, positions: list[tuple[int, int]]) -> str:
 
 
 def _names(state: Mapping[str, Array]) -> dict[str, str]:
-    """Our name -> timm's, for a state of ours."""
-    family, positions = family_of(state), stage_positions(state)
+    """Our name -> timm's, for a state of nfnumpy."""
+    family = family_of(state)
+    positions = stage_positions(state)
     return {name: timm_name(name, family, positions) for name in state}
 
 
 def to_timm(state: Mapping[str, Array]) -> dict[str, Array]:
-    """timm's state (name -> array) for a state of ours of any family."""
+    """timm's state (name -> array) for a state of nfnumpy, of any family."""
     names = _names(state)
     result = {}
     for name, array in state.items():
@@ -63,9 +64,9 @@ def to_timm(state: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def from_timm(state: Mapping[str, Array]) -> dict[str, Array]:
-    """Our state (name -> array) for the state of one of timm's normalizer-free models.
+    """The state of nfnumpy (name -> array) for the state of one of timm's normalizer-free models.
 
-    InputError, naming the name, when it is not one, or one whose gamma is in its weights.
+    InputError with the first wrong name when it is another model's, or of a model that has gamma in its weights.
     """
     blocks = {name: re.match(BLOCK, name) for name in state}
     if any(blocks.values()) and not any(name.endswith(".skipinit_gain") for name in state):
@@ -81,7 +82,7 @@ def from_timm(state: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def our_name(name: str, index: Mapping[tuple[int, int], int]) -> str:
-    """Our name of one of timm's; index: (stage, position in stage) -> number of the block."""
+    """The name in nfnumpy for one of timm's; index: (stage, position in stage) -> number of the block."""
     name = re.sub(rf"^stem\.conv({NUMBER})\.", lambda k: f"stem_convs.{int(k[1]) - 1}.", name)
     name = re.sub(r"^stem\.conv\.", "initial_conv.", name)
     name = re.sub(r"^head\.fc\.", "linear.", name)
@@ -95,8 +96,9 @@ def our_name(name: str, index: Mapping[tuple[int, int], int]) -> str:
 
 
 def _our_layout(name: str, array: Array) -> Array:
-    """One of timm's arrays in our layout."""
-    xp, shape = namespace(array), tuple(array.shape)
+    """The array that timm calls `name`, in the layout of nfnumpy."""
+    xp = namespace(array)
+    shape = tuple(array.shape)
     if name.endswith(".gain") and shape == (*shape[:1], 1, 1, 1):
         return xp.reshape(array, (-1,))
     if not name.endswith((".gain", ".weight")):
@@ -112,7 +114,7 @@ def _our_layout(name: str, array: Array) -> Array:
 
 
 def with_timm_epsilon(state: Mapping[str, Array]) -> dict[str, Array]:
-    """`state` (ours) with gains under which our network computes what timm's does with the gains of `state`.
+    """A state of nfnumpy with its gains changed so that our network computes what timm's computes with `state`.
 
     timm standardizes with √(sigma² + 1e-5) where ours has √max(sigma², 1e-4/N), N being the fan-in; each gain is
     multiplied by the ratio of the two. Both networks still have GELUs of their own.
@@ -121,7 +123,9 @@ def with_timm_epsilon(state: Mapping[str, Array]) -> dict[str, Array]:
     for name, gain in state.items():
         if name.endswith(".gain"):
             weight = state[name.removesuffix("gain") + "weight"]
-            xp, fan_in = namespace(weight), math.prod(weight.shape[:-1])
+            xp = namespace(weight)
+            fan_in = math.prod(weight.shape[:-1])
             variance = xp.var(weight, axis=tuple(range(weight.ndim - 1)))
-            changed[name] = gain * xp.sqrt(xp.clip(variance, FLOOR / fan_in, None) / (variance + EPSILON))
+            floored = xp.clip(variance, FLOOR / fan_in, None)
+            changed[name] = gain * xp.sqrt(floored / (variance + EPSILON))
     return changed

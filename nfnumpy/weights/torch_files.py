@@ -1,7 +1,7 @@
 """Reading PyTorch's files, in both of their formats, without PyTorch.
 
-A file declares its tensors in a pickle, which runs on our own machine, where a tensor is only a description. Data are
-read once every declared size was compared with the bytes in the file. Used by: loading.py.
+A file declares its tensors in a pickle. safe_unpickler.py reads it and makes a description of each tensor. The numbers
+are read after every declared size has been compared with the bytes in the file. Used by: loading.py.
 Tests: reference_tests/weights/test_torch_files.py, test_hostile.py.
 """
 
@@ -18,11 +18,11 @@ WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # where train
 
 
 def read_torch(file: BinaryIO) -> dict[str, np.ndarray]:
-    """The state dict (name -> NumPy array) in the opened file of PyTorch, without what surrounds it.
+    """The state dict (name -> NumPy array) in the opened file of PyTorch, without a training script's other entries.
 
-    Arrays have the tensors' dtypes, except that bfloat16, which NumPy lacks, becomes float32, which has the same
-    numbers. Each array owns its memory, also where tensors share theirs. InputError, one line, when the file holds
-    anything but tensors of numbers.
+    Arrays have the tensors' dtypes, except that bfloat16, which NumPy lacks, becomes float32, which represents the same
+    numbers exactly. Each array owns its memory, also where tensors share theirs. InputError, one line, when the file
+    holds anything but tensors of numbers.
     """
     file.seek(0)
     contents = open_archive(file) if file.read(2) == b"PK" else open_legacy(file)
@@ -39,12 +39,13 @@ def read_torch(file: BinaryIO) -> dict[str, np.ndarray]:
 
 
 def _state_dict(value: Any) -> dict[str, StoredTensor]:
-    """The names with tensors in what a file holds, without the prefix of a parallel module."""
+    """The names with tensors in the value of a file, without the prefix "module." of a parallel module."""
     for wrapper in WRAPPERS:
         if isinstance(value, dict) and isinstance(value.get(wrapper), dict):
             value = value[wrapper]
-    if not isinstance(value, dict) or not value or \
-            not all(isinstance(name, str) and type(tensor) is StoredTensor for name, tensor in value.items()):
+    is_state = isinstance(value, dict) and value and all(
+        isinstance(name, str) and type(tensor) is StoredTensor for name, tensor in value.items())
+    if not is_state:
         raise InputError("a file of PyTorch that holds no state dict: names with tensors, alone or as "
                          + " or ".join(repr(wrapper) for wrapper in WRAPPERS))
     tensors = {name.removeprefix("module."): tensor for name, tensor in value.items()}
@@ -67,7 +68,7 @@ def _numbers(contents: Contents, storage: Storage) -> np.ndarray:
 
 
 def _array(numbers: np.ndarray, tensor: StoredTensor, shared: bool) -> np.ndarray:
-    """The array of `tensor` in the numbers of its storage, in C order; a copy where others use them too."""
+    """The array of `tensor` in the numbers of its storage, in C order; a copy where other tensors share the storage."""
     count = math.prod(tensor.shape)
     if count == 0:
         return np.empty(tensor.shape, numbers.dtype)

@@ -11,9 +11,9 @@ class GatedBlock(nf.nn.Module):
     """A block that no paper has: modules in a tuple and a dict, a slice, a pad, a concatenation, a gate."""
 
     def __init__(self, init):
-        self.convs = (nf.nn.WSConv2D(init.at("a"), 4, 8, 3, dilation=2),
-                      nf.nn.WSConv2D(init.at("b"), 8, 8, 3, groups=4))
-        self.heads = {"gate": nf.nn.Linear(init.at("gate"), 8, 8), "out": nf.nn.Linear(init.at("out"), 16, 3)}
+        self.convs = (nf.nn.WSConv2D(init.scope("a"), 4, 8, 3, dilation=2),
+                      nf.nn.WSConv2D(init.scope("b"), 8, 8, 3, groups=4))
+        self.heads = {"gate": nf.nn.Linear(init.scope("gate"), 8, 8), "out": nf.nn.Linear(init.scope("out"), 16, 3)}
 
     def __call__(self, x):
         y = self.convs[1](ops.silu(self.convs[0](x)))

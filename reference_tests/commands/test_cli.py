@@ -1,4 +1,4 @@
-"""What every command shares: the line and the status of an error, and the one command that runs the others."""
+"""The line and the exit status of an error, which all commands share, and the command that runs the others."""
 
 import io
 import os
@@ -60,7 +60,7 @@ def test_a_missing_file_is_named(capsys, monkeypatch):
     expect_one_line(status, printed, "the/file: No such file")
 
 
-def test_what_could_steer_a_terminal_is_printed_as_escapes(capsys, monkeypatch):
+def test_control_characters_are_printed_as_escapes(capsys, monkeypatch):
     status, printed = run(capsys, monkeypatch, InputError("cannot read \x1b[2J\x07\u202e.png, a ü and a 字"))
     expect_one_line(status, printed, r"\x1b[2J\x07\u202e.png, a ü and a 字")
 

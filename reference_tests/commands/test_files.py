@@ -138,7 +138,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
     try:
-        with pytest.raises(InputError, match="cannot write .*untouched"):
+        with pytest.raises(InputError, match=r"cannot write .*untouched"):
             atomic_write(path, bytes(1_000_001))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

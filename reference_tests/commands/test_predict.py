@@ -99,7 +99,8 @@ def test_pictures_are_shown_as_the_authors_evaluate_a_variant(variant, expected)
 def test_a_picture_is_resized_and_its_centre_cut_out(tmp_path, keep_aspect, whole):
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 40, 3), dtype=np.uint8))
     picture.save(tmp_path / "picture.png")
-    left, top = (whole[0] - 8) // 2, (whole[1] - 8) // 2
+    left = (whole[0] - 8) // 2
+    top = (whole[1] - 8) // 2
     expected = picture.resize(whole, Image.Resampling.BICUBIC).crop((left, top, left + 8, top + 8))
     read = datasets.read_image(tmp_path / "picture.png", 8, crop_margin=4, keep_aspect=keep_aspect)
     assert np.array_equal(read, expected)
@@ -147,7 +148,7 @@ def test_pictures_after_a_bad_one_are_classified_too(command, tmp_path, checkpoi
 
 
 def test_a_picture_above_the_limit_of_pixels_names_the_option(command, tmp_path, checkpoint_path, digit):
-    """The option decides about it, up to twice the limit that is set without it."""
+    """The option raises or lowers the limit, up to twice the default."""
     status, _, error = command(checkpoint_path, digit, "--max-pixels", 63)
     expect_one_line(status, error, digit, "8x8 pixels are more than 63", "--max-pixels")
     assert command(checkpoint_path, digit, "--max-pixels", 64)[0] == 0
@@ -156,8 +157,8 @@ def test_a_picture_above_the_limit_of_pixels_names_the_option(command, tmp_path,
     expect_one_line(status, error, "--max-pixels", "178956970")
 
 
-def test_names_that_could_steer_a_terminal_are_escaped(command, tmp_path, checkpoint_path, digit):
-    """Names of classes come out of a file, names of pictures out of an archive."""
+def test_control_characters_in_names_are_escaped(command, tmp_path, checkpoint_path, digit):
+    """Names of classes come from a file and may hold control sequences of a terminal, as may names of pictures."""
     groups, facts = checkpoint.load(checkpoint_path)
     classes = [f"\x1b[2J{name}\n" for name in facts["classes"]]
     checkpoint.save(tmp_path / "hostile", groups, {**facts, "classes": classes})
@@ -175,10 +176,11 @@ def test_bad_arguments_are_one_line_and_status_2(command, arguments):
 
 
 def test_a_checkpoint_cut_anywhere_is_refused_in_one_line(checkpoint_path, tmp_path):
-    content, path = checkpoint_path.read_bytes(), tmp_path / "cut.safetensors"
+    content = checkpoint_path.read_bytes()
+    path = tmp_path / "cut.safetensors"
     for length in [0, 1, 7, 8, 9, 100, 5000, len(content) // 2, len(content) - 1]:
         path.write_bytes(content[:length])
-        with pytest.raises(InputError, match="cut.safetensors") as refusal:
+        with pytest.raises(InputError, match=r"cut\.safetensors") as refusal:
             load_classifier(path)
         assert "\n" not in str(refusal.value)
 

@@ -151,11 +151,11 @@ def remove_a_class(folder):
 
 @pytest.mark.parametrize("spoil", [spoil_with(b""), spoil_with(b"GIF89a nothing"), spoil_with(b"\x89PNG\r\n\x1a\n" * 9),
                                    remove_a_class])
-def test_a_spoiled_image_folder_is_one_line_with_the_place(command, tmp_path, spoil):
+def test_a_spoiled_image_folder_is_one_line_with_the_name(command, tmp_path, spoil):
     folder = make_folder(tmp_path / "pictures")
-    place = spoil(folder)
+    spoiled = spoil(folder)
     refuses(command("--data", f"folder:{folder}", "--batch-size", 4, "--epochs", 1, "--image-size", 8,
-                    "--out", tmp_path / "run"), place)
+                    "--out", tmp_path / "run"), spoiled)
 
 
 def test_a_run_is_never_overwritten_by_a_new_one(command, quick, finished):
@@ -184,7 +184,7 @@ def test_a_failed_run_does_not_block_the_repaired_command(command, tmp_path):
 
 
 def test_a_run_that_diverged_does_not_block_the_repaired_command(command, quick, tmp_path):
-    """Its first epoch has been evaluated, but its weights were not worth a checkpoint."""
+    """Its first epoch was evaluated, and no checkpoint was written because its weights were not finite."""
     arguments = [*quick, "--agc", "off", "--warmup-epochs", 0, "--out", tmp_path / "run"]
     refuses(command(*arguments, "--lr", "1e38"), "no checkpoint was written yet")
     assert command(*arguments, "--lr", "0.01")[0] == 0
@@ -214,12 +214,12 @@ def test_a_corrupt_checkpoint_is_one_line_and_stays_as_it_was(command, quick, tm
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("place", [0.3, 0.6, 0.99])
-def test_a_flipped_bit_in_a_checkpoint_is_noticed(command, finished, place):
-    """In any group of arrays: without the checksum it would only be another number."""
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.99])
+def test_a_flipped_bit_in_a_checkpoint_is_noticed(command, finished, share):
+    """In any group of arrays; only the checksum can detect it, because the changed bytes are a valid number."""
     path = finished / "checkpoint.safetensors"
     content = bytearray(path.read_bytes())
-    content[int(place * len(content))] ^= 1
+    content[int(share * len(content))] ^= 1
     path.write_bytes(content)
     refuses(command("--resume", "--out", finished), path, "checksum")
 
@@ -233,7 +233,7 @@ def test_a_flipped_bit_in_the_options_is_noticed(command, finished):
 
 
 def test_a_checkpoint_without_checksum_and_newer_options_resumes(command, finished):
-    """As it was written before there were a checksum and --max-pixels; bit for bit the run that was not interrupted."""
+    """A checkpoint of a version without checksum and --max-pixels; the results are those of the uninterrupted run."""
     path = finished / "checkpoint.safetensors"
     expected = weights.load(path)
     state, metadata = weights.read(path)
@@ -280,7 +280,7 @@ def small_disk():
 
 
 def test_a_disk_full_while_saving_leaves_the_old_checkpoint(command, finished, request):
-    """The training is gone through again, and cannot be saved."""
+    """The run trains again from step 0 and cannot save the result."""
     change_checkpoint(finished, step=0)
     before = (finished / "checkpoint.safetensors").read_bytes()
     request.getfixturevalue("small_disk")
@@ -311,7 +311,7 @@ def test_weights_that_diverge_in_the_last_step_are_not_saved(command, few_digits
 
 
 def test_resuming_on_other_classes_is_refused(command, tmp_path):
-    """A batch larger than the data is not."""
+    """Resuming on the same classes is allowed, also with a batch larger than the data."""
     folder = make_folder(tmp_path / "pictures")
     arguments = ["--data", f"folder:{folder}", "--epochs", 2, "--batch-size", 64, "--out", tmp_path / "run"]
     assert command(*arguments)[0] == 0

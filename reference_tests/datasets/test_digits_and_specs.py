@@ -1,4 +1,4 @@
-"""The embedded digits are UCI's, and a data set is opened by one word."""
+"""The embedded digits are UCI's, and `open_dataset` opens what a spec names."""
 
 import numpy as np
 import pytest

@@ -52,8 +52,8 @@ def test_folder_reads_images_at_any_depth_of_a_class(tmp_path):
     """As torchvision's ImageFolder does; hidden folders are left out, links to folders are followed."""
     write_folder(tmp_path, count=2)
     cats = tmp_path / "train" / "cat"
-    for place in ("siamese", "siamese/young", ".hidden", "empty/deeper"):
-        saved(cats / place, plain((255, 9, 0)), "picture.png")
+    for folder in ("siamese", "siamese/young", ".hidden", "empty/deeper"):
+        saved(cats / folder, plain((255, 9, 0)), "picture.png")
     (tmp_path / "elsewhere").mkdir()
     saved(tmp_path / "elsewhere", plain((255, 9, 0)), "linked.png")
     (cats / "link").symlink_to(tmp_path / "elsewhere")
@@ -77,7 +77,7 @@ def test_folder_decodes_images_up_to_the_limit_of_pixels(tmp_path):
     spec = f"folder:{write_folder(tmp_path)}"
     assert open_dataset(spec, max_pixels=64).train.read(0).shape == (8, 8, 3)
     for image_size in (None, 8):
-        with pytest.raises(InputError, match="more than 63.*--max-pixels"):
+        with pytest.raises(InputError, match=r"more than 63.*--max-pixels"):
             open_dataset(spec, image_size, max_pixels=63).train.read(0)
 
 

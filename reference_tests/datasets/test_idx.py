@@ -1,4 +1,4 @@
-"""IDX files: any honest one reads to the right pixels, any other is one InputError."""
+"""IDX files: a valid one gives its pixels, any other one line of InputError."""
 
 import gzip
 import struct
@@ -6,8 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nfnumpy.datasets import open_dataset, read_idx, write_idx
@@ -93,7 +92,7 @@ def test_missing_idx_file_lists_the_names_looked_for(tmp_path):
     one_line(caught, tmp_path, "t10k-labels-idx1-ubyte.gz", "test-labels-idx1-ubyte")
 
 
-# Without mtime=0 the time would be in it, and every worker of pytest-xdist would know the test by another name.
+# Without mtime=0 the content, and so the test's identifier, would differ between the processes of pytest-xdist.
 PACKED_LABELS = gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x02ab", mtime=0)
 
 
@@ -143,7 +142,7 @@ def test_declared_terabytes_are_not_allocated(tmp_path, packed):
 
 
 def refusal(path, rank):
-    """The message with which read_idx refuses a file, and the most bytes it held meanwhile."""
+    """The message with which read_idx refuses a file, and the peak of the memory that it allocated, in bytes."""
     tracemalloc.start()
     try:
         with pytest.raises(InputError) as caught:
@@ -177,11 +176,11 @@ def test_mutated_idx_reads_or_is_an_input_error(scratch, packed, flips, kept, ta
 
 
 @settings(deadline=None)
-@given(place=st.integers(0, 15), value=st.integers(0, 255))
-def test_any_other_byte_in_an_idx_header_is_refused(scratch, place, value):
+@given(position=st.integers(0, 15), value=st.integers(0, 255))
+def test_any_other_byte_in_an_idx_header_is_refused(scratch, position, value):
     content = bytearray(IDX)
-    same = content[place] == value
-    content[place] = value
+    same = content[position] == value
+    content[position] = value
     path = written(scratch / "header", bytes(content))
     if same:
         assert read_idx(path, rank=3).shape == (4, 3, 5)

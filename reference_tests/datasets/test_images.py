@@ -1,12 +1,11 @@
-"""Pictures: every mode becomes the right RGB pixels, anything else is one InputError that names the file."""
+"""Image files: every mode becomes the right RGB pixels; anything else is one InputError that names the file."""
 
 import struct
 import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
@@ -140,7 +139,7 @@ def test_exif_orientation_is_undone_once(tmp_path, orientation, name):
     assert np.array_equal(read_image(path)[..., 0], UPRIGHT)
 
 
-def test_exif_that_cannot_be_read_does_not_cost_the_picture(tmp_path):
+def test_a_picture_with_unreadable_exif_is_read(tmp_path):
     path = saved(tmp_path, plain((0, 0, 0)), "image.jpg", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xffgarbage")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -218,7 +217,7 @@ def test_the_limit_of_pixels_can_be_set(tmp_path, pixels):
 def test_pillow_itself_decodes_up_to_the_largest_limit(tmp_path):
     """A picture that ends early is read up to its end: the number of its pixels has been accepted."""
     path = written(tmp_path / "large.png", png_declaring(13_377, 13_377))
-    with pytest.raises(InputError, match="truncated|broken|file ended|data"):
+    with pytest.raises(InputError, match=r"truncated|broken|file ended|data"):
         read_image(path, max_pixels=checked_max_pixels(2 * PIXEL_LIMIT))
 
 
@@ -246,8 +245,8 @@ IMAGES = [encoded(plain((200, 30, 90), (9, 7)), form) for form in ("JPEG", "PNG"
 )
 def test_mutated_image_reads_or_is_an_input_error(scratch, content, flips, kept):
     content = bytearray(content)
-    for place, change in flips:
-        content[place % len(content)] ^= change
+    for position, change in flips:
+        content[position % len(content)] ^= change
     path = written(scratch / "mutated.png", bytes(content[: round(kept * len(content))]))
     try:
         assert read_image(path, size=4).shape == (4, 4, 3)

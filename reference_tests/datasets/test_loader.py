@@ -1,4 +1,4 @@
-"""The loader: order is kept, nothing is read too far ahead, and threads stop when they are told."""
+"""The loader keeps the order, reads at most `prefetch` batches ahead, and stops its threads when it is closed."""
 
 import re
 import threading
@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from nfnumpy.datasets import ArraySplit, Loader, Split, loader, open_dataset
 from nfnumpy.errors import InputError

@@ -74,7 +74,8 @@ def test_a_count_by_hand_of_a_small_network():
     model = nf.models.NFResNet(config)
     pixels = 5 * 4
     convolutions = {"stem": 3 * 3 * 3 * 2, "shortcut": 2 * 8, "conv0": 2 * 2, "conv1": 3 * 3 * 2 * 2, "conv2": 2 * 8}
-    excitation, linear = 8 * 2 + 2 * 8, 8 * 5
+    excitation = 8 * 2 + 2 * 8
+    linear = 8 * 5
     gains_and_biases = 2 * (2 + 8 + 2 + 2 + 8)
     assert nf.analysis.count_flops(model, 9, 8) == pixels * sum(convolutions.values()) + excitation + linear
     assert nf.analysis.count_params(model) == sum(convolutions.values()) + gains_and_biases \
@@ -91,8 +92,8 @@ def test_a_model_of_shapes_has_its_classes_and_no_memory(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_every_small_model_runs_forward_and_backward_at_its_size(name):
     model = nf.models.create(name)
-    rng, size = np.random.default_rng(0), model.config.train_size
-    images = rng.standard_normal((2, size, size, 3)).astype(np.float32)
+    size = model.config.train_size
+    images = np.random.default_rng(0).standard_normal((2, size, size, 3)).astype(np.float32)
     logits = model(images, training=True)
     nf.ops.softmax_cross_entropy(logits, np.asarray([0, 9])).backward()
     assert logits.shape == (2, 10) and np.isfinite(logits.numpy()).all()

@@ -24,7 +24,8 @@ SEEDS = st.integers(0, 2**64 - 1)
 
 def largest_deviation(sample, distribution):
     """sup |F_n - F| over a sample, the values of F at which are `distribution(sorted sample)`."""
-    expected, n = distribution(np.sort(sample, axis=None)), sample.size
+    n = sample.size
+    expected = distribution(np.sort(sample, axis=None))
     return max(np.abs(np.arange(1, n + 1) / n - expected).max(), np.abs(np.arange(n) / n - expected).max())
 
 
@@ -58,9 +59,9 @@ def test_a_seed_gives_the_same_parameters_in_either_dtype(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_places_and_seeds_have_draws_of_their_own(name):
-    """No two weights share their draws. Of 2.4e5 normals, 0.01 pairs lie within 1e-12 of each other by chance, and not
-    three in any life; a weight that is another's copy would bring a hundred.
+def test_no_two_weights_or_seeds_share_their_draws(name):
+    """Of 2.4e5 normals, 0.01 pairs lie within 1e-12 of each other by chance, and three pairs practically never; a
+    weight that is a copy of another one would add a hundred pairs.
     """
     model, other = (nf.models.create(name, seed=seed, dtype="float64") for seed in (0, 1))
     drawn = np.concatenate([np.unique(weight * (1 / scale)) for m in (model, other)
@@ -79,7 +80,7 @@ def test_gains_start_at_one_and_biases_and_skip_gains_at_zero(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_weight_has_the_mean_and_variance_it_should(name):
+def test_every_weight_has_its_mean_and_variance(name):
     """Of n normals, mean/sigma has standard deviation 1/sqrt(n), and the mean square/sigma² has sqrt(2/n)."""
     for key, weight, scale in weights_of(nf.models.create(name, dtype="float64", seed=3)):
         z = weight / scale
@@ -110,11 +111,14 @@ WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 
 def philox(counter, key):
     """Philox-4×64-10 of Salmon et al. (2011), written from the paper: four words of counter and two of key."""
-    (c0, c1, c2, c3), (k0, k1) = counter, key
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
     for _ in range(10):
-        (high0, low0), (high1, low1) = divmod(MULTIPLIERS[0] * c0, 2**64), divmod(MULTIPLIERS[1] * c2, 2**64)
+        high0, low0 = divmod(MULTIPLIERS[0] * c0, 2**64)
+        high1, low1 = divmod(MULTIPLIERS[1] * c2, 2**64)
         c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
-        k0, k1 = (k0 + WEYL[0]) & MASK, (k1 + WEYL[1]) & MASK
+        k0 = (k0 + WEYL[0]) & MASK
+        k1 = (k1 + WEYL[1]) & MASK
     return c0, c1, c2, c3
 
 
@@ -143,7 +147,8 @@ def test_numbers_of_a_seed_never_change():
     randomness = CounterRNG(2021, step=6)
     first = philox((1, 0, 0, 6), (2021, int.from_bytes(hashlib.blake2b(b"dropout", digest_size=8).digest(), "little")))
     assert randomness.uniform("dropout", (1,))[0] == (first[0] >> 11) / 2**53
-    u, v = first[0] >> 11, first[1] >> 11
+    u = first[0] >> 11
+    v = first[1] >> 11
     expected = math.sqrt(-2 * math.log1p(-u / 2**53)) * np.asarray([math.cos(2 * math.pi * v / 2**53),
                                                                     math.sin(2 * math.pi * v / 2**53)])
     np.testing.assert_allclose(randomness.normal("dropout", (2,)), expected, rtol=8 * 2.3e-16)

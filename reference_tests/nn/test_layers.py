@@ -40,8 +40,9 @@ def test_a_rate_of_zero_needs_no_random_numbers(layer):
 
 @given(st.integers(0, 2**32), st.integers(0, 2**20), st.floats(0.05, 0.95))
 def test_masks_are_uniform_draws_of_the_path_and_step(seed, step, rate):
-    """A layer at another path draws another mask; half of 200 values differ, give or take."""
-    rng, x = nf.backend.CounterRNG(seed, step=step), Tensor(np.ones((20, 10)))
+    """The draws are those of CounterRNG for the layer's path; a mask is 1 where the draw is at least the rate."""
+    rng = nf.backend.CounterRNG(seed, step=step)
+    x = Tensor(np.ones((20, 10)))
     kept = rng.uniform("drop", (20, 10)) >= rate
     got = Dropout(Initializer(path="drop"), rate)(x, training(seed, step)).numpy()
     np.testing.assert_array_equal(got, np.where(kept, 1.0 / (1.0 - rate), 0.0))
@@ -61,7 +62,7 @@ def test_buffers_start_filled_and_without_memory_for_shapes():
     lambda init: nf.nn.Conv2D(init, 0, 4, 3), lambda init: nf.nn.Conv2D(init, 4, 0, 3),
     lambda init: nf.nn.WSConv2D(init, 6, 4, 3, groups=4), lambda init: nf.nn.Conv2D(init, 4, 4, 3, groups=0),
     lambda init: nf.nn.Conv2D(init, 4, 4, 3, groups=-2), lambda init: nf.nn.Nonlinearity("gulp")])
-def test_layers_that_cannot_be_are_refused_in_one_line(make):
+def test_layers_with_impossible_arguments_are_refused(make):
     with pytest.raises(InputError) as error:
         make(Initializer(path="stem"))
     assert "\n" not in str(error.value)
@@ -74,7 +75,7 @@ def test_a_model_of_no_configuration_is_refused(config):
 
 
 @pytest.mark.parametrize("state", [{"a": 3}, {7: np.ones(2)}])
-def test_a_state_of_odd_things_belongs_to_no_variant(state):
+def test_a_state_without_named_arrays_belongs_to_no_variant(state):
     with pytest.raises(InputError) as error:
         nf.models.variant_of(state)
     assert "\n" not in str(error.value)

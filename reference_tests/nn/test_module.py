@@ -70,7 +70,7 @@ def test_parameters_are_found_in_containers_of_any_depth(tree):
 
 def test_layers_in_lists_of_lists_are_trained_saved_and_counted():
     init = nf.nn.Initializer(seed=1)
-    model = Box(stages=[[nf.nn.Linear(init.at(f"{stage}.{k}"), 2, 2) for k in range(2)] for stage in range(2)])
+    model = Box(stages=[[nf.nn.Linear(init.scope(f"{stage}.{k}"), 2, 2) for k in range(2)] for stage in range(2)])
     assert list(model.parameters())[:2] == ["stages.0.0.weight", "stages.0.0.bias"]
     assert nf.analysis.count_params(model) == 4 * (2 * 2 + 2) and len(model.state_dict()) == 8
     before = {name: array.copy() for name, array in model.state_dict().items()}
@@ -120,7 +120,7 @@ def test_a_parameter_without_a_name_is_refused(contain, make):
         assert "\n" not in str(refusal.value)
 
 
-def test_containers_of_other_things_are_no_concern():
+def test_containers_without_parameters_are_allowed():
     model = Box(names={"a", "b"}, sizes=collections.deque([1, 2]), text="text", record=Record(3), kind=Record,
                 numbers=np.arange(3), objects=object_array("a", None), raw=b"raw", function=len, span=range(3))
     model.chain = None
@@ -153,13 +153,15 @@ def test_a_shared_parameter_is_one_under_its_first_name():
     assert nf.analysis.count_params(model) == 3
     model.load_state_dict({"first.weight": np.asarray([5.0, 6.0]), "last.bias": np.asarray([7.0])})
     assert model.last.weight.data.tolist() == [5.0, 6.0]
-    tied.grad, model.last.bias.grad = np.ones(2), np.ones(1)
+    tied.grad = np.ones(2)
+    model.last.bias.grad = np.ones(1)
     nf.optim.SGD(model, lr=1.0, momentum=0.0, clipping=None, weight_decay=0.0).step()
     assert tied.data.tolist() == [4.0, 5.0]
 
 
 def test_cycles_end():
-    child, loop = Box(weight=parameter(1.0)), []
+    child = Box(weight=parameter(1.0))
+    loop = []
     model = Box(child=child, loop=loop)
     child.parent = model
     loop.append(loop)
@@ -209,7 +211,7 @@ def test_buffers_go_out_and_in_bit_for_bit(dtype):
 @pytest.mark.parametrize("name, array", [
     ("gain", np.ones(2)), ("running_mean", np.ones(2)), ("parameters", np.ones(2)), ("a.b", np.ones(2)),
     ("", np.ones(2)), ("fresh", [1.0]), ("fresh", np.ones(2, complex)), ("fresh", np.array(["a"])), ("fresh", None)])
-def test_odd_buffers_are_refused_in_one_line(name, array):
+def test_buffers_with_a_wrong_name_or_value_are_refused(name, array):
     with pytest.raises(InputError) as refusal:
         box_with_statistics().register_buffer(name, array)
     assert "\n" not in str(refusal.value)
@@ -228,7 +230,9 @@ def test_averaged_weights_carry_averaged_buffers():
     """d = (1 + t)/(10 + t) at t = 0 is 0.1; whole numbers are copied."""
     model = Box(norm=box_with_statistics(3.0))
     average = nf.optim.ExponentialMovingAverage(model, 0.9)
-    model.norm.gain.data, model.norm.running_mean, model.norm.steps = np.zeros(2), np.full(2, 7.0), np.asarray(4)
+    model.norm.gain.data = np.zeros(2)
+    model.norm.running_mean = np.full(2, 7.0)
+    model.norm.steps = np.asarray(4)
     average.update()
     np.testing.assert_allclose(average.average["norm.running_mean"], 0.1 * 3.0 + 0.9 * 7.0, rtol=1e-15)
     assert average.average["norm.steps"] == 4 and list(average.average) == list(model.state_dict())
@@ -245,8 +249,9 @@ ROUNDED = [("float64", "float32"), ("float32", "float64"), ("float64", "float16"
 
 
 @pytest.mark.parametrize("own, given", ROUNDED)
-def test_another_dtype_is_cast_only_when_cast_is_said(own, given):
-    box, values = Box(weight=parameter(0.0, 0.0, dtype=own)), np.asarray([1, 0]).astype(given)
+def test_another_dtype_is_cast_only_with_cast_true(own, given):
+    box = Box(weight=parameter(0.0, 0.0, dtype=own))
+    values = np.asarray([1, 0]).astype(given)
     with pytest.raises(InputError, match=rf"weight is of {given}, expected {own}.*cast=True"):
         box.load_state_dict({"weight": values})
     assert box.weight.data.tolist() == [0.0, 0.0]
@@ -274,7 +279,8 @@ def test_a_counter_takes_no_fractions():
 
 
 def test_byte_order_is_not_a_dtype_and_nan_is_a_value():
-    box, values = Box(weight=parameter(0.0, 0.0)), np.asarray([np.nan, -0.0])
+    box = Box(weight=parameter(0.0, 0.0))
+    values = np.asarray([np.nan, -0.0])
     box.load_state_dict({"weight": values.astype(">f8")})
     assert box.weight.data.dtype == np.float64 and box.weight.data.tobytes() == values.tobytes()
 

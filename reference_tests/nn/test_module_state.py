@@ -19,8 +19,8 @@ CONFIGS = {
 DTYPES = ("float32", "float64")
 
 
-def model_of(family, dtype="float64", seed=1):
-    """With random gains, biases and skip gains, so that every parameter matters."""
+def random_model(family, dtype="float64", seed=1):
+    """A model with random gains, biases and skip gains, so that every parameter matters."""
     model = nf.models.from_config(CONFIGS[family], dtype=dtype, seed=seed)
     rng = np.random.default_rng(seed)
     model.load_state_dict({name: np.asarray(array + 0.3 * rng.standard_normal(array.shape))
@@ -58,7 +58,8 @@ def same(one, other):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("family", CONFIGS)
 def test_state_goes_out_and_in_bit_for_bit(family, dtype):
-    model, fresh = model_of(family, dtype), nf.models.from_config(CONFIGS[family], dtype=dtype, seed=2)
+    model = random_model(family, dtype)
+    fresh = nf.models.from_config(CONFIGS[family], dtype=dtype, seed=2)
     assert not same(fresh.state_dict(), model.state_dict())
     fresh.load_state_dict(model.state_dict())
     assert same(fresh.state_dict(), model.state_dict())
@@ -67,7 +68,8 @@ def test_state_goes_out_and_in_bit_for_bit(family, dtype):
 
 @pytest.mark.parametrize("family", CONFIGS)
 def test_what_was_loaded_is_a_copy(family):
-    model, state = model_of(family), copies(model_of(family, seed=2))
+    model = random_model(family)
+    state = copies(random_model(family, seed=2))
     model.load_state_dict(state)
     before = copies(model)
     for array in state.values():
@@ -75,8 +77,9 @@ def test_what_was_loaded_is_a_copy(family):
     assert same(before, model.state_dict())
 
 
-def test_loading_casts_to_the_models_dtype_when_told_to():
-    double, single = model_of("nfnet", "float64"), nf.models.NFNet(CONFIGS["nfnet"], dtype="float32")
+def test_loading_casts_to_the_models_dtype_on_request():
+    double = random_model("nfnet", "float64")
+    single = nf.models.NFNet(CONFIGS["nfnet"], dtype="float32")
     before = copies(single)
     with pytest.raises(InputError, match=r"is of float64, expected float32.*cast=True") as refusal:
         single.load_state_dict(double.state_dict())
@@ -98,8 +101,9 @@ def without(state, name):
     (lambda state: {}, "missing")])
 @pytest.mark.parametrize("family", CONFIGS)
 def test_a_state_that_does_not_fit_changes_nothing(family, spoil, mentioned):
-    """All other values differ from the model's, so that half a state taken over would show."""
-    model, state = model_of(family), copies(model_of(family, seed=2))
+    """All other values differ from the model's, so that a state loaded in part would be noticed."""
+    model = random_model(family)
+    state = copies(random_model(family, seed=2))
     before = copies(model)
     with pytest.raises(InputError) as error:
         model.load_state_dict(spoil(state))
@@ -108,7 +112,8 @@ def test_a_state_that_does_not_fit_changes_nothing(family, spoil, mentioned):
 
 
 def test_a_state_may_hold_anything_that_numpy_reads():
-    model, state = model_of("nfnet"), copies(model_of("nfnet", seed=2))
+    model = random_model("nfnet")
+    state = copies(random_model("nfnet", seed=2))
     model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
     assert same(state, model.state_dict())
 
@@ -116,7 +121,7 @@ def test_a_state_may_hold_anything_that_numpy_reads():
 @pytest.mark.parametrize("family", CONFIGS)
 def test_state_stays_arrays_of_one_dtype_through_training(family):
     """NumPy makes numbers of arrays () where it can; a state has none of them."""
-    model = model_of(family, "float32")
+    model = random_model(family, "float32")
     optimizer = nf.optim.SAM(nf.optim.SGD(model, lr=0.1))
     average = nf.optim.ExponentialMovingAverage(model)
 
@@ -135,12 +140,12 @@ def test_state_stays_arrays_of_one_dtype_through_training(family):
 
 @pytest.mark.parametrize("family", CONFIGS)
 def test_names_are_attribute_paths(family):
-    model = model_of(family)
+    model = random_model(family)
     for name, parameter in model.parameters().items():
-        place = model
+        found = model
         for part in name.split("."):
-            place = place[int(part)] if part.isdigit() else getattr(place, part)
-        assert place is parameter
+            found = found[int(part)] if part.isdigit() else getattr(found, part)
+        assert found is parameter
 
 
 # ---- recomputed blocks
@@ -151,7 +156,7 @@ def test_names_are_attribute_paths(family):
 @pytest.mark.parametrize("family", CONFIGS)
 def test_recomputed_blocks_give_the_same_bits(family, dtype, training):
     """In training too: a block run again draws the masks it drew before."""
-    model = model_of(family, dtype)
+    model = random_model(family, dtype)
     loss, kept = gradients(model, images(dtype), training)
     model.recompute_blocks = True
     again, recomputed = gradients(model, images(dtype), training)
@@ -160,7 +165,7 @@ def test_recomputed_blocks_give_the_same_bits(family, dtype, training):
 
 @pytest.mark.parametrize("family", CONFIGS)
 def test_masks_depend_on_the_step_and_the_seed_alone(family):
-    model = model_of(family)
+    model = random_model(family)
     loss, first = gradients(model, images())
     assert same(gradients(model, images())[1], first)
     assert gradients(model, images(), step=1)[0] != loss
@@ -176,7 +181,7 @@ def test_masks_depend_on_the_step_and_the_seed_alone(family):
 @pytest.mark.parametrize("family", CONFIGS)
 def test_images_of_the_wrong_shape_or_dtype_are_refused(family, wrong, mentioned):
     with pytest.raises(InputError) as error:
-        model_of(family)(wrong)
+        random_model(family)(wrong)
     message = str(error.value)
     assert mentioned in message and "(N, H, W, 3) of float64" in message and "\n" not in message
 
@@ -190,7 +195,7 @@ def test_images_of_the_wrong_shape_or_dtype_are_refused(family, wrong, mentioned
     lambda: nf.models.create("nf_resnet_32px", stem_stride=0),
     lambda: nf.models.create("nf_resnet_32px", widths=(3, 3, 3)),
     lambda: nf.models.create("nf_regnet_32px", widths=(1, 1, 1))])
-def test_a_model_that_cannot_be_is_refused_in_one_line(make):
+def test_a_model_with_impossible_options_is_refused(make):
     with pytest.raises(InputError) as error:
         make()
     assert "\n" not in str(error.value)
@@ -205,10 +210,10 @@ def test_an_unknown_name_is_answered_with_the_nearest():
 @pytest.mark.parametrize("family", CONFIGS)
 def test_images_of_a_few_pixels_have_logits_and_gradients(family, size):
     x = np.random.default_rng(3).standard_normal((2, *size, 3))
-    loss, found = gradients(model_of(family), x)
+    loss, found = gradients(random_model(family), x)
     assert np.isfinite(loss) and all(np.isfinite(array).all() for array in found.values())
 
 
 @pytest.mark.parametrize("family", CONFIGS)
 def test_an_empty_batch_has_no_logits(family):
-    assert model_of(family)(images(count=0)).shape == (0, 5)
+    assert random_model(family)(images(count=0)).shape == (0, 5)

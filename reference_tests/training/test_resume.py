@@ -1,4 +1,4 @@
-"""A run that is killed and resumed ends with the very bits of the run that was not."""
+"""A run that is killed and resumed ends with the same bits as an uninterrupted run."""
 
 import builtins
 import json
@@ -26,7 +26,7 @@ def options(few_digits):
 
 @pytest.fixture(scope="module")
 def uninterrupted(options, tmp_path_factory):
-    """What the run leaves that is not interrupted."""
+    """The results of the run without an interruption."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     train({**options, "out": str(folder)})
     return results(folder)
@@ -53,7 +53,7 @@ def content_of(folder):
 
 
 def record_states(monkeypatch, folder, states):
-    """Append what is in `folder` to `states` before every call that may change it: what a kill there would leave."""
+    """Append the content of `folder` to `states` before every call that may change it: what a killed run leaves."""
     def recording(function):
         def recorded(path, *arguments, **options):
             if str(path).startswith(str(folder)) and content_of(folder) not in states:
@@ -65,7 +65,7 @@ def record_states(monkeypatch, folder, states):
         monkeypatch.setattr(owner, name, recording(getattr(owner, name)))
 
 
-def go_on(options):
+def resume_or_start(options):
     """Resume the run; if that is refused, start it."""
     try:
         train(options, resume=True)
@@ -74,7 +74,7 @@ def go_on(options):
 
 
 def test_a_run_killed_at_any_moment_ends_with_the_same_bits(tmp_path, monkeypatch, options, uninterrupted):
-    """A kill leaves what is on the disk; between two changes of the run's folder, every moment leaves the same."""
+    """A killed run leaves the files as they are; so one moment between any two changes of the folder is enough."""
     states = []
     with monkeypatch.context() as patch:
         record_states(patch, tmp_path / "run", states)
@@ -83,10 +83,11 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bits(tmp_path, monkeypatc
     monkeypatch.setattr(run, "draw_curves", lambda *arguments, **more: False)
     for number, state in enumerate(states):
         folder = tmp_path / f"killed-{number}"
-        for name, content in () if state is None else state.items():
-            folder.mkdir(exist_ok=True)
-            (folder / name).write_bytes(content)
-        go_on({**options, "out": str(folder)})
+        if state is not None:
+            folder.mkdir()
+            for name, content in state.items():
+                (folder / name).write_bytes(content)
+        resume_or_start({**options, "out": str(folder)})
         expect_same(folder, uninterrupted)
 
 
@@ -97,7 +98,7 @@ def test_a_killed_process_leaves_no_lock(tmp_path, options, uninterrupted):
     process.stdout.readline()
     process.kill()
     process.communicate()
-    go_on({**options, "out": str(tmp_path / "run")})
+    resume_or_start({**options, "out": str(tmp_path / "run")})
     expect_same(tmp_path / "run", uninterrupted)
 
 
@@ -129,7 +130,7 @@ def test_without_a_checkpoint_resuming_keeps_the_options(tmp_path, monkeypatch, 
         train({**options, **out})
     assert interruption.value.__notes__ == [f"to go on: --resume --out {out['out']}"]
     assert sorted(os.listdir(out["out"])) == ["metrics.jsonl", "run.lock"]
-    with pytest.raises(InputError, match="--lr 0.1: the run to resume was started with 0.2"):
+    with pytest.raises(InputError, match=r"--lr 0\.1: the run to resume was started with 0\.2"):
         train({**out, "lr": 0.1}, resume=True)
     train(out, resume=True)
     expect_same(tmp_path / "run", uninterrupted)
@@ -139,25 +140,27 @@ def test_without_a_checkpoint_resuming_keeps_the_options(tmp_path, monkeypatch, 
 def test_an_unreadable_lock_file_does_not_block_a_new_run(tmp_path, few_digits, content):
     (tmp_path / "run.lock").write_text(content, errors="surrogateescape")
     options = {"data": f"idx:{few_digits}", "epochs": 1, "out": str(tmp_path)}
-    with pytest.raises(InputError, match="run.lock cannot be read"):
+    with pytest.raises(InputError, match=r"run\.lock cannot be read"):
         train({"out": str(tmp_path)}, resume=True)
     assert len(train(options)) == 1
 
 
 def test_resuming_where_there_is_no_run_says_so(tmp_path):
     for folder in (tmp_path, tmp_path / "typo"):
-        with pytest.raises(InputError, match="no checkpoint.safetensors and no run to resume"):
+        with pytest.raises(InputError, match=r"no checkpoint\.safetensors and no run to resume"):
             train({"out": str(folder)}, resume=True)
     assert os.listdir(tmp_path) == []
 
 
-def test_a_second_run_in_a_folder_at_work_is_refused(tmp_path, monkeypatch, options):
-    """Whether it is to start or to resume; the first run does not notice."""
+def test_a_second_run_in_a_folder_in_use_is_refused(tmp_path, monkeypatch, options):
+    """A new run and a resumed one; the first run is not disturbed."""
     out = {"out": str(tmp_path / "run")}
     refusals = []
 
     def log(text):
-        for resume in (False, True) if text.startswith("idx:") else ():
+        if not text.startswith("idx:"):
+            return
+        for resume in (False, True):
             with pytest.raises(InputError, match=f"process {os.getpid()} is training there") as refusal:
                 train({**options, **out, "epochs": 1}, resume=resume)
             refusals.append(refusal)

@@ -1,7 +1,6 @@
-"""DelayedMetrics: the values of a step are read when the next step has been started, or at once where that is needed."""
+"""DelayedMetrics reads the values of a step after the next step has been started, or at once where that is needed."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from nfnumpy.training.step_metrics import DelayedMetrics
 

@@ -18,8 +18,12 @@ from reference_tests.helpers.port_pairs import FAMILIES, batch, difference, pair
 
 BOUND = 1e-9
 STEPS = 20
-CLIPPING, WEIGHT_DECAY, RHO, SMOOTHING = 0.08, 1e-2, 0.05, 0.1  # a decay that can be seen in 20 steps
-PEAK, WARMUP = 0.2, 5
+CLIPPING = 0.08
+WEIGHT_DECAY = 1e-2  # large enough to have an effect in 20 steps
+RHO = 0.05
+SMOOTHING = 0.1
+PEAK = 0.2
+WARMUP = 5
 TRAINED = ("nfnet", "nf_resnet", "nf_resnet with squeeze-and-excite", "nf_regnet")
 
 
@@ -64,10 +68,13 @@ def train_both(family, rho, **rates):
     optimizer = nf.optim.SGD(model, lr=0.0, clipping=CLIPPING, weight_decay=WEIGHT_DECAY)
     schedule = nf.optim.warmup_cosine(PEAK, WARMUP, STEPS)
     sam = nf.optim.SAM(optimizer, rho=rho) if rho else None
-    worst, clipped, losses = 0.0, [], []
+    worst = 0.0
+    clipped = []
+    losses = []
     for step in range(STEPS):
         images, labels = batch((17, 13), 7, seed=100 + step, count=4)
-        torch_images, torch_labels = torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels)
+        torch_images = torch.from_numpy(images).permute(0, 3, 1, 2)
+        torch_labels = torch.from_numpy(labels)
         if rates:
             set_masks(model, port, 4, step)
 
@@ -106,8 +113,8 @@ def test_twenty_steps_with_masks_agree_with_the_port(family, rho):
     assert worst <= BOUND
 
 
-def test_sam_and_plain_steps_part():
-    """Else the comparisons above would not tell them apart; SAM moves a loss by about rho times the gradient's norm."""
+def test_sam_and_plain_steps_differ():
+    """Otherwise the comparisons above could not distinguish them; SAM changes a loss by about rho · gradient norm."""
     _, _, plain = train_both("nfnet", 0.0)
     _, _, sam = train_both("nfnet", RHO)
     assert abs(plain[-1] - sam[-1]) > 1e-6

@@ -134,7 +134,8 @@ def test_any_network_goes_through_every_scheme_bit_for_bit(scratch, data):
 
 def test_of_a_checkpoint_all_arrays_come_or_one_group_as_a_state(tmp_path):
     model = nf.models.create("nfnet_8px")
-    state, path = model.state_dict(), tmp_path / "checkpoint.safetensors"
+    state = model.state_dict()
+    path = tmp_path / "checkpoint.safetensors"
     averaged = {name: array + 1 for name, array in state.items()}
     nf.weights.save(path, {**{f"model.{name}": array for name, array in state.items()},
                            **{f"ema.{name}": array for name, array in averaged.items()}}, {"nfnumpy": "{}"})
@@ -215,19 +216,21 @@ def test_haiku_modules_that_are_out_of_place_are_refused(path, leaf):
 
 @pytest.mark.parametrize("scale", [1.0, 1e-3])
 def test_timms_epsilon_can_be_carried_by_the_gains(scale):
-    """timm's way to standardize, by batch normalization over units, gives what ours gives with the changed gains."""
+    """timm standardizes by a batch normalization over units; its result equals ours with the changed gains."""
     state = random_state(SMALL[0])
     state = {name: array * scale if name.endswith("weight") else array for name, array in state.items()}
     changed = nf.weights.with_timm_epsilon(state)
     assert changed.keys() == state.keys()
     for name in (name.removesuffix(".gain") for name in state if name.endswith(".gain")):
-        weight, gain = state[f"{name}.weight"], state[f"{name}.gain"]
-        fan_in, units = np.prod(weight.shape[:-1]), weight.shape[-1]
+        weight = state[f"{name}.weight"]
+        gain = state[f"{name}.gain"]
+        fan_in = np.prod(weight.shape[:-1])
+        units = weight.shape[-1]
         rows = torch.from_numpy(weight.reshape(fan_in, units).T.copy())[None]
         theirs = torch.nn.functional.batch_norm(
             rows, None, None, torch.from_numpy(gain * fan_in**-0.5), training=True, eps=1e-5)
         ours = nf.functional.weight_standardization.standardize_weight(weight, changed[f"{name}.gain"])
-        # Sums of fan_in terms in two orders, for the mean and for the variance, and ten roundings of products, roots.
+        # Sums of fan_in terms in two orders, for mean and variance, and ten roundings of products and roots.
         bound = (2 * fan_in + 10) * np.finfo(np.float64).eps * np.abs(ours).max()
         assert np.abs(ours.reshape(fan_in, units).T - theirs[0].numpy()).max() <= bound
 
@@ -240,10 +243,11 @@ def run(capsys, monkeypatch, *arguments):
 @pytest.mark.parametrize("to", ["timm", "haiku", "nfnumpy"])
 def test_the_command_converts_and_says_what_it_wrote(capsys, monkeypatch, tmp_path, to):
     state = nf.models.create("nfnet_8px", num_classes=4).state_dict()
-    source, target = written(tmp_path / "in", "authors' pickle, protocol 4", state), tmp_path / "out"
+    source = written(tmp_path / "in", "authors' pickle, protocol 4", state)
+    target = tmp_path / "out"
     status, printed, _ = run(capsys, monkeypatch, "convert", source, target, "--to", to)
     assert status == 0 and "nfnet_8px with 4 classes" in printed and ("note: " in printed) == (to == "timm")
-    if to == "haiku":  # anyone's pickle reads it
+    if to == "haiku":  # Python's own pickle reads it
         expect_equal(nf.weights.from_haiku(pickle.loads(target.read_bytes())), state)
     else:
         expected = nf.weights.to_timm(state) if to == "timm" else state
@@ -255,7 +259,7 @@ def test_the_command_converts_and_says_what_it_wrote(capsys, monkeypatch, tmp_pa
     (["convert", "in", "out", "--to", "keras"], "keras"), (["melt", "in", "out", "--to", "timm"], "melt"),
     (["convert", "missing", "out", "--to", "timm"], "no weight file at missing"),
     (["convert", "in", "in", "--to", "timm"], "in is the file to read"),
-    (["convert", "other", "out", "--to", "timm"], "names of a network of ours"),
+    (["convert", "other", "out", "--to", "timm"], "expected the names of a normalizer-free network"),
     (["convert", "in", "no/such/folder/out", "--to", "haiku"], "cannot write"),
 ])
 def test_mistakes_are_one_line_and_status_2_and_leave_no_file(capsys, monkeypatch, tmp_path, arguments, complaint):

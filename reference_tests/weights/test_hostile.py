@@ -1,4 +1,4 @@
-"""Files that are not what they say are refused in one line, before anything in them runs or takes memory."""
+"""Hostile files are refused in one line, before anything in them runs or takes memory."""
 
 import contextlib
 import functools
@@ -27,7 +27,7 @@ MEMORY = 2**28  # bytes: what the readers may take in all; most of these files d
 
 @contextlib.contextmanager
 def little_memory():
-    """The process gets no more than MEMORY bytes beyond what it has."""
+    """Context in which the process may allocate at most MEMORY bytes more than it has."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, before[1]))
@@ -67,8 +67,8 @@ def test_the_line_names_the_offending_global(tmp_path, name):
         nf.weights.load(tmp_path / "weights")
 
 
-def test_the_assembled_tree_without_a_lie_is_read(tmp_path):
-    """Without a lie in it the same program is read, so each case above fails for what it is about."""
+def test_the_assembled_tree_without_an_attack_is_read(tmp_path):
+    """So each case above is refused because of the attack in it, and not because of the program around it."""
     (tmp_path / "weights").write_bytes(pickle_programs.tree(pickle_programs.array()))
     with open(tmp_path / "weights", "rb") as file:
         assert nf.weights.numpy_pickles.read_pickle(file)["NFNet/~/stem_conv0"]["w"].tolist() == [0.0, 0.0]
@@ -114,8 +114,9 @@ SMALL_KINDS = ["safetensors", "torch", "legacy torch", *(f"pickle of protocol {k
 def test_a_file_with_changed_bytes_is_read_or_refused(scratch, kind, data):
     content = bytearray(small_files(scratch)[kind])
     for _ in range(data.draw(st.integers(1, 4))):
-        place = data.draw(st.integers(0, min(len(content) - 1, 3000)) | st.integers(0, len(content) - 1))
-        content[place:place + data.draw(st.integers(0, 8))] = data.draw(st.binary(max_size=8))
+        start = data.draw(st.integers(0, min(len(content) - 1, 3000)) | st.integers(0, len(content) - 1))
+        end = start + data.draw(st.integers(0, 8))
+        content[start:end] = data.draw(st.binary(max_size=8))
     (scratch / "changed").write_bytes(content)
     try:
         with little_memory():
@@ -126,7 +127,8 @@ def test_a_file_with_changed_bytes_is_read_or_refused(scratch, kind, data):
 
 @pytest.mark.parametrize("kind", SMALL_KINDS)
 def test_a_file_cut_anywhere_is_refused(scratch, kind):
-    content, path = small_files(scratch)[kind], scratch / "cut"
+    content = small_files(scratch)[kind]
+    path = scratch / "cut"
     path.write_bytes(content)
     assert nf.weights.load(path)
     for length in [*range(0, 200, 7), *range(200, len(content), len(content) // 40), len(content) - 1]:

@@ -23,7 +23,7 @@ DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    """A file that Hypothesis may write again and again."""
+    """The path of a file that every example of Hypothesis overwrites."""
     return tmp_path_factory.mktemp("torch") / "weights.pth"
 
 
@@ -39,8 +39,9 @@ def expect_same(found, expected):
     """Each array has the tensor's dtype, shape and bits, and memory of its own; bfloat16 has become float32."""
     assert list(found) == list(expected)
     for name, tensor in expected.items():
-        array, values = found[name], tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-        values = values.detach().contiguous().numpy()
+        array = found[name]
+        same_numbers = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+        values = same_numbers.detach().contiguous().numpy()
         assert array.dtype == values.dtype and array.shape == values.shape, name
         assert array.tobytes() == values.tobytes() and array.flags.c_contiguous and array.flags.writeable, name
     arrays = list(found.values())
@@ -56,7 +57,7 @@ def tensor_of_bits(dtype, shape, seed):
 
 @st.composite
 def views(draw):
-    """Tensors that are views of one or two storages: slices, steps, permutations, repetitions, parts of each other."""
+    """Tensors that are views of one or two storages: slices with steps, permutations and repetitions."""
     tensors = {}
     for number in range(draw(st.integers(1, 2))):
         dtype = draw(st.sampled_from(DTYPES))
@@ -65,7 +66,8 @@ def views(draw):
         for part in range(draw(st.integers(1, 3))):
             view = base
             for axis in range(view.ndim):
-                start, step = draw(st.integers(0, 2)), draw(st.integers(1, 2))
+                start = draw(st.integers(0, 2))
+                step = draw(st.integers(1, 2))
                 view = view[(slice(None),) * axis + (slice(start, None, step),)]
             view = view.permute(draw(st.permutations(range(view.ndim))))
             if draw(st.booleans()):
@@ -95,9 +97,14 @@ def test_only_the_weights_of_a_training_script_are_read(path, wrapper, monkeypat
     weights = {"a": torch.arange(3.0), "b": torch.arange(5.0)}
     content = torch_file({"epoch": 3, wrapper: {f"module.{name}": tensor for name, tensor in weights.items()},
                           "optimizer": {"state": {0: {"moment": torch.ones(1000)}}, "lr": 0.1}})
-    sizes, original = [], torch_containers._read_exactly
-    monkeypatch.setattr(torch_containers, "_read_exactly", lambda stream, size: sizes.append(size)
-                        or original(stream, size))
+    sizes = []
+    original = torch_containers._read_exactly
+
+    def recorded(stream, size):
+        sizes.append(size)
+        return original(stream, size)
+
+    monkeypatch.setattr(torch_containers, "_read_exactly", recorded)
     expect_same(read(path, content), weights)
     assert sizes == [12, 20]
 
@@ -117,7 +124,8 @@ def test_files_of_big_endian_machines_are_read(path, dtype, seed):
 
 
 def test_without_a_byte_order_numbers_are_little_endian(path):
-    content, old = torch_file({"a": torch.arange(3.0)}), io.BytesIO()
+    content = torch_file({"a": torch.arange(3.0)})
+    old = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(old, "w") as rewritten:
         for name in archive.namelist():
             if not name.endswith("byteorder"):
@@ -151,7 +159,8 @@ def test_a_damaged_storage_is_noticed_by_its_checksum(path):
 @pytest.mark.parametrize("legacy", FORMATS.values(), ids=FORMATS)
 def test_what_is_checked_is_what_is_read(tmp_path, legacy, monkeypatch):
     """Another file under the same name, put there after the description was checked, changes nothing."""
-    path, original = tmp_path / "weights.pth", torch_containers.run
+    path = tmp_path / "weights.pth"
+    original = torch_containers.run
     path.write_bytes(torch_file({"initial_conv.weight": torch.ones(1, 1, 1, 2)}, legacy))
     other = torch_file({"initial_conv.weight": torch.zeros(1, 1, 1, 2)}, legacy)
 

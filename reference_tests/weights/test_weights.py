@@ -106,7 +106,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path_factory, state, transposed):
 
 @given(position=st.integers(0, 10_000), bit=st.integers(0, 7))
 def test_a_flipped_bit_never_gives_other_arrays(tmp_path_factory, position, bit):
-    """The checksum notices it, unless it is in the checksum's own name, which changes no array."""
+    """The checksum detects it, unless the bit is in the checksum's own name, which changes no array."""
     path = tmp_path_factory.getbasetemp() / "flipped.safetensors"
     state = {"a": np.arange(12.0), "b": np.ones((2, 3), np.float32)}
     nf.weights.save(path, state)
@@ -137,7 +137,7 @@ def test_a_failed_save_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("target", ["missing/weights.safetensors", "folder"])
-def test_a_place_that_cannot_be_written_is_one_line(tmp_path, target):
+def test_a_target_that_cannot_be_written_is_one_line(tmp_path, target):
     (tmp_path / "folder").mkdir()
     with pytest.raises(nf.InputError, match="cannot write") as refusal:
         nf.weights.save(tmp_path / target, {"a": np.zeros(3)})
