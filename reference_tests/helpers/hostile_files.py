@@ -149,7 +149,7 @@ def pickles(canary):
         "half a million marks and more": ("more than 500000 instructions", whole(MARK * 500_001)),
         "keys that all hash alike": (
             "key of type int", whole(EMPTY_DICT, *(number(k * (2**61 - 1)) + NONE + SETITEM for k in range(1, 2000)))),
-        "a key that is an array": ("key of type Array", whole(EMPTY_DICT, array(), NONE, SETITEM)),
+        "a key that is an array": ("key of type UnfilledArray", whole(EMPTY_DICT, array(), NONE, SETITEM)),
         "a key without a value": ("key without a value", whole(EMPTY_DICT, MARK, text("a"), b"u")),
         "an empty stack": ("ends with 0 values", whole()),
         "a tuple of more than is there": ("more off its stack", whole(b"\x87")),
