@@ -10,7 +10,7 @@ from .sam import SAM, sam_perturb
 from .schedules import constant, cosine, step_decay, warmup_cosine
 from .sgd import SGD, clipped_update, sgd_update
 
-__all__ = ["ExponentialMovingAverage", "LossScale", "SAM", "SGD", "adaptive_gradient_clip", "clip_by_global_norm",
+__all__ = ["SAM", "SGD", "ExponentialMovingAverage", "LossScale", "adaptive_gradient_clip", "clip_by_global_norm",
            "clip_factor", "clipped_by_default", "clipped_update", "constant", "cosine", "fast_cupy", "fast_numpy",
            "final_linear_weight", "global_norm", "is_decayed", "moving_average", "sam_perturb", "scaled_global_norm",
            "sgd_update", "step_decay", "unitwise_norm", "warmup_cosine"]

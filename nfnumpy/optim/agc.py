@@ -1,10 +1,13 @@
 """Adaptive gradient clipping: a unit's gradient may not exceed a share of the unit's own norm.
 
+    G ← G·min(1, clipping·max(‖W‖, eps)/‖G‖)    for the weights W of each output unit and their gradient G
+
 Source: Brock et al. (2021b), arXiv 2102.06171, eq. 3 and section 3; units as in the authors' released code.
 
-Used by: sgd.py (`clipped_update` calls `adaptive_gradient_clip` for every tensor). Fast paths: fast_numpy/sgd.py,
-fast_cupy/multi_tensor.py. Kernel: backend/kernels/optimizer.cu (`clipped_update`). Tests:
-reference_tests/optim/test_agc.py, test_norms.py; fast_numpy/test_optimizer.py and kernels/test_optimizer.py.
+Used by: sgd.py (`clipped_update` calls `adaptive_gradient_clip` for every tensor). Fast paths of `clipped_update`:
+fast_numpy/sgd.py, which calls `unit_factors`, and fast_cupy/multi_tensor.py. Kernel: backend/kernels/optimizer.cu
+(`clipped_update`). Tests: reference_tests/optim/test_agc.py, test_norms.py; fast_numpy/test_optimizer.py and
+kernels/test_optimizer.py.
 """
 
 import math
@@ -59,15 +62,17 @@ class UnitFactors(NamedTuple):
 def unit_factors(norm: Array, shrink: Array, param_norm: Array, clipping: float, eps: float) -> UnitFactors:
     """The factors for gradients of unit-wise norms norm/shrink (see norms.shrunk) of parameters of norm `param_norm`.
 
-    A unit whose norm is infinite or NaN is left as it is, so that what is not finite stays visible.
+    `shrink` is 1 for all norms whose squares are in the dtype's range. A unit whose norm is infinite or NaN is left as
+    it is, so that what is not finite stays visible.
     """
     xp = namespace(norm)
     largest = xp.clip(param_norm, eps, None) * clipping
     clipped = (norm > largest * shrink) & xp.isfinite(norm)
     one = xp.ones_like(norm)
-    limit = xp.where(clipped, largest, xp.zeros_like(norm))  # only these quotients are below 1
-    factor = xp.where(clipped, limit / xp.maximum(norm, SMALLEST_GRADIENT_NORM * shrink), one)
-    return UnitFactors(*joined(xp.where(clipped, shrink, one), factor), clipped)
+    numerator = xp.where(clipped, largest, xp.zeros_like(norm))  # the quotients of other units might overflow
+    quotient = numerator / xp.maximum(norm, SMALLEST_GRADIENT_NORM * shrink)
+    shrink, factor = joined(xp.where(clipped, shrink, one), xp.where(clipped, quotient, one))
+    return UnitFactors(shrink, factor, clipped)
 
 
 def _factors(grad, param, clipping, eps):

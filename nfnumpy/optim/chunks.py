@@ -17,7 +17,8 @@ def parts(parameters: dict[str, Tensor]) -> list[dict[str, Tensor]]:
     """
     if any(backend_name_of(parameter.data) != "numpy" for parameter in parameters.values()):
         return [parameters]
-    found, left = [], 0
+    found: list[dict[str, Tensor]] = []
+    left = 0  # bytes that still fit into the last part
     for name, parameter in parameters.items():
         if left < parameter.data.nbytes or not found:
             found.append({})
@@ -29,7 +30,9 @@ def parts(parameters: dict[str, Tensor]) -> list[dict[str, Tensor]]:
 
 def parameters_of(model: Module | dict[str, Tensor], caller: str) -> dict[str, Tensor]:
     """The parameters, name -> Tensor, of a model or a dict of them; InputError, naming `caller`, for anything else."""
-    parameters = model if isinstance(model, dict) else model.parameters() if hasattr(model, "parameters") else None
+    parameters: object = model
+    if not isinstance(model, dict) and hasattr(model, "parameters"):
+        parameters = model.parameters()
     if not isinstance(parameters, dict) or not all(isinstance(value, Tensor) for value in parameters.values()):
         raise InputError(f"{caller}: expected a model or a dict of name -> Tensor, got {type(model).__name__}")
     return dict(parameters)

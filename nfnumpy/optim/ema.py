@@ -24,14 +24,17 @@ from .chunks import parameters_of, parts
 def moving_average(averages: list[Array], arrays: list[Array], *, decay: float | Array) -> list[Array]:
     """decay·average + (1 - decay)·array for each pair of two lists, as a list.
 
-    decay: a number, or an array () of float64, of which float32 arrays take both weights rounded.
+    decay: a number, or an array () of float64; for float32 arrays, decay and 1 - decay are then rounded to float32.
     """
-    rest, results = 1.0 - decay, []
+    rest = 1.0 - decay
+    results = []
     for average, array in zip(averages, arrays, strict=True):
-        weights = (decay, rest)
-        if not isinstance(decay, numbers.Real):
-            weights = [namespace(average).astype(weight, average.dtype) for weight in weights]
-        results.append(as_array(weights[0] * average + weights[1] * array))
+        if isinstance(decay, numbers.Real):
+            kept, taken = decay, rest
+        else:
+            xp = namespace(average)
+            kept, taken = xp.astype(decay, average.dtype), xp.astype(rest, average.dtype)
+        results.append(as_array(kept * average + taken * array))
     return results
 
 
@@ -47,13 +50,14 @@ class ExponentialMovingAverage:
     def __init__(self, model: Module | dict[str, Tensor], decay: float = 0.99999) -> None:
         if not (isinstance(decay, numbers.Real) and 0.0 <= decay < 1.0):
             raise InputError(f"EMA: decay={decay!r}: expected a number from 0 up to, not including, 1")
-        self.parameters = parameters_of(model, "EMA")
+        self.parameters: dict[str, Tensor] = parameters_of(model, "EMA")
         self.model: Module | None = None
         if isinstance(model, Module) and model.buffers():  # otherwise each step would look for buffers in vain
             self.model = model
-        self.decay = decay
+        self.decay: float = decay
         self.updates: int | Array = 0
-        self.average = {name: as_array(parameter.data + 0.0) for name, parameter in self.parameters.items()}
+        self.average: dict[str, Array] = {}
+        self.average.update({name: as_array(parameter.data + 0.0) for name, parameter in self.parameters.items()})
         self.average.update({name: array.copy() for name, array in self._buffers().items()})
 
     def update(self, proceeded: Array | None = None) -> None:
@@ -87,8 +91,9 @@ class ExponentialMovingAverage:
         buffers = self._buffers()
         averaged = [name for name, array in buffers.items() if is_floating(array.dtype)]
         if averaged:
-            means = moving_average([self.average[name] for name in averaged], [buffers[name] for name in averaged],
-                                   decay=decay)
+            averages = [self.average[name] for name in averaged]
+            arrays = [buffers[name] for name in averaged]
+            means = moving_average(averages, arrays, decay=decay)
             self.average.update(zip(averaged, means, strict=True))
         self.average.update({name: array.copy() for name, array in buffers.items() if name not in averaged})
 
@@ -105,7 +110,8 @@ class ExponentialMovingAverage:
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
         """Context in which the parameters and buffers hold the averages."""
-        own = {**{name: parameter.data for name, parameter in self.parameters.items()}, **self._buffers()}
+        own = {name: parameter.data for name, parameter in self.parameters.items()}
+        own.update(self._buffers())
         try:
             self._assign(self.average)
             yield

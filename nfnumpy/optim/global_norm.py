@@ -25,11 +25,13 @@ def scaled_global_norm(arrays: list[Array]) -> tuple[Array, Array]:
     """
     xp = namespace(arrays[0])
     arrays = [widened(array) for array in arrays]
-    largest = squares = xp.zeros((), dtype=arrays[0].dtype)
+    zero = xp.zeros((), dtype=arrays[0].dtype)
+    largest = zero
     for array in arrays:
         if 0 not in array.shape:
             largest = xp.maximum(largest, xp.max(xp.abs(array)))
-    by = multiplier(largest)
+    by = multiplier(largest)  # 1, unless squares would leave the dtype's range
+    squares = zero
     for array in arrays:
         scaled = array * by
         squares = squares + xp.sum(scaled * scaled)
@@ -52,7 +54,8 @@ def clip_by_global_norm(arrays: Sequence[Array], max_norm: float) -> list[Array]
         raise InputError(f"clip_by_global_norm: max_norm={max_norm!r}: expected a number above 0")
     arrays = _checked(arrays, "clip_by_global_norm")
     norm, shrink = shrunk(*scaled_global_norm(arrays))
-    xp, one = namespace(norm), namespace(norm).ones_like(norm)
+    xp = namespace(norm)
+    one = xp.ones_like(norm)
     too_long = (norm > max_norm * shrink) & xp.isfinite(norm)
     scale = xp.where(too_long, max_norm / xp.where(too_long, norm, one), one)
     shrink, scale = joined(xp.where(too_long, shrink, one), scale)

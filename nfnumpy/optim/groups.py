@@ -7,7 +7,7 @@ Used by: sgd.py. Test: reference_tests/optim/test_groups.py.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..errors import InputError
@@ -41,17 +41,16 @@ def _linear_layers(value: Any, path: str) -> Iterator[str]:
     """The attribute paths of all `nn.Linear` in a module, or in lists, tuples and dicts of modules."""
     if isinstance(value, Linear):
         yield path
-    elif isinstance(value, Module):
+        return
+    children: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, Module):
         children = vars(value).items()
     elif isinstance(value, dict):
         children = value.items()
     elif isinstance(value, (list, tuple)):
         children = enumerate(value)
-    else:
-        return
-    if not isinstance(value, Linear):
-        for key, child in children:
-            yield from _linear_layers(child, f"{path}.{key}".lstrip("."))
+    for key, child in children:
+        yield from _linear_layers(child, f"{path}.{key}".lstrip("."))
 
 
 def clipped_by_default(model: Module | Mapping[str, Any]) -> Predicate:

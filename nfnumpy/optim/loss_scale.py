@@ -39,8 +39,11 @@ class LossScale:
             raise InputError(f"LossScale: interval={interval!r}, most_skipped={most_skipped!r}: expected whole numbers "
                              f"above 0")
         xp = backend.xp
-        self.backend, self.interval, self.most_skipped = backend, interval, most_skipped
-        self.smallest, self.largest = smallest, largest
+        self.backend = backend
+        self.interval = interval
+        self.most_skipped = most_skipped
+        self.smallest = smallest
+        self.largest = largest
         self.state = {"scale": xp.full((), initial, dtype=xp.float32), "good_steps": xp.zeros((), dtype=xp.int64),
                       "skipped_steps": xp.zeros((), dtype=xp.int64)}
 
@@ -74,8 +77,10 @@ class LossScale:
         On a backend that does not run ahead of the host this calls `check`; elsewhere the caller does when it reads
         results anyway.
         """
-        xp, scale, state = namespace(self.scale), self.scale, self.state
-        none, good = xp.zeros_like(state["good_steps"]), state["good_steps"] + 1
+        xp = namespace(self.scale)
+        scale, state = self.scale, self.state
+        none = xp.zeros_like(state["good_steps"])
+        good = state["good_steps"] + 1
         grown = good >= self.interval
         next_scale = xp.where(finite, xp.where(grown, scale * 2.0, scale), scale * 0.5)
         state["scale"] = as_array(xp.clip(next_scale, self.smallest, self.largest))

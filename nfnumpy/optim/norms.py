@@ -30,7 +30,8 @@ def scaled_norm(array: Array, axes: tuple[int, ...] | None = None) -> tuple[Arra
     array: float32 or float64; axes: None for one norm, (), else the axes to reduce, which stay with length 1. The norm
     of the array itself is norm/by. An array with an infinite entry has norm inf, one with NaN has NaN.
     """
-    xp, keep = namespace(array), axes is not None
+    xp = namespace(array)
+    keep = axes is not None
     if 0 in array.shape:
         nothing = xp.sum(array, axis=axes, keepdims=keep)
         return nothing, xp.ones_like(nothing)
@@ -54,8 +55,10 @@ def joined(by: Array, factor: Array) -> tuple[Array, Array]:
 
     by: powers of two from `scaled_norm`. What both are to multiply is multiplied by `by` first.
     """
-    xp, one = namespace(factor), namespace(factor).ones_like(factor)
+    xp = namespace(factor)
+    one = xp.ones_like(factor)
     within = range_of(factor)
-    is_normal = factor * xp.minimum(by, one) >= within.smallest_normal
-    is_normal = is_normal & (factor <= within.largest / xp.maximum(by, one))
+    is_large_enough = factor * xp.minimum(by, one) >= within.smallest_normal
+    is_small_enough = factor <= within.largest / xp.maximum(by, one)
+    is_normal = is_large_enough & is_small_enough
     return xp.where(is_normal, one, by), factor * xp.where(is_normal, by, one)

@@ -3,9 +3,9 @@
 Source: Foret et al. (2021), arXiv 2010.01412, eq. 2 and algorithm 1; the ascent on a part of the batch is the cheap
 form of Brock et al. (2021b), section 4 ("20 % of the batch").
 
-Used by: training/trainer.py. Fast paths of `sam_perturb`: fast_numpy/multi_tensor.py, fast_cupy/multi_tensor.py. Kernel:
-backend/kernels/optimizer.cu. Tests: reference_tests/optim/test_sam.py, test_norms.py; fast_numpy/test_optimizer.py and
-kernels/test_optimizer.py.
+Used by: training/trainer.py. Fast paths of `sam_perturb`: fast_numpy/multi_tensor.py, fast_cupy/multi_tensor.py.
+Kernel: backend/kernels/optimizer.cu. Tests: reference_tests/optim/test_sam.py, test_norms.py;
+fast_numpy/test_optimizer.py and kernels/test_optimizer.py.
 """
 
 import numbers
@@ -27,7 +27,9 @@ def sam_perturb(params: list[Array], grads: list[Array], *, rho: float) -> list[
     """
     norm, by = scaled_global_norm(grads)
     xp = namespace(norm)
-    scale = xp.where(norm > 0.0, rho / xp.where(norm > 0.0, norm, xp.ones_like(norm)), xp.zeros_like(norm))
+    is_positive = norm > 0.0
+    divisor = xp.where(is_positive, norm, xp.ones_like(norm))
+    scale = xp.where(is_positive, rho / divisor, xp.zeros_like(norm))
     by, scale = joined(by, scale)
     return [as_array(xp.astype(param + (widened(grad) * by) * scale, param.dtype, copy=False))
             for param, grad in zip(params, grads, strict=True)]
@@ -67,6 +69,7 @@ class SAM:
             randomness.step = max(0, randomness.step - passes)
 
     def _perturb(self):
+        """Put w + e in place of the parameters w, and forget the gradients."""
         if self._unperturbed is not None:
             raise InputError("SAM: first_step twice; second_step comes in between")
         parameters = {name: parameter for name, parameter in self.optimizer.parameters.items()
@@ -95,6 +98,7 @@ class SAM:
         self.optimizer.step()
 
     def _return(self):
+        """Put the parameters w, from before `_perturb`, in place of w + e."""
         for name, array in self._unperturbed.items():
             self.optimizer.parameters[name].data = array
         self._unperturbed = None
@@ -114,10 +118,14 @@ class SAM:
         """
         if ascent_closure is None and self.ascent_fraction < 1.0:
             raise InputError("SAM: ascent_fraction < 1 needs an ascent_closure over that part of the batch")
+        if ascent_closure is None:
+            ascent = closure
+        else:
+            ascent = ascent_closure
         drawn = DrawnSteps()
         try:
             with repeatable_steps(drawn):
-                at_w = (ascent_closure or closure)()
+                at_w = ascent()
             self._perturb()
             with repeatable_steps(drawn):
                 at_perturbed = closure()

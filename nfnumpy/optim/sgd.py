@@ -3,9 +3,9 @@
 Source of the order and the groups: Brock et al. (2021b), section 4 and the authors' released code; of the form of
 Nesterov momentum: Sutskever et al. (2013), as in most frameworks.
 
-Used by: training/trainer.py, sam.py. Fast paths of `clipped_update`: fast_numpy/sgd.py, fast_cupy/multi_tensor.py.
-Kernel: backend/kernels/optimizer.cu. Tests: reference_tests/optim/test_sgd.py; fast_numpy/test_optimizer.py and
-kernels/test_optimizer.py.
+Used by: training/trainer.py, sam.py. Its clipping: agc.py. Fast paths of `clipped_update`: fast_numpy/sgd.py,
+fast_cupy/multi_tensor.py. Kernel: backend/kernels/optimizer.cu. Tests: reference_tests/optim/test_sgd.py;
+fast_numpy/test_optimizer.py and kernels/test_optimizer.py.
 """
 
 import math
@@ -37,9 +37,9 @@ def sgd_update(param: Array, grad: Array, velocity: Array, *, lr: float, momentu
 
 
 @formula
-def clipped_update(params: list[Array], grads: list[Array], velocities: list[Array], *, lr: float, momentum: float = 0.9,
-                   nesterov: bool = True, weight_decays: Sequence[float], clippings: Sequence[float | None],
-                   eps: float = 1e-3, inverse_scale: Array | None = None,
+def clipped_update(params: list[Array], grads: list[Array], velocities: list[Array], *, lr: float,
+                   momentum: float = 0.9, nesterov: bool = True, weight_decays: Sequence[float],
+                   clippings: Sequence[float | None], eps: float = 1e-3, inverse_scale: Array | None = None,
                    proceed: Array | None = None) -> tuple[list[Array], list[Array], Array]:
     """One step of a whole model: (list of new params, list of new velocities, how many units AGC clipped, an array ()).
 
@@ -48,7 +48,8 @@ def clipped_update(params: list[Array], grads: list[Array], velocities: list[Arr
     what their loss was multiplied by; proceed: an array () of bool: where False, all stays bit for bit as it was.
     """
     xp = namespace(params[0])
-    new_params, new_velocities, clipped_units = [], [], xp.zeros((), dtype=xp.int64)
+    new_params, new_velocities = [], []
+    clipped_units = xp.zeros((), dtype=xp.int64)
     for param, grad, velocity, weight_decay, clipping in zip(params, grads, velocities, weight_decays, clippings,
                                                              strict=True):
         if inverse_scale is not None:
@@ -59,7 +60,8 @@ def clipped_update(params: list[Array], grads: list[Array], velocities: list[Arr
         new_param, new_velocity = sgd_update(param, grad, velocity, lr=lr, momentum=momentum, nesterov=nesterov,
                                              weight_decay=weight_decay)
         if proceed is not None:
-            new_param, new_velocity = xp.where(proceed, new_param, param), xp.where(proceed, new_velocity, velocity)
+            new_param = xp.where(proceed, new_param, param)
+            new_velocity = xp.where(proceed, new_velocity, velocity)
         new_params.append(as_array(new_param))
         new_velocities.append(as_array(new_velocity))
     return new_params, new_velocities, as_array(clipped_units)
@@ -85,19 +87,24 @@ class SGD:
         for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
             if not (_is_number(value) and value >= 0.0):
                 raise InputError(f"SGD: {name}={value!r}: expected a number that is not negative")
-        if not (clipping is None or _is_number(clipping) and clipping > 0.0) or not (_is_number(eps) and eps > 0.0):
+        if not (clipping is None or _is_positive(clipping)) or not _is_positive(eps):
             raise InputError(f"SGD: clipping={clipping!r}, eps={eps!r}: expected positive numbers")
         self.parameters = parameters_of(model, "SGD")
         self.randomness = getattr(model, "randomness", None)
-        self.lr, self.momentum, self.nesterov, self.weight_decay = lr, momentum, nesterov, weight_decay
-        self.clipping, self.eps, self.loss_scale = clipping, eps, loss_scale
+        self.lr = lr
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.weight_decay = weight_decay
+        self.clipping = clipping
+        self.eps = eps
+        self.loss_scale = loss_scale
         names = list(self.parameters)
         self.decayed = chosen(is_decayed if decayed is None else decayed, names, "decayed")
-        self.clipped = set()
+        self.clipped: set[str] = set()
         if clipping is not None:
-            default = clipped is None
-            group = clipped_by_default(model if isinstance(model, Module) else self.parameters) if default else clipped
-            self.clipped = chosen(group, names, "clipped")
+            if clipped is None:
+                clipped = clipped_by_default(model if isinstance(model, Module) else self.parameters)
+            self.clipped = chosen(clipped, names, "clipped")
         self.velocity = {name: buffer_pool.copy_into_pool(namespace(parameter.data).zeros_like(parameter.data))
                          for name, parameter in self.parameters.items()}
         self.clipped_units: Array | None = None
@@ -127,15 +134,19 @@ class SGD:
 
         Returns how many units AGC clipped, an array ().
         """
-        params, velocities, count = clipped_update(
-            [parameter.data for parameter in part.values()], [parameter.grad for parameter in part.values()],
-            [self.velocity[name] for name in part], lr=self.lr, momentum=self.momentum, nesterov=self.nesterov,
-            weight_decays=[self.weight_decay if name in self.decayed else 0.0 for name in part],
-            clippings=[self.clipping if name in self.clipped else None for name in part], eps=self.eps,
-            inverse_scale=inverse_scale, proceed=proceed)
-        self.velocity.update(zip(part, velocities, strict=True))
-        for parameter, param in zip(part.values(), params, strict=True):
-            parameter.data, parameter.grad = param, None
+        params = [parameter.data for parameter in part.values()]
+        grads = [parameter.grad for parameter in part.values()]
+        velocities = [self.velocity[name] for name in part]
+        weight_decays = [self.weight_decay if name in self.decayed else 0.0 for name in part]
+        clippings = [self.clipping if name in self.clipped else None for name in part]
+        new_params, new_velocities, count = clipped_update(
+            params, grads, velocities, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov,
+            weight_decays=weight_decays, clippings=clippings, eps=self.eps, inverse_scale=inverse_scale,
+            proceed=proceed)
+        self.velocity.update(zip(part, new_velocities, strict=True))
+        for parameter, new_param in zip(part.values(), new_params, strict=True):
+            parameter.data = new_param
+            parameter.grad = None
         return count
 
     def zero_grad(self) -> None:
@@ -145,11 +156,17 @@ class SGD:
 
     def clipped_fraction(self) -> float:
         """The share, from 0 to 1, of units whose gradient AGC shortened in the last step."""
-        return int(self.clipped_units) / self.units if self.units else 0.0
+        if self.clipped_units is None or not self.units:
+            return 0.0
+        return int(self.clipped_units) / self.units
 
 
 def _is_number(value):
     return isinstance(value, numbers.Real) and math.isfinite(value)
+
+
+def _is_positive(value):
+    return _is_number(value) and value > 0.0
 
 
 def _check_gradient(name, parameter):

@@ -4,12 +4,11 @@ import cupy
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from reference_tests.helpers.on_gpu import ANY_DTYPE, DTYPES, bits_in_all_orders, launched, put, rounded, units, waits
+from hypothesis import given, strategies as st
 
 from nfnumpy.backend import to_host
 from nfnumpy.functional.activations import NONLINEARITIES, scaled_nonlinearity, scaled_nonlinearity_vjp
+from reference_tests.helpers.on_gpu import ANY_DTYPE, DTYPES, bits_in_all_orders, launched, put, rounded, units, waits
 
 ALONG_AN_AXIS = {"glu", "log_softmax"}  # the formulas run
 NAMES = sorted(set(NONLINEARITIES) - ALONG_AN_AXIS)

@@ -8,8 +8,7 @@ import cupy
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from nfnumpy.backend import cuda, to_host
 from nfnumpy.functional import linear as formulas
@@ -74,7 +73,8 @@ def test_the_gradient_of_a_bias_is_the_sum_over_all_rows(rows, columns, dtype, m
         patch.setattr(fast, "BLOCKS", blocks)
         back = to_host(fast.bias_vjp(put(cotangent, misaligned)))
     exact = cotangent.astype(np.float64).sum(axis=0)
-    computed_in, stored_in = (float(ml_dtypes.finfo(kind).eps) / 2 for kind in (cuda.accumulator_type(np.dtype(dtype)), dtype))
+    computed_in = float(ml_dtypes.finfo(cuda.accumulator_type(np.dtype(dtype))).eps) / 2
+    stored_in = float(ml_dtypes.finfo(dtype).eps) / 2
     error = rows * computed_in * np.abs(cotangent.astype(np.float64)).sum(axis=0)
     assert back.dtype == dtype and back.shape == (columns,)
     assert np.all(np.abs(back.astype(np.float64) - exact) <= error + stored_in * (np.abs(exact) + error))

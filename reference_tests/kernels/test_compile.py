@@ -6,11 +6,11 @@ No GPU is needed: NVIDIA's runtime compiler makes machine code for any.
 import re
 from pathlib import Path
 
-from reference_tests.helpers import nvrtc
 import pytest
 
 import nfnumpy
 from nfnumpy.backend import cuda
+from reference_tests.helpers import nvrtc
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100")  # Turing (T4), Ampere (A100), Hopper (H100, H200), Blackwell
 SOURCES = sorted((Path(nfnumpy.__file__).parent / "backend" / "kernels").glob("*.cu"))

@@ -10,14 +10,13 @@ import cupy
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
-from reference_tests.helpers.strategies import fits, paddings, positive_pairs
+from hypothesis import example, given, strategies as st
 
 from nfnumpy import InputError
 from nfnumpy.backend import cublas, cuda, to_host
 from nfnumpy.functional import convolution
 from nfnumpy.functional.fast_cupy import convolution as fast
+from reference_tests.helpers.strategies import fits, paddings, positive_pairs
 
 DTYPES = (np.float32, np.float64, np.float16, ml_dtypes.bfloat16)
 ANY_BYTES = st.sampled_from([1, 1000, 20_000, 1 << 28])

@@ -3,11 +3,11 @@
 import ml_dtypes
 import numpy as np
 import pytest
+
+from nfnumpy.backend import cuda
 from reference_tests.helpers.cuda_on_cpu import KernelError, Program
 from reference_tests.helpers.cupy_stand_in import cupy as device
 from reference_tests.helpers.cupy_stand_in.cupy._raw import _launch
-
-from nfnumpy.backend import cuda
 
 DTYPES = (np.float32, np.float64, np.float16, ml_dtypes.bfloat16)
 ORDERS = (0, 1, 2, 3)
@@ -128,23 +128,23 @@ def is_nan(array):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_read_beside_an_array_is_nan_and_further_off_an_error(launch, dtype):
-    """5 values leave room in their last 16 bytes for some more."""
+    """The last 16 bytes of 5 values have space for some more."""
     x, out = device.zeros(5, dtype), device.zeros(1, dtype)
-    room = -x.nbytes % 16 // x.itemsize
+    spare = -x.nbytes % 16 // x.itemsize
     launch(f"read<{named(dtype)}>", x, out, np.int64(4))
     assert out.host[0] == 0
-    for at in (-1, -2, -7, *range(5, 5 + room)):
+    for at in (-1, -2, -7, *range(5, 5 + spare)):
         launch(f"read<{named(dtype)}>", x, out, np.int64(at))
         assert is_nan(out), at
-    for at in (5 + room, -4096, 4096):
-        with pytest.raises(KernelError, match="an access outside of every array .block 0,0,0, thread 0,0,0"):
+    for at in (5 + spare, -4096, 4096):
+        with pytest.raises(KernelError, match=r"an access outside of every array .block 0,0,0, thread 0,0,0"):
             launch(f"read<{named(dtype)}>", x, out, np.int64(at))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_value_written_beside_an_array_is_an_error(launch, dtype):
     for at in (-1, -7, 5, 8, 4096, -4096):
-        with pytest.raises(KernelError, match="outside|past the end"):
+        with pytest.raises(KernelError, match=r"outside|past the end"):
             launch(f"write<{named(dtype)}>", device.zeros(5, dtype), np.int64(at))
     launch(f"write<{named(dtype)}>", device.zeros(5, dtype), np.int64(4))
 
@@ -153,7 +153,7 @@ def test_a_write_by_address_beside_an_array_is_an_error(launch):
     x = device.zeros(5, np.float32)
     launch("write_to", np.int64(x.data.ptr + 16))
     for beside in (-4, 20, 1 << 15):
-        with pytest.raises(KernelError, match="outside|past the end"):
+        with pytest.raises(KernelError, match=r"outside|past the end"):
             launch("write_to", np.int64(device.zeros(5, np.float32).data.ptr + beside))
 
 
@@ -167,7 +167,7 @@ def test_the_same_is_noticed_of_shared_arrays(launch, dtype):
         with pytest.raises(KernelError, match="outside"):
             launch(f"read_shared<{named(dtype)}>", out, np.int64(at))
     for at in (-1, -7, 5, 7, 8, 4096, -4096):
-        with pytest.raises(KernelError, match="outside|shared array"):
+        with pytest.raises(KernelError, match=r"outside|shared array"):
             launch("write_shared", np.int64(at))
     launch("write_shared", np.int64(4))
 

@@ -4,14 +4,13 @@ import cupy
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from reference_tests.helpers.on_gpu import ANY_DTYPE, DTYPES, bits_in_all_orders, launched, put, waits
+from hypothesis import given, strategies as st
 
 from nfnumpy import backend, reference
 from nfnumpy.backend import cuda
-from nfnumpy.functional.images import normalize_images
 from nfnumpy.datasets.preprocessing import MEAN, STANDARD_DEVIATION, to_input
+from nfnumpy.functional.images import normalize_images
+from reference_tests.helpers.on_gpu import ANY_DTYPE, DTYPES, bits_in_all_orders, launched, put, waits
 
 STATISTICS = {"mean": MEAN, "standard_deviation": STANDARD_DEVIATION}
 
@@ -75,13 +74,13 @@ def test_images_reach_a_network_in_its_dtype_on_its_backend(dtype):
     images = pictures(2, 4, 5, 3)
     ours = to_input(images, backend.get("numpy"), dtype)
     assert type(ours) is np.ndarray and ours.dtype == dtype
-    for images in (images, cupy.asarray(images)):
-        theirs = to_input(images, backend.get("cupy"), dtype)
+    for array in (images, cupy.asarray(images)):
+        theirs = to_input(array, backend.get("cupy"), dtype)
         assert type(theirs) is cupy.ndarray and theirs.dtype == dtype
         np.testing.assert_allclose(cupy.asnumpy(theirs), ours, rtol=1e-5, atol=1e-6)
         with reference():
-            np.testing.assert_allclose(cupy.asnumpy(to_input(images, backend.get("cupy"), dtype)), ours, rtol=1e-5,
-                                       atol=1e-6)
+            by_formula = to_input(array, backend.get("cupy"), dtype)
+        np.testing.assert_allclose(cupy.asnumpy(by_formula), ours, rtol=1e-5, atol=1e-6)
 
 
 def test_numpy_rounds_product_difference_and_quotient_once_each():

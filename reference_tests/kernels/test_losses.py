@@ -4,13 +4,12 @@ import cupy
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from reference_tests.helpers.on_gpu import ANY_DTYPE, DTYPES, bits_in_all_orders, launched, put, waits
+from hypothesis import given, strategies as st
 
 from nfnumpy import InputError, ops, reference
 from nfnumpy.backend import cuda
 from nfnumpy.functional import losses, metrics
+from reference_tests.helpers.on_gpu import ANY_DTYPE, DTYPES, bits_in_all_orders, launched, put, waits
 
 
 def problem(count, classes, dtype, kind, seed=0, spread=3.0):

@@ -7,8 +7,12 @@ add up in the same order. u is half an epsilon of that type.
 import cupy
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
+
+from nfnumpy import InputError
+from nfnumpy.backend import cuda, to_host
+from nfnumpy.functional import pooling as formulas
+from nfnumpy.functional.fast_cupy import image_means
 from reference_tests.helpers.on_gpu import (
     ANY_DTYPE,
     DTYPES,
@@ -25,11 +29,6 @@ from reference_tests.helpers.on_gpu import (
     whole,
 )
 from reference_tests.helpers.strategies import both, fits, positive_pairs
-
-from nfnumpy import InputError
-from nfnumpy.backend import cuda, to_host
-from nfnumpy.functional import pooling as formulas
-from nfnumpy.functional.fast_cupy import image_means
 
 CHANNELS = st.sampled_from([1, 2, 3, 4, 5, 8, 16, 24])
 CALM, TIES, WILD = "all unlike", "many alike", "infinite or NaN here and there"

@@ -7,8 +7,11 @@ product with it and a sum by u each.
 import cupy
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
+
+from nfnumpy import InputError
+from nfnumpy.functional import residual as formulas
+from nfnumpy.functional.fast_cupy import residual as fast
 from reference_tests.helpers.on_gpu import (
     ANY_DTYPE,
     DTYPES,
@@ -23,10 +26,6 @@ from reference_tests.helpers.on_gpu import (
     waits,
     whole,
 )
-
-from nfnumpy import InputError
-from nfnumpy.functional import residual as formulas
-from nfnumpy.functional.fast_cupy import residual as fast
 
 ALPHA = 0.2
 SHAPES = st.lists(st.integers(1, 9), min_size=0, max_size=4).map(tuple)

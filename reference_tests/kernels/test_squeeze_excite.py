@@ -1,4 +1,4 @@
-"""Squeeze-and-excite on CuPy, held to its formula in float64.
+"""Squeeze-and-excite on CuPy, compared with its formula in float64.
 
 u is half an epsilon of the arrays' dtype, w that of the type that is computed in. Between the launches the means,
 hidden layers, gates and their cotangents are rounded to the dtype: a dozen u on the longest path, and every sum on it
@@ -9,8 +9,12 @@ themselves.
 import cupy
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
+
+from nfnumpy import InputError
+from nfnumpy.backend import cuda, to_host
+from nfnumpy.functional import squeeze_excite as formulas
+from nfnumpy.functional.fast_cupy import image_means, squeeze_excite as fast
 from reference_tests.helpers.on_gpu import (
     ANY_DTYPE,
     DTYPES,
@@ -25,11 +29,6 @@ from reference_tests.helpers.on_gpu import (
     waits,
     whole,
 )
-
-from nfnumpy import InputError
-from nfnumpy.backend import cuda, to_host
-from nfnumpy.functional import squeeze_excite as formulas
-from nfnumpy.functional.fast_cupy import image_means, squeeze_excite as fast
 
 CHANNELS = st.sampled_from([1, 2, 3, 4, 5, 8, 16, 24, 33, 64, 130])
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 8), st.integers(1, 8), CHANNELS)
@@ -194,7 +193,7 @@ def test_images_are_read_twice_and_the_host_never_waits():
 
 @pytest.mark.parametrize("shape", [(0, 4, 4, 8), (2, 0, 4, 8)], ids=["batch", "height"])
 def test_images_of_no_size_give_such(shape):
-    *inputs, cotangent = map(put, problem((2, 4, 4, 8), 3, np.float32))
+    *inputs, _ = map(put, problem((2, 4, 4, 8), 3, np.float32))
     x = cupy.ones(shape, np.float32)
     assert formulas.squeeze_excite(x, *inputs[1:]).shape == shape
     gradients = formulas.squeeze_excite_vjp(x, x, *inputs[1:])

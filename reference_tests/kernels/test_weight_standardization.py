@@ -6,11 +6,9 @@ Where there is a GPU they run on it; elsewhere on the CPU, in guarded memory.
 import cupy
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from nfnumpy import InputError
-from nfnumpy.backend import dispatch
 from nfnumpy.functional import weight_standardization as formulas
 from nfnumpy.functional.fast_cupy import weight_standardization as fast
 

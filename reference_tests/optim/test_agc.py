@@ -11,8 +11,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, strategies as st
 
 from nfnumpy import InputError
 from nfnumpy.optim import adaptive_gradient_clip, clip_factor, unitwise_norm
@@ -63,7 +62,7 @@ def test_clipping_equals_a_torch_loop_over_units(problem):
     grad, param, clipping, eps = problem
     clipped = adaptive_gradient_clip(grad, param, clipping=clipping, eps=eps)
     assert isinstance(clipped, np.ndarray) and clipped.dtype == grad.dtype and clipped.shape == grad.shape
-    for ours, g, w in zip(units_of(clipped), units_of(grad), units_of(param)):
+    for ours, g, w in zip(units_of(clipped), units_of(grad), units_of(param), strict=True):
         g, w = torch.from_numpy(g).double(), torch.from_numpy(w).double()
         allowed, found = clipping * max(float(torch.linalg.vector_norm(w)), eps), float(torch.linalg.vector_norm(g))
         if abs(found / allowed - 1) <= roundings(grad):
@@ -76,7 +75,7 @@ def test_clipping_equals_a_torch_loop_over_units(problem):
 def test_no_unit_is_longer_than_allowed(problem):
     grad, param, clipping, eps = problem
     clipped = adaptive_gradient_clip(grad, param, clipping=clipping, eps=eps)
-    for g, w in zip(units_of(clipped), units_of(param)):
+    for g, w in zip(units_of(clipped), units_of(param), strict=True):
         assert norm(g) <= clipping * max(norm(w), eps) * (1 + roundings(grad))
 
 
@@ -84,7 +83,7 @@ def test_no_unit_is_longer_than_allowed(problem):
 def test_a_unit_within_bounds_is_bit_for_bit_itself(problem):
     grad, param, clipping, eps = problem
     clipped = adaptive_gradient_clip(grad, param, clipping=clipping, eps=eps)
-    for g, w, result in zip(units_of(grad), units_of(param), units_of(clipped)):
+    for g, w, result in zip(units_of(grad), units_of(param), units_of(clipped), strict=True):
         if norm(g) <= clipping * max(norm(w), eps) * (1 - roundings(grad)):
             assert np.array_equal(g, result)
 
@@ -94,7 +93,7 @@ def test_a_unit_keeps_its_direction(problem):
     """All its entries are multiplied by one number, from 0 (exclusive) to 1."""
     grad, param, clipping, eps = problem
     clipped = adaptive_gradient_clip(grad, param, clipping=clipping, eps=eps)
-    for g, result in zip(units_of(grad), units_of(clipped)):
+    for g, result in zip(units_of(grad), units_of(clipped), strict=True):
         factors = result[g != 0].astype(np.float64) / g[g != 0]
         assert np.array_equal(result[g == 0], g[g == 0])
         assert (factors > 0).all() and (factors <= 1).all()

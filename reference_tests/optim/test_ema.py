@@ -27,7 +27,7 @@ def test_the_average_is_the_weighted_sum_of_all_values(decay):
     weights = [math.prod(decays), *((1 - d) * math.prod(decays[t + 1:]) for t, d in enumerate(decays))]
     assert sum(weights) == pytest.approx(1.0, abs=60 * EPS)
     for name in parameters:
-        expected = sum(weight * state[name] for weight, state in zip(weights, seen))
+        expected = sum(weight * state[name] for weight, state in zip(weights, seen, strict=True))
         assert isinstance(average.average[name], np.ndarray)
         np.testing.assert_allclose(average.average[name], expected, rtol=0, atol=30 * 4 * 4 * EPS)
 

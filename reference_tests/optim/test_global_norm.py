@@ -5,8 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from nfnumpy import InputError
 from nfnumpy.optim import clip_by_global_norm, global_norm
@@ -20,12 +19,12 @@ def test_clipping_by_the_global_norm_equals_torch(seed, scale, max_norm):
     rng = np.random.default_rng(seed)
     arrays = [np.asarray(scale * rng.standard_normal(shape)) for shape in [(3, 4), (5,), (), (2, 2, 2)]]
     tensors = [torch.nn.Parameter(torch.zeros(array.shape, dtype=torch.float64)) for array in arrays]
-    for tensor, array in zip(tensors, arrays):
+    for tensor, array in zip(tensors, arrays, strict=True):
         tensor.grad = torch.from_numpy(array.copy())
     norm = float(torch.nn.utils.clip_grad_norm_(tensors, max_norm))
     assert float(global_norm(arrays)) == pytest.approx(norm, rel=40 * EPS)
     clipped = clip_by_global_norm(arrays, max_norm)
-    for array, ours, tensor in zip(arrays, clipped, tensors):
+    for array, ours, tensor in zip(arrays, clipped, tensors, strict=True):
         assert isinstance(ours, np.ndarray)
         np.testing.assert_allclose(ours, tensor.grad.numpy(), rtol=1e-6 / norm + 40 * EPS, atol=0)
         if norm < max_norm * (1 - 40 * EPS):

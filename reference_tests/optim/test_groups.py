@@ -64,7 +64,8 @@ def test_of_parameters_alone_the_last_with_two_axes_is_spared():
     assert final_linear_weight({"linear.weight": Tensor(np.ones((2, 2))), **parameters}) == "linear.weight"
 
 
-@pytest.mark.parametrize("model", [WithoutLinear(), {"w": Tensor(np.ones(3), requires_grad=True)}], ids=["module", "dict"])
+@pytest.mark.parametrize("model", [WithoutLinear(), {"w": Tensor(np.ones(3), requires_grad=True)}],
+                         ids=["module", "dict"])
 def test_a_model_without_a_linear_layer_is_warned_of_once(model):
     with pytest.warns(UserWarning, match="found none") as caught:
         optimizer = SGD(model, lr=0.1)

@@ -32,7 +32,7 @@ def test_the_scale_stays_between_its_limits():
 
 def test_200_overflows_are_not_silent_and_leave_a_scale():
     scale = LossScale(NUMPY)
-    with pytest.raises(NotFinite, match="50 steps in a row.*lower the learning rate"):
+    with pytest.raises(NotFinite, match=r"50 steps in a row.*lower the learning rate"):
         for _ in range(200):
             scale.update(FALSE)
     assert 0.0 < float(scale.scale) and np.isfinite(float(scale.inverse()))

@@ -10,8 +10,7 @@ import cupy
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from nfnumpy.optim import (
     adaptive_gradient_clip,
@@ -49,7 +48,8 @@ def arrays(draw, dtype, shape, most=1.0):
     lowest, highest = (np.log2(LONG(value)) for value in (limits(dtype).smallest_subnormal, limits(dtype).max))
     parts = draw(st.lists(st.floats(0.0, 1.0), min_size=shape[-1] if shape else 1, max_size=shape[-1] if shape else 1))
     parts = np.asarray(parts if len(shape) > 1 else parts[0])
-    values = random.standard_normal(shape) * (random.random(shape) < 0.8) * LONG(2) ** (lowest + parts * (highest - lowest))
+    signs = random.standard_normal(shape) * (random.random(shape) < 0.8)
+    values = signs * LONG(2) ** (lowest + parts * (highest - lowest))
     largest = LONG(limits(dtype).max) * LONG(most)
     return np.asarray(np.clip(values, -largest, largest)).astype(dtype)
 
@@ -86,14 +86,16 @@ def expect_close(results, expected, count, dtype):
 
 
 def clipped_by_hand(grad, param, clipping, eps):
-    """(expected, whether a unit is so near its limit that either answer is right), each a list with one entry a unit."""
+    """(expected, whether a unit is so near its limit that either answer is right), lists with one entry a unit."""
     expected, doubtful = [], []
+    smallest = LONG(limits(computed_in(grad.dtype)).smallest_subnormal)
     for g, w in zip(units_of(grad), units_of(param), strict=True):
-        allowed, norm = LONG(clipping) * max(long_norm(w), LONG(eps)), long_norm(g)
+        allowed = LONG(clipping) * max(long_norm(w), LONG(eps))
+        norm = long_norm(g)
         factor = allowed / max(norm, LONG("1e-6")) if norm > allowed else LONG(1)
         expected.append(g.astype(LONG) * factor)
         rounding = (2 * g.size + 10) * LONG(limits(computed_in(grad.dtype)).eps)
-        doubtful.append(abs(norm - allowed) <= rounding * allowed + LONG(limits(computed_in(grad.dtype)).smallest_subnormal))
+        doubtful.append(abs(norm - allowed) <= rounding * allowed + smallest)
     return expected, doubtful
 
 

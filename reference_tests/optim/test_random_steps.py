@@ -1,4 +1,4 @@
-"""Every training pass draws its own dropout and stochastic depth, whatever changes the weights; repeats are explicit."""
+"""Every training pass draws its own dropout and stochastic depth, with any optimizer; repeats are explicit."""
 
 import numpy as np
 import pytest

@@ -62,7 +62,7 @@ def test_steps_in_the_wrong_order_are_refused():
         sam.first_step()
     parameters = parameters_with_gradients()
     parameters["conv.bias"].grad = None
-    with pytest.raises(InputError, match="conv.bias has no gradient"):
+    with pytest.raises(InputError, match=r"conv\.bias has no gradient"):
         SAM(SGD(parameters, lr=0.1)).first_step()
     with pytest.raises(InputError, match="ascent_closure"):
         SAM(SGD(parameters_with_gradients(), lr=0.1), ascent_fraction=0.2).step(lambda: 0.0)

@@ -4,8 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from nfnumpy import InputError
 from nfnumpy.optim import constant, cosine, step_decay, warmup_cosine

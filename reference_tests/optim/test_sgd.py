@@ -29,7 +29,7 @@ def test_a_step_clips_then_decays_then_adds_momentum():
     lr, momentum, decay, clipping = 0.3, 0.9, 0.1, 0.05
     parameters = parameters_with_gradients()
     optimizer = SGD(parameters, lr=lr, momentum=momentum, weight_decay=decay, clipping=clipping)
-    expected, velocity = values(parameters), {name: 0.0 for name in parameters}
+    expected, velocity = values(parameters), dict.fromkeys(parameters, 0.0)
     for step in range(3):
         set_gradients(parameters, seed=60 + 10 * step)
         for name, parameter in parameters.items():
@@ -81,7 +81,7 @@ def test_a_step_forgets_the_gradients():
 def test_a_gradient_of_another_kind_is_refused(grad):
     parameters = {"linear.weight": nf.Tensor(np.ones((2, 2)), requires_grad=True)}
     parameters["linear.weight"].grad = grad
-    with pytest.raises(InputError, match="the gradient of linear.weight is"):
+    with pytest.raises(InputError, match=r"the gradient of linear\.weight is"):
         SGD(parameters, lr=0.1).step()
 
 
@@ -120,7 +120,7 @@ def test_an_update_is_clip_and_update_of_each_bit_for_bit():
     three, options = update_arguments()
     new_params, new_velocities, clipped_units = clipped_update(*three, **options)
     count = 0
-    for k, (w, g, v) in enumerate(zip(*three)):
+    for k, (w, g, v) in enumerate(zip(*three, strict=True)):
         if options["clippings"][k] is not None:
             factor = clip_factor(g, w, clipping=options["clippings"][k])
             g, count = g * factor, count + np.sum(factor < 1)
@@ -135,7 +135,7 @@ def test_the_loss_scale_is_divided_out_before_clipping():
     scaled = [np.asarray(grad * 2.0**12) for grad in grads]
     plain = clipped_update(params, grads, velocities, **options)
     for one, other in zip(plain[:2], clipped_update(params, scaled, velocities, **options,
-                                                    inverse_scale=np.asarray(2.0**-12))):
+                                                    inverse_scale=np.asarray(2.0**-12)), strict=True):
         assert all(map(np.array_equal, one, other))
 
 
@@ -147,7 +147,7 @@ def test_a_step_that_does_not_proceed_leaves_all_bit_for_bit(value):
     assert all(map(np.array_equal, new_params, params)) and all(map(np.array_equal, new_velocities, velocities))
     (new_params, *_), (expected, *_) = (clipped_update(params, grads, velocities, **options, **proceed)
                                         for proceed in ({"proceed": np.asarray(True)}, {}))
-    assert all(np.array_equal(one, other, equal_nan=True) for one, other in zip(new_params, expected))
+    assert all(np.array_equal(one, other, equal_nan=True) for one, other in zip(new_params, expected, strict=True))
 
 
 def test_the_clipped_fraction_counts_units():
@@ -174,10 +174,12 @@ def test_formulas_over_lists_need_the_array_api_only(dtype, proceed):
     strict_three = [list(map(strict.asarray, arrays)) for arrays in three]
     scalars = {"inverse_scale": np.asarray(0.5, dtype), "proceed": None if proceed is None else np.asarray(proceed)}
     strict_scalars = {name: None if value is None else strict.asarray(value) for name, value in scalars.items()}
-    got = [clipped_update(*strict_three, **options, **strict_scalars), sam_perturb(*strict_three[:2], rho=0.1),
-           moving_average(*strict_three[:2], decay=0.9)]
-    expected = [clipped_update(*three, **options, **scalars), sam_perturb(*three[:2], rho=0.1),
-                moving_average(*three[:2], decay=0.9)]
-    for ours, theirs in zip((*got[0][:2], [got[0][2]], *got[1:]), (*expected[0][:2], [expected[0][2]], *expected[1:])):
-        for one, other in zip(ours, theirs, strict=True):
-            np.testing.assert_array_equal(np.asarray(one._array), other, strict=True)
+
+    def results(three, scalars):
+        new_params, new_velocities, clipped_units = clipped_update(*three, **options, **scalars)
+        perturbed = sam_perturb(*three[:2], rho=0.1)
+        averages = moving_average(*three[:2], decay=0.9)
+        return [*new_params, *new_velocities, clipped_units, *perturbed, *averages]
+
+    for ours, theirs in zip(results(strict_three, strict_scalars), results(three, scalars), strict=True):
+        np.testing.assert_array_equal(np.asarray(ours._array), theirs, strict=True)

@@ -159,7 +159,10 @@ MISTAKES = {  # file: [(what is wrong, as the file has it, and instead)]
 
 
 def run_tests(name, mistake, clean):
-    """(caught, result of the tests of file `name`) on a copy of the folder `clean` with `mistake` in it."""
+    """(caught, what the tests said): the tests of file `name` on a copy of the folder `clean` with `mistake` in it.
+
+    caught: None where the mistake cannot be made, or does not compile; it is then not known whether a test catches it.
+    """
     folder = Path(tempfile.mkdtemp(dir=clean.parent))
     shutil.copytree(clean, folder, symlinks=True, dirs_exist_ok=True)
     if mistake:
@@ -174,7 +177,7 @@ def run_tests(name, mistake, clean):
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={
         **os.environ, "PYTHONPATH": str(folder), "TMPDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1"})
     shutil.rmtree(folder)
-    failed = re.search(r"^FAILED \S*?([\w.]+(?:::\w+)?)", done.stdout, re.MULTILINE)
+    failed = re.search(r"^(?:FAILED|ERROR) \S*?([\w.]+::\w+)", done.stdout, re.MULTILINE)
     if "KernelError: g++" in done.stdout or not (failed or done.returncode == 0):
         return None, f"does not compile or run: {' '.join(done.stdout[-400:].split())}"
     return bool(failed), failed[1] if failed else "all tests pass"

@@ -16,15 +16,5 @@ from . import (
     weight_standardization,
 )
 
-__all__ = [
-    "activations",
-    "convolution",
-    "dropout",
-    "images",
-    "linear",
-    "losses",
-    "pooling",
-    "residual",
-    "squeeze_excite",
-    "weight_standardization",
-]
+__all__ = ["activations", "convolution", "dropout", "images", "linear", "losses", "pooling", "residual",
+           "squeeze_excite", "weight_standardization"]

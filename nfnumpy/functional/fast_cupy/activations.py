@@ -3,6 +3,7 @@
 import numpy
 
 from ...backend import cuda
+from ...backend.arrays import Array
 from .. import activations as formulas
 
 ELEMENTWISE = {"tanh": "tanh_g", "celu": "elu", **{name: name for name in (
@@ -17,18 +18,19 @@ def _map(kernel, arrays, name, scale):
         return NotImplemented
     arrays = cuda.contiguous(*arrays)
     out = cuda.empty_like(arrays[0])
+    wide = cuda.accumulator_type(out.dtype)
     KERNELS.launch_elementwise(kernel, (out.dtype, ELEMENTWISE[name]), out, *arrays, out, numpy.int64(out.size),
-                cuda.accumulator_type(out.dtype)(scale))
+                               wide(scale))
     return out
 
 
 @formulas.scaled_nonlinearity.fast_path("cupy")
-def scaled_nonlinearity(x, *, name, scale):
+def scaled_nonlinearity(x: Array, *, name: str, scale: float) -> Array:
     """Reads x once, writes the result once."""
     return _map("scaled_nonlinearity", [x], name, scale)
 
 
 @formulas.scaled_nonlinearity_vjp.fast_path("cupy")
-def scaled_nonlinearity_vjp(cotangent, x, *, name, scale):
+def scaled_nonlinearity_vjp(cotangent: Array, x: Array, *, name: str, scale: float) -> Array:
     """Computes g again rather than keeping it."""
     return _map("scaled_nonlinearity_vjp", [cotangent, x], name, scale)

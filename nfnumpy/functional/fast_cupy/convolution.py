@@ -5,12 +5,15 @@ its patch, for as many images at a time as PATCH_BYTES allows. All groups are mu
 """
 
 import math
+from typing import Any
 
 import numpy
 
 from ...backend import cublas, cuda
+from ...backend.arrays import Array
 from ...backend.cublas import Matrices
 from .. import convolution as formulas
+from ..checks import Shape
 from ..convolution import conv2d_windows
 from ..linear import check_bias
 from .linear import add_bias
@@ -32,21 +35,23 @@ class _Patches:
 
     def __init__(self, x_shape, weight_shape, dtype, *, groups=1, **geometry):
         self.windows = conv2d_windows(x_shape, weight_shape, groups=groups, **geometry)
-        self.x_shape, self.dtype, self.groups = tuple(x_shape), dtype, groups
+        self.x_shape = tuple(x_shape)
+        self.dtype = dtype
+        self.groups = groups
         self.fan, self.outputs = weight_shape[2:]
         self.out_shape = (x_shape[0], *self.windows.out, self.outputs)
         self.positions = math.prod(self.windows.out)
         self.length = math.prod(weight_shape[:3])
-        self.pixels_themselves = self.windows.kernel == self.windows.stride == (1, 1) and \
-            not any(map(sum, self.windows.padding))
+        is_padded = any(map(sum, self.windows.padding))
+        self.pixels_themselves = self.windows.kernel == self.windows.stride == (1, 1) and not is_padded
         self.any = bool(math.prod(self.out_shape) * self.length)
 
     def chunks(self):
         """The batch as slices, even in length: one if no patches are written out."""
         images = self.x_shape[0]
         of_image = self.positions * self.length * self.groups * self.dtype.itemsize
-        count = 1 if self.pixels_themselves else cuda.ceil_div(images, min(images, max(1, PATCH_BYTES // of_image)))
-        longest = cuda.ceil_div(images, count)
+        at_a_time = images if self.pixels_themselves else min(images, max(1, PATCH_BYTES // of_image))
+        longest = cuda.ceil_div(images, cuda.ceil_div(images, at_a_time))
         return [slice(start, min(start + longest, images)) for start in range(0, images, longest)]
 
     def buffer(self):
@@ -78,7 +83,7 @@ class _Patches:
     def sum_into(self, x, buffer):
         """Give every pixel of the images x the sum of its places in the patches."""
         if not self.pixels_themselves:
-            size = _unit(x.data.ptr | buffer.data.ptr, self.fan * x.itemsize) // x.itemsize
+            size = _unit(x.data.ptr | buffer.data.ptr, self.fan * x.itemsize) // x.itemsize  # channels of an access
             packed = size * x.itemsize == 16
             fan = self.fan // size if packed else self.fan
             self._launch("sum_patches", (x.dtype, str(packed).lower()), buffer, x, len(x), len(x) * self.x_shape[1],
@@ -93,14 +98,16 @@ class _Patches:
 
 
 @formulas.conv2d.fast_path("cupy")
-def conv2d(x, weight, bias=None, **geometry):
+def conv2d(x: Array, weight: Array, bias: Array | None = None, **geometry: Any) -> Array:
     """A gather and a product a chunk, and one launch for the bias."""
     patches = _Patches(x.shape, weight.shape, x.dtype, **geometry)
     check_bias(bias, weight.shape[3], "conv2d")
-    if not patches.any or not cuda.supports(x, weight, *([] if bias is None else [bias])):
+    arrays = [array for array in (x, weight, bias) if array is not None]
+    if not patches.any or not cuda.supports(*arrays):
         return NotImplemented
     x, weight = cuda.contiguous(x, weight)
-    out, buffer = cuda.empty(patches.out_shape, x.dtype), patches.buffer()
+    out = cuda.empty(patches.out_shape, x.dtype)
+    buffer = patches.buffer()
     for chunk in patches.chunks():
         part = out[chunk]
         cublas.multiply(patches.gather(x[chunk], buffer), patches.by_group(weight), patches.by_group(part),
@@ -111,13 +118,14 @@ def conv2d(x, weight, bias=None, **geometry):
 
 
 @formulas.conv2d_x_vjp.fast_path("cupy")
-def conv2d_x_vjp(cotangent, weight, x_shape, **geometry):
+def conv2d_x_vjp(cotangent: Array, weight: Array, x_shape: Shape, **geometry: Any) -> Array:
     """A product and a launch a chunk: the cotangent of the patches, then of every pixel the sum over those it is in."""
     patches = _Patches(x_shape, weight.shape, weight.dtype, **geometry)
     if not patches.any or not cuda.supports(cotangent, weight) or cotangent.shape != patches.out_shape:
         return NotImplemented
     cotangent, weight = cuda.contiguous(cotangent, weight)
-    x, buffer = cuda.empty(patches.x_shape, cotangent.dtype), patches.buffer()
+    x = cuda.empty(patches.x_shape, cotangent.dtype)
+    buffer = patches.buffer()
     for chunk in patches.chunks():
         part, back = cotangent[chunk], x[chunk]
         cublas.multiply(patches.by_group(part), patches.by_group(weight).T, patches.matrices(buffer, back, len(part)),
@@ -128,13 +136,14 @@ def conv2d_x_vjp(cotangent, weight, x_shape, **geometry):
 
 
 @formulas.conv2d_weight_vjp.fast_path("cupy")
-def conv2d_weight_vjp(cotangent, x, weight_shape, **geometry):
+def conv2d_weight_vjp(cotangent: Array, x: Array, weight_shape: Shape, **geometry: Any) -> Array:
     """A gather and a product a chunk; the chunks are added up in at least float32 and rounded once."""
     patches = _Patches(x.shape, weight_shape, x.dtype, **geometry)
     if not patches.any or not cuda.supports(cotangent, x) or cotangent.shape != patches.out_shape:
         return NotImplemented
     cotangent, x = cuda.contiguous(cotangent, x)
-    weight, buffer = cuda.empty(tuple(weight_shape), cuda.accumulator_type(x.dtype)), patches.buffer()
+    weight = cuda.empty(tuple(weight_shape), cuda.accumulator_type(x.dtype))
+    buffer = patches.buffer()
     for chunk in patches.chunks():
         part = cotangent[chunk]
         cublas.multiply(patches.gather(x[chunk], buffer).T, patches.by_group(part), patches.by_group(weight),

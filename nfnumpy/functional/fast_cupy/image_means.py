@@ -3,6 +3,7 @@
 import numpy
 
 from ...backend import cuda
+from ...backend.arrays import Array
 
 LEAST_LANES, MOST_LANES = 8, 32  # packs of 16 bytes that a block has of a pixel: a line of memory, and four
 ENOUGH_BLOCKS = 512  # some four for each multiprocessor of a large GPU
@@ -23,9 +24,10 @@ def _lanes(packs, most):
     return min(most, 1 << max(packs - 1, 0).bit_length())
 
 
-def map_tiles(file, kernel, shape, *arrays):
+def map_tiles(file: cuda.KernelFile, kernel: str, shape: tuple[int, ...], *arrays: Array) -> None:
     """Start a kernel that goes over images of `shape` (N, H, W, C) tile by tile."""
-    (images, height, width, channels), dtype = shape, arrays[0].dtype
+    images, height, width, channels = shape
+    dtype = arrays[0].dtype
     packs = _packs(channels, dtype)
     lanes = _lanes(packs, MOST_LANES)
     shares = cuda.ceil_div(height * width, cuda.THREADS // lanes * PIXELS_TO_SCALE)
@@ -45,33 +47,37 @@ def _layout(images, pixels, packs):
 
 def _sums(x, *cotangent):
     """The means (N, C) and, given a cotangent, its products with x, summed up in shares (N, shares, C)."""
-    images, pixels, channels = x.shape[0], x.shape[1] * x.shape[2], x.shape[3]
-    number = cuda.accumulator_type(x.dtype)
+    images, height, width, channels = x.shape
+    pixels = height * width
+    wide = cuda.accumulator_type(x.dtype)
     lanes, shares, blocks = _layout(images, pixels, _packs(channels, x.dtype))
     means = cuda.empty((images, channels), x.dtype)
-    sums = means if shares == 1 else cuda.empty((images, shares, channels), number)
-    dot = [cuda.empty((images, shares, channels), number) for _ in cotangent]
-    KERNELS.launch("image_mean_and_dot" if cotangent else "image_mean", (x.dtype, "false" if shares == 1 else "true"),
-                   blocks, cuda.THREADS, x, *cotangent, sums, *dot, numpy.int64(pixels), numpy.int64(channels),
-                   numpy.int32(lanes), numpy.int32(shares), number(pixels if shares == 1 else 1))
+    sums, divisor, in_shares = means, pixels, "false"
+    if shares > 1:
+        sums, divisor, in_shares = cuda.empty((images, shares, channels), wide), 1, "true"
+    dot = [cuda.empty((images, shares, channels), wide) for _ in cotangent]
+    kernel = "image_mean_and_dot" if cotangent else "image_mean"
+    KERNELS.launch(kernel, (x.dtype, in_shares), blocks, cuda.THREADS, x, *cotangent, sums, *dot, numpy.int64(pixels),
+                   numpy.int64(channels), numpy.int32(lanes), numpy.int32(shares), wide(divisor))
     if shares > 1:
         KERNELS.launch("mean_of_shares", (x.dtype,), cuda.ceil_div(means.size, cuda.THREADS), cuda.THREADS, sums, means,
-                       numpy.int64(means.size), numpy.int64(channels), numpy.int32(shares), number(pixels))
+                       numpy.int64(means.size), numpy.int64(channels), numpy.int32(shares), wide(pixels))
     return means, *dot
 
 
-def image_mean(x):
+def image_mean(x: Array) -> Array:
     """(N, H, W, C), contiguous -> (N, C): one launch, two where the images are few and large."""
     (means,) = _sums(x)
     return means
 
 
-def image_mean_and_dot(x, cotangent):
+def image_mean_and_dot(x: Array, cotangent: Array) -> tuple[Array, Array]:
     """`image_mean` of x, to the bit, and Σ_HW cotangent·x in shares (N, shares, C), with one reading of both."""
-    return _sums(x, cotangent)
+    means, dot = _sums(x, cotangent)
+    return means, dot
 
 
-def image_mean_vjp(cotangent, shape):
+def image_mean_vjp(cotangent: Array, shape: tuple[int, ...]) -> Array:
     """(N, C), contiguous -> (N, H, W, C), each pixel an equal share: one launch."""
     back = cuda.empty(shape, cotangent.dtype)
     map_tiles(KERNELS, "image_mean_vjp", shape, cotangent, back)

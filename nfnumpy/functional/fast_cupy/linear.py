@@ -3,8 +3,10 @@
 import numpy
 
 from ...backend import cublas, cuda
+from ...backend.arrays import Array
 from ...backend.cublas import Matrices
 from .. import linear as formulas
+from ..checks import Shape
 from ..linear import check_bias
 
 BLOCKS = 512  # that sum columns: a few for every multiprocessor, and few sums for the second launch
@@ -28,25 +30,25 @@ def _product(a, b, *, transpose_a=False, transpose_b=False):
 
 
 @formulas.matmul.fast_path("cupy")
-def matmul(x, y):
+def matmul(x: Array, y: Array) -> Array:
     """Of two matrices; batches of them are the formula's."""
     return _product(x, y)
 
 
 @formulas.matmul_x_vjp.fast_path("cupy")
-def matmul_x_vjp(cotangent, y, x_shape):
+def matmul_x_vjp(cotangent: Array, y: Array, x_shape: Shape) -> Array:
     """cotangent·yᵀ, without transposing anything."""
     return _product(cotangent, y, transpose_b=True) if len(x_shape) == 2 else NotImplemented
 
 
 @formulas.matmul_y_vjp.fast_path("cupy")
-def matmul_y_vjp(cotangent, x, y_shape):
+def matmul_y_vjp(cotangent: Array, x: Array, y_shape: Shape) -> Array:
     """xᵀ·cotangent, without transposing anything."""
     return _product(x, cotangent, transpose_a=True) if len(y_shape) == 2 else NotImplemented
 
 
 @formulas.linear.fast_path("cupy")
-def linear(x, weight, bias=None):
+def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """One product and, with a bias, one launch more."""
     if bias is not None and not cuda.supports(x, bias):
         return NotImplemented
@@ -58,13 +60,13 @@ def linear(x, weight, bias=None):
 
 
 @formulas.linear_x_vjp.fast_path("cupy")
-def linear_x_vjp(cotangent, weight):
+def linear_x_vjp(cotangent: Array, weight: Array) -> Array:
     """cotangent·weightᵀ, without transposing anything."""
     return _product(cotangent, weight, transpose_b=True)
 
 
 @formulas.linear_weight_vjp.fast_path("cupy")
-def linear_weight_vjp(cotangent, x):
+def linear_weight_vjp(cotangent: Array, x: Array) -> Array:
     """xᵀ·cotangent, without transposing anything."""
     return _product(x, cotangent, transpose_a=True)
 
@@ -75,7 +77,7 @@ def _size(columns, *arrays):
     return 1 if columns % size or any(array.data.ptr % 16 for array in arrays) else size
 
 
-def add_bias(out, bias):
+def add_bias(out: Array, bias: Array | None) -> None:
     """Add `bias` (C,) to `out` (…, C), contiguous, in place; None adds nothing."""
     if bias is None or not out.size:
         return
@@ -93,7 +95,7 @@ def _rows_of_block(rows, down, pieces):
 
 
 @formulas.bias_vjp.fast_path("cupy")
-def bias_vjp(cotangent):
+def bias_vjp(cotangent: Array) -> Array:
     """Two launches: sums over runs of rows, then over those sums. Reads the cotangent once."""
     if not cuda.supports(cotangent) or not cotangent.size:
         return NotImplemented

@@ -7,6 +7,7 @@ NaN here: looking at labels before going on would make the host wait for the GPU
 import numpy
 
 from ...backend import backend_name_of, cuda
+from ...backend.arrays import Array
 from .. import losses as formulas, metrics
 from ..losses import are_whole_numbers, check_logits
 
@@ -26,9 +27,10 @@ def _over_rows(kernel, parameters, logits, *arguments):
 def _labels(labels, logits, label_smoothing):
     """(kind, labels as the kernels take them, factor of a share, what is added to it)."""
     whole = are_whole_numbers(labels, logits.shape, logits.dtype, label_smoothing)
-    number, classes = cuda.accumulator_type(logits.dtype), logits.shape[1]
-    return (KINDS[0] if whole else KINDS[1], labels.astype(numpy.int64 if whole else logits.dtype, copy=False),
-            number(1.0 - label_smoothing), number(label_smoothing / classes))
+    kind, dtype = (KINDS[0], numpy.int64) if whole else (KINDS[1], logits.dtype)
+    wide = cuda.accumulator_type(logits.dtype)
+    classes = logits.shape[1]
+    return kind, labels.astype(dtype, copy=False), wide(1.0 - label_smoothing), wide(label_smoothing / classes)
 
 
 def _together(*arrays):
@@ -36,7 +38,7 @@ def _together(*arrays):
 
 
 @formulas.softmax_cross_entropy.fast_path("cupy")
-def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0):
+def softmax_cross_entropy(logits: Array, labels: Array, *, label_smoothing: float = 0.0) -> Array:
     """Two launches: a loss for every row, then their mean."""
     check_logits(logits)
     if not cuda.supports(logits) or not _together(labels):
@@ -44,7 +46,8 @@ def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0):
     kind, labels, keep, spread = _labels(labels, logits, label_smoothing)
     logits, labels = cuda.contiguous(logits, labels)
     count, classes = logits.shape
-    rows, out = cuda.empty((count,), cuda.accumulator_type(logits.dtype)), cuda.empty((), logits.dtype)
+    rows = cuda.empty((count,), cuda.accumulator_type(logits.dtype))
+    out = cuda.empty((), logits.dtype)
     _over_rows("cross_entropy_of_rows", (logits.dtype, kind), logits, logits, labels, rows, numpy.int64(classes), keep,
                spread)
     KERNELS.launch("mean_of_rows", (logits.dtype,), 1, cuda.THREADS, rows, out, numpy.int64(count))
@@ -52,7 +55,8 @@ def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0):
 
 
 @formulas.softmax_cross_entropy_vjp.fast_path("cupy")
-def softmax_cross_entropy_vjp(cotangent, logits, labels, *, label_smoothing=0.0):
+def softmax_cross_entropy_vjp(cotangent: Array, logits: Array, labels: Array, *,
+                              label_smoothing: float = 0.0) -> Array:
     """One launch, which computes the softmax again and reads the cotangent where it is."""
     if not _together(logits, labels) or not cuda.supports(cotangent, logits) or cotangent.shape or 0 in logits.shape:
         return NotImplemented
@@ -65,13 +69,14 @@ def softmax_cross_entropy_vjp(cotangent, logits, labels, *, label_smoothing=0.0)
 
 
 @metrics.count_correct.fast_path("cupy")
-def count_correct(logits, labels):
-    """Two launches: whether each row is, then their sum. A label that is no class is never correct."""
+def count_correct(logits: Array, labels: Array) -> Array:
+    """Two launches: whether each row is correct, then their sum. A label that is no class is never correct."""
     if not cuda.supports(logits) or not _together(labels):
         return NotImplemented
     logits, labels = cuda.contiguous(logits, labels.astype(numpy.int64, copy=False))
     count, classes = logits.shape
-    rows, out = cuda.empty((count,), numpy.int64), cuda.empty((), numpy.int64)
+    rows = cuda.empty((count,), numpy.int64)
+    out = cuda.empty((), numpy.int64)
     _over_rows("correct_rows", (logits.dtype,), logits, logits, labels, rows, numpy.int64(classes))
     KERNELS.launch("sum_of_rows", ("int64",), 1, cuda.THREADS, rows, out, numpy.int64(count))
     return out

@@ -7,6 +7,7 @@ In half precision the means, hidden layers and gates between the launches are ro
 import numpy
 
 from ...backend import cuda
+from ...backend.arrays import Array
 from .. import squeeze_excite as formulas
 from ..activations import scaled_nonlinearity, scaled_nonlinearity_vjp
 from ..linear import bias_vjp, linear, linear_weight_vjp, linear_x_vjp
@@ -26,7 +27,7 @@ def _relu(hidden):
 
 
 @formulas.squeeze_excite.fast_path("cupy")
-def squeeze_excite(x, weight0, bias0, weight1, bias1):
+def squeeze_excite(x: Array, weight0: Array, bias0: Array, weight1: Array, bias1: Array) -> Array:
     """Reads x twice, for its means and for the result."""
     if not _covers(x, weight0, bias0, weight1, bias1):
         return NotImplemented
@@ -39,7 +40,8 @@ def squeeze_excite(x, weight0, bias0, weight1, bias1):
 
 
 @formulas.squeeze_excite_vjp.fast_path("cupy")
-def squeeze_excite_vjp(cotangent, x, weight0, bias0, weight1, bias1):
+def squeeze_excite_vjp(cotangent: Array, x: Array, weight0: Array, bias0: Array, weight1: Array,
+                       bias1: Array) -> tuple[Array, Array, Array, Array, Array]:
     """Reads x once, the cotangent twice."""
     if not _covers(x, weight0, bias0, weight1, bias1) or not cuda.supports(cotangent, x) or cotangent.shape != x.shape:
         return NotImplemented

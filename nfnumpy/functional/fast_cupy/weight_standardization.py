@@ -1,10 +1,14 @@
-"""`weight_standardization.standardize_weight` and its derivative in one launch each."""
+"""`weight_standardization.standardize_weight` and its derivative in one launch each.
+
+Kernels: backend/kernels/weight_standardization.cu. Test: reference_tests/kernels/test_weight_standardization.py.
+"""
 
 import math
 
 import numpy
 
 from ...backend import cuda
+from ...backend.arrays import Array
 from .. import weight_standardization as formulas
 
 BLOCKS = 128  # about as many as a large GPU has multiprocessors
@@ -22,20 +26,23 @@ def _width(columns):
 
 
 def _covered(weight, gain, eps, *others):
-    return (weight.ndim >= 2 and gain.shape == weight.shape[-1:] and weight.dtype.name in cuda.FULL_PRECISION
-            and cuda.supports(weight, gain, *others) and all(array.shape == weight.shape for array in others)
-            and type(eps) in (int, float))
+    if weight.ndim < 2 or gain.shape != weight.shape[-1:] or type(eps) not in (int, float):
+        return False
+    if weight.dtype.name not in cuda.FULL_PRECISION or not cuda.supports(weight, gain, *others):
+        return False
+    return all(array.shape == weight.shape for array in others)
 
 
 def _launch(kernel, weight, eps, *arrays):
     columns = weight.shape[-1]
-    width, rows = _width(columns), math.prod(weight.shape[:-1])
+    width = _width(columns)
+    rows = math.prod(weight.shape[:-1])
     KERNELS.launch(kernel, (weight.dtype,), cuda.ceil_div(columns, width), 1024, *arrays, numpy.int64(rows),
                    numpy.int64(columns), numpy.int32(width), cuda.accumulator_type(weight.dtype)(eps))
 
 
 @formulas.standardize_weight.fast_path("cupy")
-def standardize_weight(weight, gain, *, eps=1e-4):
+def standardize_weight(weight: Array, gain: Array, *, eps: float = 1e-4) -> Array:
     """Reads the weights from memory once, writes the result once."""
     if not _covered(weight, gain, eps):
         return NotImplemented
@@ -46,11 +53,13 @@ def standardize_weight(weight, gain, *, eps=1e-4):
 
 
 @formulas.standardize_weight_vjp.fast_path("cupy")
-def standardize_weight_vjp(cotangent, weight, gain, *, eps=1e-4):
+def standardize_weight_vjp(cotangent: Array, weight: Array, gain: Array, *,
+                           eps: float = 1e-4) -> tuple[Array, Array]:
     """Both cotangents at once; mean and norm are computed again rather than kept."""
     if not _covered(weight, gain, eps, cotangent):
         return NotImplemented
     cotangent, weight, gain = cuda.contiguous(cotangent, weight, gain)
-    back, gain_back = cuda.empty_like(weight), cuda.empty_like(gain)
+    back = cuda.empty_like(weight)
+    gain_back = cuda.empty_like(gain)
     _launch("standardize_weight_vjp", weight, eps, cotangent, weight, gain, back, gain_back)
     return back, gain_back

@@ -1,14 +1,18 @@
-"""Whole lists of tensors in one launch or two, on CuPy.
+"""The fast paths of `clipped_update`, `scaled_global_norm`, `sam_perturb` and `moving_average` on CuPy: whole lists of
+tensors in one launch or two.
 
-Kernels: backend/kernels/optimizer.cu. Test: reference_tests/kernels/test_optimizer.py.
+Formulas: sgd.py (with agc.py), global_norm.py, sam.py, ema.py. Kernels: backend/kernels/optimizer.cu.
+Test: reference_tests/kernels/test_optimizer.py.
 """
 
 import functools
 import math
+from collections.abc import Sequence
 
 import numpy
 
 from ...backend import cuda
+from ...backend.arrays import Array
 from ..agc import SMALLEST_GRADIENT_NORM, is_single_unit
 from ..ema import moving_average as moving_average_formula
 from ..global_norm import scaled_global_norm as scaled_global_norm_formula
@@ -19,8 +23,8 @@ RUN = 16384  # entries that a block takes of a tensor that may be cut anywhere
 UNITS = 16  # units that a block takes: see `_unit_pieces`
 THREADS, UNIT_THREADS = 512, 1024  # of such blocks
 SUMS = 512  # blocks that share out a sum of squares; as many numbers are then added up by the threads of one block
-KERNELS = cuda.KernelFile("optimizer", {"total": (("int64",),), **{name: (cuda.FULL_PRECISION,) for name in (
-    "clipped_update", "sums_of_squares", "norm", "sam_perturb", "moving_average")}})
+KERNELS = cuda.KernelFile("optimizer", {"total": (("int64",),), **dict.fromkeys(
+    ("clipped_update", "sums_of_squares", "norm", "sam_perturb", "moving_average"), (cuda.FULL_PRECISION,))})
 
 # The structs of optimizer.cu; an address is an int64.
 UPDATE_ENTRY = numpy.dtype([(name, numpy.int64) for name in ("param", "grad", "velocity", "new_param", "new_velocity")]
@@ -60,7 +64,7 @@ def _pieces(device, shapes, in_units):
     """
     import cupy
     fields = [_unit_pieces(tensor, shape) if whole else _runs(tensor, math.prod(shape))
-              for tensor, (shape, whole) in enumerate(zip(shapes, in_units)) if math.prod(shape)]
+              for tensor, (shape, whole) in enumerate(zip(shapes, in_units, strict=True)) if math.prod(shape)]
     pieces = numpy.concatenate([numpy.stack(numpy.broadcast_arrays(*numpy.atleast_1d(*field)), axis=1)
                                 for field in fields] or [numpy.empty((0, 6))]).astype(numpy.int64)
     order = numpy.argsort(-pieces[:, 2] * pieces[:, 4], kind="stable")
@@ -104,7 +108,7 @@ def _are_numbers(*values):
 
 
 def _is_scalar(array, dtype):
-    return array is None or array.shape == () and array.dtype == dtype
+    return array is None or (array.shape == () and array.dtype == dtype)
 
 
 def _address(array):
@@ -112,8 +116,10 @@ def _address(array):
 
 
 @clipped_update_formula.fast_path("cupy")
-def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True, weight_decays, clippings, eps=1e-3,
-                   inverse_scale=None, proceed=None):
+def clipped_update(params: list[Array], grads: list[Array], velocities: list[Array], *, lr: float,
+                   momentum: float = 0.9, nesterov: bool = True, weight_decays: Sequence[float],
+                   clippings: Sequence[float | None], eps: float = 1e-3, inverse_scale: Array | None = None,
+                   proceed: Array | None = None) -> tuple[list[Array], list[Array], Array]:
     """Norms and update in one launch, the count of clipped units in a second one."""
     shapes = _common_shapes(params, grads, velocities)
     thresholds = [-1.0 if clipping is None else clipping for clipping in clippings]
@@ -121,10 +127,12 @@ def clipped_update(params, grads, velocities, *, lr, momentum=0.9, nesterov=True
             or not len(shapes) == len(weight_decays) == len(clippings)
             or not _is_scalar(inverse_scale, params[0].dtype) or not _is_scalar(proceed, numpy.bool_)):
         return NotImplemented
-    dtype, wide = params[0].dtype, cuda.accumulator_type(params[0].dtype)
+    dtype = params[0].dtype
+    wide = cuda.accumulator_type(dtype)
     pieces = _pieces_of(shapes, tuple(clipping is not None for clipping in clippings))
     lists = [cuda.contiguous(*arrays) for arrays in (params, grads, velocities)]
-    new_params, new_velocities = ([cuda.empty(shape, dtype) for shape in shapes] for _ in range(2))
+    new_params = [cuda.empty(shape, dtype) for shape in shapes]
+    new_velocities = [cuda.empty(shape, dtype) for shape in shapes]
     entries = _entries(UPDATE_ENTRY, *lists, new_params, new_velocities, weight_decays, thresholds)
     clipped = cuda.empty(len(pieces), numpy.int64)
     KERNELS.launch("clipped_update", (dtype,), len(pieces), UNIT_THREADS, pieces, entries, wide(lr), wide(momentum),
@@ -149,7 +157,7 @@ def _sums_of_squares(arrays, shapes):
 
 
 @scaled_global_norm_formula.fast_path("cupy")
-def scaled_global_norm(arrays):
+def scaled_global_norm(arrays: list[Array]) -> tuple[Array, Array]:
     """A launch for the sums, one for their norm."""
     if not arrays:
         return NotImplemented
@@ -157,14 +165,15 @@ def scaled_global_norm(arrays):
     if shapes is None:
         return NotImplemented
     arrays = cuda.contiguous(*arrays)
-    norm, by = cuda.empty((), arrays[0].dtype), cuda.empty((), arrays[0].dtype)
+    norm = cuda.empty((), arrays[0].dtype)
+    by = cuda.empty((), arrays[0].dtype)
     KERNELS.launch("norm", (norm.dtype,), 1, THREADS, *_sums_of_squares(arrays, shapes), norm, by)
     return norm, by
 
 
 @sam_perturb_formula.fast_path("cupy")
-def sam_perturb(params, grads, *, rho):
-    """A launch for the sums; every block of the second takes their norm for itself."""
+def sam_perturb(params: list[Array], grads: list[Array], *, rho: float) -> list[Array]:
+    """A launch for the sums; every block of the second computes their norm for itself."""
     shapes = _common_shapes(params, grads)
     if shapes is None or not _are_numbers(rho):
         return NotImplemented
@@ -175,7 +184,8 @@ def sam_perturb(params, grads, *, rho):
 
 def _map_runs(kernel, first, second, shapes, *arguments):
     """The list of results of a kernel that goes element by element through two lists of arrays."""
-    out, pieces = [cuda.empty_like(array) for array in first], _pieces_of(shapes)
+    out = [cuda.empty_like(array) for array in first]
+    pieces = _pieces_of(shapes)
     KERNELS.launch(kernel, (first[0].dtype,), len(pieces), THREADS, pieces, _entries(MAP_ENTRY, first, second, out),
                    *arguments)
     return out
@@ -185,11 +195,15 @@ def _map_runs(kernel, first, second, shapes, *arguments):
 
 
 @moving_average_formula.fast_path("cupy")
-def moving_average(averages, arrays, *, decay):
-    """One launch."""
+def moving_average(averages: list[Array], arrays: list[Array], *, decay: float | Array) -> list[Array]:
+    """One launch; a decay that is an array () is read where it is, on the GPU."""
     shapes = _common_shapes(averages, arrays)
-    number = _are_numbers(decay)
-    if shapes is None or not number and not _is_scalar(decay, numpy.float64):
+    if _are_numbers(decay):
+        given = numpy.float64(decay), numpy.int64(0)
+    elif _is_scalar(decay, numpy.float64):
+        given = numpy.float64(0.0), _address(decay)
+    else:
         return NotImplemented
-    given = (numpy.float64(decay), numpy.int64(0)) if number else (numpy.float64(0), _address(decay))
+    if shapes is None:
+        return NotImplemented
     return _map_runs("moving_average", cuda.contiguous(*averages), cuda.contiguous(*arrays), shapes, *given)

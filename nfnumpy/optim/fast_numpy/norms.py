@@ -26,7 +26,8 @@ def column_norms(matrix: numpy.ndarray) -> Norms:
     """The Norms of all columns, vectors."""
     squares = numpy.einsum("ij,ij->j", matrix, matrix)
     rare = _out_of_range(squares)
-    rare = rare[matrix[:, rare].any(axis=0)]
+    if rare.size:
+        rare = rare[matrix[:, rare].any(axis=0)]
     if not rare.size:
         return Norms(numpy.sqrt(squares), None)
     norm, by = norms.scaled_norm(matrix[:, rare], (0,))
@@ -50,12 +51,14 @@ def piece_norms(row: numpy.ndarray, sizes: numpy.ndarray) -> Norms:
 
 def _out_of_range(squares):
     """Indices of the sums of squares, a vector of float32 or float64, that are too large, too small or NaN."""
-    within = RANGES[squares.dtype.name]
-    return numpy.flatnonzero(~((squares >= within.least**2) & (squares <= numpy.finfo(squares.dtype).max)))
+    safe = RANGES[squares.dtype.name]
+    are_safe = (squares >= safe.least**2) & (squares <= safe.largest)
+    return numpy.flatnonzero(~are_safe)
 
 
 def _repaired(squares, rare, norm, by):
     """The Norms from sums of squares, with those of `norm`/`by` at the indices `rare`."""
-    norms_of_all, shrink = numpy.sqrt(squares), numpy.ones_like(squares)
+    norms_of_all = numpy.sqrt(squares)
+    shrink = numpy.ones_like(squares)
     norms_of_all[rare], shrink[rare] = norms.shrunk(norm, by)
     return Norms(norms_of_all, shrink)

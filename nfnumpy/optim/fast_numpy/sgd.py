@@ -1,15 +1,14 @@
 """The fast path of `sgd.clipped_update`: a tensor's norms, then its update block by block, while it is in the cache.
 
-Formula: sgd.py. Test: fast_numpy/test_optimizer.py.
+Formula: sgd.py; AGC's rule is agc.py's own `unit_factors`, for norms from norms.py. Test: fast_numpy/test_optimizer.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy
 
 from ...backend import blas_threads, blocking, scratch, tuning
-from ...backend.arrays import Array
 from ..agc import is_single_unit, unit_factors
 from ..sgd import clipped_update as clipped_update_formula
 from .lists import covered, empty_like, size_of
@@ -34,7 +33,7 @@ class Tensors(NamedTuple):
     new_param: numpy.ndarray
     new_velocity: numpy.ndarray
 
-    def map(self, function):
+    def map(self, function: Callable[[numpy.ndarray], numpy.ndarray]) -> "Tensors":
         """The Tensors that `function` makes of each array."""
         return Tensors(*map(function, self))
 
@@ -48,10 +47,11 @@ class Piece(NamedTuple):
 
 
 @clipped_update_formula.fast_path("numpy")
-def clipped_update(params: list[Array], grads: list[Array], velocities: list[Array], *, lr: float,
-                   momentum: float = 0.9, nesterov: bool = True, weight_decays: Sequence[float],
-                   clippings: Sequence[float | None], eps: float = 1e-3, inverse_scale: Array | None = None,
-                   proceed: Array | None = None) -> tuple[list[Array], list[Array], Array]:
+def clipped_update(params: list[numpy.ndarray], grads: list[numpy.ndarray], velocities: list[numpy.ndarray], *,
+                   lr: float, momentum: float = 0.9, nesterov: bool = True, weight_decays: Sequence[float],
+                   clippings: Sequence[float | None], eps: float = 1e-3, inverse_scale: numpy.ndarray | None = None,
+                   proceed: numpy.ndarray | None = None
+                   ) -> tuple[list[numpy.ndarray], list[numpy.ndarray], numpy.ndarray]:
     """Columns of a matrix of weights are taken together, up to a piece of work; so are all vectors.
 
     A piece's squares are added up first; then it is changed block by block, by the formula's own operations.
@@ -64,7 +64,7 @@ def clipped_update(params: list[Array], grads: list[Array], velocities: list[Arr
     new_params, new_velocities = empty_like(params), empty_like(params)
     tensors = [Tensors(*arrays) for arrays in zip(params, grads, velocities, new_params, new_velocities, strict=True)]
     pieces: list[Piece] = []
-    vectors: dict[tuple[float, float | None], list[Tensors]] = {}
+    vectors: dict[tuple[float, float | None], list[Tensors]] = {}  # by (weight decay, clipping)
     for own, weight_decay, clipping in zip(tensors, weight_decays, clippings, strict=True):
         if is_single_unit(own.param.shape):
             vectors.setdefault((weight_decay, clipping), []).append(own)
@@ -78,8 +78,10 @@ def clipped_update(params: list[Array], grads: list[Array], velocities: list[Arr
 
 
 def _columns(tensors, size):
-    """A tensor of several units as matrices of whole columns, each a piece of work; size: values of all tensors."""
-    # Whole rows take half as long as parts of them, so a piece has no fewer columns than the threads need.
+    """A tensor of several units as matrices of whole columns, each a piece of work; size: values of all tensors.
+
+    Whole rows take half as long as parts of them, so there are no more pieces than the threads need.
+    """
     largest = max(tuning.BLOCK_VALUES, size // blas_threads.thread_count())
     units = tensors.param.shape[-1]
     matrices = tensors.map(lambda array: array.reshape(-1, units))
@@ -89,10 +91,12 @@ def _columns(tensors, size):
 
 def _update_units(piece, options):
     """Update a piece, of which each column is a unit; how many of them are clipped."""
-    tensors, factor, count = piece.tensors, None, 0
-    if piece.clipping is not None:
-        tensors, factor, count = _clip(tensors, column_norms(tensors.grad), column_norms(tensors.param),
-                                       piece.clipping, options)
+    tensors = piece.tensors
+    if piece.clipping is None:
+        _update(tensors, None, piece.weight_decay, options)
+        return 0
+    tensors, factor, count = _clip(tensors, column_norms(tensors.grad), column_norms(tensors.param), piece.clipping,
+                                   options)
     _update(tensors, factor, piece.weight_decay, options)
     return count
 
@@ -104,8 +108,8 @@ def _clip(tensors, grad_norms, param_norms, clipping, options, sizes=None):
     columns. Where a shrink other than 1 acts, the gradients returned have been multiplied by it.
     """
     norm, shrink = grad_norms
-    factors = unit_factors(norm, numpy.ones_like(norm) if shrink is None else shrink, param_norms.unscaled(), clipping,
-                           options.eps)
+    shrink_of_all = numpy.ones_like(norm) if shrink is None else shrink
+    factors = unit_factors(norm, shrink_of_all, param_norms.unscaled(), clipping, options.eps)
     count = numpy.count_nonzero(factors.clipped)
     if not count:
         return tensors, None, 0
@@ -124,7 +128,8 @@ def _update_vectors(together, weight_decay, clipping, options):
     rows = [numpy.concatenate([array.reshape(1, -1) for array in arrays], axis=1)
             for arrays in list(zip(*together, strict=True))[:3]]
     row = Tensors(*rows, numpy.empty_like(rows[0]), numpy.empty_like(rows[0]))
-    updated, factor, count = row, None, 0
+    updated = row
+    factor, count = None, 0
     if clipping is not None:
         updated, factor, count = _clip(row, piece_norms(row.grad[0], sizes), piece_norms(row.param[0], sizes),
                                        clipping, options, sizes)
@@ -142,7 +147,8 @@ def _update(tensors, factor, weight_decay, options):
     """The formula in blocks of rows, on matrices (rows, columns); factor: for each column's gradient, None for 1."""
     count, columns = tensors.param.shape
     rows = max(1, min(count, -(-tuning.BLOCK_VALUES // max(columns, 1))))
-    factors, working = (scratch.empty(name, (rows, columns), tensors.param.dtype) for name in ("factors", "change"))
+    factors = scratch.empty("factors", (rows, columns), tensors.param.dtype)
+    working = scratch.empty("change", (rows, columns), tensors.param.dtype)
     if factor is not None:
         factors[...] = factor  # a product with full rows is twice as fast as one with a repeated row
     for start in range(0, count, rows):
