@@ -134,7 +134,7 @@ def clipped_update(params: list[Array], grads: list[Array], velocities: list[Arr
     new_params = [cuda.empty(shape, dtype) for shape in shapes]
     new_velocities = [cuda.empty(shape, dtype) for shape in shapes]
     entries = _entries(UPDATE_ENTRY, *lists, new_params, new_velocities, weight_decays, thresholds)
-    clipped = cuda.empty(len(pieces), numpy.int64)
+    clipped = cuda.empty((len(pieces),), numpy.int64)
     KERNELS.launch("clipped_update", (dtype,), len(pieces), UNIT_THREADS, pieces, entries, wide(lr), wide(momentum),
                    numpy.bool_(nesterov), wide(eps), wide(SMALLEST_GRADIENT_NORM), _address(inverse_scale),
                    _address(proceed), clipped)
@@ -150,7 +150,7 @@ def _sums_of_squares(arrays, shapes):
     """(sums, count): the sums of squares of `count` ≤ SUMS blocks, as `norm_of` in optimizer.cu takes them."""
     pieces = _pieces_of(shapes)
     count = min(SUMS, len(pieces))
-    sums = cuda.empty(2 * count, arrays[0].dtype)
+    sums = cuda.empty((2 * count,), arrays[0].dtype)
     KERNELS.launch("sums_of_squares", (sums.dtype,), count, THREADS, pieces, numpy.int64(len(pieces)),
                    _entries(NORM_ENTRY, arrays), sums)
     return sums, numpy.int32(count)
