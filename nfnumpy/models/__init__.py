@@ -9,8 +9,8 @@ from .registry import config_of, create, default_for, from_config, names
 
 CONFIGS = (NFNetConfig, NFResNetConfig, NFRegNetConfig)
 
-# The hint in an error of base.py needs the named variants, which are defined above base.py; so it is set here.
-NormalizerFreeNetwork.explain_mismatch = staticmethod(explain_mismatch)
+# The hint in an error of base.py needs the named variants, and their modules import base.py; so it is set here.
+NormalizerFreeNetwork.explain_mismatch = staticmethod(explain_mismatch)  # type: ignore[method-assign]
 
 __all__ = ["CONFIGS", "NFNet", "NFNetConfig", "NFRegNet", "NFRegNetConfig", "NFResNet", "NFResNetConfig",
            "NormalizerFreeNetwork", "config_of", "create", "default_for", "from_config", "names", "variant_of"]

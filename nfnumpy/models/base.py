@@ -6,7 +6,7 @@ Tests: reference_tests/models/test_models_against_torch.py, reference_tests/nn/t
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from numpy.typing import DTypeLike
 
@@ -31,10 +31,6 @@ class NormalizerFreeNetwork(Module):
     dropout: Dropout
     linear: Linear
 
-    # (state, own state) -> what an error adds when the state does not fit; models/__init__.py replaces it.
-    explain_mismatch: ClassVar["staticmethod[[Mapping[str, Array], Mapping[str, Array]], str]"] = \
-        staticmethod(lambda state, own: "")
-
     def __init__(self, config: Any, *, backend: str = "numpy", dtype: DTypeLike = "float32", seed: int = 0,
                  shapes_only: bool = False) -> None:
         self.config = config
@@ -53,6 +49,11 @@ class NormalizerFreeNetwork(Module):
     def features(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """What is averaged over the image, for the output x of the last block."""
         raise NotImplementedError
+
+    @staticmethod
+    def explain_mismatch(state: Mapping[str, Array], own: Mapping[str, Array]) -> str:
+        """What an error adds when `state` does not fit the state `own`; models/__init__.py sets the full function."""
+        return ""
 
     def load_state_dict(self, state: Mapping[str, Array], *, cast: bool = False) -> None:
         """As Module.load_state_dict; the InputError also says which variant the state fits, if there is one."""
