@@ -1,4 +1,4 @@
-"""Images in: the embedded digits, MNIST's files, or a folder of pictures, each opened by one word."""
+"""Data sets of labelled images: the embedded digits, files of MNIST's format, or a folder of pictures."""
 
 import os
 
@@ -42,7 +42,7 @@ def open_dataset(spec: str, image_size: int | None = None, max_pixels: int = PIX
     kind, _, directory = str(spec).partition(":")
     if kind not in ("idx", "folder") or not directory:
         raise InputError(f"data set {str(spec)!r} is not known, expected digits, idx:DIR or folder:DIR")
-    # Shells leave the ~ of folder:~/pictures alone.
+    # A shell does not expand the ~ of folder:~/pictures.
     directory = os.path.expanduser(directory)
     if kind == "idx":
         return open_idx(directory, image_size)

@@ -1,4 +1,4 @@
-"""The handwritten digits that come with the project, so that everything can be tried without a download."""
+"""The handwritten digits that come with the project: training and examples need no download."""
 
 from .dataset import Dataset
 from .embedded import embedded_directory

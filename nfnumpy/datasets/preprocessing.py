@@ -1,4 +1,7 @@
-"""The statistics that images are normalized by, and images on their way to a network."""
+"""From uint8 images to the input of a network: ImageNet's means and standard deviations, and the normalization.
+
+Used by: training/trainer.py, training/classifier.py. Test: reference_tests/models/test_models_against_torch.py.
+"""
 
 from typing import Any
 

@@ -300,14 +300,14 @@ def test_no_space_left_while_writing_metrics_is_one_line(command, quick, tmp_pat
 
 
 def test_weights_that_diverge_in_the_last_step_are_not_saved(command, few_digits, tmp_path):
+    """An epoch of one step: the loss before the step is finite, only the evaluation after it is not."""
     flags = ["--data", f"idx:{few_digits}", "--epochs", 3, "--batch-size", 20, "--warmup-epochs", 1, "--lr", "1e20",
              "--agc", "off", "--ema", "off"]
-    refuses(command(*flags, "--out", tmp_path / "run"), "at step", "checkpoint")
-    for entry in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines():
-        assert np.isfinite(json.loads(entry)["test_loss"])
-    if (tmp_path / "run" / "checkpoint.safetensors").exists():
-        groups, _ = checkpoint.load(tmp_path / "run" / "checkpoint.safetensors")
-        assert all(np.isfinite(array).all() for array in groups["model"].values())
+    refuses(command(*flags, "--out", tmp_path / "run"), "at step 2", "last good checkpoint is kept")
+    entries = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in entries] == [1] and np.isfinite(entries[0]["test_loss"])
+    groups, facts = checkpoint.load(tmp_path / "run" / "checkpoint.safetensors")
+    assert facts["step"] == 1 and all(np.isfinite(array).all() for array in groups["model"].values())
 
 
 def test_resuming_on_other_classes_is_refused(command, tmp_path):

@@ -58,12 +58,15 @@ def test_buffers_start_filled_and_without_memory_for_shapes():
     assert shapes.shape == (3, 10**9) and not any(shapes.strides)
 
 
-@pytest.mark.parametrize("make", [
-    lambda init: nf.nn.Conv2D(init, 0, 4, 3), lambda init: nf.nn.Conv2D(init, 4, 0, 3),
-    lambda init: nf.nn.WSConv2D(init, 6, 4, 3, groups=4), lambda init: nf.nn.Conv2D(init, 4, 4, 3, groups=0),
-    lambda init: nf.nn.Conv2D(init, 4, 4, 3, groups=-2), lambda init: nf.nn.Nonlinearity("gulp")])
-def test_layers_with_impossible_arguments_are_refused(make):
-    with pytest.raises(InputError) as error:
+@pytest.mark.parametrize("make, complaint", [
+    (lambda init: nf.nn.Conv2D(init, 0, 4, 3), "stem: 0 -> 4 channels: expected at least one of each"),
+    (lambda init: nf.nn.Conv2D(init, 4, 0, 3), "stem: 4 -> 0 channels: expected at least one of each"),
+    (lambda init: nf.nn.WSConv2D(init, 6, 4, 3, groups=4), "stem: 6 -> 4 channels do not divide by groups=4"),
+    (lambda init: nf.nn.Conv2D(init, 4, 4, 3, groups=0), "stem: 4 -> 4 channels do not divide by groups=0"),
+    (lambda init: nf.nn.Conv2D(init, 4, 4, 3, groups=-2), "stem: 4 -> 4 channels do not divide by groups=-2"),
+    (lambda init: nf.nn.Nonlinearity("gulp"), "'gulp': expected one of .*gelu")])
+def test_layers_with_impossible_arguments_are_refused(make, complaint):
+    with pytest.raises(InputError, match=complaint) as error:
         make(Initializer(path="stem"))
     assert "\n" not in str(error.value)
 
@@ -74,8 +77,9 @@ def test_a_model_of_no_configuration_is_refused(config):
         nf.models.from_config(config)
 
 
-@pytest.mark.parametrize("state", [{"a": 3}, {7: np.ones(2)}])
-def test_a_state_without_named_arrays_belongs_to_no_variant(state):
-    with pytest.raises(InputError) as error:
+@pytest.mark.parametrize("state, complaint", [({"a": 3}, "expected a dict of name -> array"),
+                                              ({7: np.ones(2)}, "no variant has names and shapes such as '7'")])
+def test_a_state_without_named_arrays_belongs_to_no_variant(state, complaint):
+    with pytest.raises(InputError, match=complaint) as error:
         nf.models.variant_of(state)
     assert "\n" not in str(error.value)
