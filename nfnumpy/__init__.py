@@ -18,7 +18,7 @@ from .autograd import GraphError, Tensor, checkpoint, no_grad, trust_saved_array
 from .backend import reference
 from .errors import InputError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["GraphError", "InputError", "Tensor", "analysis", "autograd", "backend", "checkpoint",
            "datasets", "functional", "models", "nn", "no_grad", "ops", "optim", "reference", "training",
            "trust_saved_arrays", "verify", "weights"]
