@@ -86,7 +86,8 @@ def _matches(value: Any, hint: Any) -> bool:
         return isinstance(value, tuple) and len(value) > 0 and all(_matches(item, arguments[0]) for item in value)
     if isinstance(value, bool):
         return hint is bool
-    return isinstance(value, (int, float) if hint is float else hint)
+    accepted = (int, float) if hint is float else hint
+    return isinstance(value, accepted)
 
 
 def _type_name(hint: Any, none: str) -> str:

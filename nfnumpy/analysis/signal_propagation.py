@@ -32,8 +32,9 @@ def _moments(x: Array) -> tuple[float, float]:
 def signal_propagation(model: NormalizerFreeNetwork, x: Tensor | Array) -> list[BlockSignal]:
     """A BlockSignal for every block in order, for images x (N, H, W, in_channels) of the model's dtype."""
     signals = []
+    images = x if isinstance(x, Tensor) else Tensor(x)
     with no_grad():
-        x = model.stem(x if isinstance(x, Tensor) else Tensor(x))
+        x = model.stem(images)
         for block in model.blocks:
             shortcut, residual = block.branches(x)
             x = block.add_residual(shortcut, residual)

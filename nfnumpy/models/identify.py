@@ -15,7 +15,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def variant_of(state: Mapping[str, Array]) -> str:
-    """The name of the variant whose parameters `state` (name -> array) has, whatever its number of classes.
+    """The name of the variant whose parameters `state` (name -> array) has; the number of classes may differ.
 
     InputError, naming the nearest variant and the first difference from it, when there is none.
     """

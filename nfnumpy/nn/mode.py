@@ -11,11 +11,11 @@ from ..errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Mode:
-    """What layers need to know beside their input.
+    """What a layer needs in addition to its input.
 
-    training: whether layers act as in training: dropout and stochastic depth drop, and a normalization takes the
-    statistics of the batch and updates its buffers. randomness: the random numbers of the current step; layers draw
-    from it under their own path, so that a block that runs twice draws the same.
+    training: whether layers act as in training: dropout and stochastic depth drop values, and a normalization takes the
+    statistics of the batch and updates its buffers. randomness: the random numbers of the current step; a layer draws
+    under its own path, so that a block that is computed again draws the same numbers.
     """
 
     training: bool = False

@@ -72,7 +72,7 @@ class Module:
         return found
 
     def assign_buffers(self, arrays: Mapping[str, Array]) -> None:
-        """Put `arrays` (name -> array, some of the names of `buffers()`) in place of the buffers, without copies."""
+        """Replace buffers by `arrays` (name -> array, some of the names of `buffers()`), without copies."""
         owners = self._buffer_owners()
         for name in arrays:
             if name not in owners:
@@ -104,7 +104,7 @@ class Module:
         for name, array in own.items():
             _check_dtype(name, arrays[name].dtype, array.dtype, cast)
         for name, array in own.items():
-            # In C order, whatever the order of `state`: sums follow memory, so the order decides their last bits.
+            # Always in C order: sums follow the order of memory, which decides their last bits.
             converted = arrays[name].astype(array.dtype, order="C", copy=True)
             arrays[name] = backends.backend_of(array).asarray(converted)
         parameters = self.parameters()
@@ -222,7 +222,8 @@ def _check_buffer(name: str, array: Any) -> None:
 
 def _check_names(state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     """InputError unless both have the same names."""
-    for problem, names in (("unknown", set(state) - set(own)), ("missing", set(own) - set(state))):
+    differences = {"unknown": set(state) - set(own), "missing": set(own) - set(state)}
+    for problem, names in differences.items():
         if names:
             expected = f"; expected names such as {next(iter(own))!r}" if own else ""
             raise InputError(f"state: {len(names)} {problem} of {len(own)} names, such as {min(names, key=str)!r}"

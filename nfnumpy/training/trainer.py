@@ -91,7 +91,8 @@ class Trainer:
             loss = ops.softmax_cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)
             if not self.backend.asynchronous:
                 check_loss(loss.item(), self.step)
-            loss.backward(None if self.loss_scale is None else self.loss_scale.scale)
+            scale = None if self.loss_scale is None else self.loss_scale.scale
+            loss.backward(scale)
         return loss.data, count_correct(logits.data, labels)
 
     def _logits(self, x: Array, training: bool = False) -> Tensor:

@@ -58,7 +58,8 @@ def network_state(path: str | os.PathLike, averaged: bool = True) -> dict[str, n
     if not is_checkpoint(path):
         return load(path)
     groups = {name.partition(".")[0] for name in load(path)}
-    return load(path, "ema" if averaged and "ema" in groups else "model")
+    group = "ema" if averaged and "ema" in groups else "model"
+    return load(path, group)
 
 
 def save_haiku(path: str | os.PathLike, state: Mapping[str, Array]) -> None:

@@ -64,8 +64,9 @@ def stage_positions(state: Mapping[str, Array]) -> list[tuple[int, int]]:
 
 
 def renamed(state: Mapping[str, Array], names: Mapping[str, str], what: str) -> dict[str, Array]:
-    """`state` renamed by the dict `names`; InputError, with one of them, for names that are unexpected or missing."""
-    for problem, odd in (("unexpected", set(state) - set(names)), ("missing", set(names) - set(state))):
-        if odd:
-            raise InputError(f"{what}: {problem} {min(odd)[:80]!r}, one of {len(odd)} such names")
+    """`state` renamed by the dict `names`; InputError, with an example, for names that are unexpected or missing."""
+    differences = {"unexpected": set(state) - set(names), "missing": set(names) - set(state)}
+    for problem, wrong in differences.items():
+        if wrong:
+            raise InputError(f"{what}: {problem} {min(wrong)[:80]!r}, one of {len(wrong)} such names")
     return {names[name]: array for name, array in state.items()}

@@ -47,7 +47,7 @@ def run(stream: BinaryIO | mmap.mmap, size: int, admit: Callable[[str], Callable
     machine = _Machine(stream, size, admit, persistent)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pickletools warns of odd escapes in text
+            warnings.simplefilter("ignore")  # pickletools warns of unknown escapes in text
             return machine.run()
     except InputError:
         raise

@@ -78,7 +78,7 @@ def test_a_named_pipe_is_written_to_and_not_replaced(tmp_path):
 
 
 def print_and_write(descriptor, monkeypatch):
-    """Print lines to standard output, which is `descriptor` meanwhile, and write others to it by its names."""
+    """Make `descriptor` the standard output; print lines to it, and write others to it by its names."""
     before = os.dup(1)
     os.dup2(descriptor, 1)
     try:

@@ -134,7 +134,8 @@ def test_what_is_not_a_picture_is_one_line_that_names_it(command, tmp_path, chec
     if make == "folder":
         path.mkdir()
     elif make != "missing":
-        path.write_bytes(b"hello" if make == "text" else b"")
+        content = b"hello" if make == "text" else b""
+        path.write_bytes(content)
     status, _, error = command(checkpoint_path, path)
     expect_one_line(status, error, "picture.png")
 

@@ -210,7 +210,9 @@ def test_a_corrupt_checkpoint_is_one_line_and_stays_as_it_was(command, quick, tm
     path = tmp_path / "run" / "checkpoint.safetensors"
     path.parent.mkdir()
     path.write_bytes(content)
-    refuses(command(*quick, "--out", tmp_path / "run", *["--resume"] * resume), path if resume else "--resume")
+    flags = ["--resume"] if resume else []
+    named = path if resume else "--resume"
+    refuses(command(*quick, "--out", tmp_path / "run", *flags), named)
     assert path.read_bytes() == content
 
 

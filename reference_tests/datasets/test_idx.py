@@ -135,7 +135,9 @@ def test_gzip_bomb_is_not_unpacked_past_its_declared_size(tmp_path):
 @pytest.mark.parametrize("packed", [False, True])
 def test_declared_terabytes_are_not_allocated(tmp_path, packed):
     content = struct.pack(">HBB3I", 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1) + bytes(100)
-    path = written(tmp_path / "images", gzip.compress(content) if packed else content)
+    if packed:
+        content = gzip.compress(content)
+    path = written(tmp_path / "images", content)
     message, peak = refusal(path, rank=3)
     assert "more than the file can hold" in message
     assert peak < 2_000_000
@@ -163,9 +165,10 @@ IDX = struct.pack(">HBB3I", 0, 8, 3, 4, 3, 5) + bytes(range(60))
     tail=st.binary(max_size=4),
 )
 def test_mutated_idx_reads_or_is_an_input_error(scratch, packed, flips, kept, tail):
-    content = bytearray(gzip.compress(IDX, mtime=0) if packed else IDX)
-    for place, change in flips:
-        content[place % len(content)] ^= change
+    whole = gzip.compress(IDX, mtime=0) if packed else IDX
+    content = bytearray(whole)
+    for position, change in flips:
+        content[position % len(content)] ^= change
     path = written(scratch / "mutated", bytes(content[:kept]) + tail)
     try:
         images = read_idx(path, rank=3)

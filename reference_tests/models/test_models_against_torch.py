@@ -1,4 +1,4 @@
-"""Logits and every parameter's gradient beside the PyTorch port's, in float64; the bound is in helpers/port_pairs."""
+"""Logits and every parameter's gradient equal the PyTorch port's, in float64; the bound is in helpers/port_pairs."""
 
 import dataclasses
 

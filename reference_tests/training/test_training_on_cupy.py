@@ -1,9 +1,10 @@
-"""Training with the cupy backend beside the numpy backend: the same seed draws the same batches and masks, and the
-steps agree to rounding, for every family, with everything switched on.
+"""Training with the cupy backend compared with the numpy backend: the same seed draws the same batches and masks, and
+the steps agree to rounding, for every family, with everything switched on.
 
-A float64 step on either side adds rounding of about 5e-14 (measured against torch) and passes on the difference it
-found: 1e-10 after 20 steps is 100 times the worst seen. float32 has 2^29 times the epsilon, and half precision is
-rounded to 8 or 11 bits after every operation: there the bound is a share of what the loss moves.
+A float64 step of either backend adds rounding of about 5e-14 (measured against torch) to the difference that the
+earlier steps left: 1e-10 after 20 steps is 100 times the largest one measured. float32 has 2^29 times the epsilon,
+and half precision is rounded to 8 or 11 bits after every operation: there the bound is a share of what the loss
+moves.
 """
 
 import dataclasses

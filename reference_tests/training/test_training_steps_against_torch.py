@@ -1,7 +1,7 @@
-"""Training steps beside the PyTorch port's, in float64: AGC, weight decay, Nesterov momentum, with and without SAM.
+"""Training steps equal the PyTorch port's, in float64: AGC, weight decay, Nesterov momentum, with and without SAM.
 
 The bound is 1e-9 of every parameter's norm after every step. A step adds rounding of 5e-14 (measured for a gradient)
-and passes on the difference it found; so little after 20 steps says that the steps do not drift apart.
+to the difference that earlier steps left. A difference below the bound after 20 steps shows that they do not diverge.
 """
 
 import dataclasses

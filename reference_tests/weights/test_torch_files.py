@@ -51,7 +51,8 @@ def expect_same(found, expected):
 def tensor_of_bits(dtype, shape, seed):
     """A tensor of any bits, also those of infinities and NaNs."""
     count = int(np.prod(shape)) * torch.empty((), dtype=dtype).element_size()
-    bits = np.random.default_rng(seed).integers(0, 2 if dtype is torch.bool else 256, count, np.uint8)
+    values_of_a_byte = 2 if dtype is torch.bool else 256
+    bits = np.random.default_rng(seed).integers(0, values_of_a_byte, count, np.uint8)
     return torch.frombuffer(bytearray(bits), dtype=dtype).reshape(shape) if count else torch.empty(shape, dtype=dtype)
 
 
