@@ -42,7 +42,7 @@ class Classifier:
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Host array (N, classes) of the softmax of the logits, for uint8 images (N, H, W, 3) on the host."""
-        weight = next(iter(self.model.parameters().values()))
+        weight = self.model.linear.weight
         backend = backend_of(weight.data)
         with no_grad():
             logits = self.model(to_input(images, backend, weight.dtype))

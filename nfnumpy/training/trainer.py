@@ -35,7 +35,7 @@ class Trainer:
         self.input_dtype = self.backend.compute_dtype(options.precision, options.dtype)
         self.loss_scale = optim.LossScale(self.backend) if options.precision == "fp16" else None
         self.model = models.from_config(config, backend=self.backend, dtype=options.dtype, seed=options.seed)
-        self.weight_dtype = next(iter(self.model.parameters().values())).dtype
+        self.weight_dtype = self.model.linear.weight.dtype
         self.optimizer = optim.SGD(self.model, lr=0.0, momentum=options.momentum, weight_decay=options.weight_decay,
                                    clipping=options.agc, loss_scale=self.loss_scale)
         self.sam = optim.SAM(self.optimizer, options.sam, options.sam_fraction) if options.sam else None
