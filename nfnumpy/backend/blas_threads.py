@@ -7,6 +7,7 @@ in busy loops: on a machine that runs anything else, products on them took ten t
 
 import contextlib
 import functools
+import itertools
 import math
 import os
 import re
@@ -14,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 import threadpoolctl
@@ -169,39 +170,47 @@ class _ProcessSetting:
             self._before = None
 
 
+class _BlasLibrary(NamedTuple):
+    """The functions that read and change the number of threads of one BLAS library."""
+
+    read: Callable[[], int]
+    change: Callable[[int], object]
+
+
 @functools.cache
-def _blas_libraries() -> list[Any]:
-    return threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
+def _blas_libraries() -> list[_BlasLibrary]:
+    return [_blas_library(controller)
+            for controller in threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers]
+
+
+def _blas_library(controller: Any) -> _BlasLibrary:
+    """The functions of the library of one of threadpoolctl's controllers.
+
+    For OpenBLAS they are the C functions themselves, which take less than 1 µs. threadpoolctl's take 5 µs from version
+    3.8, and ignore every thread but the first that set the number; here the contexts above coordinate the threads.
+    """
+    if controller.internal_api == "openblas" and controller.threading_layer != "openmp":
+        for prefix, suffix in itertools.product(("", "scipy_"), ("", "64_", "_64")):
+            names = [f"{prefix}openblas_{verb}_num_threads{suffix}" for verb in ("get", "set")]
+            if all(hasattr(controller.dynlib, name) for name in names):
+                return _BlasLibrary(*(getattr(controller.dynlib, name) for name in names))
+    return _BlasLibrary(controller.get_num_threads, controller.set_num_threads)
 
 
 def _read_blas_threads() -> list[int]:
-    return [library.num_threads for library in _blas_libraries()]
-
-
-def _set_blas_threads(library: Any, count: int) -> None:
-    """Set the number of threads from any thread.
-
-    From version 3.8 threadpoolctl ignores every thread but the first that set the number, unless that thread is
-    cleared. The contexts above coordinate the threads instead.
-    """
-    clear_controlling_thread = getattr(library, "clear_controlling_thread", None)
-    if clear_controlling_thread is not None:
-        clear_controlling_thread(force=True)
-    library.set_num_threads(count)
-    if clear_controlling_thread is not None:
-        clear_controlling_thread()
+    return [library.read() for library in _blas_libraries()]
 
 
 def _confine_blas(before: list[int]) -> None:
     for library, count in zip(_blas_libraries(), before, strict=True):
         if count != 1:
-            _set_blas_threads(library, 1)
+            library.change(1)
 
 
 def _restore_blas(before: list[int]) -> None:
     for library, count in zip(_blas_libraries(), before, strict=True):
         if count != 1:
-            _set_blas_threads(library, count)
+            library.change(count)
 
 
 def _shorten_switch_interval(before: float) -> None:

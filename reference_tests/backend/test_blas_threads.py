@@ -2,8 +2,10 @@
 
 import sys
 import threading
+import types
 
 import pytest
+import threadpoolctl
 
 from nfnumpy import InputError
 from nfnumpy.backend import blas_threads
@@ -12,18 +14,22 @@ from nfnumpy.backend.blas_threads import cpu_quota
 # ---- overlapping contexts
 
 
+CONTROLLERS = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
+
+
 @pytest.fixture
 def settings():
-    """Two BLAS threads and a switch interval of 0.25 s; settings() reads both."""
-    libraries, interval = blas_threads._blas_libraries(), sys.getswitchinterval()
-    before = [library.num_threads for library in libraries]
+    """Two BLAS threads and a switch interval of 0.25 s; settings() reads both, the first through threadpoolctl."""
+    libraries = blas_threads._blas_libraries()
+    interval = sys.getswitchinterval()
+    before = [library.read() for library in libraries]
     for library in libraries:
-        blas_threads._set_blas_threads(library, 2)
+        library.change(2)
     sys.setswitchinterval(0.25)
-    yield lambda: ({library.num_threads for library in libraries}, sys.getswitchinterval())
+    yield lambda: ({controller.num_threads for controller in CONTROLLERS}, sys.getswitchinterval())
     sys.setswitchinterval(interval)
     for library, count in zip(libraries, before, strict=True):
-        blas_threads._set_blas_threads(library, count)
+        library.change(count)
 
 
 OUTSIDE, INSIDE = ({2}, 0.25), ({1}, pytest.approx(blas_threads.SWITCH_INTERVAL))
@@ -75,6 +81,17 @@ def test_a_shorter_switch_interval_stays(settings):
     sys.setswitchinterval(1e-5)
     with blas_threads.short_switch_interval():
         assert sys.getswitchinterval() == pytest.approx(1e-5)
+
+
+@pytest.mark.parametrize("api, layer", [("mkl", "intel"), ("openblas", "openmp"), ("openblas", "pthreads")])
+def test_other_blas_libraries_are_set_through_threadpoolctl(api, layer):
+    """The third is an OpenBLAS whose functions have other names."""
+    counts = [4]
+    library = blas_threads._blas_library(types.SimpleNamespace(
+        internal_api=api, threading_layer=layer, dynlib=object(), get_num_threads=lambda: counts[-1],
+        set_num_threads=counts.append))
+    library.change(3)
+    assert library.read() == 3 and counts == [4, 3]
 
 
 # ---- the number of threads

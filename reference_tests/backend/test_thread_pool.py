@@ -55,10 +55,10 @@ def test_pieces_run_on_more_than_one_thread(threads):
 def test_blas_is_single_threaded_inside_a_map_only(threads):
     threads(2)
     libraries = blas_threads._blas_libraries()
-    before = [library.num_threads for library in libraries]
-    seen = parallel_map(lambda piece: [library.num_threads for library in libraries], range(4))
+    before = [library.read() for library in libraries]
+    seen = parallel_map(lambda piece: [library.read() for library in libraries], range(4))
     assert before and seen == [[1] * len(libraries)] * 4
-    assert [library.num_threads for library in libraries] == before
+    assert [library.read() for library in libraries] == before
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -168,23 +168,23 @@ def test_tasks_may_use_parallel_maps(threads):
 def test_blas_and_the_switch_interval_are_restored(threads):
     threads(2)
     libraries, interval = blas_threads._blas_libraries(), sys.getswitchinterval()
-    before, seen = [library.num_threads for library in libraries], []
+    before, seen = [library.read() for library in libraries], []
 
     def run(task):
-        seen.append(([library.num_threads for library in libraries], sys.getswitchinterval() < 0.001))
+        seen.append(([library.read() for library in libraries], sys.getswitchinterval() < 0.001))
         return []
 
     try:
         sys.setswitchinterval(0.25)
         for library in libraries:
-            library.set_num_threads(2)
+            library.change(2)
         run_task_graph([1, 2], run)
         assert seen == [([1] * len(libraries), True)] * 2
-        assert sys.getswitchinterval() == 0.25 and all(library.num_threads == 2 for library in libraries)
+        assert sys.getswitchinterval() == 0.25 and all(library.read() == 2 for library in libraries)
     finally:
         sys.setswitchinterval(interval)
         for library, count in zip(libraries, before, strict=True):
-            library.set_num_threads(count)
+            library.change(count)
 
 
 def test_two_callers_share_the_workers(threads):

@@ -39,11 +39,11 @@ def test_every_fast_path_has_the_name_of_its_formula():
 
 
 def test_blas_is_single_threaded_on_threads_and_restored():
-    before = [library.num_threads for library in blas_threads._blas_libraries()]
+    before = [library.read() for library in blas_threads._blas_libraries()]
     seen = with_threads(2, lambda: thread_pool.parallel_map(
-        lambda piece: [library.num_threads for library in blas_threads._blas_libraries()], range(4)))
+        lambda piece: [library.read() for library in blas_threads._blas_libraries()], range(4)))
     assert before and all(count == 1 for counts in seen for count in counts)
-    assert [library.num_threads for library in blas_threads._blas_libraries()] == before
+    assert [library.read() for library in blas_threads._blas_libraries()] == before
 
 
 def test_an_error_on_a_thread_reaches_the_caller():

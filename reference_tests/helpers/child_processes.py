@@ -183,7 +183,7 @@ def locks_of_other_threads_are_free():
 
 
 def read_settings():
-    return [library.num_threads for library in blas_threads._blas_libraries()], sys.getswitchinterval()
+    return [library.read() for library in blas_threads._blas_libraries()], sys.getswitchinterval()
 
 
 def settings_of_other_threads_end():
