@@ -212,10 +212,15 @@ def parallel_map(function: Callable[[Any], Any], pieces: Iterable[Any]) -> list[
     Each thread takes the next piece when it has finished one. After an error no other piece starts; of several errors
     the first piece's is raised.
     """
-    job = _ParallelMap(function, list(pieces))
+    pieces = list(pieces)
+    helpers = min(blas_threads.thread_count(), len(pieces)) - 1
+    if helpers < 1:
+        with blas_threads.single_threaded_blas(), blas_threads.small_ufunc_buffer():
+            return [function(piece) for piece in pieces]
+    job = _ParallelMap(function, pieces)
     with blas_threads.single_threaded_blas():
         try:
-            for _ in range(min(blas_threads.thread_count(), len(job.results)) - 1):
+            for _ in range(helpers):
                 _worker_pool().post(job.help)
             job.work()
             job.wait()

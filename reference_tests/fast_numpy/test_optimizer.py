@@ -6,7 +6,8 @@ from hypothesis import given, strategies as st
 
 import nfnumpy as nf
 from nfnumpy import Tensor, reference
-from nfnumpy.optim import chunks, clipped_update, global_norm, moving_average, sam_perturb, sgd
+from nfnumpy.optim import agc, chunks, clipped_update, global_norm, moving_average, sam_perturb, sgd
+from nfnumpy.optim.fast_numpy import sgd as fast_sgd
 from reference_tests.helpers.fast_paths import DTYPES, LAYOUTS, THREADS, expect_close, in_layout, with_threads
 from reference_tests.helpers.strategies import seeds
 
@@ -52,6 +53,19 @@ def test_an_update_is_the_formulas_within_rounding(update, count):
     for ours, theirs in zip(fast[:2], formula[:2], strict=True):
         expect_all_close(ours, theirs, 44, sizes)
     assert fast[2].dtype == np.int64 and fast[2].shape == () and fast[2] == formula[2]
+
+
+NORMS = st.sampled_from([0.0, 1e-30, 1e-7, 2e-6, 0.01, 0.3, 1.0, 1e30, np.inf, np.nan])
+
+
+@given(norms=st.lists(st.tuples(NORMS, NORMS), min_size=1, max_size=8), clipping=st.sampled_from([1e-3, 0.5, 1.0]),
+       dtype=DTYPES)
+def test_factors_without_a_shrink_are_the_formulas_bits(norms, clipping, dtype):
+    norm, param_norm = np.array(norms, dtype=dtype).T
+    factors = agc.unit_factors(norm, np.ones_like(norm), param_norm, clipping, 1e-3)
+    factor, clipped = fast_sgd._factors_without_shrink(norm, param_norm, clipping, 1e-3)
+    assert factor.dtype == dtype and (factors.shrink == 1.0).all()
+    assert np.array_equal(factor, factors.factor) and np.array_equal(clipped, factors.clipped)
 
 
 @given(update=updates(), count=THREADS)

@@ -10,6 +10,9 @@ import numpy
 from ...functional.safe_range import RANGES
 from .. import norms
 
+NONE = numpy.zeros(0, dtype=numpy.intp)  # no indices
+SAFE_SUMS = {numpy.dtype(name): (within.least**2, within.largest) for name, within in RANGES.items()}  # of squares
+
 
 class Norms(NamedTuple):
     """norm/shrink are the norms, as norms.shrunk has them; shrink is None where it is 1 for all."""
@@ -51,8 +54,10 @@ def piece_norms(row: numpy.ndarray, sizes: numpy.ndarray) -> Norms:
 
 def _out_of_range(squares):
     """Indices of the sums of squares, a vector of float32 or float64, that are too large, too small or NaN."""
-    safe = RANGES[squares.dtype.name]
-    are_safe = (squares >= safe.least**2) & (squares <= safe.largest)
+    least, largest = SAFE_SUMS[squares.dtype]
+    if squares.size and squares.min() >= least and squares.max() <= largest:
+        return NONE
+    are_safe = (squares >= least) & (squares <= largest)
     return numpy.flatnonzero(~are_safe)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy
 
 from ...backend import blas_threads, blocking, scratch, tuning
-from ..agc import is_single_unit, unit_factors
+from ..agc import SMALLEST_GRADIENT_NORM, is_single_unit, unit_factors
 from ..sgd import clipped_update as clipped_update_formula
 from .lists import covered, empty_like, size_of
 from .norms import column_norms, piece_norms
@@ -63,15 +63,16 @@ def clipped_update(params: list[numpy.ndarray], grads: list[numpy.ndarray], velo
     options = Options(lr, momentum, nesterov, eps)
     new_params, new_velocities = empty_like(params), empty_like(params)
     tensors = [Tensors(*arrays) for arrays in zip(params, grads, velocities, new_params, new_velocities, strict=True)]
+    size = size_of(params)
     pieces: list[Piece] = []
     vectors: dict[tuple[float, float | None], list[Tensors]] = {}  # by (weight decay, clipping)
     for own, weight_decay, clipping in zip(tensors, weight_decays, clippings, strict=True):
         if is_single_unit(own.param.shape):
             vectors.setdefault((weight_decay, clipping), []).append(own)
         elif own.param.size:
-            pieces += [Piece(columns, weight_decay, clipping) for columns in _columns(own, size_of(params))]
+            pieces += [Piece(columns, weight_decay, clipping) for columns in _columns(own, size)]
     pieces.sort(key=lambda piece: -piece.tensors.param.size)
-    clipped = sum(blocking.map_by_work(lambda piece: _update_units(piece, options), pieces, size_of(params)))
+    clipped = sum(blocking.map_by_work(lambda piece: _update_units(piece, options), pieces, size))
     for (weight_decay, clipping), together in vectors.items():
         clipped += _update_vectors(together, weight_decay, clipping, options)
     return new_params, new_velocities, numpy.asarray(clipped, dtype=numpy.int64)
@@ -85,6 +86,9 @@ def _columns(tensors, size):
     largest = max(tuning.BLOCK_VALUES, size // blas_threads.thread_count())
     units = tensors.param.shape[-1]
     matrices = tensors.map(lambda array: array.reshape(-1, units))
+    if tensors.param.size <= largest:
+        yield matrices
+        return
     for columns in blocking.split_evenly(units, -(-tensors.param.size // largest)):
         yield matrices.map(lambda matrix, columns=columns: matrix[:, columns])
 
@@ -108,9 +112,11 @@ def _clip(tensors, grad_norms, param_norms, clipping, options, sizes=None):
     columns. Where a shrink other than 1 acts, the gradients returned have been multiplied by it.
     """
     norm, shrink = grad_norms
-    shrink_of_all = numpy.ones_like(norm) if shrink is None else shrink
-    factors = unit_factors(norm, shrink_of_all, param_norms.unscaled(), clipping, options.eps)
-    count = numpy.count_nonzero(factors.clipped)
+    if shrink is None:
+        factor, clipped = _factors_without_shrink(norm, param_norms.unscaled(), clipping, options.eps)
+    else:
+        shrink, factor, clipped = unit_factors(norm, shrink, param_norms.unscaled(), clipping, options.eps)
+    count = numpy.count_nonzero(clipped)
     if not count:
         return tensors, None, 0
 
@@ -118,8 +124,17 @@ def _clip(tensors, grad_norms, param_norms, clipping, options, sizes=None):
         return values if sizes is None else numpy.repeat(values, sizes)
 
     if shrink is not None:
-        tensors = tensors._replace(grad=tensors.grad * of_columns(factors.shrink))
-    return tensors, of_columns(factors.factor), count
+        tensors = tensors._replace(grad=tensors.grad * of_columns(shrink))
+    return tensors, of_columns(factor), count
+
+
+def _factors_without_shrink(norm, param_norm, clipping, eps):
+    """The factor and clipped of `unit_factors`, to the bit, where every shrink is 1: nearly always."""
+    largest = numpy.maximum(param_norm, eps) * clipping
+    clipped = (norm > largest) & numpy.isfinite(norm)
+    factor = numpy.ones_like(norm)
+    numpy.divide(largest, numpy.maximum(norm, SMALLEST_GRADIENT_NORM), out=factor, where=clipped)
+    return factor, clipped
 
 
 def _update_vectors(together, weight_decay, clipping, options):
