@@ -15,7 +15,7 @@ from ..backend.arrays import Array
 from ..errors import InputError
 from .checks import Shape, Size, whole_number
 from .linear import check_bias
-from .windows import Padding, Windows
+from .windows import Padding, Windows, windows_of
 
 
 def conv2d_windows(x_shape: Shape, weight_shape: Shape, *, stride: Size = 1, padding: Padding = "SAME",
@@ -28,7 +28,7 @@ def conv2d_windows(x_shape: Shape, weight_shape: Shape, *, stride: Size = 1, pad
     if weight_shape[3] % groups or weight_shape[2] * groups != x_shape[3]:
         raise InputError(f"conv2d: x {tuple(x_shape)} and weight {tuple(weight_shape)} do not fit groups={groups}: "
                          f"expected weight (kh, kw, {x_shape[3]}/groups, a multiple of groups)")
-    return Windows(x_shape[1:3], weight_shape[:2], stride=stride, padding=padding, dilation=dilation)
+    return windows_of(x_shape[1:3], weight_shape[:2], stride=stride, padding=padding, dilation=dilation)
 
 
 def _by_group(values: Array, groups: int) -> Array:

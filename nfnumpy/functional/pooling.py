@@ -10,7 +10,7 @@ from ..backend.arrays import Array
 from ..errors import InputError
 from .checks import Shape, Size, pair
 from .reductions import mean, mean_vjp
-from .windows import Padding, Windows
+from .windows import Padding, Windows, windows_of
 
 
 def image_windows(x_shape: Shape, window: Size, stride: Size | None, padding: Padding) -> Windows:
@@ -18,7 +18,7 @@ def image_windows(x_shape: Shape, window: Size, stride: Size | None, padding: Pa
     if len(x_shape) != 4:
         raise InputError(f"pooling: expected an image (N, H, W, C), got {tuple(x_shape)}")
     stride = window if stride is None else stride
-    windows = Windows(x_shape[1:3], pair(window, "window"), stride=stride, padding=padding)
+    windows = windows_of(x_shape[1:3], pair(window, "window"), stride=stride, padding=padding)
     if any(max(edges) >= size for edges, size in zip(windows.padding, windows.kernel, strict=True)):
         raise InputError(f"pooling: padding {windows.padding} leaves windows of {windows.kernel} with no pixel")
     return windows

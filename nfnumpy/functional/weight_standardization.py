@@ -51,8 +51,11 @@ def _moments(weight: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
 
 def _squares_are_safe(squared_norm: Array, eps: float) -> bool:
     """Whether no square overflowed, and none vanished above the floor."""
-    xp, least = namespace(squared_norm), range_of(squared_norm).least ** 2
-    return bool(xp.all(xp.isfinite(squared_norm))) and (eps >= least or bool(xp.all(squared_norm >= least)))
+    xp, within = namespace(squared_norm), range_of(squared_norm)
+    if 0 in squared_norm.shape:
+        return True
+    is_finite = bool(xp.max(squared_norm) <= within.largest)  # False for NaN too
+    return is_finite and (eps >= within.least**2 or bool(xp.min(squared_norm) >= within.least**2))
 
 
 def _check_standardize_weight(weight: Array, gain: Array, *, eps: float = 1e-4) -> None:

@@ -3,6 +3,7 @@
 Used by: convolution.py, pooling.py and their fast paths. Test: reference_tests/functional/test_windows.py.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -113,6 +114,10 @@ class Windows:
         axis, all see the cotangent in the same way, with stride 1. The stride² phases together are the whole image.
         Source: Dumoulin, Visin (2016), arXiv 1603.07285, chapter 4.
         """
+        return _transposed(self, phase)
+
+    def _transposed(self, phase: Pair) -> "Phase":
+        """`transposed`, computed anew."""
         axes = [self._transposed_axis(axis, rest) for axis, rest in enumerate(phase)]
         pixels, taps, dilation, before = zip(*axes, strict=True)
         height, width = (len(range(*chosen.indices(size))) for chosen, size in zip(pixels, self.image, strict=True))
@@ -182,3 +187,23 @@ class Phase(NamedTuple):
     pixels: tuple[slice, slice]
     taps: tuple[list[int], list[int]]
     windows: Windows
+
+
+@functools.lru_cache(maxsize=4096)
+def _transposed(windows: Windows, phase: Pair) -> Phase:
+    return windows._transposed(phase)
+
+
+def windows_of(image: Pair, kernel: Pair, *, stride: Size = 1, padding: Padding = "SAME",
+               dilation: Size = 1) -> Windows:
+    """`Windows` of these arguments, which are checked at every call; the same object for the same numbers."""
+    stride = pair(stride, "stride")
+    dilation = pair(dilation, "dilation")
+    if not (isinstance(padding, str) and padding in ("SAME", "VALID")):
+        padding = padding_of(image, kernel, stride, dilation, padding)
+    return _cached_windows(tuple(image), tuple(kernel), stride, dilation, padding)
+
+
+@functools.lru_cache(maxsize=4096)
+def _cached_windows(image: Pair, kernel: Pair, stride: Pair, dilation: Pair, padding: Any) -> Windows:
+    return Windows(image, kernel, stride=stride, padding=padding, dilation=dilation)

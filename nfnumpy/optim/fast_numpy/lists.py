@@ -6,15 +6,16 @@ from typing import Any
 import numpy
 
 from ...backend import buffer_pool
+from ...functional.fast_numpy.dtypes import FULL_PRECISION
 
 
 def covered(numbers: Sequence[Any], *arrays: Sequence[numpy.ndarray]) -> bool:
     """Whether the lists hold arrays of one floating dtype, corresponding ones of one shape, and these are numbers."""
     dtype = arrays[0][0].dtype
     shapes = [array.shape for array in arrays[0]]
-    if dtype.name not in ("float32", "float64") or not {type(number) for number in numbers} <= {int, float}:
+    if dtype not in FULL_PRECISION or not {type(number) for number in numbers} <= {int, float}:
         return False
-    return all([array.shape for array in own] == shapes and all(array.dtype == dtype for array in own)
+    return all([array.shape for array in own] == shapes and {array.dtype for array in own} == {dtype}
                for own in arrays)
 
 
