@@ -1,8 +1,10 @@
-// out = scale·g(x) and its derivative back = cotangent·scale·g'(x), for every nonlinearity g that goes element by
-// element. The formulas are those of functional/activations.py, term by term.
+// out = scale·g(x) and its derivative back = cotangent·scale·g'(x), for every elementwise nonlinearity g.
 //
 // Grid: one thread for each 16 bytes. Bytes moved: forward reads and writes every element once; the derivative reads
 // two arrays and writes one.
+//
+// Formulas: functional/activations.py, term by term. Launched by functional/fast_cupy/activations.py.
+// Test: reference_tests/kernels/test_activations.py.
 #include "common.cuh"
 #include "math.cuh"
 

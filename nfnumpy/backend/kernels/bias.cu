@@ -1,12 +1,16 @@
 // out[r, c] += bias[c], and its derivative: sums over r. Rows are all leading axes, columns the channels.
 //
-// A thread has `size` neighbouring columns: 16 bytes where columns and addresses allow, else one.
+// A thread computes `size` neighbouring columns: 16 bytes where columns and addresses allow, else one.
 //
-// add_bias: block (across, down), a thread each row and `size` columns; grid.x over rows, grid.y over columns. Reads
-// and writes out once.
-// partial_column_sums, column_sums: blocks of 256 threads, as many as fit of them in rows of `across`. Grid.y goes over
-// columns; block x of the former sums rows_of_block rows (thread by thread, then pairwise), the latter all. Together
-// they read every value once, and write and read blocks·columns sums in between.
+// add_bias: block (across, down), one thread for each row and `size` columns; grid.x over rows, grid.y over columns.
+// Reads and writes out once.
+// partial_column_sums, column_sums: blocks of 256 threads, arranged in lines of `across` threads. Grid.y goes over
+// columns. Block x of partial_column_sums adds up rows_of_block rows: each thread those of its line, then the threads
+// of a column in pairs; column_sums adds up all rows that it is given. Together they read every value once, and write
+// and read blocks·columns sums in between.
+//
+// Formulas: functional/linear.py (`bias_vjp`). Launched by functional/fast_cupy/linear.py and convolution.py.
+// Test: reference_tests/kernels/test_bias.py.
 #include "common.cuh"
 
 template <class T, bool PACKED>

@@ -1,8 +1,9 @@
 // What all kernels share: the floating types, 16-byte accesses, sums over warps and blocks.
 //
 // A value of type T is computed with as Acc<T>: float for float16, bfloat16 and float, double for double. Sums are
-// taken in a fixed order (lanes, then warps), never by atomics, so that the same input gives the same bits. THREADS, the
-// size of most blocks, is defined before this file: see cuda.py.
+// taken in a fixed order (lanes, then warps), never by atomics, so that the same input gives the same bits. THREADS,
+// the size of most blocks, is defined before this file: see cuda.py. Test: reference_tests/kernels/test_cuda_on_cpu.py
+// and every other test there.
 #ifndef CUDA_ON_CPU  // where kernels run on a CPU, to be tested, these two check what a GPU leaves unchecked
 #define SHARED(type, name, size) __shared__ type name[size]
 #define CHECK_ALIGNED(pointer)

@@ -1,16 +1,20 @@
-// The patches of a convolution (im2col), and their derivative. A patch holds what one output position sees of one group of channels,
-// with zeros outside of the image, so that a convolution is one matrix product a group (fan = in/groups):
+// The patches of a convolution (im2col), and their derivative. A patch is the window of one output position in one
+// group of channels, with zeros outside of the image, so that a convolution is one matrix product for each group
+// (fan = in/groups):
 //   patches[g, n, oy, ox, i, j, c] = x[n, oy·sy + i·dy - top, ox·sx + j·dx - left, g·fan + c]
-// Back, x[n, y, x, g·fan + c] is the sum over taps (i, j), in this order, of the places that it would be copied to.
+// The cotangent of x[n, y, x, g·fan + c] is the sum of the cotangents of its copies in the patches, tap (i, j) by tap.
 //
-// All indices are in `Unit`s of gather_patches, or in runs of `size` channels of sum_patches: the longest accesses, up
-// to 16 bytes, that fan and the addresses allow. Neighbouring threads have neighbouring units, and a thread keeps its
-// tap and channel while it goes along a row of the image, so that no index is divided on the way.
+// Indices count `Unit`s in gather_patches and runs of `size` channels in sum_patches: the longest accesses, up to 16
+// bytes, that fan and the addresses allow. Neighbouring threads have neighbouring units, and a thread keeps its tap and
+// channel while it goes along a row of the image, so that no index is divided in the loop.
 //
 // gather_patches: block (along the patch, output columns); grid.x = (image, output row, group), grid.y along the patch.
 // Writes every patch once; reads the image once for every tap, all but the first time from cache.
 // sum_patches: block (along the channels, columns); grid.x = (image, row), grid.y along the channels. Reads every patch
 // and writes every pixel once.
+//
+// Formulas: functional/convolution.py. Launched by functional/fast_cupy/convolution.py.
+// Test: reference_tests/kernels/test_convolution.py.
 #include "common.cuh"
 
 constexpr int AT_ONCE = 4;  // loads that a thread has under way together

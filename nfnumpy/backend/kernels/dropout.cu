@@ -2,8 +2,11 @@
 //
 //   dropout: x·mask·scale, element by element     stochastic depth: x·mask·scale, a mask value for each example
 //
-// Grid: one thread for each 16 bytes, of stochastic depth in parts of each example. Bytes moved: x and the result once,
-// and dropout's mask once.
+// Grid: one thread for each 16 bytes; for stochastic depth each example has its own blocks. Bytes moved: x and the
+// result once, and dropout's mask once.
+//
+// Formulas: functional/dropout.py. Launched by functional/fast_cupy/dropout.py.
+// Test: reference_tests/kernels/test_dropout.py.
 #include "common.cuh"
 
 template <class T> __global__ void dropout(const T* x, const T* mask, T* out, int64 count, Acc<T> scale) {

@@ -3,9 +3,13 @@
 //   mean = Σ_pixels x / pixels        dot = Σ_pixels cotangent·x        back = cotangent / pixels
 //
 // Grid: (image, share of its pixels, channels); see Tile. A block that sums may be as narrow as 128 bytes of channels,
-// so that 128 images fill the chip; where there are fewer, each image's pixels are shared out to several blocks, whose
-// sums (N, shares, C) another launch adds up. Each thread adds up its pixels, then each channel its threads, in order.
-// Bytes moved: mean reads x once, mean with dot reads x and the cotangent once, back is written once.
+// so that 128 images fill the chip; where there are fewer, each image's pixels are divided among several blocks, and
+// another launch adds up their sums (N, shares, C). Each thread adds up its pixels, then the sums of the threads of a
+// channel are added up in order. Bytes moved: mean reads x once, mean with dot reads x and the cotangent once, back is
+// written once.
+//
+// Formulas: functional/pooling.py (`global_mean`), squeeze_excite.py. Launched by functional/fast_cupy/image_means.py.
+// Test: reference_tests/kernels/test_pooling.py, test_squeeze_excite.py.
 #include "common.cuh"
 
 template <class T, bool IS_SHARE> struct SumOf { typedef T type; };

@@ -1,7 +1,10 @@
-// Bytes to what a network sees: out = (byte·(1/255) - mean)/deviation, mean and deviation by channel.
+// Bytes to a network's input: out = (byte·(1/255) - mean)/deviation, with a mean and a deviation for each channel.
 //
 // images (N, H, W, 3) of bytes: red, green, blue in turn. Grid: one thread for each 16 bytes of `out`. Bytes moved:
 // every image byte read once, every value written once.
+//
+// Formulas: functional/images.py. Launched by functional/fast_cupy/images.py.
+// Test: reference_tests/kernels/test_images.py.
 #include "common.cuh"
 
 template <int size> struct alignas(size) Bytes { unsigned char value[size]; };

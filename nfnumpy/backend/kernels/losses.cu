@@ -3,8 +3,11 @@
 //   loss of a row = -Σ share·(x - max - log Σ exp(x - max)), then the mean over the rows
 //   back = (exp(x - max)/Σ exp(x - max) · Σ share - share)·cotangent/N
 //
-// Grid: a block a row, its threads in a row along the classes; then one block over the rows, in the order of the
-// rows. Bytes moved: the logits and labels once (a row is read again from cache), and N values between the launches.
+// Grid: a block for each row, its threads along the classes; then one block over the rows, in the order of the rows.
+// Bytes moved: the logits and labels once (a row is read again from cache), and N values between the launches.
+//
+// Formulas: functional/losses.py, metrics.py. Launched by functional/fast_cupy/losses.py.
+// Test: reference_tests/kernels/test_losses.py.
 #include "common.cuh"
 #include "math.cuh"
 

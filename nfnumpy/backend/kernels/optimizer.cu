@@ -1,11 +1,15 @@
-// What an optimizer does to all its tensors, in one launch or two: the formulas of optim/sgd.py with those of
-// optim/agc.py, optim/global_norm.py, optim/sam.py and optim/ema.py, term by term.
+// One step of an optimizer for all its tensors, in one launch or two: AGC with the update, the norm over all gradients,
+// SAM's ascent, the moving average.
 //
 // The tensors are cut into pieces, a list that depends on their shapes alone; their addresses come as an array of
 // structs, one for each tensor. Grid: a block for each piece; the sum of squares has a fixed number of blocks, which
 // take the pieces in turn. Bytes moved, in float32: 20 a parameter for the whole update (a unit is read a second time,
-// from the L2 cache: its pieces are narrow so that those at work fit in there); 4 for the norm; 12 for the ascent after
-// it; 12 for the moving average. Where squares leave the range of the dtype they are added up once more, scaled.
+// from the L2 cache: its pieces are so narrow that all that are being computed fit into it); 4 for the norm; 12 for the
+// ascent after it; 12 for the moving average. Where squares leave the range of the dtype they are added up once more,
+// scaled.
+//
+// Formulas: optim/agc.py and sgd.py (`clipped_update`), global_norm.py, sam.py, ema.py, term by term. Launched by
+// optim/fast_cupy/multi_tensor.py. Test: reference_tests/kernels/test_optimizer.py.
 #include "common.cuh"
 #include "math.cuh"
 
@@ -38,7 +42,7 @@ template <class T> struct UpdateEntry {
     double weight_decay, clipping;  // a negative clipping is none
 };
 
-// The entries that are this thread's: start, start + step, … below end, all in one column.
+// The entries of one thread: start, start + step, … below end, all in one column.
 struct Entries { int64 start, step, end; };
 
 // Σ (values[i]·by)² over a thread's entries, then over its column.

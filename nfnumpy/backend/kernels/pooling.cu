@@ -1,13 +1,16 @@
 // Average and max pooling over the windows of images (N, H, W, C), and their derivatives.
 //
-//   average: Σ pixels under the window / how many        back: Σ over the windows on a pixel of cotangent / how many
+//   average: Σ pixels under the window / their number    back: Σ over a pixel's windows of cotangent / number
 //   max: the greatest pixel under the window             back: Σ over the windows whose first greatest pixel it is
 //
-// Padding never counts in an average and is -inf in a max. Sums add up in the order of the formulas in
-// functional/pooling.py: a pixel is first the last window's first pixel, so windows go from the last to the first.
-// Grid: one thread for Pack::size channels of each output pixel, or, backwards, of each input pixel, which gathers from
-// the windows that cover it. Bytes moved: every array once (average forward: x, out; backward: cotangent, back; max
-// backward: x, output, cotangent, back); pixels and windows looked at again come from cache.
+// Padding never counts in an average and is -inf in a max. Sums are taken in the order of the formulas, which go
+// through a window's pixels from the first to the last: for one pixel that is from its last window to its first.
+// Grid: one thread for Pack::size channels of each output pixel or, in the derivatives, of each input pixel, which
+// gathers from the windows that cover it. Bytes moved: every array once (average forward: x, out; backward: cotangent,
+// back; max backward: x, output, cotangent, back); pixels and windows that are read again come from cache.
+//
+// Formulas: functional/pooling.py. Launched by functional/fast_cupy/pooling.py.
+// Test: reference_tests/kernels/test_pooling.py.
 #include "common.cuh"
 
 struct Range { int begin, end; };

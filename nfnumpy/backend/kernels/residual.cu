@@ -2,9 +2,12 @@
 //
 //   out = shortcut + residual·(alpha·skip_gain)    back = cotangent·(alpha·skip_gain)    alpha·⟨cotangent, residual⟩
 //
-// Grid: one thread for each 16 bytes. For ⟨,⟩ as many blocks as the size of the arrays calls for, at most 1024 whatever
-// the GPU, so that the bits do not depend on it; a second launch of one block adds up their sums.
+// Grid: one thread for each 16 bytes. For ⟨,⟩ the number of blocks depends on the size of the arrays, at most 1024, and
+// not on the GPU, so that the bits do not either; a second launch of one block adds up their sums.
 // Bytes moved: every array once.
+//
+// Formulas: functional/residual.py. Launched by functional/fast_cupy/residual.py.
+// Test: reference_tests/kernels/test_residual.py.
 #include "common.cuh"
 
 template <class T>

@@ -1,14 +1,17 @@
-// Squeeze-and-excite, but for the means over the pixels (image_means.cu) and the products of (N, C) matrices.
+// Squeeze-and-excite without the means over the pixels (image_means.cu) and the products of (N, C) matrices.
 //
 //   out = x·2σ(gate)     back = cotangent·2σ(gate) + back_mean/pixels     gate's cotangent = dot·2σ(gate)·σ(-gate)
 //
 // x, out, cotangent, back: (N, pixels, C); gate, back_mean: (N, C); dot: its shares (N, shares, C), added up here.
 // Grid: (image, share of its pixels, channels), see Tile, so that a thread computes its gates once for several pixels;
-// of the gate's cotangent, a thread a value.
+// for the gate's cotangent, one thread for each value.
 // Launches, with biases: forward 7 (mean; two products, two biases, relu; out), backward 17 (mean with dot; the same
 // five again; gate's cotangent; two products and relu's derivative; back; two products and two launches a bias for the
-// parameters), and each way one more where pixels are shared out. Bytes moved: forward three images (x twice, out),
-// backward four (x, the cotangent twice, back); the matrices are small.
+// parameters), and one more each where several blocks divide an image's pixels. Bytes moved: forward three images (x
+// twice, out), backward four (x, the cotangent twice, back); the matrices are small.
+//
+// Formulas: functional/squeeze_excite.py. Launched by functional/fast_cupy/squeeze_excite.py.
+// Test: reference_tests/kernels/test_squeeze_excite.py.
 #include "common.cuh"
 #include "math.cuh"
 

@@ -1,13 +1,16 @@
-// What = gain·(W - mu)/sqrt(max(N·sigma², eps)) for each column of W (rows, columns), and its derivative: the
-// formulas of functional/weight_standardization.py. Where squares leave the range of T they are added up once more, scaled.
+// What = gain·(W - mu)/sqrt(max(N·sigma², eps)) for each column of W (rows, columns), and its derivative. Where squares
+// leave the range of T they are added up once more, scaled.
 //
 // Grid: a block for `width` adjacent columns, a power of 2 up to 32; its threads go down them in rows. Bytes
 // moved: W (the derivative: W and its cotangent) is read from memory once and then, as a block's columns are at most
 // some hundred kilobytes, twice more from the caches; the result is written once.
+//
+// Formulas: functional/weight_standardization.py. Launched by functional/fast_cupy/weight_standardization.py.
+// Test: reference_tests/kernels/test_weight_standardization.py.
 #include "common.cuh"
 #include "math.cuh"
 
-// The entries that are this thread's: start, start + step, … below end.
+// The entries of one thread: start, start + step, … below end.
 struct Entries {
     int64 column, start, step, end;
 
@@ -19,15 +22,16 @@ struct Entries {
     }
 };
 
-template <class T> constexpr int UNROLLED = sizeof(T) == sizeof(float) ? 4 : 1;  // as many as leave registers for doubles
+// How often the loops over a column are unrolled: more would spill registers for doubles.
+template <class T> constexpr int UNROLLED = sizeof(T) == sizeof(float) ? 4 : 1;
 
 template <int UNROLL, class F> __device__ inline void for_each(const Entries& own, F f) {
 #pragma unroll UNROLL
     for (int64 i = own.start; i < own.end; i += own.step) f(i);
 }
 
-// Of a column times `by`, a power of two, 1 unless squares leave the range of T: its mean and Σ(w·by - mean)²; and with
-// a cotangent the mean of that, and its product with the centred column.
+// Of a column times `by` (a power of two; 1 unless squares leave the range of T): its mean and Σ(w·by - mean)²; with a
+// cotangent also the cotangent's mean, and its product with the centred column.
 template <class T> struct Moments { T by, mean, squared_norm, cotangent_mean, products; };
 
 template <int UNROLL, bool WITH_COTANGENT, class T>
@@ -61,7 +65,7 @@ __device__ inline Moments<T> moments(const Entries& own, const T* __restrict__ w
     return found;
 }
 
-// What the centred column times `by` is multiplied by; `floor` is eps·by².
+// The factor of the centred column times `by`; `floor` is eps·by².
 template <class T> __device__ inline T inverse_norm(T squared_norm, T floor) {
     return T(1) / sqrt_(at_least(squared_norm, floor));
 }

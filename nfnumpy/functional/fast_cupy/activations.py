@@ -1,4 +1,7 @@
-"""`activations.scaled_nonlinearity` and its derivative in one launch each (kernels/activations.cu)."""
+"""`activations.scaled_nonlinearity` and its derivative in one launch each.
+
+Kernels: backend/kernels/activations.cu. Test: reference_tests/kernels/test_activations.py.
+"""
 
 import numpy
 

@@ -1,7 +1,9 @@
-"""`convolution.conv2d` and its derivatives: patches gathered by kernels/convolution.cu, products of cuBLAS.
+"""`convolution.conv2d` and its derivatives: im2col by a kernel, products by cuBLAS.
 
-A 1×1 convolution is a product of the image as it lies in memory. Any other writes out what each output position sees,
-its patch, for as many images at a time as PATCH_BYTES allows. All groups are multiplied in one strided batch.
+A 1×1 convolution is a product with the image as it lies in memory. Any other writes out the patch (the window) of each
+output position, for as many images at a time as PATCH_BYTES allows. All groups are multiplied in one strided batch.
+
+Kernels: backend/kernels/convolution.cu. Tests: reference_tests/kernels/test_convolution.py, test_gemm_on_cupy.py.
 """
 
 import math

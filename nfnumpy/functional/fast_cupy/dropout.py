@@ -1,4 +1,7 @@
-"""Dropout and stochastic depth in one launch each (kernels/dropout.cu)."""
+"""Dropout and stochastic depth in one launch each.
+
+Kernels: backend/kernels/dropout.cu. Test: reference_tests/kernels/test_dropout.py.
+"""
 
 import math
 

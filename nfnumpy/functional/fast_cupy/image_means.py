@@ -1,4 +1,7 @@
-"""Means over the pixels of images, for the global mean and squeeze-and-excite (kernels/image_means.cu)."""
+"""Means over the pixels of images, for the global mean and squeeze-and-excite.
+
+Kernels: backend/kernels/image_means.cu. Tests: reference_tests/kernels/test_pooling.py, test_squeeze_excite.py.
+"""
 
 import numpy
 

@@ -1,4 +1,7 @@
-"""`images.normalize_images` in one launch (kernels/images.cu)."""
+"""`images.normalize_images` in one launch.
+
+Kernel: backend/kernels/images.cu. Test: reference_tests/kernels/test_images.py.
+"""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,7 @@
-"""`linear.matmul` and `linear.linear` with their derivatives as products of cuBLAS, and biases (kernels/bias.cu)."""
+"""`linear.matmul` and `linear.linear` with their derivatives as products of cuBLAS, and biases.
+
+Kernels: backend/kernels/bias.cu. Tests: reference_tests/kernels/test_gemm_on_cupy.py, test_bias.py.
+"""
 
 import numpy
 

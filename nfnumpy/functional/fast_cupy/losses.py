@@ -1,7 +1,9 @@
-"""The softmax cross entropy and the count of correct rows, without the host waiting (kernels/losses.cu).
+"""The softmax cross entropy and the count of correct rows, without the host waiting.
 
 A label outside of 0 … classes - 1, for which the formula raises InputError, makes the loss and its row of the gradient
 NaN here: looking at labels before going on would make the host wait for the GPU in every step.
+
+Kernels: backend/kernels/losses.cu. Test: reference_tests/kernels/test_losses.py.
 """
 
 import numpy

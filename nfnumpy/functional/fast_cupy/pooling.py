@@ -1,4 +1,7 @@
-"""Pooling, the global mean and their derivatives in one launch each (kernels/pooling.cu, image_means.cu)."""
+"""Pooling, the global mean and their derivatives in one launch each.
+
+Kernels: backend/kernels/pooling.cu, image_means.cu. Test: reference_tests/kernels/test_pooling.py.
+"""
 
 import numpy
 

@@ -1,4 +1,7 @@
-"""The residual update and its derivatives (kernels/residual.cu), with skip_gain left on the GPU."""
+"""The residual update and its derivatives; skip_gain is read by the kernels, so that the host does not wait for it.
+
+Kernels: backend/kernels/residual.cu. Test: reference_tests/kernels/test_residual.py.
+"""
 
 import numpy
 

@@ -1,7 +1,9 @@
-"""`squeeze_excite` and its derivative (kernels/image_means.cu, squeeze_excite.cu): the images are read and written by
-kernels, the (N, C) matrices between go through `linear` and its derivatives.
+"""`squeeze_excite` and its derivative: kernels read and write the images, `linear` and its derivatives compute the
+(N, C) matrices between them.
 
 In half precision the means, hidden layers and gates between the launches are rounded to it.
+
+Kernels: backend/kernels/image_means.cu, squeeze_excite.cu. Test: reference_tests/kernels/test_squeeze_excite.py.
 """
 
 import numpy
