@@ -5,9 +5,8 @@
 Source: Brock et al. (2021b), arXiv 2102.06171, eq. 3 and section 3; units as in the authors' released code.
 
 Used by: sgd.py (`clipped_update` calls `adaptive_gradient_clip` for every tensor). Fast paths of `clipped_update`:
-fast_numpy/sgd.py, which calls `unit_factors`, and fast_cupy/multi_tensor.py. Kernel: backend/kernels/optimizer.cu
-(`clipped_update`). Tests: reference_tests/optim/test_agc.py, test_norms.py; fast_numpy/test_optimizer.py and
-kernels/test_optimizer.py.
+fast_numpy/sgd.py (`_clip`), fast_cupy/multi_tensor.py. Kernel: backend/kernels/optimizer.cu (`clipped_update`).
+Tests: reference_tests/optim/test_agc.py, test_norms.py; fast_numpy/test_optimizer.py and kernels/test_optimizer.py.
 """
 
 import math

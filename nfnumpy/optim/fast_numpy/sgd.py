@@ -1,6 +1,6 @@
 """The fast path of `sgd.clipped_update`: a tensor's norms, then its update block by block, while it is in the cache.
 
-Formula: sgd.py; AGC's rule is agc.py's own `unit_factors`, for norms from norms.py. Test: fast_numpy/test_optimizer.py.
+Formulas: sgd.py, agc.py. Norms: norms.py. Test: fast_numpy/test_optimizer.py.
 """
 
 from collections.abc import Callable, Sequence
