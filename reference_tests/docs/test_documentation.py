@@ -148,3 +148,13 @@ def test_continuous_integration_runs_the_readmes_test_command():
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
         assert "://" in target or (ROOT / page).parent.joinpath(target).exists(), target
+
+
+PATH = re.compile(r"`((?:nfnumpy|reference_tests|docs|data|\.ci)/[\w./-]*)`")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_a_page_names_exist(page):
+    """A word in capitals, such as TOPIC, stands for a part of a name."""
+    for path in PATH.findall((ROOT / page).read_text(encoding="utf-8")):
+        assert (ROOT / path).exists() or re.search("[A-Z]{3}", path), path

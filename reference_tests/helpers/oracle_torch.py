@@ -126,7 +126,7 @@ def stack(*arrays, axis):
 # ---- nonlinearities
 
 
-NONLINEARITY = {
+NONLINEARITY = {  # each is also a case of the table in oracle.py; softplus without PyTorch's threshold of 20
     "identity": lambda x: x * 1.0, "relu": F.relu, "relu6": F.relu6, "leaky_relu": F.leaky_relu, "tanh": torch.tanh,
     "sigmoid": torch.sigmoid, "gelu": lambda x: F.gelu(x, approximate="tanh"), "gelu_erf": F.gelu, "silu": F.silu,
     "elu": F.elu, "celu": F.celu, "selu": F.selu, "softplus": lambda x: F.softplus(x, threshold=1e9),

@@ -8,10 +8,11 @@ from hypothesis import given, strategies as st
 
 from nfnumpy.backend import to_host
 from nfnumpy.functional.activations import NONLINEARITIES, scaled_nonlinearity, scaled_nonlinearity_vjp
+from nfnumpy.functional.fast_cupy.activations import ELEMENTWISE
 from reference_tests.helpers.on_gpu import ANY_DTYPE, DTYPES, bits_in_all_orders, launched, put, rounded, units, waits
 
 ALONG_AN_AXIS = {"glu", "log_softmax"}  # the formulas run
-NAMES = sorted(set(NONLINEARITIES) - ALONG_AN_AXIS)
+NAMES = sorted(ELEMENTWISE)
 SCALE = 1.7
 
 
@@ -35,6 +36,12 @@ def hold(x, cotangent, name, place=cupy.asarray):
         allowed = 32 * computed * size + narrow * np.abs(expected) + float(ml_dtypes.finfo(x.dtype).smallest_subnormal)
         assert got.shape == x.shape and got.dtype == x.dtype
         assert np.all(np.abs(to_host(got).astype(np.float64) - expected) <= allowed)
+
+
+def test_every_elementwise_nonlinearity_has_a_kernel():
+    missing = sorted(set(NONLINEARITIES) - ALONG_AN_AXIS - set(ELEMENTWISE))
+    assert not missing, f"{missing}: each needs a struct in kernels/activations.cu and an entry of ELEMENTWISE in " \
+                        "functional/fast_cupy/activations.py"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

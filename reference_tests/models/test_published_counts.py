@@ -17,7 +17,7 @@ PUBLISHED = {"nfnet_f0": ("71.5", "12.38"), "nfnet_f1": ("132.6", "35.54"), "nfn
 RESNETS = {"nf_resnet50": (25_557_032, "4.09"), "nf_resnet101": (44_549_160, "7.80"),
            "nf_resnet152": (60_192_808, "11.51")}
 
-SMALL = [name for name in nf.models.names() if name.endswith("px")]
+SMALL = [name for name in nf.models.names() if nf.models.config_of(name).train_size <= 64]
 
 
 def shapes(name):

@@ -12,6 +12,8 @@ import pytest
 from jax import numpy as jnp
 
 import nfnumpy as nf
+from nfnumpy.functional.activations import GAMMA, NONLINEARITIES
+from nfnumpy.models.config import ACTIVATIONS
 from nfnumpy.ports import jax as port, jax_optim
 from reference_tests.helpers.jax_compilation import fast_compilation
 from reference_tests.helpers.port_pairs import BOUND, FAMILIES, batch, random_state
@@ -124,6 +126,17 @@ def test_states_come_and_go_without_a_change():
     state = random_state(nf.models.from_config(FAMILIES["nfnet"], dtype="float64"), 3)
     returned = port.to_state_dict(port.from_state_dict(state))
     assert set(returned) == set(state) and all(np.array_equal(returned[name], state[name]) for name in state)
+
+
+def test_every_activation_of_a_network_is_in_the_port():
+    """In float64, to some ten roundings of a value; `log_softmax` is along the channels in both."""
+    missing = sorted(set(ACTIVATIONS) - set(port.FUNCTIONS))
+    assert not missing, f"{missing}: add them to FUNCTIONS in nfnumpy/ports/jax.py"
+    x = np.random.default_rng(1).standard_normal((2, 3, 4, 5))
+    theirs = jax.jit(lambda x: {name: port.activation(x, name) for name in port.FUNCTIONS})(x)
+    for name, values in theirs.items():
+        ours = GAMMA[name] * NONLINEARITIES[name][0](x)
+        np.testing.assert_allclose(values, ours, rtol=2e-14, atol=1e-14, err_msg=name)
 
 
 def test_images_enter_both_networks_alike():

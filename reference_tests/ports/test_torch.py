@@ -12,6 +12,7 @@ import torch
 
 import nfnumpy as nf
 from nfnumpy.functional.activations import GAMMA, NONLINEARITIES
+from nfnumpy.models.config import ACTIVATIONS
 from nfnumpy.ports import torch as port, torch_optim
 from reference_tests.helpers.port_pairs import FAMILIES, pair_of
 
@@ -74,7 +75,12 @@ def test_sam_leaves_the_weights_and_a_gradient_of_zero_alone():
         assert torch.equal(parameter, value) and not parameter.grad.any()
 
 
-@pytest.mark.parametrize("name", [name for name in GAMMA if name != "glu"])
+def test_every_activation_of_a_network_is_in_the_port():
+    missing = sorted(set(ACTIVATIONS) - set(port.FUNCTIONS))
+    assert not missing, f"{missing}: add them to FUNCTIONS in nfnumpy/ports/torch.py"
+
+
+@pytest.mark.parametrize("name", port.FUNCTIONS)
 def test_nonlinearities_are_those_of_the_reference(name):
     """In float64, to some ten roundings of a value; log_softmax is along the channels."""
     x = np.random.default_rng(1).standard_normal((2, 3, 4, 5))

@@ -1,6 +1,6 @@
 """Do the tests of the kernels notice mistakes? Makes them, one at a time, in a copy of the package, and runs the tests.
 
-    python reference_tests/tools/mutate_kernels.py [FILE …]        such as losses pooling; without any, all
+    python reference_tests/tools/mutate_kernels.py [FILE …] [--only WORDS]       such as losses pooling; default: all
 
 Prints for every mistake whether it was caught and by which test; the exit status is 1 if one was not.
 """
@@ -187,9 +187,11 @@ def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", choices=[[], *MISTAKES], metavar="FILE", help="default: all")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="at once (default: %(default)s)")
+    parser.add_argument("--only", default="", metavar="WORDS", help="the mistakes with these words in their name")
     options = parser.parse_args(arguments)
     chosen = options.files or MISTAKES
-    tasks = [(name, mistake) for name in chosen for mistake in (None, *MISTAKES[name])]
+    tasks = [(name, mistake) for name in chosen
+             for mistake in (None, *(mistake for mistake in MISTAKES[name] if options.only in mistake[0]))]
     bad = 0
     with tempfile.TemporaryDirectory() as work, concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         clean = Path(work) / "clean"

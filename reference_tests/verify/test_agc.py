@@ -116,7 +116,7 @@ def transformation(clipping, eps=1e-3):
     ids=lambda value: getattr(value, "__name__", None))
 def test_right_ones_conform(target, options):
     verdict = check(target, **options)
-    assert verdict.outcome == CONFORMS, verdict
+    assert verdict.outcome == CONFORMS, str(verdict)
 
 
 def wrong(change):
@@ -156,7 +156,7 @@ LINEAR = "norms over the input axis of linear layers"
     (WrapperThatClipsAll, {"last layer clipped"}), (DecayFirst, {"decay added before clipping"})])
 def test_mistakes_are_named(target, names):
     verdict = check(target)
-    assert verdict.outcome == DIVERGES and set(verdict.diagnosis) == names, verdict
+    assert verdict.outcome == DIVERGES and set(verdict.diagnosis) == names, str(verdict)
     assert verdict.counterexample and verdict.first_difference is not None
 
 
@@ -180,7 +180,7 @@ def test_a_minimum_of_1_and_the_quotient_is_a_benign_form(divisor, names):
         return grad * (limit / divisor(unit_norm(grad))).clamp(max=1.0)
 
     verdict = check(target)
-    assert verdict.outcome == VARIANT and verdict.diagnosis == names, verdict
+    assert verdict.outcome == VARIANT and verdict.diagnosis == names, str(verdict)
 
 
 def test_leaving_the_last_bias_alone_is_a_variant():
@@ -220,7 +220,7 @@ def test_every_form_in_the_catalogue_is_recognized(part):
         run = functools.partial(known.reference, rules=apply(known.rules, (entry,)))
         with np.errstate(all="ignore"):
             verdict = compare(known, run, target="itself", framework=Numpy(), examples=0)
-        assert verdict.diagnosis == (entry.name,), verdict
+        assert verdict.diagnosis == (entry.name,), str(verdict)
 
 
 def fails(parameters, clipping=0.01):

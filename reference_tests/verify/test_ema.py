@@ -106,14 +106,14 @@ def fixed(average, value, step):
     (incremental_update, {}), (fixed, {"decay": 0.9}), (OfAModel, {"decay": 0.5})])
 def test_right_ones_conform(target, options):
     verdict = check(target, **options)
-    assert verdict.outcome == CONFORMS, verdict
+    assert verdict.outcome == CONFORMS, str(verdict)
 
 
 @pytest.mark.parametrize("target, name", [(CountedFromOne, "warm-up (2 + t)/(11 + t)"),
                                           (GetsTheStep, "warm-up 1 - (1 + t)^(-2/3)")])
 def test_another_warm_up_is_a_variant(target, name):
     verdict = check(target)
-    assert verdict.outcome == VARIANT and verdict.diagnosis == (name,), verdict
+    assert verdict.outcome == VARIANT and verdict.diagnosis == (name,), str(verdict)
 
 
 def averaged_model(model):
@@ -125,7 +125,7 @@ def averaged_model(model):
     (averaged_model, {"decay": 0.9}, "first update copies, then no warm-up")])
 def test_mistakes_are_named(target, options, name):
     verdict = check(target, **options)
-    assert verdict.outcome == DIVERGES and verdict.diagnosis == (name,), verdict
+    assert verdict.outcome == DIVERGES and verdict.diagnosis == (name,), str(verdict)
 
 
 def test_a_function_of_one_update_has_no_warm_up():
@@ -155,7 +155,7 @@ def test_every_form_in_the_catalogue_is_recognized():
     for entry in known.catalogue:
         run = functools.partial(known.reference, rules=apply(known.rules, (entry,)))
         verdict = compare(known, run, target="itself", framework=Numpy(), examples=0)
-        assert verdict.diagnosis == (entry.name,), verdict
+        assert verdict.diagnosis == (entry.name,), str(verdict)
 
 
 def fails(average, value, decay):

@@ -48,7 +48,7 @@ def test_a_further_framework_is_one_class(monkeypatch):
     """The adapters name no framework: its layout, arrays and flags decide."""
     monkeypatch.setitem(FRAMEWORKS, "channels_first", ChannelsFirst)
     verdict = check_ws_conv(standardize, framework="channels_first", examples=0)
-    assert verdict.passed and verdict.framework == "channels_first", verdict
+    assert verdict.passed and verdict.framework == "channels_first", str(verdict)
     assert verdict.notes == ("the layout of the weight is OIHW",)
 
 

@@ -145,7 +145,7 @@ class OnItsOwn(torch.optim.SGD):
 @pytest.mark.parametrize("target", [Guarded, OfAModel, OnItsOwn])
 def test_right_ones_conform(target):
     verdict = check(target)
-    assert verdict.outcome == CONFORMS, verdict
+    assert verdict.outcome == CONFORMS, str(verdict)
 
 
 def test_a_small_number_added_to_the_norm_is_a_variant():
@@ -167,7 +167,7 @@ def test_a_zero_gradient_that_becomes_nan_is_a_variant():
     (torch.optim.SGD, {}, {"no ascent"})])
 def test_mistakes_are_named(target, options, names):
     verdict = check(target, **options)
-    assert verdict.outcome == DIVERGES and set(verdict.diagnosis) == names, verdict
+    assert verdict.outcome == DIVERGES and set(verdict.diagnosis) == names, str(verdict)
 
 
 def test_the_first_difference_is_that_of_the_mistake():
@@ -181,7 +181,7 @@ def test_every_form_in_the_catalogue_is_recognized():
         run = functools.partial(known.reference, rules=apply(known.rules, (entry,)))
         with np.errstate(all="ignore"):
             verdict = compare(known, run, target="itself", framework=Numpy(), examples=0)
-        assert verdict.diagnosis == (entry.name,), verdict
+        assert verdict.diagnosis == (entry.name,), str(verdict)
 
 
 class Fails(Guarded):

@@ -83,7 +83,7 @@ SETTINGS = {"peak": 0.1, "warmup_steps": 10, "total_steps": 100}
     (ends_with_an_error, {}), (CosineAnnealingLR, {}), (without_warmup, {})])
 def test_right_ones_conform(target, options):
     verdict = check(target, **options)
-    assert verdict.outcome == CONFORMS, verdict
+    assert verdict.outcome == CONFORMS, str(verdict)
 
 
 def test_rates_after_the_last_step_are_only_noted():
@@ -105,7 +105,7 @@ def one_ahead(lr, warmup_steps, total_steps):
                                           (one_ahead, "warm-up (t + 1)/w")])
 def test_benign_forms_are_named(target, name):
     verdict = check(target)
-    assert verdict.outcome == VARIANT and verdict.diagnosis == (name,), verdict
+    assert verdict.outcome == VARIANT and verdict.diagnosis == (name,), str(verdict)
 
 
 def over_all(optimizer, warmup_steps, total_steps):
@@ -131,7 +131,7 @@ def never_ends(init_value, peak_value, warmup_steps, decay_steps):
     (once_an_epoch, {"in epochs"}), (never_ends, {"ends at 0.1 of the peak"})])
 def test_mistakes_are_named(target, names):
     verdict = check(target)
-    assert verdict.outcome == DIVERGES and set(verdict.diagnosis) == names, verdict
+    assert verdict.outcome == DIVERGES and set(verdict.diagnosis) == names, str(verdict)
     assert verdict.counterexample["total_steps"] < 12
 
 
@@ -140,7 +140,7 @@ def test_every_form_in_the_catalogue_is_recognized():
     for entry in known.catalogue:
         run = functools.partial(known.reference, rules=apply(known.rules, (entry,)))
         verdict = compare(known, run, target="itself", framework=Numpy(), examples=3)
-        assert verdict.diagnosis == (entry.name,), verdict
+        assert verdict.diagnosis == (entry.name,), str(verdict)
 
 
 def fails(step, peak, warmup_steps, total_steps):

@@ -26,6 +26,8 @@ def stored(name):
 
 def test_index_and_files_are_complete_and_below_5_megabytes():
     index = json.loads((DIRECTORY / "index.json").read_text())
+    missing = [name for name in CASES if not (DIRECTORY / f"{name}.safetensors").exists()]
+    assert not missing, f"cases without a file: {missing}; `python data/make_vectors.py` writes them"
     assert [entry["name"] for entry in index["cases"]] == list(CASES) and index["format"] == vectors.FORMAT
     assert {file.name for file in DIRECTORY.iterdir()} == {"index.json", *(f"{name}.safetensors" for name in CASES)}
     assert sum(file.stat().st_size for file in DIRECTORY.iterdir()) < 5e6
@@ -52,6 +54,26 @@ def test_stored_results_are_those_of_the_reference(name):
     assert list(results) == list(entry["expected"])
     for key, array in results.items():
         assert distance(array, expected[key]) <= entry["expected"][key]["allowed"]["float64"]
+
+
+def test_only_missing_and_named_cases_are_written(tmp_path, monkeypatch):
+    """Files that are there keep their bytes, and those of cases that no longer exist are deleted."""
+    schedule, ema = CASES["schedule"], CASES["ema"]
+    monkeypatch.setattr(vectors, "all_cases", lambda: [schedule])
+    assert vectors.write_vectors(tmp_path) == ["schedule"]
+    (tmp_path / "schedule.safetensors").write_bytes(b"as it was")
+    monkeypatch.setattr(vectors, "all_cases", lambda: [schedule, ema])
+    assert vectors.write_vectors(tmp_path) == ["ema"]
+    assert (tmp_path / "schedule.safetensors").read_bytes() == b"as it was"
+    index = json.loads((tmp_path / "index.json").read_text())
+    assert [entry["name"] for entry in index["cases"]] == ["schedule", "ema"]
+    assert vectors.write_vectors(tmp_path, again=["schedule"]) == ["schedule"]
+    assert "rates" in "".join(weights.load(tmp_path / "schedule.safetensors"))
+    monkeypatch.setattr(vectors, "all_cases", lambda: [ema])
+    assert vectors.write_vectors(tmp_path) == []
+    assert {file.name for file in tmp_path.iterdir()} == {"index.json", "ema.safetensors"}
+    with pytest.raises(InputError, match="no case nonsense; there are ema"):
+        vectors.write_vectors(tmp_path, again=["nonsense"])
 
 
 def write_results(folder, dtype, names=CASES, spoil=lambda name, key, array: array):

@@ -7,7 +7,7 @@ to a file of the case's name in a folder of its own; `check_results` compares th
 
 import json
 import os
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -25,14 +25,35 @@ PRECISIONS = ("float32", "float64")
 MOST_NOTES = 10
 
 
-def write_vectors(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """Write all cases to `folder`; returns the index. Equal versions write equal files."""
+def write_vectors(folder: str | os.PathLike[str], again: Iterable[str] = ()) -> list[str]:
+    """Write the cases that `folder` lacks and those named in `again`, and the index; returns the names written.
+
+    Other files stay as they are: on another processor the last bits of a result can differ. A file of a case that no
+    longer exists is deleted. InputError where `again` names no case.
+    """
     os.makedirs(folder, exist_ok=True)
-    entries = [_write_case(folder, case) for case in all_cases()]
-    index = {"format": FORMAT, "cases": entries}
-    text = json.dumps(index, indent=1, ensure_ascii=False) + "\n"
+    again, known = set(again), _entries(folder)
+    cases = {case.name: case for case in all_cases()}
+    if not again <= cases.keys():
+        raise InputError(f"vectors: no case {', '.join(sorted(again - cases.keys()))}; there are {', '.join(cases)}")
+    written = [name for name in cases if name in again or name not in known]
+    entries = [_write_case(folder, cases[name]) if name in written else known[name] for name in cases]
+    for name in known.keys() - cases.keys():
+        os.unlink(os.path.join(folder, f"{name}.safetensors"))
+    text = json.dumps({"format": FORMAT, "cases": entries}, indent=1, ensure_ascii=False) + "\n"
     atomic_write(os.path.join(folder, INDEX), text.encode())
-    return index
+    return written
+
+
+def _entries(folder):
+    """name -> entry of the index in `folder`, of the cases that have a file there."""
+    path = os.path.join(folder, INDEX)
+    if not os.path.exists(path):
+        return {}
+    with open(path, encoding="utf-8") as file:
+        entries = json.load(file)["cases"]
+    return {entry["name"]: entry for entry in entries
+            if os.path.exists(os.path.join(folder, f"{entry['name']}.safetensors"))}
 
 
 def _write_case(folder, case):
