@@ -56,6 +56,8 @@ class Block:
         return all(ctypes.string_at(start, length) == _canary(start, length) for start, length in self._around)
 
     def __del__(self):
+        if _addresses is None:  # the interpreter is ending, and the memory goes with the process
+            return
         _addresses.pop(bisect.bisect_left(_addresses, self.address))
         del _live[self.address]
         _libc.munmap(self._mapping, self._mapped)
