@@ -22,7 +22,6 @@ from reference_tests.helpers.pytorch_samples import (
 )
 
 TOLERANCE = 1e-12
-OPERATORS = operators()
 PAIRS = [(here, name) for here, functions in TABLE.items() for name in functions]
 
 
@@ -69,7 +68,7 @@ def as_ours(tensor):
 
 def compare(name, function, sample):
     """One sample: both values, and both gradients of a random weighing of the values."""
-    operator = OPERATORS[name]
+    operator = operators()[name]
     call = (sample.input, list(sample.args), sample.kwargs)
     leaves = tensors_in(call)
     made = {id(leaf): as_ours(leaf) for leaf in leaves}
@@ -100,7 +99,8 @@ def run(here, name):
     """(samples compared, reason -> samples that do not apply) of an operator."""
     torch.manual_seed(0)
     compared, left_out = 0, collections.Counter()
-    for sample in OPERATORS[name].sample_inputs("cpu", torch.float64, requires_grad=OPERATORS[name].supports_autograd):
+    operator = operators()[name]
+    for sample in operator.sample_inputs("cpu", torch.float64, requires_grad=operator.supports_autograd):
         try:
             compare(name, TABLE[here][name], sample)
         except DoesNotApply as difference:

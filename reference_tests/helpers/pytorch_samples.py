@@ -5,6 +5,7 @@ sample as the PyTorch operator does, with its tensors as nfnumpy Tensors, and co
 raises DoesNotApply with one of the REASONS why nfnumpy has no such call, or means something else by it.
 """
 
+import functools
 import sys
 import types
 import unittest
@@ -45,8 +46,12 @@ def unless(condition: Any, reason: str) -> None:
         raise DoesNotApply(reason)
 
 
+@functools.cache
 def operators() -> dict[str, Any]:
-    """PyTorch's operators, by name and variant. Their module imports a package that only PyTorch's own tests use."""
+    """PyTorch's operators, by name and variant. Their module imports a package that only PyTorch's own tests use.
+
+    The import takes seconds: the tests call this when they run, so that one of two test processes imports it.
+    """
     stand_in = types.ModuleType("expecttest")
     stand_in.TestCase = unittest.TestCase
     sys.modules.setdefault("expecttest", stand_in)
