@@ -35,7 +35,7 @@ from nfnumpy.models import registry
 from nfnumpy.ports import torch as torch_port
 from reference_tests.helpers.command_line import run_command
 
-TINY = nf.models.NFNetConfig(widths=(8, 16), depths=(1, 1), strides=(1, 2), group_size=4, stem_widths=(4, 4),
+TINY = nf.models.NFNetConfig(widths=(8,), depths=(1,), strides=(2,), group_size=4, stem_widths=(4, 4),
                              stem_strides=(1, 2), num_classes=10, train_size=4, test_size=4)
 PLAN = gpu.Plan(models=("tiny",), batch_size=2, repeats=1, steps=1, copy_bytes=1 << 16, product_size=16, loss_steps=1,
                 loss_batch=3, digits=False, tests=False)

@@ -31,6 +31,11 @@ FAMILIES = {
     "nf_regnet with a stage unlike a stage": dataclasses.replace(NF_REGNET, widths=(16, 16, 40), strides=(2, 1, 2)),
 }
 
+# Three blocks each: one that changes channels, one with a stride, one with an identity shortcut.
+_THREE_BLOCKS = {"widths": (16, 24), "depths": (1, 2), "strides": (1, 2)}
+SMALL = {family: dataclasses.replace(FAMILIES[family], **_THREE_BLOCKS)
+         for family in ("nfnet", "nf_resnet", "nf_resnet with squeeze-and-excite", "nf_regnet")}
+
 
 def random_state(model, seed):
     """Values that make every parameter matter: no gain is 1, no bias or skip gain 0, and a unit of every weight has a

@@ -11,8 +11,10 @@ import types
 import unittest
 from collections.abc import Callable, Sequence
 from typing import Any
+from unittest import mock
 
 import numpy as np
+import torch
 
 from nfnumpy import Tensor, ops
 
@@ -55,7 +57,8 @@ def operators() -> dict[str, Any]:
     stand_in = types.ModuleType("expecttest")
     stand_in.TestCase = unittest.TestCase
     sys.modules.setdefault("expecttest", stand_in)
-    from torch.testing._internal.common_methods_invocations import op_db
+    with mock.patch.object(torch.backends, "disable_global_flags"):  # called on import; the bench sets global flags
+        from torch.testing._internal.common_methods_invocations import op_db
     return {f"{operator.name}.{operator.variant_test_name}".rstrip("."): operator for operator in op_db}
 
 

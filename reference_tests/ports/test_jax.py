@@ -16,15 +16,10 @@ from nfnumpy.functional.activations import GAMMA, NONLINEARITIES
 from nfnumpy.models.config import ACTIVATIONS
 from nfnumpy.ports import jax as port, jax_optim
 from reference_tests.helpers.jax_compilation import fast_compilation
-from reference_tests.helpers.port_pairs import BOUND, FAMILIES, batch, random_state
+from reference_tests.helpers.port_pairs import BOUND, FAMILIES, SMALL, batch, random_state
 
-# Three blocks each: one that changes channels, one with a stride, one with an identity shortcut.
-SMALL = {"widths": (16, 24), "depths": (1, 2), "strides": (1, 2)}
-COMPARED = {
-    "nfnet": dataclasses.replace(FAMILIES["nfnet"], **SMALL),
-    "nf_resnet": dataclasses.replace(FAMILIES["nf_resnet with squeeze-and-excite"], **SMALL),
-    "nf_regnet": dataclasses.replace(FAMILIES["nf_regnet"], **SMALL),
-}
+COMPARED = {"nfnet": SMALL["nfnet"], "nf_resnet": SMALL["nf_resnet with squeeze-and-excite"],
+            "nf_regnet": SMALL["nf_regnet"]}
 SIZE = (18, 29)  # even and odd, so that paddings differ
 
 
