@@ -8,9 +8,9 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ["NFNUMPY_TF32"] = "0"  # where there is a GPU, float32 means float32
 
-import hypothesis  # noqa: E402
-import pytest  # noqa: E402
-import torch  # noqa: E402
+import hypothesis
+import pytest
+import torch
 
 hypothesis.settings.register_profile("reproducible", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("reproducible")

@@ -112,7 +112,8 @@ def try_one(clean, area, path, number):
     shutil.copytree(clean, folder, symlinks=True, dirs_exist_ok=True)
     changed = plant(folder / path, number)
     named_alike = sorted((folder / "reference_tests").rglob(f"test_*{path.stem}*.py"))
-    tests = [str(file.relative_to(folder)) for file in named_alike] + [f"reference_tests/{name}" for name in TESTS[area]]
+    tests = [str(file.relative_to(folder)) for file in named_alike]
+    tests += [f"reference_tests/{name}" for name in TESTS[area]]
     command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-x", "-q", "-p", "no:cacheprovider", *tests]
     environment = {**os.environ, "PYTHONPATH": str(folder), "TMPDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
