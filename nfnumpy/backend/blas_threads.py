@@ -23,7 +23,7 @@ import threadpoolctl
 from ..errors import InputError
 from .forking import at_fork
 
-MOST_THREADS = 256  # with more, handing out the work takes longer than the work: all of it needs the interpreter's lock
+MOST_THREADS = 256  # far more than cores only costs: docs/training.md has the times; thousands are a typing error
 SWITCH_INTERVAL = 2e-5  # seconds
 UFUNC_BUFFER = 1024  # values
 
@@ -51,8 +51,8 @@ def thread_count() -> int:
 def _parse_thread_count(given: str) -> int:
     count = int(given) if re.fullmatch("[0-9]{1,9}", given) else 0
     if not 1 <= count <= MOST_THREADS:
-        raise InputError(f"NFNUMPY_THREADS={given[:40]!r}: expected a whole number from 1 to {MOST_THREADS} (more "
-                         f"threads than that wait for Python's interpreter lock instead of computing)")
+        raise InputError(f"NFNUMPY_THREADS={given[:40]!r}: expected a whole number from 1 to {MOST_THREADS} "
+                         f"(threads beyond the number of cores only wait)")
     return count
 
 

@@ -52,7 +52,7 @@ class Block:
         return array
 
     def intact(self):
-        """Whether the bytes between this block and the untouchable pages are as they were."""
+        """Whether the bytes between this block and the inaccessible pages are as they were."""
         return all(ctypes.string_at(start, length) == _canary(start, length) for start, length in self._around)
 
     def __del__(self):
