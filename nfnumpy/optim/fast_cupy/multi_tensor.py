@@ -63,12 +63,15 @@ def _pieces(device, shapes, in_units):
     in_units: for each tensor whether its units stay whole.
     """
     import cupy
-    fields = [_unit_pieces(tensor, shape) if whole else _runs(tensor, math.prod(shape))
-              for tensor, (shape, whole) in enumerate(zip(shapes, in_units, strict=True)) if math.prod(shape)]
-    pieces = numpy.concatenate([numpy.stack(numpy.broadcast_arrays(*numpy.atleast_1d(*field)), axis=1)
-                                for field in fields] or [numpy.empty((0, 6))]).astype(numpy.int64)
+    tables = [numpy.empty((0, 6), numpy.int64)]
+    for tensor, (shape, whole) in enumerate(zip(shapes, in_units, strict=True)):
+        size = math.prod(shape)
+        if size:
+            fields = _unit_pieces(tensor, shape) if whole else _runs(tensor, size)
+            tables.append(numpy.stack(numpy.broadcast_arrays(*numpy.atleast_1d(*fields)), axis=1))
+    pieces = numpy.concatenate(tables).astype(numpy.int64)
     order = numpy.argsort(-pieces[:, 2] * pieces[:, 4], kind="stable")
-    return cupy.asarray(pieces[order], blocking=True)  # kept, and so used on streams that know nothing of this copy
+    return cupy.asarray(pieces[order], blocking=True)  # cached: other streams will read it without waiting
 
 
 def _pieces_of(shapes, in_units=None):
