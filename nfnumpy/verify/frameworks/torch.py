@@ -97,9 +97,12 @@ class Torch(Framework):
 class TorchModule(ModuleHandle):
     """A torch module; hooks observe its submodules."""
 
-    def __init__(self, framework, module):
-        self.framework, self.torch, self.target = framework, framework.torch, module
-        self.inputs, self.outputs = {}, {}
+    def __init__(self, framework: Torch, module: Any) -> None:
+        self.framework = framework
+        self.torch = framework.torch
+        self.target = module
+        self.inputs: dict[str, Any] = {}
+        self.outputs: dict[str, Any] = {}
 
     @property
     def parameters(self) -> dict[str, tuple[int, ...]]:
