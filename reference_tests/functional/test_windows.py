@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 from nfnumpy import InputError
 from nfnumpy.functional.convolution import conv2d, conv2d_x_vjp
 from nfnumpy.functional.pooling import avg_pool
-from nfnumpy.functional.windows import Windows
+from nfnumpy.functional.windows import Windows, windows_of
 from reference_tests.helpers.strategies import both, convolutions
 
 # A pixel gets at most 4·4·2 products here; twice as many roundings cover products and sums in any order.
@@ -20,7 +20,7 @@ def ones(*shape):
     return np.ones(shape)
 
 
-def windows_of(problem):
+def windows_in(problem):
     x, weight, _ = problem.inputs
     options = {key: value for key, value in problem.options.items() if key != "groups"}
     return Windows(x.shape[1:3], weight.shape[:2], **options)
@@ -28,7 +28,7 @@ def windows_of(problem):
 
 @given(problem=convolutions())
 def test_seen_is_the_range_of_pixels_under_all_taps(problem):
-    windows = windows_of(problem)
+    windows = windows_in(problem)
     for axis in (0, 1):
         for start, stop in itertools.combinations(range(windows.out[axis] + 1), 2):
             pixels = [y * windows.stride[axis] + i * windows.dilation[axis] - windows.padding[axis][0]
@@ -38,7 +38,7 @@ def test_seen_is_the_range_of_pixels_under_all_taps(problem):
 
 @given(problem=convolutions())
 def test_windows_follow_from_their_output_and_start(problem):
-    windows = windows_of(problem)
+    windows = windows_in(problem)
     again = Windows.with_output(windows.image, windows.kernel, windows.out, stride=windows.stride,
                                 dilation=windows.dilation, before=windows.before)
     for axis in (0, 1):
@@ -70,7 +70,7 @@ def test_the_phases_together_are_the_vjp_of_the_input(problem):
     x, weight, _ = problem.inputs
     options = {**problem.options, "groups": 1}
     x = x[..., :weight.shape[2]]
-    windows = windows_of(problem)
+    windows = windows_in(problem)
     cotangent = np.random.default_rng(1).standard_normal((len(x), *windows.out, weight.shape[3]))
     got = np.full(x.shape, np.nan)
     for phase in itertools.product(*map(range, windows.stride)):
@@ -128,3 +128,15 @@ def test_a_kernel_without_taps_is_refused(size, kernel):
     else:
         with pytest.raises(InputError, match="does not fit"):
             Windows((size, size), (kernel, 1))
+
+
+def test_the_same_geometry_is_described_once():
+    """The same numbers give the same object; arguments that only compare equal to checked ones are refused as ever."""
+    geometry = {"stride": 1, "padding": ((0, 1), (1, 0)), "dilation": (1, 2)}
+    first = windows_of((7, 6), (3, 2), **geometry)
+    assert windows_of((7, 6), (3, 2), stride=(1, 1), padding=[[0, 1], [1, 0]], dilation=[1, 2]) is first
+    assert first.transposed((0, 0)) is first.transposed((0, 0))
+    for wrong in ({"stride": True}, {"stride": 1.0}, {"dilation": (True, 2)}, {"padding": ((False, 1), (1, 0))},
+                  {"padding": "same"}):
+        with pytest.raises(InputError):
+            windows_of((7, 6), (3, 2), **geometry | wrong)
