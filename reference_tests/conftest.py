@@ -34,6 +34,11 @@ if not GPU:
     sys.path.insert(0, STAND_IN)  # `import cupy` finds the stand-in, whose kernels run on the CPU
 
 
+def pytest_runtest_teardown() -> None:
+    """The bench gives PyTorch all cores: every later test of the process would take four times its processor time."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory):
     """A directory that Hypothesis may write in again and again."""
