@@ -1,19 +1,7 @@
 """nfnumpy: the executable specification of normalizer-free networks, on NumPy or CuPy."""
 
-from . import (
-           analysis,
-           autograd,
-           backend,  # first: it configures OpenBLAS before NumPy loads it
-           datasets,
-           functional,
-           models,
-           nn,
-           ops,
-           optim,
-           training,
-           verify,
-           weights,
-)
+from . import backend  # first: it configures OpenBLAS before NumPy loads it  # isort: skip
+from . import analysis, autograd, datasets, functional, models, nn, ops, optim, training, verify, weights
 from .autograd import GraphError, Tensor, checkpoint, no_grad, trust_saved_arrays
 from .backend import reference
 from .errors import InputError
