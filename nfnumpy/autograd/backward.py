@@ -68,7 +68,10 @@ def _add_contributions(vertex: Node, cotangent: Array, cotangents: dict[int, Arr
 
 
 def accumulate_grad(leaf: Any, cotangent: Array) -> None:
-    """Add the complete cotangent of a leaf to its gradient."""
+    """Add the complete cotangent of a leaf to its gradient; GraphError unless it has the leaf's shape and dtype."""
+    if cotangent.shape != leaf.data.shape or cotangent.dtype != leaf.data.dtype:
+        raise GraphError(f"backward: a vector-Jacobian product returned {tuple(cotangent.shape)}, {cotangent.dtype} "
+                         f"for a leaf of {tuple(leaf.shape)}, {leaf.dtype}")
     total = cotangent if leaf.grad is None else leaf.grad + cotangent
     leaf.grad = backend.as_array(total)
 

@@ -115,9 +115,12 @@ class Node:
     def pull(self, vjp: Vjp, cotangent: Array) -> list[tuple[Edge, Array | None]]:
         """The inputs that have parents, each with what the product returns for it.
 
-        GraphError if the product returns too few cotangents or too many.
+        GraphError if the product returns too few cotangents or too many, or no tuple or list of them.
         """
         edges, found = self.edges(vjp), vjp(cotangent, self.saved, self.options)
+        if not isinstance(found, (tuple, list)):  # the rows of an array could be taken for cotangents
+            raise GraphError(f"{self.name}: its vector-Jacobian product returned {type(found).__name__}, expected a "
+                             f"tuple of {len(edges)} cotangents")
         if len(found) != len(edges):
             raise GraphError(f"{self.name}: its vector-Jacobian product returned {len(found)} cotangents for "
                              f"{len(edges)} inputs")

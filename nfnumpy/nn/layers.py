@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import ops
 from ..autograd import Tensor
-from ..backend import CounterRNG, backend_of
+from ..backend import CounterRNG, backend_of, is_floating
 from ..backend.arrays import Array
 from ..errors import InputError
 from ..functional.activations import GAMMA
@@ -19,8 +19,15 @@ from .module import Module
 
 
 def cast_like(parameter: Tensor, x: Tensor) -> Tensor:
-    """The parameter in the dtype of x: master weights in float32 enter half-precision arithmetic rounded."""
-    return parameter if parameter.dtype == x.dtype else ops.cast(parameter, dtype=x.dtype)
+    """The parameter in the dtype of x: master weights in float32 enter half-precision arithmetic rounded.
+
+    For an x of another kind, such as a list, it stays as it is: the operation that takes both refuses what it cannot
+    use.
+    """
+    dtype = getattr(x, "dtype", parameter.dtype)
+    if parameter.dtype == dtype or not is_floating(dtype):
+        return parameter
+    return ops.cast(parameter, dtype=dtype)
 
 
 class Conv2D(Module):

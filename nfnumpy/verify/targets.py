@@ -36,7 +36,7 @@ def _module(place, text):
     except ModuleNotFoundError as error:
         raise InputError(f"target {text!r}: no module named {error.name!r}; install it, or give a path that ends in "
                          f".py") from None
-    except Exception as error:  # a foreign module may raise anything while it is imported
+    except (Exception, SystemExit) as error:  # a foreign module may raise anything while it is imported
         raise InputError(f"target {text!r}: importing {place} failed: {type(error).__name__}: "
                          f"{first_line(error)}") from None
 

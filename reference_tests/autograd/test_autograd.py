@@ -257,6 +257,17 @@ def test_a_separate_vjp_returns_one_cotangent(count):
         operation(leaf([1.0])).sum().backward()
 
 
+@pytest.mark.parametrize("found, complaint", [
+    (lambda cotangent: np.stack([cotangent, cotangent]), "returned ndarray, expected a tuple of 2"),
+    (lambda cotangent: None, "returned NoneType, expected a tuple of 2"),
+    (lambda cotangent: (cotangent.sum(), cotangent), r"returned \(\), float64 for a leaf of \(3,\), float64"),
+    (lambda cotangent: (cotangent.astype("float32"), cotangent), r"returned \(3,\), float32 for a leaf")])
+def test_a_cotangent_that_fits_no_input_is_refused(found, complaint):
+    operation = differentiable(lambda x, y: x * y, joint=lambda cotangent, x, y: found(cotangent))
+    with pytest.raises(GraphError, match=complaint):
+        operation(leaf([1.0, 2.0, 3.0]), leaf([2.0, 1.0, 0.0])).sum().backward()
+
+
 def double(x):
     return x * 2.0
 

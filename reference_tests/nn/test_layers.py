@@ -71,6 +71,15 @@ def test_layers_with_impossible_arguments_are_refused(make, complaint):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("given", [None, "text", 3, object(), [[1.0], [1.0, 2.0]], np.ones((1, 4, 4, 2), complex)])
+@pytest.mark.parametrize("make", [
+    lambda init: nf.nn.Linear(init, 2, 2), lambda init: nf.nn.Conv2D(init, 2, 2, 3),
+    lambda init: nf.nn.WSConv2D(init, 2, 2, 3), lambda init: nf.nn.SqueezeExcite(init, 2, 0.5)])
+def test_layers_refuse_what_is_no_array_of_real_numbers(make, given):
+    with pytest.raises(InputError):
+        make(Initializer())(given)
+
+
 @pytest.mark.parametrize("config", [None, {"widths": (1,)}, nf.models.NFNetConfig])
 def test_a_model_of_no_configuration_is_refused(config):
     with pytest.raises(InputError, match=r"expected a configuration \(NFNetConfig"):

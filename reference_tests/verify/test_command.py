@@ -115,6 +115,18 @@ def test_a_file_that_fails_while_it_is_imported_is_one_line(capsys, monkeypatch,
     assert status == 2 and error.count("\n") == 1 and "ValueError: first" in error
 
 
+@pytest.mark.parametrize("status", [0, 1])
+@pytest.mark.parametrize("where", ["while it is imported", "when it is called"])
+def test_a_target_that_exits_gives_no_verdict(capsys, monkeypatch, tmp_path, where, status):
+    """The status of sys.exit in a target is not the command's: 0 would say that the target conforms."""
+    program = f"import sys\nsys.exit({status})"
+    if where == "when it is called":
+        program = f"import sys\ndef f(weight, gain):\n    sys.exit({status})"
+    (tmp_path / "exiting.py").write_text(program)
+    left, out, error = verify(capsys, monkeypatch, "ws_conv", f"{tmp_path / 'exiting.py'}:f")
+    assert (left, out) == (2, "") and error.count("\n") == 1 and f"SystemExit: {status}" in error
+
+
 def test_the_pytest_helper_fails_with_the_whole_report(port):
     assert_conforms(check("ws_conv", load_target(f"{port}:standardize"), examples=1))
     variant = check("ws_conv", load_target(f"{port}:added"), examples=1)

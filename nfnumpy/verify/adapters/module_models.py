@@ -83,10 +83,10 @@ class ModuleModel:
             return logits(self.channels_last)
         try:
             result = logits(False)
-        except Exception as usual:  # of the two errors, that of the usual layout is more informative
+        except (Exception, SystemExit) as usual:  # of the two errors, that of the usual layout is more informative
             try:
                 result = logits(True)
-            except Exception:
+            except (Exception, SystemExit):
                 raise usual from None
             self.channels_last = True
             return result

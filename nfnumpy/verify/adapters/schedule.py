@@ -128,7 +128,7 @@ class _Schedule:
         for step in range(total + BEYOND):
             try:
                 rates.append(float(rate_of(step)))
-            except Exception:
+            except (Exception, SystemExit):
                 if step < total:
                     raise
                 break  # some schedules end with an error
