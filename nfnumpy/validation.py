@@ -6,6 +6,7 @@ Used by: models/config.py, training/options.py. Test: reference_tests/models/tes
 import dataclasses
 import functools
 import math
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,7 @@ class Interval:
     def __contains__(self, value: float) -> bool:
         above = value >= self.least if self.with_least else value > self.least
         below = value <= self.greatest if self.with_greatest else value < self.greatest
-        return above and below and math.isfinite(value)
+        return above and below and abs(value) <= sys.float_info.max
 
     def __str__(self) -> str:
         start = f"from {self.least:g}" if self.with_least else f"above {self.least:g}"

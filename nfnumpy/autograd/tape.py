@@ -118,7 +118,7 @@ class Node:
         GraphError if the product returns too few cotangents or too many, or no tuple or list of them.
         """
         edges, found = self.edges(vjp), vjp(cotangent, self.saved, self.options)
-        if not isinstance(found, (tuple, list)):  # the rows of an array could be taken for cotangents
+        if not isinstance(found, (tuple, list)):  # an array's rows would count as cotangents
             raise GraphError(f"{self.name}: its vector-Jacobian product returned {type(found).__name__}, expected a "
                              f"tuple of {len(edges)} cotangents")
         if len(found) != len(edges):

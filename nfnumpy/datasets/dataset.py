@@ -21,7 +21,7 @@ class Split(ABC):
     needs_decoding = True
 
     def __init__(self, labels: npt.ArrayLike, image_size: int) -> None:
-        self.labels = np.asarray(labels, dtype=np.int64)
+        self.labels = _whole_labels(labels)
         self.image_size = image_size
 
     def __len__(self) -> int:
@@ -46,6 +46,10 @@ class ArraySplit(Split):
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, image_size: int | None = None) -> None:
+        shape = getattr(images, "shape", ())
+        is_grey_or_colour = len(shape) == 3 or (len(shape) == 4 and shape[3] == 3)
+        if not is_grey_or_colour or images.dtype != np.uint8:
+            raise InputError(f"ArraySplit: expected images as uint8 (N, H, W) or (N, H, W, 3), got {_described(images)}")
         if image_size is None:
             image_size = min(images.shape[1:3])
         super().__init__(labels, image_size)
@@ -82,3 +86,24 @@ class Dataset:
 def _three_channels(images: np.ndarray, rank: int) -> np.ndarray:
     """A copy of `images` with a last axis of 3 channels; grey images have `rank` axes."""
     return np.repeat(images[..., None], 3, axis=-1) if images.ndim == rank else images.copy()
+
+
+def _whole_labels(labels: npt.ArrayLike) -> np.ndarray:
+    """The labels as int64 (N,); InputError unless they are a list of whole numbers."""
+    try:
+        given = np.asarray(labels)
+        with np.errstate(invalid="ignore"):
+            whole = given.astype(np.int64)
+        is_whole = given.ndim == 1 and given.dtype.kind in "iuf" and bool(np.all(whole == given))
+    except (ValueError, TypeError, OverflowError):
+        is_whole = False
+    if not is_whole:
+        raise InputError(f"labels: expected whole numbers (N,), got {_described(labels)}")
+    return whole
+
+
+def _described(value: object) -> str:
+    """An array by its shape and dtype, anything else by its type."""
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{tuple(value.shape)} of {value.dtype}"
+    return f"a {type(value).__name__}"

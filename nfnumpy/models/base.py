@@ -60,7 +60,8 @@ class NormalizerFreeNetwork(Module):
         try:
             super().load_state_dict(state, cast=cast)
         except InputError as error:
-            raise InputError(f"{error}{self.explain_mismatch(state, self.state_dict())}") from None
+            hint = self.explain_mismatch(state, self.state_dict()) if isinstance(state, Mapping) else ""
+            raise InputError(f"{error}{hint}") from None
 
     def __call__(self, x: Tensor | Array, training: bool = False) -> Tensor:
         """Logits (N, num_classes) of images x (N, H, W, in_channels), an array or Tensor of the model's dtype.

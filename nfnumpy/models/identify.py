@@ -19,7 +19,7 @@ def variant_of(state: Mapping[str, Array]) -> str:
 
     InputError, naming the nearest variant and the first difference from it, when there is none.
     """
-    if not all(hasattr(array, "shape") for array in state.values()):
+    if not isinstance(state, Mapping) or not all(hasattr(array, "shape") for array in state.values()):
         raise InputError("state: expected a dict of name -> array")
     shapes = {name: tuple(array.shape) for name, array in state.items()}
     nearest = None

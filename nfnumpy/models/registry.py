@@ -80,7 +80,7 @@ def names() -> list[str]:
 
 def config_of(name: str, **changes: Any) -> Config:
     """The configuration called `name`, with some of its fields changed; InputError suggests the nearest name."""
-    if name not in VARIANTS:
+    if not isinstance(name, str) or name not in VARIANTS:
         near = difflib.get_close_matches(str(name), VARIANTS, n=1, cutoff=0.0)[0]
         raise InputError(f"unknown model {name!r}: did you mean {near!r}? There are {', '.join(VARIANTS)}")
     try:

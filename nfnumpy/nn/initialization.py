@@ -22,7 +22,7 @@ class Initializer:
 
     def __init__(self, backend: str = "numpy", dtype: DTypeLike = "float32", seed: int = 0, path: str = "",
                  shapes_only: bool = False) -> None:
-        self.backend = backends.get(backend) if isinstance(backend, str) else backend
+        self.backend = backend if hasattr(backend, "xp") else backends.get(str(backend))
         self.dtype = self.backend.dtype(dtype)
         self.randomness = backends.CounterRNG(seed)
         self.path = path

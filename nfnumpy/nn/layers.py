@@ -12,6 +12,7 @@ from ..backend import CounterRNG, backend_of, is_floating
 from ..backend.arrays import Array
 from ..errors import InputError
 from ..functional.activations import GAMMA
+from ..functional.checks import LARGEST, real_number, whole_number
 from ..functional.windows import pair
 from .initialization import Initializer
 from .mode import EVALUATION, Mode
@@ -36,6 +37,8 @@ class Conv2D(Module):
     def __init__(self, init: Initializer, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int], *,
                  stride: int | tuple[int, int] = 1, padding: Any = "SAME", dilation: int | tuple[int, int] = 1,
                  groups: int = 1) -> None:
+        for name, number in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
+            whole_number(number, f"{init.path}: {name}")
         if in_channels < 1 or out_channels < 1:
             raise InputError(f"{init.path}: {in_channels} -> {out_channels} channels: expected at least one of each")
         if groups < 1 or in_channels % groups or out_channels % groups:
@@ -79,11 +82,13 @@ class Linear(Module):
 
     def __init__(self, init: Initializer, in_features: int, out_features: int, *,
                  standard_deviation: float | None = None) -> None:
-        shape = (in_features, out_features)
+        shape = (whole_number(in_features, f"{init.path}: in_features", least=1),
+                 whole_number(out_features, f"{init.path}: out_features", least=1))
         if standard_deviation is None:
             self.weight = init.fan_in_normal("weight", shape)
         else:
-            self.weight = init.normal("weight", shape, standard_deviation)
+            deviation = real_number(standard_deviation, f"{init.path}: standard_deviation")
+            self.weight = init.normal("weight", shape, deviation)
         self.bias = init.constant((out_features,), 0.0)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -94,7 +99,7 @@ class Nonlinearity(Module):
     """gamma·g(x) for the nonlinearity called `name`, so that N(0, 1) in gives variance 1 out (2101.08692, 4.1)."""
 
     def __init__(self, name: str) -> None:
-        if name not in GAMMA:
+        if not isinstance(name, str) or name not in GAMMA:
             raise InputError(f"nonlinearity {name!r}: expected one of {', '.join(GAMMA)}")
         self.name = name
 
@@ -106,7 +111,8 @@ class SqueezeExcite(Module):
     """x · 2·sigmoid(fc1(relu(fc0(mean over the image)))), hidden width max(1, int(channels·ratio))."""
 
     def __init__(self, init: Initializer, channels: int, ratio: float) -> None:
-        hidden = max(1, int(channels * ratio))
+        whole_number(channels, f"{init.path}: channels", least=1)
+        hidden = max(1, int(min(channels * real_number(ratio, f"{init.path}: ratio"), LARGEST)))
         self.fc0 = Linear(init.scope("fc0"), channels, hidden)
         self.fc1 = Linear(init.scope("fc1"), hidden, channels)
 

@@ -222,6 +222,8 @@ def _check_buffer(name: str, array: Any) -> None:
 
 def _check_names(state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     """InputError unless both have the same names."""
+    if not isinstance(state, Mapping):
+        raise InputError(f"state: expected a dict of name -> array, got a {type(state).__name__}")
     differences = {"unknown": set(state) - set(own), "missing": set(own) - set(state)}
     for problem, names in differences.items():
         if names:

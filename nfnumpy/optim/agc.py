@@ -9,13 +9,13 @@ fast_numpy/sgd.py (`_clip`), fast_cupy/multi_tensor.py. Kernel: backend/kernels/
 Tests: reference_tests/optim/test_agc.py, test_norms.py; fast_numpy/test_optimizer.py and kernels/test_optimizer.py.
 """
 
-import math
-import numbers
 from typing import NamedTuple
 
 from ..backend import as_array, namespace
 from ..backend.arrays import Array
 from ..errors import InputError
+from ..functional.checks import shown
+from .checks import is_finite_number
 from .norms import joined, scaled_norm, shrunk, widened
 
 SMALLEST_GRADIENT_NORM = 1e-6  # of the authors' code: what is divided by is at least this
@@ -40,7 +40,7 @@ def unitwise_norm(w: Array) -> Array:
     """The L2 norm of each output unit of an array, in its dtype.
 
     (kh, kw, in, out): one a channel, (1, 1, 1, out); (in, out): one a column, (1, out); an array with at most one axis
-    longer than 1 (biases, gains, scalars) is a single unit, ().
+    longer than 1 (biases, gains, scalars) is a single unit, (). InputError for what is no array of floating numbers.
     """
     norm, by = scaled_norm(widened(w), _unit_axes(w.shape))
     return as_array(namespace(w).astype(norm / by, w.dtype, copy=False))
@@ -86,7 +86,9 @@ def clip_factor(grad: Array, param: Array, *, clipping: float = 0.01, eps: float
     """What AGC multiplies each unit's gradient by: 1, or lambda·max(‖W‖, eps)/‖G‖ where that is less.
 
     grad and param of one shape; the result has the shape of their unit-wise norms, in float32 for half precision.
+    InputError as for `adaptive_gradient_clip`.
     """
+    _check_arguments("clip_factor", grad, param, clipping, eps)
     factors = _factors(widened(grad), widened(param), clipping, eps)
     return as_array(factors.shrink * factors.factor)
 
@@ -101,18 +103,23 @@ def adaptive_gradient_clip(grad: Array, param: Array, clipping: float = 0.01, ep
 
     InputError for shapes that differ, or a clipping or eps that is not positive.
     """
-    try:
-        xp = namespace(grad)
-        namespace(param)
-    except TypeError:
-        raise InputError(f"adaptive_gradient_clip: expected two arrays, a gradient and a parameter, got "
-                         f"{type(grad).__name__} and {type(param).__name__}") from None
-    if tuple(grad.shape) != tuple(param.shape):
-        raise InputError(f"adaptive_gradient_clip: gradient {tuple(grad.shape)} and parameter {tuple(param.shape)} "
-                         f"differ in shape")
-    if not all(isinstance(value, numbers.Real) and 0.0 < value < math.inf for value in (clipping, eps)):
-        raise InputError(f"adaptive_gradient_clip: clipping={clipping!r}, eps={eps!r}: expected positive numbers")
+    _check_arguments("adaptive_gradient_clip", grad, param, clipping, eps)
+    xp = namespace(grad)
     wide = widened(grad)
     factors = _factors(wide, widened(param), clipping, eps)
     result = as_array(xp.astype(wide * factors.shrink * factors.factor, grad.dtype, copy=False))
     return (result, as_array(factors.clipped)) if return_clipped else result
+
+
+def _check_arguments(caller, grad, param, clipping, eps):
+    """InputError, naming `caller`, unless grad and param are arrays of one shape, clipping and eps positive numbers."""
+    try:
+        namespace(grad)
+        namespace(param)
+    except TypeError:
+        raise InputError(f"{caller}: expected two arrays, a gradient and a parameter, got {type(grad).__name__} and "
+                         f"{type(param).__name__}") from None
+    if tuple(grad.shape) != tuple(param.shape):
+        raise InputError(f"{caller}: gradient {tuple(grad.shape)} and parameter {tuple(param.shape)} differ in shape")
+    if not all(is_finite_number(value) and value > 0.0 for value in (clipping, eps)):
+        raise InputError(f"{caller}: clipping={shown(clipping)}, eps={shown(eps)}: expected positive numbers")

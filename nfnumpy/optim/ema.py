@@ -16,7 +16,9 @@ from ..autograd import Tensor
 from ..backend import as_array, formula, is_floating, namespace
 from ..backend.arrays import Array
 from ..errors import InputError
+from ..functional.checks import shown
 from ..nn import Module
+from .checks import is_finite_number
 from .chunks import parameters_of, parts
 
 
@@ -48,8 +50,8 @@ class ExponentialMovingAverage:
     """
 
     def __init__(self, model: Module | dict[str, Tensor], decay: float = 0.99999) -> None:
-        if not (isinstance(decay, numbers.Real) and 0.0 <= decay < 1.0):
-            raise InputError(f"EMA: decay={decay!r}: expected a number from 0 up to, not including, 1")
+        if not (is_finite_number(decay) and 0.0 <= decay < 1.0):
+            raise InputError(f"EMA: decay={shown(decay)}: expected a number from 0 up to, not including, 1")
         self.parameters: dict[str, Tensor] = parameters_of(model, "EMA")
         self.model: Module | None = None
         if isinstance(model, Module) and model.buffers():  # otherwise each step would look for buffers in vain

@@ -7,13 +7,14 @@ backend/kernels/optimizer.cu (`sums_of_squares`, `norm`). Tests: reference_tests
 test_norms.py; fast_numpy/test_optimizer.py and kernels/test_optimizer.py.
 """
 
-import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..backend import as_array, formula, is_array, namespace
 from ..backend.arrays import Array
 from ..errors import InputError
+from ..functional.checks import shown
 from ..functional.safe_range import multiplier
+from .checks import is_finite_number
 from .norms import joined, shrunk, widened
 
 
@@ -50,8 +51,8 @@ def clip_by_global_norm(arrays: Sequence[Array], max_norm: float) -> list[Array]
 
     Arrays whose norm is infinite or NaN, because an entry is, stay as they are.
     """
-    if not (isinstance(max_norm, numbers.Real) and max_norm > 0.0):
-        raise InputError(f"clip_by_global_norm: max_norm={max_norm!r}: expected a number above 0")
+    if not (is_finite_number(max_norm) and max_norm > 0.0):
+        raise InputError(f"clip_by_global_norm: max_norm={shown(max_norm)}: expected a number above 0")
     arrays = _checked(arrays, "clip_by_global_norm")
     norm, shrink = shrunk(*scaled_global_norm(arrays))
     xp = namespace(norm)
@@ -64,6 +65,8 @@ def clip_by_global_norm(arrays: Sequence[Array], max_norm: float) -> list[Array]
 
 def _checked(arrays, caller):
     """The arrays as a list; InputError, naming `caller`, for an empty one and for what is not an array."""
+    if is_array(arrays) or not isinstance(arrays, Iterable):
+        raise InputError(f"{caller}: expected a list of arrays, got {shown(arrays)}")
     arrays = list(arrays)
     if not arrays or not all(map(is_array, arrays)):
         raise InputError(f"{caller}: expected at least one array, got {[type(array).__name__ for array in arrays]}")

@@ -16,7 +16,10 @@ from ..functional.safe_range import multiplier, range_of
 
 def widened(array: Array) -> Array:
     """The array itself, or, of float16 or bfloat16, its values in float32; InputError for other dtypes."""
-    xp = namespace(array)
+    try:
+        xp = namespace(array)
+    except TypeError as error:
+        raise InputError(f"norm: {error}") from None
     if array.dtype in (xp.float32, xp.float64):
         return array
     if getattr(array.dtype, "name", None) not in ("float16", "bfloat16"):

@@ -8,13 +8,14 @@ Kernel: backend/kernels/optimizer.cu. Tests: reference_tests/optim/test_sam.py, 
 fast_numpy/test_optimizer.py and kernels/test_optimizer.py.
 """
 
-import numbers
 from collections.abc import Callable
 from typing import Any
 
 from ..backend import DrawnSteps, as_array, formula, namespace, repeatable_steps
 from ..backend.arrays import Array
 from ..errors import InputError
+from ..functional.checks import shown
+from .checks import is_finite_number
 from .global_norm import scaled_global_norm
 from .norms import joined, widened
 
@@ -45,9 +46,9 @@ class SAM:
     """
 
     def __init__(self, optimizer: Any, rho: float = 0.05, ascent_fraction: float = 1.0):
-        valid = isinstance(rho, numbers.Real) and isinstance(ascent_fraction, numbers.Real)
-        if not valid or not 0.0 < rho < float("inf") or not 0.0 < ascent_fraction <= 1.0:
-            raise InputError(f"SAM: rho={rho!r}, ascent_fraction={ascent_fraction!r}: expected rho > 0 and a share of "
+        valid = is_finite_number(rho) and is_finite_number(ascent_fraction)
+        if not valid or not rho > 0.0 or not 0.0 < ascent_fraction <= 1.0:
+            raise InputError(f"SAM: rho={shown(rho)}, ascent_fraction={shown(ascent_fraction)}: expected rho > 0 and a share of "
                              f"the batch above 0 and up to 1")
         self.optimizer = optimizer
         self.rho = rho

@@ -9,10 +9,11 @@ Used by: training/trainer.py. Test: reference_tests/optim/test_schedules.py.
 """
 
 import math
-import numbers
 from collections.abc import Callable
 
 from ..errors import InputError
+from ..functional.checks import shown
+from .checks import is_finite_number
 
 Schedule = Callable[[float], float]
 
@@ -63,17 +64,17 @@ def _check(schedule, **values):
     """InputError unless all values are finite numbers that are not negative."""
     for name, value in values.items():
         if not _is_valid(value):
-            raise InputError(f"{schedule}: {name}={value!r}: expected a finite number that is not negative")
+            raise InputError(f"{schedule}: {name}={shown(value)}: expected a finite number that is not negative")
 
 
 def _is_valid(value):
-    return isinstance(value, numbers.Real) and 0.0 <= value < math.inf
+    return is_finite_number(value) and value >= 0.0
 
 
 def _checked(schedule, rate):
     """`rate` with its argument checked."""
     def checked(step: float) -> float:
         if not _is_valid(step):
-            raise InputError(f"{schedule}: step {step!r}: expected a finite number that is not negative")
+            raise InputError(f"{schedule}: step {shown(step)}: expected a finite number that is not negative")
         return rate(step)
     return checked

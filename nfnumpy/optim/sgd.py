@@ -8,16 +8,16 @@ fast_cupy/multi_tensor.py. Kernel: backend/kernels/optimizer.cu. Tests: referenc
 fast_numpy/test_optimizer.py and kernels/test_optimizer.py.
 """
 
-import math
-import numbers
 from collections.abc import Sequence
 
 from ..autograd import Tensor
 from ..backend import as_array, buffer_pool, formula, namespace
 from ..backend.arrays import Array
 from ..errors import InputError
+from ..functional.checks import shown
 from ..nn import Module
 from .agc import adaptive_gradient_clip, unit_count
+from .checks import is_finite_number
 from .chunks import parameters_of, parts
 from .groups import Predicate, chosen, clipped_by_default, is_decayed
 from .loss_scale import LossScale
@@ -85,10 +85,12 @@ class SGD:
                  clipped: Predicate | None = None, decayed: Predicate | None = None,
                  loss_scale: LossScale | None = None):
         for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
-            if not (_is_number(value) and value >= 0.0):
-                raise InputError(f"SGD: {name}={value!r}: expected a number that is not negative")
+            if not (is_finite_number(value) and value >= 0.0):
+                raise InputError(f"SGD: {name}={shown(value)}: expected a number that is not negative")
         if not (clipping is None or _is_positive(clipping)) or not _is_positive(eps):
-            raise InputError(f"SGD: clipping={clipping!r}, eps={eps!r}: expected positive numbers")
+            raise InputError(f"SGD: clipping={shown(clipping)}, eps={shown(eps)}: expected positive numbers")
+        if not (loss_scale is None or isinstance(loss_scale, LossScale)):
+            raise InputError(f"SGD: loss_scale={shown(loss_scale)}: expected a LossScale")
         self.parameters = parameters_of(model, "SGD")
         self.randomness = getattr(model, "randomness", None)
         self.lr = lr
@@ -161,12 +163,8 @@ class SGD:
         return int(self.clipped_units) / self.units
 
 
-def _is_number(value):
-    return isinstance(value, numbers.Real) and math.isfinite(value)
-
-
 def _is_positive(value):
-    return _is_number(value) and value > 0.0
+    return is_finite_number(value) and value > 0.0
 
 
 def _check_gradient(name, parameter):

@@ -18,6 +18,7 @@ from .. import backend as backends
 from ..backend.arrays import Array
 from ..errors import InputError
 from ..files import atomic_write
+from ..functional.checks import shown
 
 CHECKSUM = "nfnumpy_sha256"  # metadata entry; files written by other programs, or before it existed, lack it
 LARGEST_HEADER = 2**24  # bytes; a training checkpoint of NFNet-F7 has 0.7 MB
@@ -31,11 +32,25 @@ def save(path: str | os.PathLike, state: Mapping[str, Array], metadata: dict[str
 
     InputError, one line, when it cannot be written; an interruption or a full disk leaves what was there.
     """
+    _check_content(state, metadata)
     arrays = {name: backends.to_host(array) for name, array in state.items()}
     arrays = {name: array if array.flags.c_contiguous else array.copy(order="C") for name, array in arrays.items()}
     metadata = dict(metadata or {})
     metadata[CHECKSUM] = _checksum(arrays, metadata)
     atomic_write(path, safetensors.numpy.save(arrays, metadata=metadata))
+
+
+def _check_content(state: Mapping[str, Array], metadata: Mapping[str, str] | None) -> None:
+    """InputError unless these are str -> array of numbers and str -> str."""
+    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+        raise InputError(f"save: expected a dict of name -> array, got {shown(state)}")
+    for name, array in state.items():
+        if not backends.is_array(array) or not (array.dtype.kind in "biuf" or backends.is_floating(array.dtype)):
+            raise InputError(f"save: {name}: expected an array of numbers, got {shown(array)}")
+    if metadata is None:
+        return
+    if not isinstance(metadata, Mapping) or not all(isinstance(text, str) for pair in metadata.items() for text in pair):
+        raise InputError(f"save: expected metadata of str -> str, got {shown(metadata)}")
 
 
 def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:

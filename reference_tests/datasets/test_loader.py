@@ -215,3 +215,19 @@ def test_impossible_loader_setting_is_named(setting):
 def test_array_split_of_unequal_counts_is_refused():
     with pytest.raises(InputError, match="4 images but 3 labels"):
         ArraySplit(np.zeros((4, 2, 2), dtype=np.uint8), np.zeros(3))
+
+
+@pytest.mark.parametrize("images, labels, complaint", [
+    (None, [0], "expected images as uint8"), ([[[0]]], [0], "got a list"),
+    (np.zeros((2, 4, 4, 3)), [0, 1], r"got \(2, 4, 4, 3\) of float64"),
+    (np.zeros((2, 4, 4, 4), np.uint8), [0, 1], "expected images as uint8"),
+    (np.zeros((4, 4), np.uint8), [0] * 4, "expected images as uint8"),
+    (np.zeros((2, 4, 4), np.uint8), [0.5, 1], "expected whole numbers"),
+    (np.zeros((2, 4, 4), np.uint8), [0, np.nan], "expected whole numbers"),
+    (np.zeros((2, 4, 4), np.uint8), ["a", "b"], "expected whole numbers"),
+    (np.zeros((2, 4, 4), np.uint8), [[0], [1]], "expected whole numbers"),
+    (np.zeros((2, 4, 4), np.uint8), None, "expected whole numbers"),
+    (np.zeros((2, 4, 4), np.uint8), 2, "expected whole numbers")])
+def test_images_and_labels_of_other_kinds_are_refused(images, labels, complaint):
+    with pytest.raises(InputError, match=complaint):
+        ArraySplit(images, labels)

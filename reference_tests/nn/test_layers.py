@@ -64,6 +64,21 @@ def test_buffers_start_filled_and_without_memory_for_shapes():
     (lambda init: nf.nn.WSConv2D(init, 6, 4, 3, groups=4), "stem: 6 -> 4 channels do not divide by groups=4"),
     (lambda init: nf.nn.Conv2D(init, 4, 4, 3, groups=0), "stem: 4 -> 4 channels do not divide by groups=0"),
     (lambda init: nf.nn.Conv2D(init, 4, 4, 3, groups=-2), "stem: 4 -> 4 channels do not divide by groups=-2"),
+    (lambda init: nf.nn.Conv2D(init, 4, 4, 3, groups=True), "stem: groups: expected a whole number, got True"),
+    (lambda init: nf.nn.Conv2D(init, "4", 4, 3), "stem: in_channels: expected a whole number, got '4'"),
+    (lambda init: nf.nn.Conv2D(init, 4, 10**400, 3), "stem: out_channels: expected a whole number"),
+    (lambda init: nf.nn.Linear(init, 2.5, 4), "stem: in_features: expected a whole number ≥ 1, got 2.5"),
+    (lambda init: nf.nn.Linear(init, 2, -1), "stem: out_features: expected a whole number ≥ 1, got -1"),
+    (lambda init: nf.nn.Linear(init, 2, 2, standard_deviation="1"), "stem: standard_deviation: expected a real"),
+    (lambda init: nf.nn.SqueezeExcite(init, 2.5, 0.5), "stem: channels: expected a whole number"),
+    (lambda init: nf.nn.SqueezeExcite(init, 4, float("nan")), "stem: ratio: expected a real number, got nan"),
+    (lambda init: nf.nn.Nonlinearity(["relu"]), "expected one of"),
+    (lambda init: nf.nn.Initializer(None), "unknown backend 'None'"),
+    (lambda init: nf.nn.Linear(init, 2, 2).load_state_dict("a.safetensors"), "expected a dict .* got a str"),
+    (lambda init: nf.models.create(["nfnet_8px"]), "unknown model"),
+    (lambda init: nf.models.variant_of(None), "expected a dict of name -> array"),
+    (lambda init: nf.models.create("nfnet_8px", num_classes=10**400), "num_classes"),
+    (lambda init: nf.models.create("nfnet_8px", shapes_only=True).load_state_dict(None), "got a NoneType"),
     (lambda init: nf.nn.Nonlinearity("gulp"), "'gulp': expected one of .*gelu")])
 def test_layers_with_impossible_arguments_are_refused(make, complaint):
     with pytest.raises(InputError, match=complaint) as error:

@@ -142,3 +142,18 @@ def test_a_target_that_cannot_be_written_is_one_line(tmp_path, target):
     with pytest.raises(nf.InputError, match="cannot write") as refusal:
         nf.weights.save(tmp_path / target, {"a": np.zeros(3)})
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("state, metadata, complaint", [
+    (None, None, "expected a dict of name -> array, got None"),
+    ({1: np.ones(2)}, None, "expected a dict of name -> array"),
+    ({"a": None}, None, "a: expected an array of numbers, got None"),
+    ({"a": [1.0]}, None, r"a: expected an array of numbers, got \[1.0\]"),
+    ({"a": np.array(["x"])}, None, "a: expected an array of numbers"),
+    ({"a": np.array([None])}, None, "a: expected an array of numbers"),
+    ({"a": np.ones(2)}, "text", "expected metadata of str -> str"),
+    ({"a": np.ones(2)}, {"epoch": 3}, "expected metadata of str -> str")])
+def test_only_named_arrays_of_numbers_are_saved(tmp_path, state, metadata, complaint):
+    with pytest.raises(nf.InputError, match=complaint):
+        nf.weights.save(tmp_path / "a.safetensors", state, metadata)
+    assert not list(tmp_path.iterdir())

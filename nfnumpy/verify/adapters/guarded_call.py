@@ -16,7 +16,7 @@ def guarded(check: str, function: Callable, *arguments: Any, **options: Any) -> 
             return function(*arguments, **options)
     except InputError:
         raise
-    except (Exception, SystemExit) as error:  # the status of sys.exit would be taken for that of a verdict
+    except (Exception, SystemExit) as error:  # the status of sys.exit would look like a verdict
         raise InputError(f"{check}: the target raised {type(error).__name__}: {first_line(error)}") from None
 
 
