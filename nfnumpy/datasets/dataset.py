@@ -46,10 +46,11 @@ class ArraySplit(Split):
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, image_size: int | None = None) -> None:
-        shape = getattr(images, "shape", ())
+        shape: tuple[int, ...] = getattr(images, "shape", ())
         is_grey_or_colour = len(shape) == 3 or (len(shape) == 4 and shape[3] == 3)
         if not is_grey_or_colour or images.dtype != np.uint8:
-            raise InputError(f"ArraySplit: expected images as uint8 (N, H, W) or (N, H, W, 3), got {_described(images)}")
+            raise InputError(f"ArraySplit: expected images as uint8 (N, H, W) or (N, H, W, 3), got "
+                             f"{_described(images)}")
         if image_size is None:
             image_size = min(images.shape[1:3])
         super().__init__(labels, image_size)

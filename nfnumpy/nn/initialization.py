@@ -4,6 +4,7 @@ Used by: nn/layers.py, models/. Test: reference_tests/nn/test_initialization.py.
 """
 
 import math
+from typing import Any
 
 from numpy.typing import DTypeLike
 
@@ -22,8 +23,9 @@ class Initializer:
 
     def __init__(self, backend: str = "numpy", dtype: DTypeLike = "float32", seed: int = 0, path: str = "",
                  shapes_only: bool = False) -> None:
-        self.backend = backend if hasattr(backend, "xp") else backends.get(str(backend))
-        self.dtype = self.backend.dtype(dtype)
+        found: Any = backend if hasattr(backend, "xp") else backends.get(str(backend))
+        self.backend = found
+        self.dtype = found.dtype(dtype)
         self.randomness = backends.CounterRNG(seed)
         self.path = path
         self.shapes_only = shapes_only

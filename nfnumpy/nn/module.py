@@ -32,6 +32,11 @@ class Module:
 
     _buffer_names: tuple[str, ...] = ()
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.__dict__.get("__slots__"):
+            raise InputError(f"{cls.__name__}: a Module has no __slots__, whose contents would not be trained or saved")
+
     def register_buffer(self, name: str, array: Array) -> None:
         """Make `array` the attribute `name` and part of the state. Assigning to the attribute replaces the array.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def is_finite_number(value: Any) -> bool:
-    """Whether `value` is a real number of any kind that a float can represent, so neither infinite nor NaN nor 10⁴⁰⁰."""
+    """Whether `value` is a real number of any kind that a float can represent: not infinite, not NaN, not 10⁴⁰⁰."""
     try:
         return isinstance(value, numbers.Real) and math.isfinite(value)
     except OverflowError:

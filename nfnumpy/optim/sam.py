@@ -48,8 +48,8 @@ class SAM:
     def __init__(self, optimizer: Any, rho: float = 0.05, ascent_fraction: float = 1.0):
         valid = is_finite_number(rho) and is_finite_number(ascent_fraction)
         if not valid or not rho > 0.0 or not 0.0 < ascent_fraction <= 1.0:
-            raise InputError(f"SAM: rho={shown(rho)}, ascent_fraction={shown(ascent_fraction)}: expected rho > 0 and a share of "
-                             f"the batch above 0 and up to 1")
+            raise InputError(f"SAM: rho={shown(rho)}, ascent_fraction={shown(ascent_fraction)}: expected rho > 0 and a "
+                             f"share of the batch above 0 and up to 1")
         self.optimizer = optimizer
         self.rho = rho
         self.ascent_fraction = ascent_fraction

@@ -45,11 +45,13 @@ def _check_content(state: Mapping[str, Array], metadata: Mapping[str, str] | Non
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
         raise InputError(f"save: expected a dict of name -> array, got {shown(state)}")
     for name, array in state.items():
-        if not backends.is_array(array) or not (array.dtype.kind in "biuf" or backends.is_floating(array.dtype)):
+        is_array = backends.is_array(array) or isinstance(array, np.generic)
+        if not is_array or not (array.dtype.kind in "biuf" or backends.is_floating(array.dtype)):
             raise InputError(f"save: {name}: expected an array of numbers, got {shown(array)}")
     if metadata is None:
         return
-    if not isinstance(metadata, Mapping) or not all(isinstance(text, str) for pair in metadata.items() for text in pair):
+    is_mapping = isinstance(metadata, Mapping)
+    if not is_mapping or not all(isinstance(text, str) for pair in metadata.items() for text in pair):
         raise InputError(f"save: expected metadata of str -> str, got {shown(metadata)}")
 
 

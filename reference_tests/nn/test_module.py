@@ -120,6 +120,12 @@ def test_a_parameter_without_a_name_is_refused(contain, make):
         assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("slots", ["layer", ("layer",), ["layer", "other"]])
+def test_a_module_with_slots_is_refused(slots):
+    with pytest.raises(InputError, match="Narrow: a Module has no __slots__"):
+        type("Narrow", (Module,), {"__slots__": slots})
+
+
 def test_containers_without_parameters_are_allowed():
     model = Box(names={"a", "b"}, sizes=collections.deque([1, 2]), text="text", record=Record(3), kind=Record,
                 numbers=np.arange(3), objects=object_array("a", None), raw=b"raw", function=len, span=range(3))
