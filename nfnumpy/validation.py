@@ -6,6 +6,7 @@ Used by: models/config.py, training/options.py. Test: reference_tests/models/tes
 import dataclasses
 import functools
 import math
+import numbers
 import sys
 import types
 import typing
@@ -48,7 +49,8 @@ def check_fields(record: Any, intervals: Mapping[str, Interval], choices: Mappin
     """InputError unless every field of the dataclass instance `record` has its annotated type and a usable value.
 
     Types: bool, int, float (an int will do), str, tuple[T, ...], and unions of these with None. A bool is no number.
-    A list becomes a tuple where the annotation is one, as JSON has no tuples; a tuple must not be empty.
+    A list becomes a tuple where the annotation is one, as JSON has no tuples; a tuple must not be empty. Numbers of NumPy
+    become Python's.
     intervals: name -> the Interval of the number, or of each number of the tuple; choices: name -> the allowed values.
     A value of None, where the annotation admits it, is in every interval.
     describe(name, value): how the message names the field, by default "CLASS: NAME=VALUE"; none: how it names None.
@@ -57,8 +59,9 @@ def check_fields(record: Any, intervals: Mapping[str, Interval], choices: Mappin
     kind: Any = type(record)
     for name, hint in _hints(kind).items():
         value = getattr(record, name)
-        if isinstance(value, list) and not _matches(value, hint):
-            value = tuple(value)
+        plain = _plain(value, hint)
+        if plain is not value:
+            value = plain
             object.__setattr__(record, name, value)
         if not _matches(value, hint):
             raise InputError(f"{describe(name, value)}: expected {_type_name(hint, none)}")
@@ -76,6 +79,15 @@ def _hints(kind: Any) -> dict[str, Any]:
     """name -> annotation of every field of the dataclass `kind`, also where annotations are strings."""
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _plain(value: Any, hint: Any) -> Any:
+    """`value` in a type that JSON has: numbers of other kinds, such as NumPy's, as int or float; lists as tuples."""
+    if isinstance(value, (list, tuple)) and not _matches(value, hint):
+        return tuple(_plain(item, hint) for item in value)
+    if isinstance(value, (int, float)) or not isinstance(value, numbers.Real):
+        return value
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
 
 
 def _matches(value: Any, hint: Any) -> bool:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
@@ -87,3 +88,13 @@ def test_a_configuration_comes_back_from_json(config):
     fields = {name: list(value) if isinstance(value, tuple) else value
               for name, value in dataclasses.asdict(config()).items()}
     assert config(**fields) == config()
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.int32])
+def test_numbers_of_numpy_become_plain_numbers(kind):
+    """The number of classes is often computed from labels, and a configuration is written as JSON."""
+    config = nf.models.NFNetConfig(num_classes=kind(3), alpha=np.float32(0.25), depths=(kind(1),) * 4)
+    assert (config.num_classes, config.alpha, config.depths) == (3, 0.25, (1, 1, 1, 1))
+    assert {type(config.num_classes), *map(type, config.depths)} == {int} and type(config.alpha) is float
+    with pytest.raises(InputError, match="num_classes"):
+        nf.models.NFNetConfig(num_classes=np.float64(3.5))
