@@ -1,5 +1,6 @@
 """`python -m nfnumpy.predict`: classify image files with a trained checkpoint or with published weights."""
 
+from .backend import blas_threads
 from .cli import BAD_INPUT, Parser, print_error, printable, run
 from .datasets import PIXEL_LIMIT, checked_max_pixels
 from .errors import InputError
@@ -35,6 +36,7 @@ def main(arguments: list[str]) -> int:
     if given.top < 1:
         raise InputError(f"--top {given.top}: expected a whole number above 0")
     max_pixels = checked_max_pixels(given.max_pixels)
+    blas_threads.thread_count()  # a wrong NFNUMPY_THREADS is one error, not one for every picture
     classifier = load_classifier(given.weights, given.backend, averaged=not given.raw)
     status = 0
     for path in given.images:

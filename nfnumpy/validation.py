@@ -49,8 +49,8 @@ def check_fields(record: Any, intervals: Mapping[str, Interval], choices: Mappin
     """InputError unless every field of the dataclass instance `record` has its annotated type and a usable value.
 
     Types: bool, int, float (an int will do), str, tuple[T, ...], and unions of these with None. A bool is no number.
-    A list becomes a tuple where the annotation is one, as JSON has no tuples; a tuple must not be empty. Numbers of NumPy
-    become Python's.
+    A list becomes a tuple where the annotation is one, as JSON has no tuples; a tuple must not be empty. NumPy's
+    numbers become Python's.
     intervals: name -> the Interval of the number, or of each number of the tuple; choices: name -> the allowed values.
     A value of None, where the annotation admits it, is in every interval.
     describe(name, value): how the message names the field, by default "CLASS: NAME=VALUE"; none: how it names None.

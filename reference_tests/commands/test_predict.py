@@ -10,6 +10,7 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from nfnumpy import InputError, datasets, models, predict, weights
+from nfnumpy.backend import blas_threads
 from nfnumpy.training import checkpoint, classifier, load_classifier, train
 from reference_tests.helpers.command_line import expect_one_line, run_command
 from reference_tests.helpers.dataset_files import png_declaring
@@ -174,6 +175,19 @@ def test_control_characters_in_names_are_escaped(command, tmp_path, checkpoint_p
 def test_bad_arguments_are_one_line_and_status_2(command, arguments):
     status, _, error = command(*arguments)
     expect_one_line(status, error)
+
+
+def test_a_number_of_threads_that_is_none_is_one_error(command, checkpoint_path, digit, monkeypatch):
+    """One for the command, and not one for every picture or in the name of an operation."""
+    monkeypatch.setenv("NFNUMPY_THREADS", "many")
+    blas_threads.thread_count.cache_clear()
+    try:
+        status, _, error = command(checkpoint_path, digit, digit)
+    finally:
+        monkeypatch.undo()
+        blas_threads.thread_count.cache_clear()
+    expect_one_line(status, error, "NFNUMPY_THREADS", "many")
+    assert error.startswith("error: NFNUMPY_THREADS")
 
 
 def test_a_checkpoint_cut_anywhere_is_refused_in_one_line(checkpoint_path, tmp_path):
