@@ -16,7 +16,7 @@ Pair = tuple[int, int]
 Padding = str | int | Sequence[Sequence[int]]
 
 
-def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> Pair:
+def same_padding(size: int, kernel: int, stride: int, dilation: int) -> Pair:
     """(before, after) so that out = ceil(size/stride); the odd pixel goes after, as in TensorFlow."""
     out = -(-size // stride)
     total = max((out - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
