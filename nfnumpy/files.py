@@ -54,6 +54,12 @@ def can_write(path: str | os.PathLike[str]) -> bool:
     return os.access(os.path.dirname(os.path.realpath(path)), os.W_OK)
 
 
+def check_writable(option: str, path: str | None) -> None:
+    """InputError naming the command-line `option`, unless `path` can be written or is None (no file is wanted)."""
+    if path is not None and not can_write(path):
+        raise InputError(f"{option} {path}: there is no such folder, or nothing may be written there")
+
+
 def _status(path: str) -> os.stat_result | None:
     """The status of the file that `path` leads to; None if there is no such file."""
     try:

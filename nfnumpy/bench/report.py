@@ -14,17 +14,11 @@ import tqdm
 
 from ..cli import progress_bar
 from ..errors import InputError
-from ..files import atomic_write, can_write
+from ..files import atomic_write
 from . import table
 from .timing import one_line
 
 FORMAT = 1
-
-
-def check_place(path: str | None) -> None:
-    """InputError unless a file can be written at `path`, or none is wanted (None)."""
-    if path is not None and not can_write(path):
-        raise InputError(f"--json {path}: there is no such folder, or nothing may be written there")
 
 
 class Section:

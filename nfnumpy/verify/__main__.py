@@ -6,6 +6,7 @@ from typing import Any
 
 from ..cli import Parser, run
 from ..errors import InputError
+from ..files import check_writable
 from . import KINDS, check, vectors
 from .reports.html import write_html
 from .reports.json import write_json
@@ -76,6 +77,8 @@ def main(arguments: Sequence[str]) -> int:
     given = parser().parse_args(arguments)
     if given.examples < 0:
         raise InputError(f"--examples {given.examples}: expected a whole number that is not negative")
+    check_writable("--json", given.json)
+    check_writable("--html", given.html)
     verdict = verdict_of(given)
     for line in verdict.lines():
         print(line)

@@ -47,6 +47,13 @@ def test_the_status_and_the_first_line_say_whether_it_conforms(capsys, monkeypat
     assert (left, error) == (status, "") and out.splitlines()[0] == f"ws_conv {port}:{name} (numpy): {first}"
 
 
+@pytest.mark.parametrize("option", ["--json", "--html"])
+def test_a_report_that_cannot_be_written_is_refused_at_once(capsys, monkeypatch, port, tmp_path, option):
+    missing = tmp_path / "missing" / "report"
+    left, out, error = verify(capsys, monkeypatch, "ws_conv", f"{port}:standardize", option, missing)
+    assert (left, out) == (2, "") and f"{option} {missing}" in error
+
+
 def test_options_reach_the_target(capsys, monkeypatch, port):
     _, out, _ = verify(capsys, monkeypatch, "ws_conv", f"{port}:added", "--examples", 1, "--option", "eps=1e-3")
     assert "namely: eps 0.001 added to variance" in out

@@ -7,9 +7,10 @@ from typing import Any
 
 from ... import models
 from ...errors import InputError
+from ...files import check_writable
 from .. import targets
 from ..plots import draw_all
-from ..report import Report, check_place
+from ..report import Report
 from . import data_loading, machine, networks, operations, peak_rates, scaling, update
 
 DESCRIPTION = """Measure nfnumpy on this processor beside PyTorch, pair by pair: training steps, inference and memory
@@ -90,7 +91,7 @@ def main(given: dict[str, Any]) -> int:
         if section not in SECTIONS:
             raise InputError(f"--only {section}: expected some of {', '.join(SECTIONS)}")
     plan = plan_of(given)
-    check_place(path)
+    check_writable("--json", path)
     return measure(plan, path, sections)
 
 

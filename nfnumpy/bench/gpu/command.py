@@ -6,9 +6,10 @@ from typing import Any
 
 from ... import backend as backends
 from ...errors import InputError
+from ...files import check_writable
 from .. import targets
 from ..cases.networks import check_models
-from ..report import Report, check_place
+from ..report import Report
 from . import correctness
 
 DESCRIPTION = """Prove the GPU backend on this machine and measure it beside PyTorch: property tests, compute-sanitizer,
@@ -68,7 +69,7 @@ def main(given: dict[str, Any]) -> int:
     """Measure what the flags (a dict) say; returns the status."""
     path = given.pop("json")
     plan = plan_of(given)
-    check_place(path)
+    check_writable("--json", path)
     backends.get("cupy")
     if plan.tests:
         correctness.test_files()
