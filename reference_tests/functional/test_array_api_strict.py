@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from nfnumpy import backend, optim
+from nfnumpy import backend, optim, reference
 from nfnumpy.autograd import Node
 from reference_tests.helpers.oracle import OPERATIONS, TABLE, cotangent_for, in_dtype, tensors_of
 
@@ -93,9 +93,11 @@ def test_adaptive_gradient_clip_is_standard(shape, dtype, clipping):
 @pytest.mark.parametrize("max_norm", [0.5, 1e6])
 def test_global_norm_and_clipping_by_it_are_standard(dtype, max_norm):
     together = [array for shape in SHAPES for array in arrays(shape, dtype, 1)]
-    assert_same(optim.global_norm(map(as_strict, together)), optim.global_norm(together))
-    for got, expected in zip(optim.clip_by_global_norm(map(as_strict, together), max_norm),
-                             optim.clip_by_global_norm(together, max_norm), strict=True):
+    with reference():  # the fast path adds in another order
+        norm = optim.global_norm(together)
+        clipped = optim.clip_by_global_norm(together, max_norm)
+    assert_same(optim.global_norm(map(as_strict, together)), norm)
+    for got, expected in zip(optim.clip_by_global_norm(map(as_strict, together), max_norm), clipped, strict=True):
         assert_same(got, expected)
 
 

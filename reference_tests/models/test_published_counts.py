@@ -17,6 +17,10 @@ PUBLISHED = {"nfnet_f0": ("71.5", "12.38"), "nfnet_f1": ("132.6", "35.54"), "nfn
 RESNETS = {"nf_resnet50": (25_557_032, "4.09"), "nf_resnet101": (44_549_160, "7.80"),
            "nf_resnet152": (60_192_808, "11.51")}
 
+# (parameters, multiply-adds at their size) of the project's own small models: their checkpoints depend on the shapes.
+OWN = {"nfnet_8px": (88_933, 1_164_672), "nfnet_16px": (122_741, 5_076_480), "nfnet_32px": (191_414, 19_889_664),
+       "nfnet_64px": (651_486, 84_567_040), "nf_resnet_32px": (220_384, 33_737_216),
+       "nf_regnet_32px": (218_163, 19_163_366)}
 SMALL = [name for name in nf.models.names() if nf.models.config_of(name).train_size <= 64]
 
 
@@ -104,3 +108,8 @@ def test_every_small_model_runs_forward_and_backward_at_its_size(name):
         assert isinstance(parameter.grad, np.ndarray) and parameter.grad.dtype == np.float32, key
         assert parameter.grad.shape == parameter.shape, key
         assert np.isfinite(parameter.grad).all(), key
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_small_models_keep_their_shapes(name):
+    assert (count_params(name), count_flops(name)) == OWN[name]
