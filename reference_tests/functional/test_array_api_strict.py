@@ -57,8 +57,8 @@ def expect_standard(operation, problem, cotangent, dtype):
     reached = set()
     for vjp in node.vjps:
         pairs = zip(strict_node.pull(vjp, as_strict(cotangent)), node.pull(vjp, cotangent), strict=True)
-        for (edge, contribution), (_, reference) in pairs:
-            assert_same(contribution, reference)
+        for (edge, contribution), (_, expected) in pairs:
+            assert_same(contribution, expected)
             reached.add(edge.number)
     assert reached == set(problem.wrt)
 
