@@ -7,7 +7,7 @@ Used by: sgd.py. Test: reference_tests/optim/test_groups.py.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import InputError
@@ -29,28 +29,13 @@ def final_linear_weight(model: Module | Mapping[str, Any]) -> str | None:
     or Tensor): "linear.weight", as all networks here call it, or else the last parameter with two axes.
     """
     if isinstance(model, Module):
-        names = [f"{name}.weight".lstrip(".") for name in _linear_layers(model, "")]
+        layers = model.named_modules()
+        names = [f"{name}.weight".lstrip(".") for name, module in layers if isinstance(module, Linear)]
     elif OUR_FINAL_WEIGHT in model:
         names = [OUR_FINAL_WEIGHT]
     else:
         names = [name for name, parameter in model.items() if parameter.ndim == 2]
     return names[-1] if names else None
-
-
-def _linear_layers(value: Any, path: str) -> Iterator[str]:
-    """The attribute paths of all `nn.Linear` in a module, or in lists, tuples and dicts of modules."""
-    if isinstance(value, Linear):
-        yield path
-        return
-    children: Iterable[tuple[Any, Any]] = ()
-    if isinstance(value, Module):
-        children = vars(value).items()
-    elif isinstance(value, dict):
-        children = value.items()
-    elif isinstance(value, (list, tuple)):
-        children = enumerate(value)
-    for key, child in children:
-        yield from _linear_layers(child, f"{path}.{key}".lstrip("."))
 
 
 def clipped_by_default(model: Module | Mapping[str, Any]) -> Predicate:

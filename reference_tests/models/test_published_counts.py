@@ -113,3 +113,20 @@ def test_every_small_model_runs_forward_and_backward_at_its_size(name):
 @pytest.mark.parametrize("name", OWN)
 def test_small_models_keep_their_shapes(name):
     assert (count_params(name), count_flops(name)) == OWN[name]
+
+
+# Papers' tables: training and test pixels of F0 … F7; depths and pixels of NF-RegNet-B0 … B8.
+F_PIXELS = [(192, 256), (224, 320), (256, 352), (320, 416), (384, 512), (416, 544), (448, 576), (480, 608)]
+B_TABLE = [((1, 3, 6, 6), 192, 224), ((2, 4, 7, 7), 224, 256), ((2, 4, 8, 8), 240, 272), ((2, 5, 9, 9), 288, 320),
+           ((2, 6, 11, 11), 320, 384), ((3, 7, 14, 14), 384, 456), ((3, 8, 16, 16), 448, 528),
+           ((4, 10, 19, 19), 512, 600), ((4, 11, 22, 22), 600, 672)]
+
+
+def test_variants_have_the_sizes_and_depths_of_the_papers():
+    for k, pixels in enumerate(F_PIXELS):
+        for name in (f"nfnet_f{k}", f"nfnet_f{k}+"):
+            config = nf.models.config_of(name)
+            assert (config.train_size, config.test_size) == pixels
+    for k, row in enumerate(B_TABLE):
+        config = nf.models.config_of(f"nf_regnet_b{k}")
+        assert (config.depths, config.train_size, config.test_size) == row

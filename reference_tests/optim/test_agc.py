@@ -6,6 +6,7 @@ comparisons allow (2n + 10) epsilons. Magnitudes stay within 1e-9 … 1e9; test_
 has all others.
 """
 
+import inspect
 import warnings
 
 import numpy as np
@@ -175,3 +176,9 @@ def test_invalid_arguments_are_refused_in_one_line(arguments, mentioned):
     with pytest.raises(InputError) as error:
         adaptive_gradient_clip(**arguments)
     assert mentioned in str(error.value) and "\n" not in str(error.value)
+
+
+def test_defaults_are_those_of_the_paper():
+    for function in (adaptive_gradient_clip, clip_factor):
+        defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
+        assert (defaults["clipping"], defaults["eps"]) == (0.01, 1e-3)
