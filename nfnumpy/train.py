@@ -64,6 +64,7 @@ def parser() -> Parser:
         metavar="NAME")
     add("--tf32", "on or off: round the inputs of float32 products to 10 bits, several times faster (cupy)",
         metavar="NAME")
+    add("--cuda-graph", "on or off: capture the launches of a step and start them together (cupy)", metavar="NAME")
     add("--workers", "threads that decode images", int, metavar="N")
     add("--max-pixels", "the largest image to decode, in pixels", int, metavar="N")
     add("--checkpoint-every", "steps between checkpoints; default: one an epoch", int, metavar="STEPS")

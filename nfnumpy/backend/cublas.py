@@ -5,15 +5,17 @@ cuBLAS takes matrices of any spacing, and whole batches of them, where `cupy.mat
 
 import contextlib
 import contextvars
+import functools
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
 
-from . import cuda
+from . import cublas_library, cuda
 from .arrays import Array
 
+_captured: contextvars.ContextVar["cublas_library.Handle | None"] = contextvars.ContextVar("captured", default=None)
 _tf32 = contextvars.ContextVar("tf32", default=os.environ.get("NFNUMPY_TF32", "1") not in ("", "0"))
 _SCALARS = {name: numpy.array([0, 1], dtype=name) for name in cuda.FULL_PRECISION}  # read at each call
 _DATA_TYPES = {"float32": "CUDA_R_32F", "float64": "CUDA_R_64F", "float16": "CUDA_R_16F", "bfloat16": "CUDA_R_16BF"}
@@ -30,6 +32,23 @@ def tf32(enabled: bool) -> Iterator[None]:
         yield
     finally:
         _tf32.reset(token)
+
+
+def tf32_is_enabled() -> bool:
+    """Whether products of float32 round their inputs to TF32 here."""
+    return _tf32.get()
+
+
+@contextlib.contextmanager
+def captured(stream: Any) -> Iterator[cublas_library.Handle]:
+    """Context whose products are launched on `stream`, which is capturing them; gives what the graph has to keep."""
+    handle = cublas_library.Handle(stream)
+    token = _captured.set(handle)
+    try:
+        yield handle
+    finally:
+        _captured.reset(token)
+        handle.close()
 
 
 class Matrices(NamedTuple):
@@ -77,11 +96,12 @@ def multiply(a: Matrices, b: Matrices, out: Matrices, *, rows: int, columns: int
     types = {name: getattr(runtime, _DATA_TYPES[name]) for name in (dtype, out.array.dtype.name)}
     operations = [cublas.CUBLAS_OP_T if matrices.transposed else cublas.CUBLAS_OP_N for matrices in (b, a)]
     # cuBLAS reads matrices column by column, that is, the transposes of b, a and out; and outᵀ = bᵀ·aᵀ.
-    cublas.gemmStridedBatchedEx(
-        device.get_cublas_handle(), *operations,
-        columns, rows, inner, one, b.array.data.ptr, types[dtype], b.row, b.apart,
-        a.array.data.ptr, types[dtype], a.row, a.apart, one if accumulate else zero,
-        out.array.data.ptr, types[out.array.dtype.name], out.row, out.apart, batch, compute, cublas.CUBLAS_GEMM_DEFAULT)
+    handle = _captured.get()
+    product = handle.product if handle else functools.partial(cublas.gemmStridedBatchedEx, device.get_cublas_handle())
+    product(
+        *operations, columns, rows, inner, one, b.array.data.ptr, types[dtype], b.row, b.apart, a.array.data.ptr,
+        types[dtype], a.row, a.apart, one if accumulate else zero, out.array.data.ptr, types[out.array.dtype.name],
+        out.row, out.apart, batch, compute, cublas.CUBLAS_GEMM_DEFAULT)
 
 
 def _strided(matrices, rows, columns, batch):

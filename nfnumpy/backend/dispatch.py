@@ -40,6 +40,11 @@ def reference() -> Iterator[None]:
         _reference.reset(token)
 
 
+def is_reference() -> bool:
+    """Whether every operation is its plain formula here."""
+    return _reference.get()
+
+
 def formula(function: Callable[..., Any] | None = None, *,
             check: Callable[..., None] | None = None) -> Any:
     """Decorator: `function` is a formula; run a fast path in its place where there is one and none is switched off.

@@ -6,9 +6,11 @@ Tests: reference_tests/nn/test_layers.py, reference_tests/models/test_models_aga
 
 from typing import Any
 
+import numpy
+
 from .. import ops
 from ..autograd import Tensor
-from ..backend import CounterRNG, backend_of, is_floating
+from ..backend import CounterRNG, backend_of, drawn_array, is_floating
 from ..backend.arrays import Array
 from ..errors import InputError
 from ..functional.activations import GAMMA
@@ -123,8 +125,12 @@ class SqueezeExcite(Module):
 
 def _mask(x: Tensor, shape: tuple[int, ...], rate: float, site: str, randomness: CounterRNG) -> Array:
     """1 where a uniform draw is at least `rate`, else 0, in x's dtype and on x's backend."""
-    kept = (randomness.uniform(site, shape) >= rate).astype(x.dtype)
-    return backend_of(x.data).asarray(kept)
+    dtype = x.dtype
+
+    def draw(randomness: CounterRNG) -> numpy.ndarray:
+        return (randomness.uniform(site, shape) >= rate).astype(dtype)
+
+    return drawn_array(draw, randomness, backend_of(x.data))
 
 
 class Dropout(Module):

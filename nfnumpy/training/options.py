@@ -14,9 +14,9 @@ INTERVALS = {
     **dict.fromkeys(("momentum", "label_smoothing", "stochdepth_rate", "dropout", "ema"), SHARE),
     "sam_fraction": Interval(0.0, 1.0, with_least=False, with_greatest=True),
 }
-CHOICES = {"precision": (None, "bf16", "fp16"), "tf32": ("on", "off")}
+CHOICES = {"precision": (None, "bf16", "fp16"), "tf32": ("on", "off"), "cuda_graph": ("on", "off")}
 # A resumed run may change these: they do not change what is computed, apart from a backend's rounding.
-FREE_ON_RESUME = ("backend", "tf32", "workers", "checkpoint_every", "max_pixels", "out")
+FREE_ON_RESUME = ("backend", "tf32", "cuda_graph", "workers", "checkpoint_every", "max_pixels", "out")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +48,7 @@ class TrainingOptions:
     dtype: str = "float32"
     precision: str | None = None
     tf32: str = "on"
+    cuda_graph: str = "on"
     workers: int = 2
     max_pixels: int = PIXEL_LIMIT
     checkpoint_every: int | None = None

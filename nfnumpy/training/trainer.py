@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,10 @@ from ..autograd import Tensor, no_grad, trust_saved_arrays
 from ..backend.arrays import Array
 from ..datasets import Dataset, to_input
 from ..errors import InputError, NotFinite
+from ..functional.losses import softmax_cross_entropy
 from ..functional.metrics import count_correct
 from . import checkpoint
+from .captured import CapturedInference, CapturedTraining
 from .options import TrainingOptions
 from .step_metrics import StepMetrics, check_loss
 
@@ -40,6 +42,9 @@ class Trainer:
                                    clipping=options.agc, loss_scale=self.loss_scale)
         self.sam = optim.SAM(self.optimizer, options.sam, options.sam_fraction) if options.sam else None
         self.ema = optim.ExponentialMovingAverage(self.model, options.ema) if options.ema else None
+        self._pass: Callable[..., tuple[Array, ...]] = self._backward
+        if options.cuda_graph == "on":
+            self._pass = CapturedTraining(self._backward, self.model)
         self.total_steps = options.epochs * self.steps_per_epoch
         self.wanted_warmup_steps = round(min(options.warmup_epochs, options.epochs) * self.steps_per_epoch)
         self.warmup_steps = min(self.wanted_warmup_steps, self.total_steps // 2)
@@ -58,19 +63,19 @@ class Trainer:
         Raises NotFinite, and does not change the weights, for a loss that is not finite. On a GPU, which computes the
         step later, reading the metrics raises it.
         """
-        x = to_input(images, self.backend, self.input_dtype)
-        labels = self.backend.asarray(labels)
+        images, labels = self.backend.asarray(images), self.backend.asarray(labels)
+        scale = () if self.loss_scale is None else (self.loss_scale.scale,)
         self.optimizer.lr = self.schedule(self.step)
         with self._computing():
             if self.sam is None:
-                result = self._backward(x, labels)
+                result = self._pass(images, labels, *scale)
                 self.optimizer.step()
             elif self.sam.ascent_fraction == 1.0:
-                result = self.sam.step(lambda: self._backward(x, labels))
+                result = self.sam.step(lambda: self._pass(images, labels, *scale))
             else:
                 part = self.sam.ascent_size(len(labels))
-                result = self.sam.step(lambda: self._backward(x, labels),
-                                       lambda: self._backward(x[:part], labels[:part]))
+                result = self.sam.step(lambda: self._pass(images, labels, *scale),
+                                       lambda: self._pass(images[:part], labels[:part], *scale))
             if self.ema is not None:
                 proceeded = None if self.loss_scale is None else self.loss_scale.proceeded
                 self.ema.update(proceeded)
@@ -84,20 +89,19 @@ class Trainer:
         with self.backend.computing(), backends.tf32(self.options.tf32 == "on"):
             yield
 
-    def _backward(self, x: Array, labels: Array) -> tuple[Array, Array]:
-        """(loss, number correct) as arrays (), with the gradients in the parameters."""
+    def _backward(self, images: Array, labels: Array, scale: Array | None = None) -> tuple[Array, ...]:
+        """(loss, number correct) as arrays (), with the gradients, multiplied by `scale`, in the parameters."""
         with trust_saved_arrays():
-            logits = self._logits(x, training=True)
+            logits = self._logits(images, training=True)
             loss = ops.softmax_cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)
             if not self.backend.asynchronous:
                 check_loss(loss.item(), self.step)
-            scale = None if self.loss_scale is None else self.loss_scale.scale
             loss.backward(scale)
         return loss.data, count_correct(logits.data, labels)
 
-    def _logits(self, x: Array, training: bool = False) -> Tensor:
-        """The logits of x, cast to the weights' dtype if the network computes in another one."""
-        logits = self.model(x, training=training)
+    def _logits(self, images: Array, training: bool = False) -> Tensor:
+        """The logits of uint8 images, cast to the weights' dtype if the network computes in another one."""
+        logits = self.model(to_input(images, self.backend, self.input_dtype), training=training)
         return logits if self.input_dtype == self.weight_dtype else ops.cast(logits, dtype=self.weight_dtype)
 
     def evaluate(self, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
@@ -108,22 +112,28 @@ class Trainer:
         """
         sums: dict[str, float] = {}
         count = 0
+        last, averaged = self.inference(), self.inference()
         with no_grad(), self._computing():
             for images, labels in self.backend.prefetch_to_device(batches):
-                x = to_input(images, self.backend, self.input_dtype)
                 labels = self.backend.asarray(labels)
-                self._score(x, labels, "test_", sums)
+                self._score(last(images), labels, "test_", sums)
                 if self.ema is not None:
                     with self.ema.applied():
-                        self._score(x, labels, "ema_test_", sums)
+                        self._score(averaged(images), labels, "ema_test_", sums)
                 count += len(labels)
         return {name: total / count for name, total in sums.items()}
 
-    def _score(self, x: Array, labels: Array, prefix: str, sums: dict[str, float]) -> None:
+    def inference(self) -> Callable[[Array], Array]:
+        """A function of uint8 images, an array of the backend, that returns their logits; to be called in no_grad()."""
+        def logits_of(images: Array) -> Array:
+            return self._logits(images).data
+
+        return CapturedInference(logits_of, self.model) if self.options.cuda_graph == "on" else logits_of
+
+    def _score(self, logits: Array, labels: Array, prefix: str, sums: dict[str, float]) -> None:
         """Add the loss and the number correct of a batch to `sums`."""
-        logits = self._logits(x)
-        loss = ops.softmax_cross_entropy(logits, labels).item() * len(labels)
-        correct = int(count_correct(logits.data, labels))
+        loss = softmax_cross_entropy(logits, labels).item() * len(labels)
+        correct = int(count_correct(logits, labels))
         sums[f"{prefix}loss"] = sums.get(f"{prefix}loss", 0) + loss
         sums[f"{prefix}accuracy"] = sums.get(f"{prefix}accuracy", 0) + correct
 

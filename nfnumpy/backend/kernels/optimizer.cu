@@ -232,3 +232,21 @@ moving_average(const Piece* pieces, const MapEntry<T>* entries, double decay, in
     const T kept = T(decay), rest = T(1 - decay);
     map_run(entries, pieces[blockIdx.x], [=](T average, T x) { return kept * average + rest * x; });
 }
+
+// ---- copies
+
+template <class T> struct CopyEntry { const T* values; T* out; };
+
+// A run of entries, by one block.
+template <class T>
+__global__ void __launch_bounds__(512)
+copy_arrays(const Piece* pieces, const CopyEntry<T>* entries) {
+    const Piece piece = pieces[blockIdx.x];
+    const T* values = entries[piece.tensor].values + piece.first;
+    T* out = entries[piece.tensor].out + piece.first;
+    const int64 count = piece.rows, packs = aligned(values, out) ? count / Pack<T>::size : 0;
+#pragma unroll 4
+    for (int64 p = threadIdx.x; p < packs; p += blockDim.x)
+        store_pack(out + p * Pack<T>::size, load_pack(values + p * Pack<T>::size));
+    for (int64 i = packs * Pack<T>::size + threadIdx.x; i < count; i += blockDim.x) out[i] = values[i];
+}

@@ -9,8 +9,8 @@ import numpy
 
 from ... import backend as backends
 from ...autograd import no_grad
+from ...backend import cuda_graph
 from ...backend.arrays import Array
-from ...datasets.preprocessing import to_input
 from ...training.trainer import StepMetrics
 from ..cases.networks import NetworkCase
 
@@ -24,6 +24,7 @@ class CupyNetwork:
         images, labels = case.images_and_labels()
         self.trainer = case.trainer(images, labels, backend="cupy", tf32="on",
                                     precision="bf16" if case.precision == "bf16" else None)
+        self._inference = self.trainer.inference()
         self.images, self.labels = cupy.asarray(images), cupy.asarray(labels)
 
     def state(self) -> dict[str, numpy.ndarray]:
@@ -40,9 +41,8 @@ class CupyNetwork:
 
     def infer(self) -> Array:
         """Start one inference; returns the logits."""
-        trainer = self.trainer
         with no_grad(), backends.tf32(True):
-            return trainer.model(to_input(self.images, trainer.backend, trainer.input_dtype)).data
+            return self._inference(self.images)
 
     @staticmethod
     def milliseconds(work: Callable[[], object]) -> float:
@@ -66,7 +66,8 @@ class CupyNetwork:
         with live_bytes() as live:
             work()
             cupy.cuda.Stream.null.synchronize()
-        return {"memory": cupy.get_default_memory_pool().total_bytes(), "live": live.most}
+        held = cupy.get_default_memory_pool().total_bytes() + cuda_graph.bytes_held()
+        return {"memory": held, "live": live.most}
 
 
 class LiveBytes:

@@ -24,12 +24,14 @@ UNITS = 16  # units that a block takes: see `_unit_pieces`
 THREADS, UNIT_THREADS = 512, 1024  # of such blocks
 SUMS = 512  # blocks that share out a sum of squares; as many numbers are then added up by the threads of one block
 KERNELS = cuda.KernelFile("optimizer", {"total": (("int64",),), **dict.fromkeys(
-    ("clipped_update", "sums_of_squares", "norm", "sam_perturb", "moving_average"), (cuda.FULL_PRECISION,))})
+    ("clipped_update", "sums_of_squares", "norm", "sam_perturb", "moving_average", "copy_arrays"),
+    (cuda.FULL_PRECISION,))})
 
 # The structs of optimizer.cu; an address is an int64.
 UPDATE_ENTRY = numpy.dtype([(name, numpy.int64) for name in ("param", "grad", "velocity", "new_param", "new_velocity")]
                            + [("weight_decay", numpy.float64), ("clipping", numpy.float64)])
 NORM_ENTRY = numpy.dtype([("values", numpy.int64)])
+COPY_ENTRY = numpy.dtype([(name, numpy.int64) for name in ("values", "out")])
 MAP_ENTRY = numpy.dtype([(name, numpy.int64) for name in ("first", "second", "out")])
 
 
@@ -210,3 +212,16 @@ def moving_average(averages: list[Array], arrays: list[Array], *, decay: float |
     if shapes is None:
         return NotImplemented
     return _map_runs("moving_average", cuda.contiguous(*averages), cuda.contiguous(*arrays), shapes, *given)
+
+
+# ---- copies
+
+
+def copy_arrays(sources: list[Array], targets: list[Array]) -> None:
+    """Copy each of `sources` into the array of `targets` at its place: of the same shapes and one dtype, in C order."""
+    shapes = _common_shapes(sources, targets)
+    if shapes is None:
+        raise ValueError("copy_arrays: expected two lists of arrays of the same shapes and of float32 or float64")
+    pieces = _pieces_of(shapes)
+    KERNELS.launch("copy_arrays", (sources[0].dtype,), len(pieces), THREADS, pieces,
+                   _entries(COPY_ENTRY, cuda.contiguous(*sources), targets))

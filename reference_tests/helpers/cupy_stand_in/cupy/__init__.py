@@ -10,7 +10,8 @@ import builtins
 import numpy as _np
 
 from . import cuda
-from ._array import bool, ndarray, wrap, unwrap, allocate, waiting
+from . import _capture
+from ._array import bool, computed, ndarray, wrap, unwrap, allocate, waiting
 from ._memory import get_default_memory_pool
 from ._raw import RawModule
 
@@ -20,7 +21,7 @@ float16, float32, float64 = _np.float16, _np.float32, _np.float64
 int32, int64, uint8, uint16, uint32, uint64 = _np.int32, _np.int64, _np.uint8, _np.uint16, _np.uint32, _np.uint64
 inf, nan, pi, newaxis = _np.inf, _np.nan, _np.pi, None
 
-FUNCTIONS = """abs all any arange argmax astype broadcast_to clip concat concatenate copyto einsum empty_like exp expm1
+FUNCTIONS = """abs all any arange argmax astype broadcast_to clip concat concatenate einsum empty_like exp expm1
 flip isfinite isnan log log1p matmul max maximum mean min minimum moveaxis multiply ones_like permute_dims prod reshape
 sign sqrt stack sum take tanh tensordot transpose tril triu var where zeros_like full_like isdtype logical_and
 count_nonzero add square result_type""".split()
@@ -30,7 +31,9 @@ def _lend(name):
     function = getattr(_np, name)
 
     def lent(*arguments, **options):
-        return wrap(function(*map(unwrap, arguments), **{key: unwrap(value) for key, value in options.items()}))
+        arguments = [unwrap(argument) for argument in arguments]
+        options = {key: unwrap(value) for key, value in options.items()}
+        return computed(lambda: function(*arguments, **options))
     lent.__name__ = name
     return lent
 
@@ -49,7 +52,13 @@ def empty(shape, dtype=_np.float64):
 
 
 def full(shape, fill_value, dtype=None):
-    return wrap(_np.full(shape, unwrap(fill_value), dtype=dtype))
+    value = unwrap(fill_value)
+    return computed(lambda: _np.full(shape, value, dtype=dtype))
+
+
+def copyto(target, source):
+    host, source = target.host, unwrap(source)
+    _capture.run(lambda: _np.copyto(host, source), target, source)
 
 
 def zeros(shape, dtype=_np.float64):
@@ -62,7 +71,10 @@ def ones(shape, dtype=_np.float64):
 
 def array(values, dtype=None, copy=True):
     """A copy on the "GPU" of host or device values."""
-    return wrap(_np.array(values.host if isinstance(values, ndarray) else values, dtype=dtype))
+    if isinstance(values, ndarray):
+        return computed(lambda: _np.array(values.host, dtype=dtype))
+    _capture.forbid("a copy from the host")
+    return wrap(_np.array(values, dtype=dtype))
 
 
 def asarray(values, dtype=None, *, blocking=False):
@@ -77,7 +89,7 @@ def ascontiguousarray(values, dtype=None):
         return values.reshape(1)
     if values.flags.c_contiguous and (dtype is None or values.dtype == _np.dtype(dtype)):
         return values
-    return wrap(_np.ascontiguousarray(unwrap(values), dtype=dtype))
+    return computed(lambda: _np.ascontiguousarray(values.host, dtype=dtype))
 
 
 def asnumpy(values, out=None, blocking=True):

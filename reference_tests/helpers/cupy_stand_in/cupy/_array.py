@@ -4,10 +4,13 @@ import numpy as np
 
 from reference_tests.helpers.cuda_on_cpu.guarded import Block
 
+from . import _capture
+
 waits = {}  # what made the host wait for the device, and how often
 
 
 def waiting(reason):
+    _capture.forbid(reason)
     waits[reason] = waits.get(reason, 0) + 1
 
 
@@ -18,7 +21,9 @@ def allocate(shape, dtype):
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     if not size:
         return np.empty(shape, dtype)
-    return np.frombuffer(Block(size).buffer(), dtype=np.uint8).view(dtype).reshape(shape)
+    array = np.frombuffer(Block(size).buffer(), dtype=np.uint8).view(dtype).reshape(shape)
+    _capture.keep(array)
+    return array
 
 
 class ndarray:
@@ -51,6 +56,7 @@ class ndarray:
 
     # ---- what makes the host wait
     def get(self, stream=None, order="C", out=None, blocking=True):
+        _capture.forbid("get")
         if blocking:
             waiting("get")
         if out is None:
@@ -92,19 +98,21 @@ class ndarray:
         return ndarray(host, base=self if self.base is None else self.base)
 
     def set(self, values, stream=None):
+        _capture.forbid("set")
         if isinstance(values, ndarray) or values.shape != self.shape or values.dtype != self.dtype:
             raise TypeError("set: expected a NumPy array of this shape and dtype")
         self.host[...] = values
 
     def copy(self, order="C"):
-        return wrap(self.host.copy(order))
+        return computed(lambda: self.host.copy(order))
 
     def astype(self, dtype, copy=True):
-        return self if not copy and self.dtype == np.dtype(dtype) else wrap(self.host.astype(dtype))
+        return self if not copy and self.dtype == np.dtype(dtype) else computed(
+            lambda: self.host.astype(dtype))
 
     def reshape(self, *shape):
         host = self.host.reshape(*shape)
-        return self._view(host) if np.shares_memory(host, self.host) else wrap(host)
+        return self._view(host) if np.shares_memory(host, self.host) else computed(lambda: self.host.reshape(*shape))
 
     def ravel(self):
         return self.reshape(-1)
@@ -116,13 +124,14 @@ class ndarray:
         return self._view(self.host.transpose(*axes))
 
     def fill(self, value):
-        self.host.fill(value)
+        _capture.run(lambda: self.host.fill(value), self)
 
     def __getitem__(self, index):
         return self._view(self.host[_index(index)])
 
     def __setitem__(self, index, value):
-        self.host[_index(index)] = unwrap(value)
+        host, index, value = self.host, _index(index), unwrap(value)
+        _capture.run(lambda: host.__setitem__(index, value), self, value)
 
     def __repr__(self):
         return f"cupy.{self.host!r}"
@@ -168,13 +177,19 @@ def wrap(value):
     return ndarray(held)
 
 
+def computed(compute):
+    """wrap(compute()), also in a graph that is being captured."""
+    return _capture.computed(compute, wrap)
+
+
 def _operator(name):
     function = getattr(np.ndarray, name)
 
     def operator(self, *others):
         if any(isinstance(other, np.ndarray) for other in others):
             raise TypeError("Unsupported type <class 'numpy.ndarray'>")
-        return wrap(function(self.host, *(unwrap(other) for other in others)))
+        hosts = [unwrap(other) for other in others]
+        return computed(lambda: function(self.host, *hosts))
     return operator
 
 
@@ -182,14 +197,16 @@ def _in_place(name):
     function = getattr(np.ndarray, name)
 
     def operator(self, other):
-        function(self.host, unwrap(other))
+        host, other = self.host, unwrap(other)
+        _capture.run(lambda: function(host, other), self, other)
         return self
     return operator
 
 
 def _method(name):
     def method(self, *arguments, **options):
-        return wrap(getattr(self.host, name)(*map(unwrap, arguments), **options))
+        arguments = [unwrap(argument) for argument in arguments]
+        return computed(lambda: getattr(self.host, name)(*arguments, **options))
     return method
 
 

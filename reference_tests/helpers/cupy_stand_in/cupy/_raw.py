@@ -10,6 +10,7 @@ from reference_tests.helpers.cuda_on_cpu import guarded
 
 from nfnumpy.backend import cuda
 
+from . import _capture
 from ._array import ndarray
 
 KINDS = {"f": (np.float32, ctypes.c_float), "d": (np.float64, ctypes.c_double), "i": (np.int32, ctypes.c_int32),
@@ -52,6 +53,10 @@ def _launch(program, expression, grid, block, arguments, shared_mem=0):
             converted.append(ctypes.c_void_p(value.data.ptr))
         else:
             converted.append(ctype(value))
+    _capture.run(functools.partial(_start, program, expression, grid, block, arguments, converted), *arguments)
+
+
+def _start(program, expression, grid, block, arguments, converted):
     launches[expression] = launches.get(expression, 0) + 1
     program.launch(expression, grid, block, converted, int(os.environ.get("CUDA_ON_CPU_ORDER", "0")))
     blocks = guarded.blocks()  # of which a kernel may know more than it is given, by address

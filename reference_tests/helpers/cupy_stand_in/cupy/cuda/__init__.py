@@ -2,11 +2,13 @@
 
 import time
 
-from .._memory import MemoryHook, set_allocator
+from .. import _capture
+from .._capture import Graph
+from .._memory import MemoryHook, MemoryPool, set_allocator, using_allocator
 from . import cublas, device, runtime
 
-__all__ = ["Event", "MemoryHook", "Stream", "cublas", "device", "get_current_stream", "get_elapsed_time", "runtime",
-           "set_allocator"]
+__all__ = ["Event", "Graph", "MemoryHook", "MemoryPool", "Stream", "cublas", "device", "get_current_stream",
+           "get_elapsed_time", "runtime", "set_allocator", "using_allocator"]
 
 
 class Event:
@@ -47,6 +49,14 @@ class Stream:
     def synchronize(self):
         from .._array import waiting
         waiting("Stream.synchronize")
+
+    def begin_capture(self, mode=None):
+        if self is Stream.null:
+            raise _capture.CaptureError("the default stream cannot capture")
+        _capture.begin()
+
+    def end_capture(self):
+        return _capture.end()
 
 
 Stream.null = Stream()

@@ -6,6 +6,8 @@ import ml_dtypes
 import numpy as np
 from reference_tests.helpers.cuda_on_cpu.guarded import check_range
 
+from .. import _capture
+
 CUBLAS_OP_N, CUBLAS_OP_T = 0, 1
 CUBLAS_GEMM_DEFAULT = -1
 CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32, CUBLAS_COMPUTE_64F = 68, 77, 70
@@ -27,8 +29,45 @@ def _matrices(address, dtype, rows, columns, leading, stride, batch):
     return np.lib.stride_tricks.as_strided(raw, (batch, rows, columns), (stride * item, item, leading * item))
 
 
-def gemmStridedBatchedEx(handle, transa, transb, m, n, k, alpha, A, Atype, lda, strideA, B, Btype, ldb, strideB, beta,
-                         C, Ctype, ldc, strideC, batchCount, computeType, algo):
+def gemmStridedBatchedEx(handle, *arguments):
+    if _capture.capturing():
+        raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
+    _product(handle, *arguments)
+
+
+class Library:
+    """The functions of libcublas that are called directly; their arguments as ctypes converts them."""
+
+    def cublasCreate_v2(self, pointer):
+        pointer._obj.value = 77
+        return 0
+
+    def cublasDestroy_v2(self, handle):
+        return 0
+
+    def cublasSetStream_v2(self, handle, stream):
+        self.stream = stream
+        return 0
+
+    def cublasSetWorkspace_v2(self, handle, address, size):
+        check_range(address, size)
+        self.workspace = address
+        return 0
+
+    def cublasGemmStridedBatchedEx(self, handle, *arguments):
+        if not self.workspace:
+            return 1
+        alpha, beta = arguments[5], arguments[14]
+        scalar = ctypes.c_double if arguments[7] == 1 else ctypes.c_float
+        held = [scalar(scalar.from_address(pointer).value) for pointer in (alpha, beta)]  # read when it is called
+        arguments = list(arguments)
+        arguments[5], arguments[14] = map(ctypes.addressof, held)
+        _capture.run(lambda: _product(handle.value, *arguments), held)
+        return 0
+
+
+def _product(handle, transa, transb, m, n, k, alpha, A, Atype, lda, strideA, B, Btype, ldb, strideB, beta, C, Ctype, ldc,
+             strideC, batchCount, computeType, algo):
     if handle != 77 or algo != CUBLAS_GEMM_DEFAULT or min(m, n, k, batchCount) < 1:
         raise ValueError("cuBLAS: invalid argument")
     halves_into_float32 = Atype in (2, 14) and Ctype == 0

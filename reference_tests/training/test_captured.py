@@ -1,0 +1,173 @@
+"""Training and evaluation as CUDA graphs: the same bits as launches one by one, in every kind of step.
+
+Without a GPU a stand-in captures (helpers/cupy_stand_in/cupy/_capture.py): nothing runs while it does, new arrays are
+poisoned, cuBLAS refuses through CuPy, and the host may neither wait nor copy.
+"""
+
+import dataclasses
+
+import cupy
+import numpy as np
+import pytest
+
+import nfnumpy as nf
+from nfnumpy import InputError, datasets, ops
+from nfnumpy.autograd import Tensor, no_grad, trust_saved_arrays
+from nfnumpy.backend import CounterRNG, cublas_library, cuda_graph, drawn_array, get
+from nfnumpy.training import TrainingOptions
+from nfnumpy.training.captured import CapturedInference, CapturedTraining
+from nfnumpy.training.trainer import Trainer
+from reference_tests.conftest import GPU
+
+CONFIG = nf.models.NFNetConfig(widths=(8,), depths=(2,), strides=(2,), group_size=4, stem_widths=(4, 4),
+                               stem_strides=(1, 2), num_classes=10, train_size=4, test_size=4, drop_rate=0.3,
+                               stochdepth_rate=0.4)
+STEPS, BATCH = 4, 6
+
+
+@pytest.fixture(autouse=True)
+def library(monkeypatch):
+    if not GPU:
+        monkeypatch.setattr(cublas_library, "load", lambda: cupy.cuda.cublas.Library())
+
+
+def random_dataset():
+    random = np.random.default_rng(0)
+    splits = [datasets.ArraySplit(random.integers(0, 256, (count, 4, 4, 3), dtype=np.uint8),
+                                  random.integers(0, 10, count)) for count in (STEPS * BATCH, 8)]
+    return datasets.Dataset("random images", tuple("0123456789"), 4, *splits)
+
+
+def trained(cuda_graph, **options):
+    """(values of every step, state, evaluation) of a short run."""
+    dataset = random_dataset()
+    given = {"backend": "cupy", "batch_size": BATCH, "lr": 0.1, "ema": 0.9, "epochs": 5, **options}
+    trainer = Trainer(TrainingOptions(cuda_graph=cuda_graph, **given), CONFIG, dataset)
+    for name, parameter in trainer.model.parameters().items():
+        if name.endswith("skip_gain"):
+            parameter.data.fill(1.0)
+    with datasets.Loader(dataset.train, BATCH) as loader:
+        batches = trainer.backend.prefetch_to_device(loader.batches(range(STEPS * BATCH)))
+        values = [trainer.train_step(*batch).read() for batch in batches]
+    with datasets.Loader(dataset.test, 2) as loader:
+        scores = trainer.evaluate(loader.batches(range(8)))
+    return values, {name: array.get() for name, array in trainer.model.state_dict().items()}, scores
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"sam": 0.05}, {"sam": 0.05, "sam_fraction": 0.5, "precision": "bf16"}, {"precision": "fp16"},
+    {"dtype": "float64", "agc": None}], ids=["sgd", "sam", "sam on a part in bf16", "fp16", "float64"])
+def test_a_captured_run_gives_the_bits_of_an_uncaptured_one(options):
+    captured, uncaptured = trained("on", **options), trained("off", **options)
+    assert captured[0] == uncaptured[0] and captured[2] == uncaptured[2]
+    for name, array in captured[1].items():
+        assert np.array_equal(array, uncaptured[1][name]), name
+
+
+def test_steps_are_replayed_from_the_second_on(monkeypatch):
+    made = []
+
+    class Counted(cuda_graph.CudaGraph):
+        def __init__(self, function):
+            super().__init__(function)
+            made.append(0)
+
+        def replay(self):
+            made[0] += 1
+            super().replay()
+
+    monkeypatch.setattr(cuda_graph, "CudaGraph", Counted)
+    monkeypatch.setattr(Trainer, "evaluate", lambda *_: None)
+    trained("on")
+    assert made == [STEPS - 1]
+
+
+def test_nothing_is_captured_with_fast_paths_off_or_on_numpy():
+    assert cuda_graph.is_available(get("cupy")) and not cuda_graph.is_available(get("numpy"))
+    with nf.reference():
+        assert not cuda_graph.is_available(get("cupy"))
+
+
+def test_without_cublas_at_hand_nothing_is_captured(monkeypatch):
+    monkeypatch.setattr(cublas_library, "load", lambda: None)
+    assert not cuda_graph.is_available(get("cupy"))
+
+
+class Scale(nf.nn.Module):
+    """x·weight."""
+
+    def __init__(self):
+        self.randomness = CounterRNG(1)
+        self.weight = Tensor(cupy.ones((3,), dtype=cupy.float32), requires_grad=True)
+
+    def loss(self, x):
+        with trust_saved_arrays():  # to check that they are unchanged, the host would have to wait
+            loss = ops.sum(ops.multiply(Tensor(x), self.weight))
+            loss.backward()
+        return (loss.data,)
+
+
+def array(*values):
+    return cupy.asarray(np.array(values, np.float32))
+
+
+def test_replays_follow_weights_and_inputs():
+    model = Scale()
+    captured = CapturedTraining(model.loss, model)
+    for weight, x in zip(([1, 2, 3], [4, 5, 6], [7, 8, 9], [0, 1, 0]), ([1, 1, 1], [1, 2, 3], [3, 2, 1], [5, 5, 5]),
+                         strict=True):
+        model.weight.data, model.weight.grad = array(*weight), None
+        (loss,) = captured(array(*x))
+        assert float(loss) == np.dot(weight, x)
+        assert model.weight.data.get().tolist() == weight and model.weight.grad.get().tolist() == x
+
+
+def test_a_result_outlives_the_next_replay():
+    model = Scale()
+    captured = CapturedTraining(model.loss, model)
+    results = []
+    for x in (1, 2, 3, 4):
+        model.weight.grad = None
+        results.append(captured(array(x, x, x))[0])
+    assert [float(result) for result in results] == [3, 6, 9, 12]
+
+
+def test_other_shapes_have_graphs_of_their_own():
+    model = Scale()
+    captured = CapturedTraining(model.loss, model)
+    for count in (3, 3, 1, 3, 1, 1):
+        model.weight.grad = None
+        assert float(captured(array(*[2] * count))[0]) == 6
+
+
+def test_every_replay_draws_anew():
+    model = Scale()
+
+    def masked():
+        randomness = model.randomness.next_step()
+        mask = drawn_array(lambda drawing: drawing.uniform("here", (3,)).astype(np.float32), randomness, get("cupy"))
+        return (mask * model.weight.data,)
+
+    captured = CapturedTraining(lambda x: masked(), model)
+    found = [captured(array(0))[0].get() for _ in range(4)]
+    expected = [CounterRNG(1, step).uniform("here", (3,)).astype(np.float32) for step in range(4)]
+    assert np.array_equal(found, expected) and model.randomness.step == 4
+
+
+def test_inference_is_captured_again_for_other_weights():
+    model = Scale()
+    captured = CapturedInference(lambda x: x * model.weight.data, model)
+    with no_grad():
+        for weight in (2, 3):
+            model.weight.data = array(*[weight] * 3)
+            for x in (1, 5, 6, 7):
+                assert captured(array(x, x, x)).get().tolist() == [weight * x] * 3
+
+
+def test_what_cuda_refuses_is_a_line_with_the_way_out():
+    model = Scale()
+    captured = CapturedTraining(lambda x: (cupy.asarray(np.ones(3)),), model)
+    captured(array(1, 2, 3))
+    with pytest.raises(InputError, match=r"CUDA graph .*--cuda-graph off"):
+        captured(array(1, 2, 3))
+    assert dataclasses.asdict(TrainingOptions())["cuda_graph"] == "on"
