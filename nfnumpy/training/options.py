@@ -48,7 +48,7 @@ class TrainingOptions:
     dtype: str = "float32"
     precision: str | None = None
     tf32: str = "on"
-    cuda_graph: str = "on"
+    cuda_graph: str = "off"
     workers: int = 2
     max_pixels: int = PIXEL_LIMIT
     checkpoint_every: int | None = None

@@ -255,6 +255,32 @@ def test_the_moving_average_is_the_formula_within_rounding(problem, decay):
                   averages[0].dtype)
 
 
+# ---- copies
+
+
+@given(lists(1))
+def test_copies_are_bit_for_bit_and_end_where_their_array_ends(problem):
+    (arrays,) = problem
+    sources = on_device(arrays)
+    targets = [cupy.empty(array.shape, array.dtype) for array in arrays]
+    fast.copy_arrays(sources, targets)
+    assert bits(targets) == bits(sources)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_copies_start_at_any_address(dtype):
+    array = np.random.default_rng(4).standard_normal(17001).astype(dtype)
+    shifted, target = cupy.asarray(array)[1:], cupy.empty(17001, dtype)
+    fast.copy_arrays([shifted, shifted], [cupy.empty(17000, dtype), target[1:]])
+    assert np.array_equal(target[1:].get(), array[1:])
+
+
+@pytest.mark.parametrize("shape", [(70,), (5, 3)])
+def test_arrays_that_do_not_belong_together_are_not_copied(shape):
+    with pytest.raises(ValueError, match="copy_arrays"):
+        fast.copy_arrays([cupy.ones((3, 5), dtype=cupy.float32)], [cupy.ones(shape, dtype=cupy.float32)])
+
+
 # ---- all of them
 
 

@@ -134,6 +134,10 @@ MISTAKES = {  # file: [(what is wrong, as the file has it, and instead)]
         ("one share too few", "share = 0; share < shares", "share = 1; share < shares"),
     ],
     "optimizer": [
+        ("copies: the end of a run left out", "for (int64 i = packs * Pack<T>::size + threadIdx.x; i < count; "
+         "i += blockDim.x) out[i] = values[i];", ""),
+        ("copies: 16 bytes at any address", "packs = aligned(values, out) ? count / Pack<T>::size : 0;",
+         "packs = count / Pack<T>::size;"),
         ("eps added, not a floor", "at_least(sqrt_(param_squares) / param_by, eps)",
          "(sqrt_(param_squares) / param_by + eps)"),
         ("comparison reversed", "norm > largest * shrink", "norm < largest * shrink"),

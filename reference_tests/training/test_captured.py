@@ -4,8 +4,6 @@ Without a GPU a stand-in captures (helpers/cupy_stand_in/cupy/_capture.py): noth
 poisoned, cuBLAS refuses through CuPy, and the host may neither wait nor copy.
 """
 
-import dataclasses
-
 import cupy
 import numpy as np
 import pytest
@@ -19,10 +17,10 @@ from nfnumpy.training.captured import CapturedInference, CapturedTraining
 from nfnumpy.training.trainer import Trainer
 from reference_tests.conftest import GPU
 
-CONFIG = nf.models.NFNetConfig(widths=(8,), depths=(2,), strides=(2,), group_size=4, stem_widths=(4, 4),
+CONFIG = nf.models.NFNetConfig(widths=(8,), depths=(1,), strides=(2,), group_size=4, stem_widths=(4, 4),
                                stem_strides=(1, 2), num_classes=10, train_size=4, test_size=4, drop_rate=0.3,
                                stochdepth_rate=0.4)
-STEPS, BATCH = 4, 6
+STEPS, BATCH = 3, 3  # launched one by one, captured, replayed
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +32,7 @@ def library(monkeypatch):
 def random_dataset():
     random = np.random.default_rng(0)
     splits = [datasets.ArraySplit(random.integers(0, 256, (count, 4, 4, 3), dtype=np.uint8),
-                                  random.integers(0, 10, count)) for count in (STEPS * BATCH, 8)]
+                                  random.integers(0, 10, count)) for count in (STEPS * BATCH, 6)]
     return datasets.Dataset("random images", tuple("0123456789"), 4, *splits)
 
 
@@ -50,13 +48,13 @@ def trained(cuda_graph, **options):
         batches = trainer.backend.prefetch_to_device(loader.batches(range(STEPS * BATCH)))
         values = [trainer.train_step(*batch).read() for batch in batches]
     with datasets.Loader(dataset.test, 2) as loader:
-        scores = trainer.evaluate(loader.batches(range(8)))
+        scores = trainer.evaluate(loader.batches(range(6)))
     return values, {name: array.get() for name, array in trainer.model.state_dict().items()}, scores
 
 
 @pytest.mark.parametrize("options", [
-    {}, {"sam": 0.05}, {"sam": 0.05, "sam_fraction": 0.5, "precision": "bf16"}, {"precision": "fp16"},
-    {"dtype": "float64", "agc": None}], ids=["sgd", "sam", "sam on a part in bf16", "fp16", "float64"])
+    {}, {"sam": 0.05, "sam_fraction": 0.5, "precision": "bf16"}, {"sam": 0.05, "precision": "fp16"}],
+    ids=["sgd", "sam on a part in bf16", "sam in fp16"])
 def test_a_captured_run_gives_the_bits_of_an_uncaptured_one(options):
     captured, uncaptured = trained("on", **options), trained("off", **options)
     assert captured[0] == uncaptured[0] and captured[2] == uncaptured[2]
@@ -170,4 +168,3 @@ def test_what_cuda_refuses_is_a_line_with_the_way_out():
     captured(array(1, 2, 3))
     with pytest.raises(InputError, match=r"CUDA graph .*--cuda-graph off"):
         captured(array(1, 2, 3))
-    assert dataclasses.asdict(TrainingOptions())["cuda_graph"] == "on"
