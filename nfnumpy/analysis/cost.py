@@ -9,6 +9,7 @@ from typing import Any
 
 from ..autograd import no_grad, record_operations
 from ..backend import backend_of
+from ..errors import InputError
 from ..models import NormalizerFreeNetwork
 from ..nn import Module
 
@@ -17,6 +18,8 @@ Cost = tuple[str, tuple[tuple[int, ...], tuple[int, ...]], int]  # operation, sh
 
 def count_params(model: Module) -> int:
     """The number of values in the parameters of `model`; buffers are not counted."""
+    if not isinstance(model, Module):
+        raise InputError(f"count_params: expected a Module, got a {type(model).__name__}")
     return sum(math.prod(parameter.shape) for parameter in model.parameters().values())
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import DTypeLike
 
 from ..errors import InputError
+from ..functional.checks import whole_number
 from .base import NormalizerFreeNetwork
 from .nf_regnet import NFRegNet, NFRegNetConfig
 from .nf_resnet import NFResNet, NFResNetConfig
@@ -92,7 +93,11 @@ def config_of(name: str, **changes: Any) -> Config:
 
 
 def default_for(image_size: int) -> str:
-    """The name of the NFNet that suits square images of `image_size` pixels: a small one up to 96, else F0."""
+    """The name of the NFNet that suits square images of `image_size` pixels: a small one up to 96, else F0.
+
+    InputError for an image size that is no whole number above 0.
+    """
+    whole_number(image_size, "default_for: image_size", least=1)
     for largest, name in ((12, "nfnet_8px"), (24, "nfnet_16px"), (48, "nfnet_32px"), (96, "nfnet_64px")):
         if image_size <= largest:
             return name

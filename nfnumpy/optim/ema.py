@@ -18,11 +18,18 @@ from ..backend.arrays import Array
 from ..errors import InputError
 from ..functional.checks import shown
 from ..nn import Module
-from .checks import is_finite_number
+from .checks import check_pairs, is_finite_number
 from .chunks import parameters_of, parts
 
 
-@formula
+def check_average(averages: list[Array], arrays: list[Array], *, decay: float | Array) -> None:
+    """InputError unless there is an array for every average and the decay is a number or an array ()."""
+    check_pairs(averages, arrays, "moving_average")
+    if not is_finite_number(decay) and getattr(decay, "shape", None) != ():
+        raise InputError(f"moving_average: decay={shown(decay)}: expected a number or an array ()")
+
+
+@formula(check=check_average)
 def moving_average(averages: list[Array], arrays: list[Array], *, decay: float | Array) -> list[Array]:
     """decay·average + (1 - decay)·array for each pair of two lists, as a list.
 

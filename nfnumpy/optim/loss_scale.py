@@ -28,6 +28,8 @@ class LossScale:
 
     def __init__(self, backend: Any, initial: float = 2.0**16, interval: int = 2000, smallest: float = 2.0**-14,
                  largest: float = 2.0**24, most_skipped: int = 50):
+        if not hasattr(backend, "xp"):
+            raise InputError(f"LossScale: expected a backend, such as nfnumpy.backend.get('numpy'), got {backend!r}")
         numeric = all(isinstance(value, numbers.Real) for value in (initial, smallest, largest))
         if not numeric or not 2.0**-126 <= smallest <= initial <= largest <= 2.0**126:
             raise InputError(f"LossScale: smallest={smallest!r}, initial={initial!r}, largest={largest!r}: expected "

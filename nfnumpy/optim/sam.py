@@ -15,12 +15,19 @@ from ..backend import DrawnSteps, as_array, formula, namespace, repeatable_steps
 from ..backend.arrays import Array
 from ..errors import InputError
 from ..functional.checks import shown
-from .checks import is_finite_number
+from .checks import check_pairs, is_finite_number
 from .global_norm import scaled_global_norm
 from .norms import joined, widened
 
 
-@formula
+def check_perturbation(params: list[Array], grads: list[Array], *, rho: float) -> None:
+    """InputError unless there is a gradient for every parameter, at least one, and rho is a number."""
+    check_pairs(params, grads, "sam_perturb")
+    if not params or not is_finite_number(rho):
+        raise InputError(f"sam_perturb: {len(params)} arrays and rho={shown(rho)}: expected at least one and a number")
+
+
+@formula(check=check_perturbation)
 def sam_perturb(params: list[Array], grads: list[Array], *, rho: float) -> list[Array]:
     """The list of w + e with e = rho·g/‖g‖, the norm over all of `grads` (a list, like params); e = 0 where it is 0.
 
@@ -46,6 +53,10 @@ class SAM:
     """
 
     def __init__(self, optimizer: Any, rho: float = 0.05, ascent_fraction: float = 1.0):
+        has_step = callable(getattr(optimizer, "step", None))
+        if not has_step or not isinstance(getattr(optimizer, "parameters", None), dict):
+            raise InputError(f"SAM: expected an optimizer with step() and a dict of parameters, such as SGD, got "
+                             f"{shown(optimizer)}")
         valid = is_finite_number(rho) and is_finite_number(ascent_fraction)
         if not valid or not rho > 0.0 or not 0.0 < ascent_fraction <= 1.0:
             raise InputError(f"SAM: rho={shown(rho)}, ascent_fraction={shown(ascent_fraction)}: expected rho > 0 and a "

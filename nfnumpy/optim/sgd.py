@@ -10,6 +10,8 @@ fast_numpy/test_optimizer.py and kernels/test_optimizer.py.
 
 from collections.abc import Sequence
 
+import numpy
+
 from ..autograd import Tensor
 from ..backend import as_array, buffer_pool, formula, namespace
 from ..backend.arrays import Array
@@ -89,6 +91,8 @@ class SGD:
                 raise InputError(f"SGD: {name}={shown(value)}: expected a number that is not negative")
         if not (clipping is None or _is_positive(clipping)) or not _is_positive(eps):
             raise InputError(f"SGD: clipping={shown(clipping)}, eps={shown(eps)}: expected positive numbers")
+        if not isinstance(nesterov, (bool, numpy.bool_)):
+            raise InputError(f"SGD: nesterov={shown(nesterov)}: expected True or False")
         if not (loss_scale is None or isinstance(loss_scale, LossScale)):
             raise InputError(f"SGD: loss_scale={shown(loss_scale)}: expected a LossScale")
         self.parameters = parameters_of(model, "SGD")

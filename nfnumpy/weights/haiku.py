@@ -54,6 +54,8 @@ def from_haiku(tree: Mapping[str, Mapping[str, Any]]) -> dict[str, Array]:
 
     InputError, naming the path, when it is not a tree of one of the three families.
     """
+    if not isinstance(tree, Mapping):
+        raise InputError(f"haiku weights: expected a mapping from paths to mappings, got a {type(tree).__name__}")
     state = {}
     for path, leaves in tree.items():
         _check_module(path, leaves)

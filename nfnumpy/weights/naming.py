@@ -17,6 +17,8 @@ OUR_NAME = re.compile(rf"(stem_convs\.({NUMBER})|initial_conv|final_conv|linear|
 
 def family_of(state: Mapping[str, Array]) -> str:
     """ "NFNet", "NFResNet" or "NFRegNet" for a state of nfnumpy (name -> array); InputError for any other."""
+    if not isinstance(state, Mapping):
+        raise InputError(f"state: expected a mapping from names to arrays, got a {type(state).__name__}")
     if "stem_convs.0.weight" in state:
         return "NFNet"
     if "initial_conv.weight" in state:

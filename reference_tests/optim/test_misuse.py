@@ -67,6 +67,33 @@ def test_what_is_no_array_of_floating_numbers_is_refused(name):
         refused(ARRAYS[name], value)
 
 
+WRONG_CALLS = {
+    "an optimizer that is text": lambda: optim.SAM("sgd"),
+    "no optimizer": lambda: optim.SAM(None),
+    "nesterov that is text": lambda: optim.SGD(model(), lr=0.1, nesterov="no"),
+    "a loss scale without backend": lambda: optim.LossScale(None),
+    "an ascent of text": lambda: optim.sam_perturb("params", "grads", rho=0.1),
+    "an ascent of nothing": lambda: optim.sam_perturb([], [], rho=0.1),
+    "an ascent with a gradient too few": lambda: optim.sam_perturb([GRAD], [], rho=0.1),
+    "an ascent of other shapes": lambda: optim.sam_perturb([GRAD], [GRAD[:1]], rho=0.1),
+    "an ascent along rho that is text": lambda: optim.sam_perturb([GRAD], [GRAD], rho="0.1"),
+    "an average of text": lambda: optim.moving_average("averages", "arrays", decay=0.9),
+    "an average with an array too few": lambda: optim.moving_average([GRAD], [], decay=0.9),
+    "an average of other shapes": lambda: optim.moving_average([GRAD], [GRAD[0]], decay=0.9),
+    "an average with a decay of text": lambda: optim.moving_average([GRAD], [GRAD], decay="0.9"),
+    "an average with many decays": lambda: optim.moving_average([GRAD], [GRAD], decay=GRAD),
+    "weights that are a number": lambda: nf.weights.from_haiku(5),
+    "a state that is a number": lambda: nf.weights.to_timm(5),
+    "the parameters of text": lambda: nf.analysis.count_params("nfnet_f0"),
+    "images of no size": lambda: nf.models.default_for("32"),
+    "images of a negative size": lambda: nf.models.default_for(-1)}
+
+
+@pytest.mark.parametrize("name", WRONG_CALLS)
+def test_a_wrong_call_is_refused(name):
+    refused(lambda _: WRONG_CALLS[name](), None)
+
+
 @pytest.mark.parametrize("value", ["dynamic", 2.0**16, True])
 def test_a_loss_scale_of_another_kind_is_refused(value):
     refused(lambda given: optim.SGD(model(), lr=0.1, loss_scale=given), value)
