@@ -2,6 +2,8 @@
 
 CuPy's own function refuses to run while a stream is capturing. A product that is captured needs a handle whose stream
 is the capturing one, and memory for its intermediate results that exists as long as the graph.
+
+Used by: cublas.py. Test: reference_tests/training/test_captured_on_cupy.py.
 """
 
 import ctypes

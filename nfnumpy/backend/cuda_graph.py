@@ -5,6 +5,8 @@ A training step has about a thousand launches, each of which costs the host 50 Â
 What a captured function may not do: wait for the GPU, copy from host memory, or return something that depends on
 values. Its arrays are in a memory pool of the graph's own, which nothing else uses, because every replay writes to the
 same places.
+
+Used by: training/captured.py. Test: reference_tests/training/test_captured_on_cupy.py.
 """
 
 import contextlib

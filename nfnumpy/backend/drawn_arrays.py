@@ -2,6 +2,8 @@
 
 A function that is captured into a CUDA graph reads them from memory that stays in its place, and each replay is given
 new ones: `DrawnArrays` keeps where they are and how they are drawn.
+
+Used by: nn/layers.py, cuda_graph.py. Test: reference_tests/training/test_captured_on_cupy.py.
 """
 
 import contextlib

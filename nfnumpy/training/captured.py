@@ -5,7 +5,7 @@ on NumPy or with `nfnumpy.reference()`, every call does.
 
 `CapturedTraining` reads copies of the weights that stay in their place, because an optimizer's step makes new arrays;
 `CapturedInference` reads the weights themselves, and captures again when they are others.
-Test: reference_tests/training/test_captured.py.
+Test: reference_tests/training/test_captured_on_cupy.py.
 """
 
 from collections.abc import Callable
