@@ -22,5 +22,11 @@ def test_squares_of_any_magnitude_are_normal_numbers(dtype, data):
     assert np.frexp(by)[0] == 0.5 and by.dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_limits_are_those_of_the_dtype(dtype):
+    info, limits = np.finfo(dtype), RANGES[np.dtype(dtype).name]
+    assert (limits.smallest_normal, limits.largest) == (info.smallest_normal, info.max)
+
+
 def test_nan_stays_and_infinity_stays():
     assert multiplier(np.asarray(np.nan)) == 1.0 and multiplier(np.asarray(np.inf)) * np.inf == np.inf
