@@ -39,13 +39,13 @@ class Section:
     def note(self, text: str) -> None:
         """Keep a line and print it."""
         self.notes.append(text)
-        _say("\n".join(table.wrapped(text)))
+        say("\n".join(table.wrapped(text)))
 
     def show(self, columns: Sequence[table.Column], rows: list[dict[str, Any]] | None = None) -> None:
         """Print these rows (all of the section's by default) as a table."""
         rows = self.rows if rows is None else rows
         if rows:
-            _say("\n".join("  " + line for line in table.lines(rows, columns)))
+            say("\n".join("  " + line for line in table.lines(rows, columns)))
 
 
 class Report:
@@ -62,19 +62,30 @@ class Report:
     def section(self, name: str, title: str) -> Iterator[Section]:
         """Context that measures one part. An error in it becomes one line, and the run goes on with the next part."""
         section = self.sections[name] = Section(name, title)
-        _say(f"\n{title}")
+        say(f"\n{title}")
         started = time.perf_counter()
         try:
             yield section
         except Exception as error:
             section.failure = one_line(error)
-            _say("\n".join(table.wrapped(f"stopped: {section.failure}")))
+            say("\n".join(table.wrapped(f"stopped: {section.failure}")))
         gc.collect()  # what failed may have memory that the next part needs
         section.seconds = time.perf_counter() - started
         try:
             self.write()
         except InputError as error:  # there is more to measure and to print, and another chance to write
-            _say("\n".join(table.wrapped(str(error))))
+            say("\n".join(table.wrapped(str(error))))
+
+    @classmethod
+    def restored(cls, path: str | None, found: dict[str, Any]) -> "Report":
+        """The report that `as_dict` gave earlier; `found` has been checked."""
+        facts = {key: value for key, value in found.items() if key not in ("targets", "sections")}
+        report = cls(path, **facts)
+        for name, kept in found["sections"].items():
+            section = report.sections[name] = Section(name, kept["title"])
+            section.rows, section.notes = kept["rows"], kept["notes"]
+            section.failure, section.seconds = kept["failure"], kept["seconds"]
+        return report
 
     def rows(self, section: str, **wanted: Any) -> list[dict[str, Any]]:
         """The rows of a section that have all the values `wanted`; none where there is no such section."""
@@ -84,10 +95,10 @@ class Report:
     def judge(self, targets: list[dict[str, Any]]) -> None:
         """Keep and print the `targets`, judged: dicts with name, value, target and result."""
         self.targets = targets
-        _say("\nTargets")
+        say("\nTargets")
         shown: list[table.Column] = [
             ("target", "name", ""), ("wanted", "target", ""), ("measured", "value", ".3g"), ("", "result", "")]
-        _say("\n".join("  " + line for line in table.lines(targets, shown)))
+        say("\n".join("  " + line for line in table.lines(targets, shown)))
         self.write()
 
     def as_dict(self) -> dict[str, Any]:
@@ -116,6 +127,7 @@ def watched(items: Collection, title: str) -> Iterator:
     return progress_bar(items, desc=f"  {title}", bar_format="{desc} |{bar:20}| {n_fmt}/{total_fmt}")
 
 
-def _say(text):
-    tqdm.tqdm.write(text, file=sys.stdout)  # clear of any bar
+def say(text: str) -> None:
+    """Print a text, clear of any progress bar."""
+    tqdm.tqdm.write(text, file=sys.stdout)
     sys.stdout.flush()

@@ -1,10 +1,14 @@
 """Times as samples: their median and spread, and rounds in which implementations take turns."""
 
+import contextlib
 import dataclasses
+import gc
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+
+LEAST_ROUNDS = 2  # one in each order, also where time is up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,15 +45,32 @@ def steady_milliseconds(work: Callable[[], object], least: float) -> float:
     return host_milliseconds(all_of_them) / times
 
 
-def take_turns(samplers: Mapping[str, Callable[[], float]], repeats: int) -> tuple[dict[str, Timing], dict[str, str]]:
+@contextlib.contextmanager
+def without_collector() -> Iterator[None]:
+    """Context in which Python does not look for cyclic garbage; it does once before, so that no sample pays for it."""
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def take_turns(samplers: Mapping[str, Callable[[], float]], repeats: int,
+               has_time: Callable[[], bool] = lambda: True) -> tuple[dict[str, Timing], dict[str, str]]:
     """Take `repeats` samples of each of `samplers`, name -> a function that returns one; returns (timings, failures).
 
     Each round calls all of them, rounds in alternating order, so that a change of the machine's speed reaches all
-    alike. A sampler that raises drops out; timings: name -> Timing, failures: name -> one line.
+    alike. A sampler that raises drops out; timings: name -> Timing, failures: name -> one line. After LEAST_ROUNDS the
+    rounds end early when `has_time()` is false.
     """
     samples: dict[str, list[float]] = {name: [] for name in samplers}
     failures: dict[str, str] = {}
     for repeat in range(repeats):
+        if repeat >= LEAST_ROUNDS and not has_time():
+            break
         for name in list(samplers)[::-1 if repeat % 2 else 1]:
             if name not in failures:
                 try:
@@ -73,6 +94,10 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OneLine):
         return str(error)
     text = " ".join(str(error).split()) or type(error).__name__
-    known = "out of memory" in text.lower() or isinstance(error, MemoryError)
-    prefix = "out of memory: " if known else f"{type(error).__name__}: "
+    prefix = "out of memory: " if is_out_of_memory(error) else f"{type(error).__name__}: "
     return (prefix + text)[:160]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on the host or on a GPU; every library has its own exception."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error).lower()

@@ -6,7 +6,6 @@ from typing import Any
 import numpy
 
 from ... import datasets, models
-from ...errors import InputError
 from ...training import TrainingOptions
 from ...training.trainer import Trainer
 
@@ -78,10 +77,3 @@ def relative_errors(answer: tuple[numpy.ndarray, float], other: tuple[numpy.ndar
     (logits, loss), (other_logits, other_loss) = answer, other
     logits_error = numpy.linalg.norm(logits - other_logits) / numpy.linalg.norm(other_logits)
     return {"logits_error": float(logits_error), "loss_error": abs(loss - other_loss) / abs(other_loss)}
-
-
-def check_models(names: tuple[str, ...]) -> None:
-    """InputError unless all `names` are NFNets, the one family that the GPU's run compares."""
-    for name in names:
-        if not isinstance(models.config_of(name), models.NFNetConfig):
-            raise InputError(f"--models {name}: the comparison knows NFNets only, such as nfnet_f0")

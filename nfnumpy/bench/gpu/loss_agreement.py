@@ -1,12 +1,33 @@
-"""Losses of training steps on CuPy beside those on NumPy."""
+"""Losses of training steps on CuPy: those of NumPy, and the same bits in two runs."""
+
+import functools
+from typing import Any
 
 from ... import datasets, models
 from ...training import TrainingOptions
 from ...training.trainer import Trainer
+from ..report import Report
+from . import checks
 
 # (dtype, rho of SAM, steps, greatest relative error of a step's loss)
-RUNS = (("float32", None, 50, 1e-4), ("float32", 0.05, 50, 1e-4), ("float64", None, 20, 1e-10),
+RUNS = (("float32", None, 50, 1e-4), ("float64", None, 20, 1e-10), ("float32", 0.05, 50, 1e-4),
         ("float64", 0.05, 20, 1e-10))
+REPEATED = ("float32", 0.05, 10)  # dtype, rho of SAM, steps of the two runs whose bits are compared
+
+
+def measure(report: Report, plan: Any, allowance: Any) -> None:
+    """The section "losses": a row for each of RUNS, and one for REPEATED."""
+    with report.section("losses", "Losses of training steps on the digits, TF32 off") as section:
+        for dtype, sam, steps, bound in RUNS:
+            checks.check(section, f"beside NumPy's, {dtype}{_with(sam)}", functools.partial(
+                compare_losses, dtype, sam, min(steps, plan.loss_steps), bound, plan.loss_batch))
+        dtype, sam, steps = REPEATED
+        checks.check(section, f"the same bits twice, {dtype}{_with(sam)}", functools.partial(
+            compare_bits, dtype, sam, min(steps, plan.loss_steps), plan.loss_batch))
+
+
+def _with(sam):
+    return "" if sam is None else ", SAM"
 
 
 def compare_losses(dtype: str, sam: float | None, steps: int, bound: float, batch_size: int) -> tuple[bool, str]:
@@ -16,6 +37,13 @@ def compare_losses(dtype: str, sam: float | None, steps: int, bound: float, batc
     errors = [abs(a - b) / abs(b) for a, b in zip(on_cupy, on_numpy, strict=True)]
     return all(error <= bound for error in errors), \
         f"relative error {max(errors):.1e} in {steps} steps, allowed {bound:.0e}"
+
+
+def compare_bits(dtype: str, sam: float | None, steps: int, batch_size: int) -> tuple[bool, str]:
+    """(whether two runs on CuPy have the same losses to the last bit, the first step where they differ)."""
+    first, second = (losses_of("cupy", dtype, sam, steps, batch_size) for _ in range(2))
+    differing = [step for step, (a, b) in enumerate(zip(first, second, strict=True)) if a != b]
+    return not differing, f"step {differing[0]} differs" if differing else f"all bits of {steps} losses"
 
 
 def losses_of(backend: str, dtype: str, sam: float | None, steps: int, batch_size: int) -> list[float]:

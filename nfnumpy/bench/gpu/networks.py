@@ -1,151 +1,170 @@
 """Training steps and inference beside PyTorch's: time, memory, and first results, which show that both agree."""
 
 import functools
-import gc
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..cases.networks import PRECISIONS, NetworkCase, relative_errors
-from ..implementations.nfnumpy_cupy import CupyNetwork
-from ..report import Report, watched
+from ..cases.networks import WORKS, NetworkCase, relative_errors
+from ..implementations import COMPILED, NCHW, NFNUMPY, TORCH
+from ..implementations.nfnumpy_cupy import FORMS, CupyNetwork
+from ..report import Report, Section
 from ..table import gigabytes
-from ..timing import one_line, ratio, take_turns
+from ..timing import one_line, ratio
 from .launches import recording
+from .opponent import release_all, torch_network
+from .turns import Turns
 
-DEVICE = "cuda"  # PyTorch's; tests on machines without a GPU put "cpu" here
 # What rounding explains, relative. Of F0's logits on a CPU, TF32's 11 bits moved 0.003 and autocast's 8 bits 0.022 (in
 # the norm over a batch), leaving the residual branches out 0.41; the loss of a fresh network hardly moves.
 BOUNDS = {"tf32": {"logits_error": 0.02, "loss_error": 2e-3}, "bf16": {"logits_error": 0.16, "loss_error": 1.6e-2}}
-TITLE = "Beside PyTorch, eager, channels last (ratios: nfnumpy's over PyTorch's, the median of pairs)"
-COLUMNS = [("model", "model", ""), ("batch", "batch", "d"), ("work", "work", ""), ("in", "precision", ""),
-           ("ms", "nfnumpy_ms", ".2f"), ("torch ms", "torch_ms", ".2f"), ("ratio", "ratio", ".3f"),
-           ("least", "ratio_low", ".3f"), ("most", "ratio_high", ".3f"), ("GB", "memory", gigabytes),
-           ("torch", "torch_memory", gigabytes), ("launches", "launches", "d")]
+METHODS = {"training": "train", "inference": "infer"}
+COLUMNS = [("implementation", "implementation", ""), ("work", "work", ""), ("ms", "ms", ".2f"),
+           ("least", "ms_low", ".2f"), ("most", "ms_high", ".2f"), ("ours/it", "ratio", ".3f"),
+           ("least", "ratio_low", ".3f"), ("most", "ratio_high", ".3f"), ("peak GB", "memory", gigabytes),
+           ("ours/it", "memory_ratio", ".2f"), ("launches", "launches", "d")]
+Makers = dict[str, Callable[[], Any]]
 
 
-def measure(report: Report, plan: Any) -> None:
-    """The section "against PyTorch": a row for every model, precision and kind of work."""
-    with report.section("against PyTorch", TITLE) as section:
-        torch_network, why_not = opponent()
-        if why_not:
-            section.note(f"PyTorch's side is left out: {why_not}")
-        cases = [NetworkCase(model, plan.batch_size, precision) for model in plan.models for precision in PRECISIONS]
-        for case in watched(cases, "networks"):
-            rows = _rows(case, plan, torch_network)
-            section.rows += rows
-            for failure in sorted({row["failure"] for row in rows if row["failure"]}):
-                section.note(f"{case.model} in {case.precision}: {failure}")
-            _free_all()
+def measure(report: Report, plan: Any, allowance: Any, model: str, precision: str, compiled: bool = False) -> None:
+    """A section of the name that `section_name` gives, with a row for every implementation and kind of work.
+
+    compiled: beside torch.compile in place of eager PyTorch.
+    """
+    case = NetworkCase(model, plan.batch_size, precision)
+    title = f"{model}, {case.pixels} px, batch {case.batch}, {precision} (ratios: ours over its, medians of pairs)"
+    with report.section(section_name(model, precision, compiled), title) as section:
+        ours = CupyNetwork(case)
+        makers = _makers(section, case, plan, ours.state(), compiled)
+        rows = _rows(case, plan, allowance, ours, makers)
+        del ours
+        for row in rows:
+            section.add(**row)
         section.show(COLUMNS)
-        for row in section.rows:
-            if row.get("agrees") is False:
-                section.note(f"{row['model']} in {row['precision']} computes something else than PyTorch: relative "
-                             f"error of the logits {row['logits_error']:.1e}, of the loss {row['loss_error']:.1e}")
-        section.note("Memory is what each allocator took from the device at most during a step, once warm.")
+        for line in _remarks(section.rows):
+            section.note(line)
+    release_all()
 
 
-def opponent() -> tuple[Callable[..., Any] | None, str | None]:
-    """(a function of a case and a state that makes PyTorch's network, None), or (None, why there is none)."""
-    try:
-        import torch
-    except ImportError:
-        return None, "PyTorch is not installed"
-    if DEVICE == "cuda" and not torch.cuda.is_available():
-        return None, "this PyTorch finds no GPU"
-    from ..implementations.torch_device import TorchNetwork
-    return functools.partial(TorchNetwork, device=DEVICE), None
+def section_name(model: str, precision: str, compiled: bool = False) -> str:
+    """The name of a section in the GPU's report."""
+    return f"network {model} {precision}" + ", compiled" * compiled
 
 
-def _rows(case: NetworkCase, plan: Any, torch_network: Callable[..., Any] | None) -> list[dict[str, Any]]:
-    """A row for training and one for inference."""
+def _makers(section: Section, case: NetworkCase, plan: Any, state: dict[str, Any], compiled: bool) -> Makers:
+    """Functions that make each implementation, ours first."""
+    makers: Makers = {name: functools.partial(CupyNetwork, case, **options) for name, options in FORMS.items()}
+    opponent = torch_network(plan, section)
+    if opponent and compiled:
+        makers[COMPILED] = functools.partial(opponent, case, state, compiled=True)
+    elif opponent:
+        makers[TORCH] = functools.partial(opponent, case, state)
+        makers[NCHW] = functools.partial(opponent, case, state, channels_last=False)
+    return makers
+
+
+def _rows(case: NetworkCase, plan: Any, allowance: Any, ours: CupyNetwork, makers: Makers) -> list[dict[str, Any]]:
+    """A row for every implementation and kind of work, training first: results, then times, then memory."""
+    rows = {(work, name): {**case.facts(), "work": work, "implementation": name, "failure": None}
+            for work in reversed(WORKS) for name in makers}
     networks: dict[str, Any] = {}
-    failures: list[str] = []
-    ours = _attempt(failures, "nfnumpy", lambda: CupyNetwork(case))
-    if ours is not None:
-        networks["nfnumpy"] = ours
-        theirs = torch_network and _attempt(failures, "torch", lambda: torch_network(case, ours.state()))
-        if theirs:
-            networks["torch"] = theirs
-    answers = {}
-    for name, network in networks.items():
-        _release(networks)
-        answers[name] = _attempt(failures, f"{name}'s first step", network.answer)
-    trained = {name: network.train for name, network in networks.items() if answers[name] is not None}
-    inferred = {name: network.infer for name, network in networks.items()}
-    rows = []
-    for work, works, facts in (("training", trained, _compared(answers, case.precision)), ("inference", inferred, {})):
-        row_failures = list(failures)
-        row = {**case.facts(), "work": work, **facts, **_measured(networks, works, plan, row_failures)}
-        row["failure"] = "; ".join(row_failures) or None
-        if "nfnumpy_ms" in row:
-            row["images_per_second"] = 1e3 * case.batch / row["nfnumpy_ms"]
-        rows.append(row)
-    return rows
+    turns = Turns(networks)
+    answers: dict[str, Any] = {}
+    makers_now = {**makers, NFNUMPY: lambda: ours}
+    for name, maker in makers_now.items():
+        failure, network = _attempt(turns.turn, maker)
+        if failure is None:
+            networks[name] = network
+            failure, answers[name] = _attempt(turns.turn, network.answer)
+        for work in WORKS:
+            rows[work, name]["failure"] = failure
+    for work in reversed(WORKS):
+        working = [name for name in networks if rows[work, name]["failure"] is None]
+        timings, failures = turns.take(METHODS[work], working, plan, allowance.lasts)
+        for name, failure in failures.items():
+            rows[work, name]["failure"] = failure
+        _add_times(rows, work, timings, case.batch)
+    for name, answer in answers.items():
+        rows["training", name].update(_agreement(answers.get(NFNUMPY), answer, name, case.precision))
+        rows["training", name]["together"] = turns.together
+    _add_memory(rows, makers, networks)
+    return list(rows.values())
 
 
-def _measured(networks: dict[str, Any], works: dict[str, Callable[[], Any]], plan: Any,
-              failures: list[str]) -> dict[str, Any]:
-    """Times, ratios, memory and launches of one kind of work, as a row has them."""
-    samplers: dict[str, Callable[[], float]] = {
-        name: functools.partial(_sample, networks, name, work, plan.steps) for name, work in works.items()}
-    timings, stopped = take_turns(samplers, plan.repeats)
-    failures += [f"{name}: {failure}" for name, failure in stopped.items()]
-    facts: dict[str, Any] = {}
+def _add_times(rows, work, timings, batch):
+    """Times, ratios, and which of PyTorch's forms is the fastest, of one kind of work."""
     for name, timing in timings.items():
-        facts.update(timing.facts(f"{name}_ms"))
-        _release(networks)
-        with recording() as launches:
-            peak = _attempt(failures, name, functools.partial(networks[name].peak, works[name])) or {}
-        prefix = "" if name == "nfnumpy" else f"{name}_"
-        facts.update({prefix + key: value for key, value in peak.items()})
-        if name == "nfnumpy":
-            facts["launches"] = len(launches)
-    if len(timings) == 2:
-        facts.update(ratio(timings["nfnumpy"], timings["torch"]).facts("ratio"))
-        if facts.get("memory") and facts.get("torch_memory"):
-            facts["memory_ratio"] = facts["memory"] / facts["torch_memory"]
-    return facts
+        row = rows[work, name]
+        row.update(timing.facts("ms"), samples=list(timing.samples), images_per_second=1e3 * batch / timing.median)
+        if name not in FORMS and NFNUMPY in timings:
+            row.update(ratio(timings[NFNUMPY], timing).facts("ratio"))
+    opponents = [name for name in timings if name not in FORMS]
+    if opponents:
+        fastest = min(opponents, key=lambda name: timings[name].median)
+        for name in opponents:
+            rows[work, name]["fastest"] = name == fastest
 
 
-def _sample(networks, name, work, steps):
-    """Milliseconds a step; before it the other network's unused memory is freed and this one's allocated again."""
-    try:
-        _release(networks)
-        work()
-        return networks[name].milliseconds(lambda: [work() for _ in range(steps)]) / steps
-    except Exception:
-        gc.collect()
-        raise
-
-
-def _free_all():
-    """Free the memory of networks that are not measured any more, on both sides."""
-    gc.collect()
-    CupyNetwork.release()
-    if DEVICE == "cuda" and sys.modules.get("torch"):
-        sys.modules["torch"].cuda.empty_cache()
-
-
-def _release(networks):
-    for network in networks.values():
-        network.release()
-
-
-def _attempt(failures, name, function):
-    """function(), or None and a line in `failures` if it raises."""
-    try:
-        return function()
-    except Exception as error:
-        failures.append(f"{name}: {one_line(error)}")
-        return None
-
-
-def _compared(answers, precision):
-    """Relative errors of the first logits and losses, and whether rounding explains them, as a row has them."""
-    facts = {f"{name}_first_loss": answer[1] for name, answer in answers.items() if answer is not None}
-    if len(facts) == 2:
-        errors = relative_errors(answers["nfnumpy"], answers["torch"])
+def _agreement(ours, its, name, precision):
+    """Relative errors of an implementation's first logits and loss to ours, and whether rounding explains them."""
+    if its is None:
+        return {}
+    facts: dict[str, Any] = {"first_loss": its[1]}
+    if name != NFNUMPY and ours is not None:
+        errors = relative_errors(ours, its)
         facts.update(errors)
         facts["agrees"] = all(errors[key] <= bound for key, bound in BOUNDS[precision].items())
     return facts
+
+
+def _add_memory(rows: dict[tuple[str, str], dict[str, Any]], makers: Makers, networks: dict[str, Any]) -> None:
+    """Peaks of memory, and our launches: each network alone on the device, made again but for the first one."""
+    for name, maker in makers.items():
+        network = networks.pop(name, None) if name == NFNUMPY else None
+        networks.clear()
+        release_all()
+        if all(rows[work, name]["failure"] for work in WORKS):
+            continue
+        failure, peaks = _attempt(_peaks, network, maker)
+        del network
+        for work in WORKS:
+            row = rows[work, name]
+            row["failure"] = row["failure"] or failure
+            row.update(peaks[work] if peaks else {})
+            ours = rows[work, NFNUMPY]
+            if name not in FORMS and ours.get("memory") and row.get("memory"):
+                row["memory_ratio"] = ours["memory"] / row["memory"]
+                row["live_ratio"] = ours["live"] / row["live"]
+    release_all()
+
+
+def _peaks(network: Any, maker: Callable[[], Any]) -> dict[str, dict[str, Any]]:
+    """{memory, live, launches if it is ours} of each kind of work, once warm. network: None if it is to be made."""
+    network = network or maker()
+    network.train()
+    peaks = {}
+    for work, method in METHODS.items():
+        with recording() as launches:
+            peaks[work] = network.peak(getattr(network, method))
+        if launches:
+            peaks[work]["launches"] = len(launches)
+    return peaks
+
+
+def _attempt(function: Callable[..., Any], *arguments: Any) -> tuple[str | None, Any]:
+    """(None, what function(*arguments) returns), or (one line, None) if it raises."""
+    try:
+        return None, function(*arguments)
+    except Exception as error:
+        return one_line(error), None
+
+
+def _remarks(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Lines on what failed, on implementations that compute something else, and on memory."""
+    for row in rows:
+        if row["failure"]:
+            yield f"{row['implementation']}, {row['work']}: {row['failure']}"
+        if row.get("agrees") is False:
+            yield (f"{row['implementation']} computes something else than ours: relative error of its logits "
+                   f"{row['logits_error']:.1e}, of its loss {row['loss_error']:.1e}")
+    if any(row.get("together") is False for row in rows):
+        yield "The networks do not fit the device together: unused memory was given back before each turn."

@@ -16,7 +16,7 @@ COLUMNS = [("peak rate", "what", ""), ("rate", "rate", ".1f"), ("unit", "unit", 
            ("most", "rate_high", ".1f")]
 
 
-def measure(report: Report, plan: Any) -> None:
+def measure(report: Report, plan: Any, allowance: Any) -> None:
     """The section "peaks": bytes read and written per second by a copy, operations per second of products."""
     with report.section("peaks", "Peak rates of this device") as section:
         works = {"copy, device to device": (_copy(plan.copy_bytes), 2e-6 * plan.copy_bytes, "GB/s")}
@@ -24,7 +24,7 @@ def measure(report: Report, plan: Any) -> None:
             works[f"product {plan.product_size}³, {precision}"] = (
                 _product(plan.product_size, precision), 2e-9 * plan.product_size**3, "TFLOP/s")
         for what, (work, amount, unit) in works.items():
-            timings, failures = take_turns({what: functools.partial(_sample, work)}, plan.repeats)
+            timings, failures = take_turns({what: functools.partial(_sample, work)}, plan.repeats, allowance.lasts)
             if what in timings:
                 rates = sorted(amount / sample for sample in timings[what].samples)
                 section.add(what=what, unit=unit, rate=amount / timings[what].median, rate_low=rates[0],

@@ -2,13 +2,15 @@
 
 from typing import Any
 
-from ..cases.networks import PRECISIONS, NetworkCase
-from ..implementations.nfnumpy_cupy import CupyNetwork
+from ..cases.networks import NetworkCase
+from ..implementations.nfnumpy_cupy import PLAIN, CupyNetwork
 from ..report import Report
 from ..table import percent
-from ..timing import take_turns
+from . import host, peak_rates
 from .keep_device_busy import KeepDeviceBusy
 from .launches import Launch, recording, summed
+from .opponent import release_all
+from .turns import Turns
 
 SHOWN = 25  # rows printed of each table; the JSON has all
 TIMES = [("calls", "calls", "d"), ("ms", "ms", ".3f"), ("% of step", "share", percent)]
@@ -16,22 +18,17 @@ KERNEL_COLUMNS = [("kernel", "kernel", ""), *TIMES, ("GB/s", "rate", ".0f"), ("%
 PRODUCT_COLUMNS = [("product", "product", ""), *TIMES, ("TFLOP/s", "rate", ".1f")]
 
 
-def measure(report: Report, plan: Any, copy_rate: float | None) -> None:
-    """The sections "kernels", "kernel files" and "products", for the first model in each precision.
-
-    copy_rate: GB/s of a copy, or None.
-    """
-    for precision in PRECISIONS:
-        _profile(report, plan, NetworkCase(plan.models[0], plan.batch_size, precision), copy_rate)
-
-
-def _profile(report: Report, plan: Any, case: NetworkCase, copy_rate: float | None) -> None:
+def measure(report: Report, plan: Any, allowance: Any, model: str, precision: str) -> None:
+    """The sections "kernels", "products", "kernel files" and "host" of that precision."""
+    case = NetworkCase(model, plan.batch_size, precision)
+    copy_rate = peak_rates.copy_rate(report)
     title = f"{case.model}, {case.pixels} px, batch {case.batch}, {case.precision}"
     facts = {**case.facts(), "work": "training"}
-    launches, step = [], None
+    launches: list[Launch] = []
+    step = 0.0
     with report.section(f"kernels {case.precision}", f"Kernels of a training step: {title}") as section:
-        network = CupyNetwork(case)
-        step = _step_milliseconds(network, plan)
+        network = CupyNetwork(case, **PLAIN)
+        step = _step_milliseconds(network, plan, allowance)
         launches = _launches_of(network)
         kernels = summed((launch for launch in launches if launch.kind == "kernel"), lambda launch: launch.name)
         for name, total in kernels.items():
@@ -52,17 +49,14 @@ def _profile(report: Report, plan: Any, case: NetworkCase, copy_rate: float | No
         for name, total in summed(launches, lambda launch: launch.file).items():
             section.add(**facts, file=name, calls=total["calls"], ms=total["ms"], share=total["ms"] / step)
         section.show([("file", "file", ""), *TIMES])
+    host.measure(report, plan, allowance, case, sum(launch.milliseconds for launch in launches))
+    del network
+    release_all()
 
 
-def _step_milliseconds(network, plan):
+def _step_milliseconds(network, plan, allowance):
     """The median of a step, several in a row."""
-    def steps():
-        for _ in range(plan.steps):
-            network.train()
-
-    network.release()
-    network.train()
-    timings, failures = take_turns({"step": lambda: network.milliseconds(steps) / plan.steps}, plan.repeats)
+    timings, failures = Turns({"step": network}).take("train", ["step"], plan, allowance.lasts)
     if failures:
         raise RuntimeError(failures["step"])
     return timings["step"].median

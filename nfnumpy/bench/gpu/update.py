@@ -12,12 +12,14 @@ from ..cases.update import random_gradients
 from ..implementations.nfnumpy_cupy import CupyNetwork
 from ..report import Report
 from ..table import percent
-from ..timing import one_line, ratio, take_turns
+from ..timing import one_line, ratio, take_turns, without_collector
+from . import peak_rates
 from .keep_device_busy import KeepDeviceBusy
 from .launches import recording
-from .networks import opponent
+from .opponent import release_all, torch_network
 
 BYTES = 20  # a float32 parameter's: read weight, gradient and momentum, write weight and momentum
+SAMPLES_A_REPEAT = 5  # short ones
 AHEAD = 20.0  # milliseconds for which the GPU is busy first, while the host hands over
 COLUMNS = [("model", "model", ""), ("parameters", "parameters", ",d"), ("launches", "launches", "d"),
            ("ms", "nfnumpy_ms", ".3f"), ("GB/s", "rate", ".0f"), ("% of copy", "of_copy", percent),
@@ -25,42 +27,45 @@ COLUMNS = [("model", "model", ""), ("parameters", "parameters", ",d"), ("launche
 Update = tuple[Callable[[], object], Callable[[Callable[[], object]], float]]  # starts one update; times it
 
 
-def measure(report: Report, plan: Any, copy_rate: float | None) -> None:
-    """The section "update", for the first model. copy_rate: GB/s of a copy, or None."""
+def measure(report: Report, plan: Any, allowance: Any) -> None:
+    """The section "update", for the first model."""
     title = f"AGC and update, {BYTES} bytes a parameter, the host ahead of the device"
     with report.section("update", title) as section:
         case = NetworkCase(plan.models[0], 1, "tf32")
         ours = CupyNetwork(case)
-        torch_network, why_not = opponent()
         updates = {"nfnumpy": our_update(ours)}
-        if torch_network:
+        opponent = torch_network(plan, section)
+        if opponent:
             try:
-                theirs = torch_network(case, ours.state())
+                theirs = opponent(case, ours.state())
                 updates["torch"] = torch_update(theirs)
                 section.note(f"PyTorch's side: {theirs.clipping_origin} in a loop over the parameters, and "
                              f"torch.optim.SGD.")
             except Exception as error:
-                why_not = one_line(error)
-        if why_not:
-            section.note(f"PyTorch's side is left out: {why_not}")
+                section.note(f"PyTorch's side is left out: {one_line(error)}")
         parameters = sum(math.prod(array.shape) for array in ours.state().values())
-        row = section.add(**measured(updates, plan, copy_rate, parameters), model=case.model)
+        row = section.add(**measured(updates, plan, allowance, peak_rates.copy_rate(report), parameters),
+                          model=case.model)
         if row["failure"]:
             section.note(row["failure"])
         section.show(COLUMNS)
+    release_all()
 
 
-def measured(updates: dict[str, Update], plan: Any, copy_rate: float | None, parameters: int) -> dict[str, Any]:
-    """The row of nfnumpy's update and PyTorch's, if there is one."""
+def measured(updates: dict[str, Update], plan: Any, allowance: Any, copy_rate: float | None,
+             parameters: int) -> dict[str, Any]:
+    """The row of nfnumpy's update and PyTorch's, if there is one. copy_rate: GB/s of a copy, or None."""
     keep_busy = KeepDeviceBusy(CupyNetwork.milliseconds)
 
     def sample(name):
         start, milliseconds = updates[name]
-        start()
-        keep_busy(AHEAD)
-        return milliseconds(start)
+        with without_collector():
+            start()
+            keep_busy(AHEAD)
+            return milliseconds(start)
 
-    timings, failures = take_turns({name: functools.partial(sample, name) for name in updates}, 5 * plan.repeats)
+    samplers = {name: functools.partial(sample, name) for name in updates}
+    timings, failures = take_turns(samplers, SAMPLES_A_REPEAT * plan.repeats, allowance.lasts)
     failure = "; ".join(f"{name}: {text}" for name, text in failures.items()) or None
     row: dict[str, Any] = {"parameters": parameters, "failure": failure}
     with recording() as launches:

@@ -13,17 +13,21 @@ from ...backend import cuda_graph
 from ...backend.arrays import Array
 from ...training.trainer import StepMetrics
 from ..cases.networks import NetworkCase
+from . import NFNUMPY
+
+PLAIN: dict[str, Any] = {}  # options with which every launch of a step is the host's
+FORMS: dict[str, dict[str, Any]] = {NFNUMPY: {}}  # name -> options of CupyNetwork; every form has rows of its own
 
 
 class CupyNetwork:
-    """The network of a case on the GPU, with its optimizer and one batch of images."""
+    """The network of a case on the GPU, with its optimizer and one batch of images. options: of TrainingOptions."""
 
     name = "nfnumpy"
 
-    def __init__(self, case: NetworkCase) -> None:
+    def __init__(self, case: NetworkCase, **options: Any) -> None:
         images, labels = case.images_and_labels()
         self.trainer = case.trainer(images, labels, backend="cupy", tf32="on",
-                                    precision="bf16" if case.precision == "bf16" else None)
+                                    precision="bf16" if case.precision == "bf16" else None, **options)
         self._inference = self.trainer.inference()
         self.images, self.labels = cupy.asarray(images), cupy.asarray(labels)
 

@@ -16,25 +16,26 @@ from .torch_update import optimizer_of
 class TorchNetwork:
     """The network of a case with the weights `state` (nfnumpy's names and layout), on `device`.
 
-    channels_last: whether images and weights are so in memory, else channels first.
+    channels_last: whether images and weights are so in memory, else channels first; compiled: through torch.compile.
     """
 
     name = "torch"
 
     def __init__(self, case: NetworkCase, state: dict[str, numpy.ndarray], device: str,
-                 channels_last: bool = True) -> None:
+                 channels_last: bool = True, compiled: bool = False) -> None:
         self.device, self.precision = torch.device(device), case.precision
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.network = port.from_config(case.config)
         port.load_reference_state(self.network, state)
         self.network.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
         self.optimizer, self.clipping_origin = optimizer_of(self.network)
+        self.forward = torch.compile(self.network) if compiled else self.network
         self.images, self.labels = (torch.from_numpy(array).to(self.device) for array in case.images_and_labels())
 
     def _logits(self):
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             x = port.normalize(self.images, torch.float32)
-            return self.network(x.contiguous(memory_format=self.memory_format))
+            return self.forward(x.contiguous(memory_format=self.memory_format))
 
     def train(self) -> torch.Tensor:
         """Start one training step; returns its loss."""

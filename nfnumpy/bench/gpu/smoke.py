@@ -1,0 +1,36 @@
+"""A first look: every kernel file is launched, and a few training steps give NumPy's losses."""
+
+import collections
+import functools
+from typing import Any
+
+from ...backend import cuda
+from ..report import Report
+from . import checks, loss_agreement, small_steps
+from .launches import recording
+
+KINDS: tuple[dict[str, Any], ...] = ({}, {"precision": "bf16"})
+STEPS, BOUND = 4, 1e-4  # the greatest relative error of float32 losses
+
+
+def measure(report: Report, plan: Any, allowance: Any) -> None:
+    """The section "smoke": a row for the losses, each kind of step, and each file of kernels."""
+    with report.section("smoke", "Steps of small networks") as section:
+        checks.check(section, "losses beside NumPy's, float32", functools.partial(
+            loss_agreement.compare_losses, "float32", None, min(STEPS, plan.loss_steps), BOUND, plan.loss_batch))
+        with recording() as launches:
+            for kind in KINDS:
+                name = f"a step of {small_steps.FIRST}, {kind.get('precision', 'float32')}"
+                checks.check(section, name, functools.partial(_finite_step, kind))
+        counts = collections.Counter(launch.file for launch in launches)
+        for file in cuda.FILES:
+            checks.check(section, f"kernels/{file}.cu", functools.partial(_launched, counts[file]))
+
+
+def _finite_step(kind):
+    loss = small_steps.step(small_steps.FIRST, kind)
+    return True, f"loss {loss:.4f}"
+
+
+def _launched(count):
+    return count > 0, f"{count} launches"
