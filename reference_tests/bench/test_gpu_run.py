@@ -4,6 +4,7 @@ Without a GPU its times mean nothing, and everything else is the same: CuPy's st
 """
 
 import dataclasses
+import gc
 import json
 import math
 import os
@@ -15,39 +16,51 @@ import pytest
 import torch
 
 import nfnumpy as nf
-from nfnumpy import backend as backends
-from nfnumpy.bench import __main__ as command, report, targets
+from nfnumpy.bench import report
 from nfnumpy.bench.gpu import (
-    command as gpu,
-    correctness,
+    checks,
+    digits,
+    host,
     launches,
     loss_agreement,
     machine,
     networks,
-    peak_rates,
+    opponent,
+    parts as gpu_parts,
     profile,
+    runner,
     sanitizer_steps,
+    single_step,
+    smoke,
+    turns,
     update,
 )
-from nfnumpy.bench.implementations import nfnumpy_cupy, torch_device
+from nfnumpy.bench.gpu.budget import Budget
+from nfnumpy.bench.gpu.plan import Plan
+from nfnumpy.bench.implementations import NCHW, NFNUMPY, TORCH, nfnumpy_cupy, torch_device
 from nfnumpy.functional import activations, linear
 from nfnumpy.models import registry
 from nfnumpy.ports import torch as torch_port
-from reference_tests.helpers.command_line import run_command
 
 TINY = nf.models.NFNetConfig(widths=(8,), depths=(1,), strides=(2,), group_size=4, stem_widths=(4, 4),
                              stem_strides=(1, 2), num_classes=10, train_size=4, test_size=4)
-PLAN = gpu.Plan(models=("tiny",), batch_size=2, repeats=1, steps=1, copy_bytes=1 << 16, product_size=16, loss_steps=1,
-                loss_batch=3, digits=False, tests=False)
+PLAN = Plan(models=("tiny",), batch_size=2, repeats=1, steps=1, copy_bytes=1 << 16, product_size=16, loss_steps=1,
+            loss_batch=3, digits=False, tests=False, opponent="cpu")
 
 
 @pytest.fixture(autouse=True)
 def tiny_model_and_torch_on_the_cpu(monkeypatch):
     monkeypatch.setitem(registry.VARIANTS, "tiny", TINY)
-    monkeypatch.setattr(networks, "DEVICE", "cpu")
-    monkeypatch.setattr(networks, "PRECISIONS", ("tf32",))
+    monkeypatch.setattr(gc, "collect", lambda: 0)  # it takes as long as a step of this network
+    monkeypatch.setattr(single_step, "FIRST", "tiny")
     monkeypatch.setattr(update, "AHEAD", 0.01)
+    monkeypatch.setattr(update, "SAMPLES_A_REPEAT", 1)
     monkeypatch.setattr(launches, "GAP", 0.0)
+
+
+def allowance():
+    """Enough time."""
+    return Budget(1e6).allowance(1e6)
 
 
 def report_with(section, **row):
@@ -127,37 +140,10 @@ def test_live_bytes_remember_their_peak():
 # ---- correctness
 
 
-@pytest.mark.parametrize("body, passed, word", [("pass", True, "1 passed"), ("assert False", False, "1 failed")])
-def test_property_tests_run_in_a_process_of_their_own(tmp_path, monkeypatch, capfd, body, passed, word):
-    monkeypatch.setattr(correctness, "ROOT", tmp_path)
-    (tmp_path / "test_here_on_cupy.py").write_text(f"def test_it():\n    {body}\n")
-    assert correctness.test_files(tmp_path) == [str(tmp_path / "test_here_on_cupy.py")]
-    found = correctness.property_tests(correctness.test_files(tmp_path))
-    assert found[0] is passed and word in found[1]
-    assert ("def test_it" in capfd.readouterr().err) is not passed
-
-
-def test_the_property_tests_of_this_clone_are_found():
-    names = {os.path.basename(file) for file in correctness.test_files()}
-    assert "test_operations_on_cupy.py" in names and "test_gpu_run.py" not in names
-
-
-@pytest.mark.parametrize("status, passed", [(0, True), (9, False)])
-def test_compute_sanitizer_runs_the_sanitizer_steps(tmp_path, monkeypatch, status, passed):
-    program = tmp_path / "compute-sanitizer"
-    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/written\necho "ERROR SUMMARY: {status} errors"\n'
-                       f'exit {status}\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    assert correctness.sanitize("racecheck") == (passed, f"ERROR SUMMARY: {status} errors")
-    written = (tmp_path / "written").read_text().split()
-    assert written[:2] == ["--tool", "racecheck"] and written[-1] == "nfnumpy.bench.gpu.sanitizer_steps"
-
-
 def test_sanitizer_steps_run_in_every_kind_of_arithmetic(capsys):
-    sanitizer_steps.run(["tiny"])
+    sanitizer_steps.run([("tiny", kind) for _, kind in sanitizer_steps.CASES])
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(sanitizer_steps.KINDS)
+    assert len(lines) == len(sanitizer_steps.CASES)
     assert all(math.isfinite(float(line.rpartition(" ")[2])) for line in lines)
 
 
@@ -168,6 +154,13 @@ def test_losses_beside_numpys_pass_within_their_bound(monkeypatch):
     assert not loss_agreement.compare_losses("float32", None, 2, 0.9e-4, 3)[0]
 
 
+def test_two_runs_must_have_the_same_bits(monkeypatch):
+    runs = iter([[1.0, 2.0], [1.0, np.nextafter(2.0, 3.0)], [1.0, 2.0], [1.0, 2.0]])
+    monkeypatch.setattr(loss_agreement, "losses_of", lambda *_: next(runs))
+    assert loss_agreement.compare_bits("float32", None, 2, 3) == (False, "step 1 differs")
+    assert loss_agreement.compare_bits("float32", None, 2, 3)[0]
+
+
 @pytest.mark.parametrize("accuracy, passed", [(0.9916, True), (0.986, True), (0.985, False), (0.998, False)])
 def test_the_digits_must_reach_their_accuracy(monkeypatch, accuracy, passed):
     calls = []
@@ -176,88 +169,31 @@ def test_the_digits_must_reach_their_accuracy(monkeypatch, accuracy, passed):
         calls.append(given)
         return [{"test_accuracy": 0.5}, {"test_accuracy": accuracy}]
 
-    monkeypatch.setattr(correctness, "train", train)
-    assert correctness.train_the_digits()[0] is passed
+    monkeypatch.setattr(digits, "train", train)
+    found = report.Report(None)
+    digits.measure(found, PLAN, allowance())
+    row, = found.rows("digits")
+    assert row["passed"] is passed and (row["deviation"] <= 0.006) is passed and row["epochs"] == 2
     assert calls[0]["backend"] == "cupy" and not os.path.exists(calls[0]["out"])
 
 
-@pytest.mark.parametrize("row, agree, wrong", [({"passed": True}, True, False), ({"passed": False}, True, True),
-                                               ({"passed": True}, False, True)])
-def test_a_failed_check_or_another_loss_is_a_failure(row, agree, wrong):
-    found = report_with("correctness", what="x", **row)
-    found.sections["correctness"].add(what="y", passed=True)
-    with found.section("against PyTorch", "") as section:
-        section.add(agrees=agree)
-    assert correctness.failed(found) is wrong
-
-
-def test_checks_that_could_not_be_made_are_a_failure():
-    found = report.Report(None)
-    with found.section("correctness", ""):
-        raise OSError("no process")
-    assert correctness.failed(found)
-
-
-# ---- the command
-
-
-def run(capsys, monkeypatch, *arguments):
-    """(status, standard output, error stream) of the command."""
-    return run_command(command.main, capsys, monkeypatch, *arguments)
-
-
-@pytest.fixture
-def only_the_targets(monkeypatch):
-    """Leave all measuring out, but for a check that passes."""
-    for module in (peak_rates, networks, profile, update):
-        monkeypatch.setattr(module, "measure", lambda *_: None)
-    monkeypatch.setattr(loss_agreement, "RUNS", (("float32", None, 1, 1.0),))
+def test_a_file_of_kernels_that_no_step_launches_fails(monkeypatch):
     monkeypatch.setattr(loss_agreement, "compare_losses", lambda *_: (True, "nothing"))
-    for name in ("property_tests", "sanitize", "train_the_digits"):
-        monkeypatch.setattr(correctness, name, lambda *_: (True, "nothing"))
+    found = report.Report(None)
+    smoke.measure(found, PLAN, allowance())
+    assert [row["what"] for row in found.rows("smoke", passed=False)] == []
+    monkeypatch.setitem(nf.backend.cuda.FILES, "unused", None)
+    smoke.measure(found, PLAN, allowance())
+    assert [row["what"] for row in found.rows("smoke", passed=False)] == ["kernels/unused.cu"]
 
 
-@pytest.mark.parametrize("passed, status", [(True, 0), (False, 1)])
-def test_the_status_says_whether_all_is_right(
-        capsys, monkeypatch, tmp_path, only_the_targets, passed, status):
-    monkeypatch.setattr(loss_agreement, "compare_losses", lambda *_: (passed, "nothing"))
-    path = tmp_path / "gpu.json"
-    assert run(capsys, monkeypatch, "gpu", "--quick", "--no-tests", "--json", path)[0] == status
-    results = [target["result"] for target in json.loads(path.read_text())["targets"]]
-    assert results == ["not measured"] * len(targets.GPU_TARGETS)
-
-
-@pytest.mark.parametrize("flags, words", [
-    ([], ["MEASUREMENT"]), (["tpu"], ["tpu", "gpu"]), (["gpu", "--batch-size", "0"], ["--batch-size 0"]),
-    (["gpu", "--repeats", "-1"], ["--repeats -1"]),
-    (["gpu", "--models", "nfnet_f0,resnet"], ["resnet", "did you mean"]),
-    (["gpu", "--models", "nf_resnet50"], ["nf_resnet50", "NFNets only"]),
-    (["gpu", "--json", "/nowhere/gpu.json"], ["/nowhere/gpu.json", "folder"])])
-def test_mistakes_are_one_line_and_status_2(capsys, monkeypatch, only_the_targets, flags, words):
-    status, printed, error = run(capsys, monkeypatch, *flags)
-    assert status == 2 and not printed and error.startswith("error: ") and error.count("\n") == 1, error
-    assert all(word in error for word in words), error
-
-
-def test_without_cupy_a_line_says_how_to_install_it(capsys, monkeypatch):
-    backends.get.cache_clear()
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    status, printed, error = run(capsys, monkeypatch, "gpu", "--quick")
-    assert status == 2 and not printed and error.count("\n") == 1 and "pip install" in error
-
-
-def test_outside_of_a_clone_a_line_says_where_to_run(capsys, monkeypatch, tmp_path, only_the_targets):
-    monkeypatch.setattr(correctness, "ROOT", tmp_path)
-    status, _, error = run(capsys, monkeypatch, "gpu", "--quick")
-    assert status == 2 and error.count("\n") == 1 and "clone" in error and "--no-tests" in error
-    assert run(capsys, monkeypatch, "gpu", "--quick", "--no-tests")[0] == 0
-
-
-def test_flags_change_the_plan_and_quick_changes_their_defaults():
-    given = {"quick": False, "models": "nfnet_f1,nfnet_f0", "batch_size": 64, "tests": False}
-    assert gpu.plan_of(given) == dataclasses.replace(gpu.Plan(), models=("nfnet_f1", "nfnet_f0"), batch_size=64,
-                                                     tests=False)
-    assert gpu.plan_of({"quick": True, "repeats": 3}) == dataclasses.replace(gpu.QUICK, repeats=3)
+@pytest.mark.parametrize("row, status, right", [
+    ({"passed": True}, "done", True), ({"passed": False}, "done", False), ({"agrees": False}, "done", False),
+    ({"passed": None}, "stopped", True), ({"passed": True}, "failed", False)])
+def test_a_failed_check_or_another_loss_is_a_failure(row, status, right):
+    found = report_with("smoke", what="x", **row)
+    found.facts["parts"] = {"smoke": {"status": status}}
+    assert checks.is_right(found) is right
 
 
 # ---- everything at once
@@ -265,39 +201,59 @@ def test_flags_change_the_plan_and_quick_changes_their_defaults():
 
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory):
-    """(status, the report as JSON has it) of all measurements of a tiny network, but fewer steps beside NumPy's."""
+    """(status of the parts, the report as JSON has it) of a tiny network's parts, but fewer steps beside NumPy's."""
     path = tmp_path_factory.mktemp("bench") / "gpu.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(registry.VARIANTS, "tiny", TINY)
-        patch.setattr(networks, "DEVICE", "cpu")
         patch.setattr(update, "AHEAD", 0.01)
         patch.setattr(launches, "GAP", 0.0)
+        patch.setattr(host, "SAMPLES", 1)
+        patch.setattr(gc, "collect", lambda: 0)  # it takes as long as a step of this network
+        patch.setattr(single_step, "FIRST", "tiny")
         patch.setattr(loss_agreement, "RUNS", loss_agreement.RUNS[-1:])  # float64 with SAM
-        status = gpu.measure(PLAN, str(path))
-    return status, json.loads(path.read_text())
+        found = report.Report(str(path), machine=machine.facts(), options={}, parts={})
+        parts = [part for part in gpu_parts.parts_of(PLAN) if not part.name.startswith("compiled")]
+        runner.run_parts(found, PLAN, parts, Budget(1e6), "now")
+    read = json.loads(path.read_text())
+    return {name: entry["status"] for name, entry in read["parts"].items()}, read
 
 
 def test_a_whole_run_leaves_a_report_of_every_section(whole_run):
     status, found = whole_run
-    assert set(found) == {"format", "date", "machine", "options", "targets", "sections"}
-    assert list(found["sections"]) == ["correctness", "peaks", "against PyTorch", "kernels tf32", "products tf32",
-                                      "kernel files tf32", "kernels bf16", "products bf16", "kernel files bf16",
-                                      "update"]
+    assert status == {"smoke": "done", "tiny-bf16": "done", "tiny-tf32": "done", "peaks": "done", "update": "done",
+                      "kernels-tf32": "done", "kernels-bf16": "done", "tests": "left out", "losses": "done",
+                      "digits": "left out", "sanitizer-memcheck": "left out", "sanitizer-racecheck": "left out",
+                      "cifar10": "left out"}
+    sections = [name for entry in found["parts"].values() for name in entry["sections"]]
+    assert sections == list(found["sections"])
     assert {name: section["failure"] for name, section in found["sections"].items() if section["failure"]} == {}
     assert all(section["rows"] for section in found["sections"].values())
     assert {"device", "driver", "cuda", "cupy", "torch"} <= set(found["machine"])
-    assert len(found["targets"]) == len(targets.GPU_TARGETS) and status == 0
 
 
-def test_a_whole_run_compares_both_works_in_both_precisions(whole_run):
-    rows = whole_run[1]["sections"]["against PyTorch"]["rows"]
-    assert [(row["precision"], row["work"]) for row in rows] == [
-        ("tf32", "training"), ("tf32", "inference"), ("bf16", "training"), ("bf16", "inference")]
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_whole_run_compares_three_implementations(whole_run, precision):
+    rows = whole_run[1]["sections"][f"network tiny {precision}"]["rows"]
+    assert [(row["work"], row["implementation"]) for row in rows] == [
+        (work, name) for work in ("training", "inference") for name in (NFNUMPY, TORCH, NCHW)]
     for row in rows:
-        assert row["failure"] is None and row["launches"] > 20 and row["memory"] > 0
-        assert row["ratio"] == pytest.approx(row["nfnumpy_ms"] / row["torch_ms"])
-        assert row["images_per_second"] == pytest.approx(2e3 / row["nfnumpy_ms"])
-    assert all(row["agrees"] for row in rows if row["work"] == "training")
+        assert row["failure"] is None and row["images_per_second"] == pytest.approx(2e3 / row["ms"])
+        if row["implementation"] == NFNUMPY:
+            assert row["launches"] > 20 and row["memory"] > 0
+        elif row["work"] == "training":
+            assert row["agrees"] is True
+    for work in ("training", "inference"):
+        ours, *theirs = [row for row in rows if row["work"] == work]
+        fastest, = [row for row in theirs if row["fastest"]]
+        assert fastest["ms"] == min(row["ms"] for row in theirs)
+        assert [row["ratio"] for row in theirs] == pytest.approx([ours["ms"] / row["ms"] for row in theirs])
+
+
+def test_a_whole_run_says_how_long_the_host_takes(whole_run):
+    row, = whole_run[1]["sections"]["host tf32"]["rows"]
+    launched = sum(kernel["ms"] for kernel in whole_run[1]["sections"]["kernel files tf32"]["rows"])
+    assert row["launches_ms"] == pytest.approx(launched) and row["busy"] == pytest.approx(launched / row["step_ms"])
+    assert 0 < row["host_ms"] <= row["alone_ms"] and row["implementation"] == NFNUMPY
 
 
 def test_a_whole_run_accounts_for_the_products_of_a_step(whole_run):
@@ -314,8 +270,8 @@ def test_a_whole_run_finds_every_file_of_kernels(whole_run):
     rows = whole_run[1]["sections"]["kernel files tf32"]["rows"]
     assert {"activations", "weight_standardization", "optimizer", "cuBLAS"} <= {row["file"] for row in rows}
     launches_of_files = sum(row["calls"] for row in rows)
-    training = [row for row in whole_run[1]["sections"]["against PyTorch"]["rows"] if row["work"] == "training"]
-    assert launches_of_files == training[0]["launches"]
+    training = whole_run[1]["sections"]["network tiny tf32"]["rows"][0]
+    assert launches_of_files == training["launches"]
 
 
 def test_a_whole_run_counts_20_bytes_a_parameter_updated(whole_run):
@@ -325,35 +281,64 @@ def test_a_whole_run_counts_20_bytes_a_parameter_updated(whole_run):
     assert row["speedup"] > 0 and row["launches"] < 10
 
 
+def measured_network(**changes):
+    """The report of the tiny network in tf32."""
+    found = report.Report(None)
+    networks.measure(found, dataclasses.replace(PLAN, **changes), allowance(), "tiny", "tf32")
+    return found
+
+
 def test_without_torch_our_side_is_measured(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "torch", None)
-    found = report.Report(None)
-    networks.measure(found, PLAN)
-    update.measure(found, PLAN, 100.0)
+    found = measured_network()
+    update.measure(found, PLAN, allowance())
     assert "PyTorch is not installed" in capsys.readouterr().out
-    for row in found.rows("against PyTorch") + found.rows("update"):
-        assert row["nfnumpy_ms"] > 0 and "torch_ms" not in row and row["failure"] is None
+    rows = found.rows("network tiny tf32")
+    assert [row["implementation"] for row in rows] == [NFNUMPY] * 2
+    assert all(row["ms"] > 0 and row["failure"] is None for row in rows)
+    row, = found.rows("update")
+    assert row["nfnumpy_ms"] > 0 and "torch_ms" not in row and row["failure"] is None
 
 
-def test_a_torch_that_finds_no_gpu_is_left_out(monkeypatch):
-    monkeypatch.setattr(networks, "DEVICE", "cuda")
+def test_a_torch_that_finds_no_gpu_is_left_out(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert networks.opponent() == (None, "this PyTorch finds no GPU")
+    with report.Report(None).section("x", "x") as section:
+        assert opponent.torch_network(dataclasses.replace(PLAN, opponent="cuda"), section) is None
+        assert section.notes == ["PyTorch's side is left out: this PyTorch finds no GPU"]
+        assert opponent.torch_network(dataclasses.replace(PLAN, opponent="any"), section) is not None
 
 
-@pytest.mark.parametrize("side, other", [(nfnumpy_cupy.CupyNetwork, "torch"), (torch_device.TorchNetwork, "nfnumpy")])
+@pytest.mark.parametrize("side, other", [(nfnumpy_cupy.CupyNetwork, TORCH), (torch_device.TorchNetwork, NFNUMPY)])
 def test_a_side_out_of_memory_is_a_line_beside_the_other(monkeypatch, capsys, side, other):
     def out_of_memory(self):
         raise MemoryError("allocating 4 TB")
 
     monkeypatch.setattr(side, "train", out_of_memory)
-    found = report.Report(None)
-    networks.measure(found, PLAN)
-    for row in found.rows("against PyTorch", work="training"):
-        assert "out of memory: allocating 4 TB" in row["failure"] and row[f"{other}_ms"] > 0 and "ratio" not in row
-    for row in found.rows("against PyTorch", work="inference"):
-        assert row["ratio"] > 0
-    assert found.sections["against PyTorch"].failure is None and "4 TB" in capsys.readouterr().out
+    found = measured_network()
+    section = found.sections["network tiny tf32"]
+    for row in section.rows:
+        if row["implementation"] == other:
+            assert row["ms"] > 0 and row["failure"] is None and "ratio" not in row
+        elif row["implementation"] == side.name:
+            assert "out of memory: allocating 4 TB" in row["failure"]
+    assert section.failure is None and "4 TB" in capsys.readouterr().out
+
+
+def test_networks_that_do_not_fit_together_take_turns_with_the_memory(monkeypatch):
+    released = []
+    monkeypatch.setattr(turns, "release_all", lambda: released.append(1))
+    failures = iter([True, False, False])
+
+    def work():
+        if next(failures):
+            raise MemoryError("out of memory")
+        return 1
+
+    both = turns.Turns({})
+    assert both.turn(work) == 1 and len(released) == 1 and not both.together
+    assert both.turn(work) == 1 and len(released) == 2  # from now on before every turn
+    with pytest.raises(ZeroDivisionError):
+        turns.Turns({}).turn(lambda: 1 // 0)
 
 
 def test_other_weights_than_ours_are_noticed(monkeypatch, capsys):
@@ -365,11 +350,10 @@ def test_other_weights_than_ours_are_noticed(monkeypatch, capsys):
                         for name, array in state.items()})
 
     monkeypatch.setattr(torch_port, "load_reference_state", load)
-    found = report_with("correctness", passed=True)
-    networks.measure(found, PLAN)
-    row, = found.rows("against PyTorch", agrees=False)
+    found = measured_network()
+    row = found.rows("network tiny tf32", agrees=False)[0]
     assert row["loss_error"] < 0.02 < row["logits_error"]  # a fresh network's loss hardly knows
-    assert correctness.failed(found) and "computes something else" in capsys.readouterr().out
+    assert not checks.is_right(found) and "computes something else" in capsys.readouterr().out
 
 
 def test_the_machine_is_one_line():

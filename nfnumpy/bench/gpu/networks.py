@@ -18,10 +18,10 @@ from .turns import Turns
 # the norm over a batch), leaving the residual branches out 0.41; the loss of a fresh network hardly moves.
 BOUNDS = {"tf32": {"logits_error": 0.02, "loss_error": 2e-3}, "bf16": {"logits_error": 0.16, "loss_error": 1.6e-2}}
 METHODS = {"training": "train", "inference": "infer"}
-COLUMNS = [("implementation", "implementation", ""), ("work", "work", ""), ("ms", "ms", ".2f"),
-           ("least", "ms_low", ".2f"), ("most", "ms_high", ".2f"), ("ours/it", "ratio", ".3f"),
+COLUMNS = [("network", "implementation", ""), ("work", "work", ""), ("ms", "ms", ".2f"),
+           ("least", "ms_low", ".2f"), ("most", "ms_high", ".2f"), ("ratio", "ratio", ".3f"),
            ("least", "ratio_low", ".3f"), ("most", "ratio_high", ".3f"), ("peak GB", "memory", gigabytes),
-           ("ours/it", "memory_ratio", ".2f"), ("launches", "launches", "d")]
+           ("ratio", "memory_ratio", ".2f"), ("calls", "launches", "d")]
 Makers = dict[str, Callable[[], Any]]
 
 

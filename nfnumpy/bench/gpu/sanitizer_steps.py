@@ -9,13 +9,13 @@ from typing import Any
 
 import cupy
 
-from . import small_steps
+from . import single_step
 
 CASES: tuple[tuple[str, dict[str, Any]], ...] = (
-    (small_steps.FIRST, {"sam": 0.05}),
-    (small_steps.FIRST, {"sam": 0.05, "sam_fraction": 0.5, "precision": "bf16"}),
-    (small_steps.FIRST, {"precision": "fp16"}),
-    (small_steps.FIRST, {"dtype": "float64"}),
+    (single_step.FIRST, {"sam": 0.05}),
+    (single_step.FIRST, {"sam": 0.05, "sam_fraction": 0.5, "precision": "bf16"}),
+    (single_step.FIRST, {"precision": "fp16"}),
+    (single_step.FIRST, {"dtype": "float64"}),
     ("nf_resnet_32px", {}),
     ("nf_regnet_32px", {}),
 )
@@ -25,7 +25,7 @@ def run(cases: Iterable[tuple[str, dict[str, Any]]] = CASES) -> None:
     """A step and an evaluation in every case."""
     cupy.cuda.set_allocator(None)
     for name, kind in cases:
-        print(name, kind, "loss", small_steps.step(name, kind), flush=True)
+        print(name, kind, "loss", single_step.step(name, kind), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...backend import cuda
 from ..report import Report
-from . import checks, loss_agreement, small_steps
+from . import checks, loss_agreement, single_step
 from .launches import recording
 
 KINDS: tuple[dict[str, Any], ...] = ({}, {"precision": "bf16"})
@@ -20,7 +20,7 @@ def measure(report: Report, plan: Any, allowance: Any) -> None:
             loss_agreement.compare_losses, "float32", None, min(STEPS, plan.loss_steps), BOUND, plan.loss_batch))
         with recording() as launches:
             for kind in KINDS:
-                name = f"a step of {small_steps.FIRST}, {kind.get('precision', 'float32')}"
+                name = f"a step of {single_step.FIRST}, {kind.get('precision', 'float32')}"
                 checks.check(section, name, functools.partial(_finite_step, kind))
         counts = collections.Counter(launch.file for launch in launches)
         for file in cuda.FILES:
@@ -28,7 +28,7 @@ def measure(report: Report, plan: Any, allowance: Any) -> None:
 
 
 def _finite_step(kind):
-    loss = small_steps.step(small_steps.FIRST, kind)
+    loss = single_step.step(single_step.FIRST, kind)
     return True, f"loss {loss:.4f}"
 
 

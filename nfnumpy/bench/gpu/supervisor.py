@@ -15,9 +15,9 @@ from typing import Any
 from ..report import Report, say
 from . import record, resume
 from .subprocesses import kill_all
+from .worker import FAREWELL
 
 GRACE = 3.0  # seconds after its time for which a process may still be at work, on a row or a file
-FAREWELL = 1.0  # seconds for it to end what it has started
 
 
 def worker_command(given: dict[str, Any]) -> list[str]:
@@ -27,7 +27,10 @@ def worker_command(given: dict[str, Any]) -> list[str]:
 
 def measure(path: str, plan: dict[str, Any], names: list[str], end: float, at: str,
             command: Callable[[dict[str, Any]], Sequence[str]] = worker_command) -> Report:
-    """Measure the parts called `names`, of a plan as JSON has it, until `end` of time.perf_counter(); returns the report."""
+    """The report at `path` after measuring the parts called `names`, until `end` of time.perf_counter().
+
+    plan: as JSON has it; at: the date of this run.
+    """
     todo = names
     while todo:
         left = end - time.perf_counter()
@@ -54,7 +57,7 @@ def measure(path: str, plan: dict[str, Any], names: list[str], end: float, at: s
 
 def _status_of(command: Sequence[str], seconds: float) -> int | None:
     """The status of the command; None if it had to be ended after `seconds`."""
-    process = subprocess.Popen(command, start_new_session=True)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # a pipe that closes with us
     try:
         return process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -63,5 +66,5 @@ def _status_of(command: Sequence[str], seconds: float) -> int | None:
         if process.poll() is None:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=FAREWELL)
+                process.wait(timeout=2 * FAREWELL)
         kill_all(process)

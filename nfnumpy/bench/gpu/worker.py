@@ -1,8 +1,11 @@
 """The process in which parts are measured; `supervisor` starts it and ends it when the time is up."""
 
 import json
+import os
 import signal
 import sys
+import threading
+import time
 import warnings
 
 from . import plan as plans, resume
@@ -12,6 +15,7 @@ from .runner import DeviceLost, run_parts
 
 DEVICE_LOST = 75  # its status when a new process is to go on with the parts that are left
 INTERRUPTED = 130
+FAREWELL = 1.0  # seconds to end what it has started
 
 
 def main(text: str) -> int:
@@ -30,6 +34,15 @@ def main(text: str) -> int:
     return 0
 
 
+def end_with_supervisor() -> None:
+    """Wait until the other end of standard input is closed, which is when the supervisor has ended; then end, too."""
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(FAREWELL)
+    os._exit(INTERRUPTED)  # the main thread is in a call that cannot be interrupted
+
+
 if __name__ == "__main__":
+    threading.Thread(target=end_with_supervisor, daemon=True).start()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what it started is ended too
     sys.exit(main(sys.argv[1]))
