@@ -95,12 +95,13 @@ def test_a_part_shortens_itself_at_the_end_of_the_budget():
     budget = Budget(100, clock)
     allowance = budget.allowance(20)
     clock.now += 29
-    assert allowance.lasts() and allowance.left() == 1 and allowance.seconds() == 71  # 1.5 times its estimate
+    assert allowance.lasts() and allowance.left() == 1 and allowance.timeout() == 50  # 1.5 and 2.5 times its estimate
     clock.now += 1
     assert not allowance.lasts()
-    late = budget.allowance(1e3)
+    late = budget.allowance(1.0, is_last=True)
+    assert late.timeout() == 70
     clock.now += 71
-    assert not late.lasts() and late.seconds() == 1 and budget.left() == -1
+    assert not late.lasts() and late.timeout() == 1 and budget.left() == -1
 
 
 def test_an_error_in_a_part_is_its_entry_and_the_next_part_follows():

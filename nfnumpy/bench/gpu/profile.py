@@ -68,7 +68,8 @@ def _launches_of(network: CupyNetwork) -> list[Launch]:
     with recording(keep_busy) as launches:
         metrics = network.train()
     metrics.read()
-    launches[-1].end.synchronize()
+    if launches:
+        launches[-1].end.synchronize()
     return launches
 
 

@@ -30,7 +30,7 @@ def has_tests() -> bool:
 def measure(report: Report, plan: Any, allowance: Any) -> None:
     """The section "tests": one row with pytest's summary, the names of failed tests, and the last lines printed."""
     with report.section("tests", "Property tests and kernel tests on this device") as section:
-        ended = subprocesses.run(pytest_command(test_files()), allowance.seconds(), ROOT)
+        ended = subprocesses.run(pytest_command(test_files()), allowance.timeout(), ROOT)
         names = failed_names(ended.text)
         passed = None if ended.status is None and not names else ended.status == 0
         row = section.add(what="tests", passed=passed, found=_summary(ended), failed=names,

@@ -6,7 +6,7 @@ from .. import table
 from ..report import Report, say
 from ..timing import one_line
 from . import record
-from .budget import Budget
+from .budget import Allowance, Budget
 from .parts import Part
 from .plan import Plan
 
@@ -20,6 +20,7 @@ def run_parts(report: Report, plan: Plan, parts: list[Part], budget: Budget, at:
 
     Raises DeviceLost when a part leaves a device that a new process is needed for.
     """
+    last = [part.name for part in parts if part.missing is None][-1:]
     for part in parts:
         why_not = part.missing
         left = budget.left()
@@ -31,17 +32,16 @@ def run_parts(report: Report, plan: Plan, parts: list[Part], budget: Budget, at:
             say(f"\nleft out: {part.name}: {why_not}")
             continue
         say(f"\n== {part.name}: {part.what} (about {part.seconds:.0f} s; {left:.0f} s are left)")
-        _run(report, plan, part, budget, at)
+        _run(report, plan, part, budget.allowance(part.seconds, part.name in last), at)
         if not device_works():
             raise DeviceLost(part.name)
 
 
-def _run(report: Report, plan: Plan, part: Part, budget: Budget, at: str) -> None:
+def _run(report: Report, plan: Plan, part: Part, allowance: Allowance, at: str) -> None:
     """Measure one part; its entry says how that ended."""
     entry = record.begin(report, part.name, at)
     before = set(report.sections)
     report.write()  # should this process be killed, the file says in which part
-    allowance = budget.allowance(part.seconds)
     started = time.perf_counter()
     failure = None
     try:

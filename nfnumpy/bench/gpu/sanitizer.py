@@ -15,7 +15,7 @@ def measure(report: Report, plan: Any, allowance: Any, tool: str) -> None:
     with report.section(f"sanitizer {tool}", f"compute-sanitizer --tool {tool}") as section:
         ended = subprocesses.run(
             ["compute-sanitizer", "--tool", tool, "--error-exitcode", ERROR_STATUS, sys.executable, "-m",
-             f"{__package__}.sanitizer_steps"], allowance.seconds(), ROOT)
+             f"{__package__}.sanitizer_steps"], allowance.timeout(), ROOT)
         steps = sum(" loss " in line for line in ended.lines)
         row = section.add(what=tool, passed=None if ended.status is None else ended.status == 0,
                           found=f"{ended.last_line} ({steps} steps)", output=ended.lines[-subprocesses.TAIL:])

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+FAREWELL = 1.0  # seconds for a process to end what it has started
 TAIL = 12  # lines of what a program printed that a report keeps
 
 

@@ -14,8 +14,7 @@ from typing import Any
 
 from ..report import Report, say
 from . import record, resume
-from .subprocesses import kill_all
-from .worker import FAREWELL
+from .subprocesses import FAREWELL, kill_all
 
 GRACE = 3.0  # seconds after its time for which a process may still be at work, on a row or a file
 
@@ -38,10 +37,10 @@ def measure(path: str, plan: dict[str, Any], names: list[str], end: float, at: s
         status = _status_of(command(given), max(0.0, left) + GRACE)
         report = resume.load(path)
         before, todo = todo, record.untouched(report, todo, at)
-        if status == 0:
+        running = [entry for entry in record.entries(report).values() if entry["status"] == record.RUNNING]
+        if status == 0 or not (todo or running):
             break
         why = "its time was up" if status is None else f"its process ended with status {status}"
-        running = [entry for entry in record.entries(report).values() if entry["status"] == record.RUNNING]
         for entry in running:
             entry["status"] = record.STOPPED if status is None else record.FAILED
             entry["why"] = why

@@ -12,10 +12,10 @@ from . import plan as plans, resume
 from .budget import Budget
 from .parts import parts_of
 from .runner import DeviceLost, run_parts
+from .subprocesses import FAREWELL
 
 DEVICE_LOST = 75  # its status when a new process is to go on with the parts that are left
 INTERRUPTED = 130
-FAREWELL = 1.0  # seconds to end what it has started
 
 
 def main(text: str) -> int:
@@ -45,4 +45,6 @@ def end_with_supervisor() -> None:
 if __name__ == "__main__":
     threading.Thread(target=end_with_supervisor, daemon=True).start()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what it started is ended too
-    sys.exit(main(sys.argv[1]))
+    status = main(sys.argv[1])
+    sys.stdout.flush()
+    os._exit(status)  # the report is written; taking libraries and memory down would take seconds
