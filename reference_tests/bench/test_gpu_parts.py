@@ -4,6 +4,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import signal
 import sys
 import textwrap
 import zipfile
@@ -19,6 +20,7 @@ from nfnumpy.bench.gpu import (
     cifar10_data,
     command as gpu,
     parts as gpu_parts,
+    peak_rates,
     plan as plans,
     property_tests,
     record,
@@ -27,6 +29,7 @@ from nfnumpy.bench.gpu import (
     sanitizer,
     subprocesses,
     supervisor,
+    worker,
 )
 from nfnumpy.bench.gpu.budget import Budget
 from nfnumpy.bench.gpu.plan import Plan
@@ -214,6 +217,14 @@ def test_an_earlier_report_of_something_else_is_begun_anew(tmp_path, machine, pl
     assert report is None and words in why
 
 
+def test_a_rate_of_an_earlier_report_that_is_no_number_is_none(tmp_path):
+    report = finished(tmp_path / "gpu.json")
+    assert peak_rates.copy_rate(report) == 1.0
+    for rate in ("fast", None, -1.0, []):
+        report.sections["peaks"].rows[0]["rate"] = rate
+        assert peak_rates.copy_rate(report) is None
+
+
 def test_no_file_and_an_empty_file_are_new_reports(tmp_path):
     assert resume.earlier(str(tmp_path / "none.json"), MACHINE, Plan()) == (None, None)
     (tmp_path / "empty.json").touch()
@@ -301,6 +312,32 @@ def test_a_part_that_hangs_ends_with_the_budget(supervised):
 def test_a_process_that_never_begins_is_not_started_for_ever(supervised, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "WORKER", "raise SystemExit(1)")
     assert supervised("a", "b") == {"a": ("left out", "no time was left"), "b": ("left out", "no time was left")}
+
+
+def test_a_worker_measures_what_it_is_given(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "gpu.json"
+    new_report(str(path)).write()
+    given = {"path": str(path), "plan": dataclasses.asdict(Plan(tests=False)), "parts": ["tests"], "seconds": 9.0,
+             "at": "now"}
+    assert worker.main(json.dumps(given)) == 0
+    assert json.loads(path.read_text())["parts"]["tests"]["why"] == "--no-tests"
+
+    def lose(*_):
+        raise runner.DeviceLost
+
+    monkeypatch.setattr(worker, "run_parts", lose)
+    assert worker.main(json.dumps(given)) == worker.DEVICE_LOST
+
+
+def test_a_worker_ends_with_its_supervisor(monkeypatch):
+    """When the pipe closes: by a signal, and at once if the main thread does not react."""
+    calls = []
+    monkeypatch.setattr(worker.os, "read", lambda *_: b"")
+    monkeypatch.setattr(worker.os, "kill", lambda process, number: calls.append(number))
+    monkeypatch.setattr(worker.os, "_exit", calls.append)
+    monkeypatch.setattr(worker, "FAREWELL", 0.0)
+    worker.end_with_supervisor()
+    assert calls == [signal.SIGTERM, worker.INTERRUPTED]
 
 
 # ---- programs that a part starts

@@ -17,6 +17,7 @@ import torch
 
 import nfnumpy as nf
 from nfnumpy.bench import report
+from nfnumpy.bench.cases.networks import NetworkCase
 from nfnumpy.bench.gpu import (
     checks,
     digits,
@@ -37,7 +38,7 @@ from nfnumpy.bench.gpu import (
 )
 from nfnumpy.bench.gpu.budget import Budget
 from nfnumpy.bench.gpu.plan import Plan
-from nfnumpy.bench.implementations import NCHW, NFNUMPY, TORCH, nfnumpy_cupy, torch_device
+from nfnumpy.bench.implementations import COMPILED, NCHW, NFNUMPY, TORCH, nfnumpy_cupy, torch_device
 from nfnumpy.functional import activations, linear
 from nfnumpy.models import registry
 from nfnumpy.ports import torch as torch_port
@@ -286,6 +287,26 @@ def measured_network(**changes):
     found = report.Report(None)
     networks.measure(found, dataclasses.replace(PLAN, **changes), allowance(), "tiny", "tf32")
     return found
+
+
+def test_the_compiled_form_has_a_section_of_its_own(monkeypatch):
+    """Compiling itself takes a minute: here it returns the network, and counts."""
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda network: compiled.append(network) or network)
+    found = report.Report(None)
+    networks.measure(found, PLAN, allowance(), "tiny", "tf32", True)
+    rows = found.rows("network tiny tf32, compiled")
+    assert [row["implementation"] for row in rows] == [NFNUMPY, COMPILED] * 2 and len(compiled) == 2
+    assert rows[1]["agrees"] is True and rows[1]["ratio"] > 0
+
+
+@pytest.mark.parametrize("name", ["nf_resnet_32px", "nf_regnet_32px"])
+def test_networks_of_all_families_agree_with_pytorchs(name):
+    """In float32, since a processor has no TF32; their first answers, without the times."""
+    case = NetworkCase(name, 2, "tf32", {"train_size": 8})
+    ours = nfnumpy_cupy.CupyNetwork(case)
+    theirs = torch_device.TorchNetwork(case, ours.state(), "cpu")
+    assert networks._agreement(ours.answer(), theirs.answer(), TORCH, "tf32")["agrees"]
 
 
 def test_without_torch_our_side_is_measured(monkeypatch, capsys):

@@ -37,8 +37,8 @@ def measure(report: Report, plan: Any, allowance: Any) -> None:
 
 def copy_rate(report: Report) -> float | None:
     """GB/s of the copy that was measured, or None."""
-    rows = report.rows("peaks", unit="GB/s")
-    return rows[0]["rate"] if rows else None
+    rates = [row.get("rate") for row in report.rows("peaks", unit="GB/s")]
+    return next((rate for rate in rates if isinstance(rate, float) and rate > 0), None)
 
 
 def _sample(work, times=5):

@@ -31,18 +31,23 @@ def load(path: str) -> Report:
 
 def earlier(path: str, machine: dict[str, Any], plan: Plan) -> tuple[Report | None, str | None]:
     """(the report at `path` if its parts belong with this run's, else None; why they do not, or None)."""
-    if not os.path.exists(path) or (os.path.isfile(path) and not os.path.getsize(path)) or not os.path.isfile(path):
+    if not os.path.isfile(path) or not os.path.getsize(path):
         return None, None
     report = load(path)
     for key in SAME:
         before, now = report.facts["machine"].get(key), machine.get(key)
         if before != now:
-            return None, f"its {key} was {str(before)[:40]!r} and is {now!r}"
+            return None, f"its {key} was {_shown(before)} and is {_shown(now)}"
     options = report.facts["options"]
     for key, value in plan.identity().items():
         if options.get(key) != value:
-            return None, f"its option {key} was {str(options.get(key))[:40]} and is {value}"
+            return None, f"its option {key} was {_shown(options.get(key))} and is {_shown(value)}"
     return report, None
+
+
+def _shown(value: Any) -> str:
+    """A value of the file as a short text without control characters."""
+    return repr(value)[:40]
 
 
 def _check(found: Any) -> None:

@@ -37,7 +37,8 @@ def measure(path: str, plan: dict[str, Any], names: list[str], end: float, at: s
         status = _status_of(command(given), max(0.0, left) + GRACE)
         report = resume.load(path)
         before, todo = todo, record.untouched(report, todo, at)
-        running = [entry for entry in record.entries(report).values() if entry["status"] == record.RUNNING]
+        running = [entry for entry in record.entries(report).values()
+                   if entry["status"] == record.RUNNING and entry["at"] == at]
         if status == 0 or not (todo or running):
             break
         why = "its time was up" if status is None else f"its process ended with status {status}"
