@@ -38,7 +38,7 @@ from nfnumpy.bench.gpu import (
 )
 from nfnumpy.bench.gpu.budget import Budget
 from nfnumpy.bench.gpu.plan import Plan
-from nfnumpy.bench.implementations import COMPILED, NCHW, NFNUMPY, TORCH, nfnumpy_cupy, torch_device
+from nfnumpy.bench.implementations import COMPILED, GRAPH, NCHW, NFNUMPY, TORCH, nfnumpy_cupy, torch_device
 from nfnumpy.functional import activations, linear
 from nfnumpy.models import registry
 from nfnumpy.ports import torch as torch_port
@@ -157,9 +157,9 @@ def test_losses_beside_numpys_pass_within_their_bound(monkeypatch):
 
 def test_two_runs_must_have_the_same_bits(monkeypatch):
     runs = iter([[1.0, 2.0], [1.0, np.nextafter(2.0, 3.0)], [1.0, 2.0], [1.0, 2.0]])
-    monkeypatch.setattr(loss_agreement, "losses_of", lambda *_: next(runs))
-    assert loss_agreement.compare_bits("float32", None, 2, 3) == (False, "step 1 differs")
-    assert loss_agreement.compare_bits("float32", None, 2, 3)[0]
+    monkeypatch.setattr(loss_agreement, "losses_of", lambda *_, **options: next(runs))
+    assert loss_agreement.compare_bits("float32", None, 2, 3, {}) == (False, "step 1 differs")
+    assert loss_agreement.compare_bits("float32", None, 2, 3, {})[0]
 
 
 @pytest.mark.parametrize("accuracy, passed", [(0.9916, True), (0.986, True), (0.985, False), (0.998, False)])
@@ -179,7 +179,8 @@ def test_the_digits_must_reach_their_accuracy(monkeypatch, accuracy, passed):
 
 
 def test_a_file_of_kernels_that_no_step_launches_fails(monkeypatch):
-    monkeypatch.setattr(loss_agreement, "compare_losses", lambda *_: (True, "nothing"))
+    for check in ("compare_losses", "compare_bits"):
+        monkeypatch.setattr(loss_agreement, check, lambda *_: (True, "nothing"))
     found = report.Report(None)
     smoke.measure(found, PLAN, allowance())
     assert [row["what"] for row in found.rows("smoke", passed=False)] == []
@@ -237,22 +238,26 @@ def test_a_whole_run_leaves_a_report_of_every_section(whole_run):
 def test_a_whole_run_compares_three_implementations(whole_run, precision):
     rows = whole_run[1]["sections"][f"network tiny {precision}"]["rows"]
     assert [(row["work"], row["implementation"]) for row in rows] == [
-        (work, name) for work in ("training", "inference") for name in (NFNUMPY, TORCH, NCHW)]
+        (work, name) for work in ("training", "inference") for name in (NFNUMPY, GRAPH, TORCH, NCHW)]
     for row in rows:
         assert row["failure"] is None and row["images_per_second"] == pytest.approx(2e3 / row["ms"])
-        if row["implementation"] == NFNUMPY:
-            assert row["launches"] > 20 and row["memory"] > 0
-        elif row["work"] == "training":
+        if row["implementation"] in (NFNUMPY, GRAPH):
+            assert row["memory"] > 0 and (row["implementation"] == GRAPH or row["launches"] > 20)
+        if row["work"] == "training":
             assert row["agrees"] is True
     for work in ("training", "inference"):
-        ours, *theirs = [row for row in rows if row["work"] == work]
+        plain, graph, *theirs = [row for row in rows if row["work"] == work]
+        ours = min(plain, graph, key=lambda row: row["ms"])
+        assert ours["fastest"] and [row["fastest"] for row in (plain, graph)].count(True) == 1
         fastest, = [row for row in theirs if row["fastest"]]
         assert fastest["ms"] == min(row["ms"] for row in theirs)
         assert [row["ratio"] for row in theirs] == pytest.approx([ours["ms"] / row["ms"] for row in theirs])
+        assert all(row["ours"] == ours["implementation"] for row in theirs)
 
 
 def test_a_whole_run_says_how_long_the_host_takes(whole_run):
-    row, = whole_run[1]["sections"]["host tf32"]["rows"]
+    row, graph = whole_run[1]["sections"]["host tf32"]["rows"]
+    assert graph["implementation"] == GRAPH and graph["step_ms"] > 0
     launched = sum(kernel["ms"] for kernel in whole_run[1]["sections"]["kernel files tf32"]["rows"])
     assert row["launches_ms"] == pytest.approx(launched) and row["busy"] == pytest.approx(launched / row["step_ms"])
     assert 0 < row["host_ms"] <= row["alone_ms"] and row["implementation"] == NFNUMPY
@@ -297,8 +302,8 @@ def test_the_compiled_form_has_a_section_of_its_own(monkeypatch):
     found = report.Report(None)
     networks.measure(found, PLAN, allowance(), "tiny", "tf32", True)
     rows = found.rows("network tiny tf32, compiled")
-    assert [row["implementation"] for row in rows] == [NFNUMPY, COMPILED] * 2 and len(compiled) == 2
-    assert rows[1]["agrees"] is True and rows[1]["ratio"] > 0
+    assert [row["implementation"] for row in rows] == [NFNUMPY, GRAPH, COMPILED] * 2
+    assert rows[2]["agrees"] is True and rows[2]["ratio"] > 0 and len(compiled) == 2
 
 
 @pytest.mark.parametrize("name", ["nf_resnet_32px", "nf_regnet_32px"])
@@ -316,7 +321,7 @@ def test_without_torch_our_side_is_measured(monkeypatch, capsys):
     update.measure(found, PLAN, allowance())
     assert "PyTorch is not installed" in capsys.readouterr().out
     rows = found.rows("network tiny tf32")
-    assert [row["implementation"] for row in rows] == [NFNUMPY] * 2
+    assert [row["implementation"] for row in rows] == [NFNUMPY, GRAPH] * 2
     assert all(row["ms"] > 0 and row["failure"] is None for row in rows)
     row, = found.rows("update")
     assert row["nfnumpy_ms"] > 0 and "torch_ms" not in row and row["failure"] is None
@@ -330,6 +335,9 @@ def test_a_torch_that_finds_no_gpu_is_left_out(monkeypatch, capsys):
         assert opponent.torch_network(dataclasses.replace(PLAN, opponent="any"), section) is not None
 
 
+FORMS_OF = {TORCH: (NFNUMPY, GRAPH), NFNUMPY: (TORCH, NCHW)}  # the side that fails beside the other
+
+
 @pytest.mark.parametrize("side, other", [(nfnumpy_cupy.CupyNetwork, TORCH), (torch_device.TorchNetwork, NFNUMPY)])
 def test_a_side_out_of_memory_is_a_line_beside_the_other(monkeypatch, capsys, side, other):
     def out_of_memory(self):
@@ -341,7 +349,7 @@ def test_a_side_out_of_memory_is_a_line_beside_the_other(monkeypatch, capsys, si
     for row in section.rows:
         if row["implementation"] == other:
             assert row["ms"] > 0 and row["failure"] is None and "ratio" not in row
-        elif row["implementation"] == side.name:
+        elif row["implementation"] in FORMS_OF[other]:
             assert "out of memory: allocating 4 TB" in row["failure"]
     assert section.failure is None and "4 TB" in capsys.readouterr().out
 
@@ -361,6 +369,26 @@ def test_networks_that_do_not_fit_together_take_turns_with_the_memory(monkeypatc
     assert both.turn(work) == 1 and len(released) == 2  # from now on before every turn
     with pytest.raises(ZeroDivisionError):
         turns.Turns({}).turn(lambda: 1 // 0)
+
+
+def test_a_graph_that_keeps_its_memory_gives_way(monkeypatch):
+    monkeypatch.setattr(turns, "release_all", lambda: None)
+    networks_there = {GRAPH: "graph", NFNUMPY: "plain"}
+
+    def work():
+        if GRAPH in networks_there:
+            raise MemoryError("out of memory")
+        return 1
+
+    def never():
+        raise MemoryError("out of memory")
+
+    several = turns.Turns(networks_there)
+    assert several.turn(work) == 1 and networks_there == {NFNUMPY: "plain"}
+    with pytest.raises(MemoryError):
+        several.turn(never)
+    timings, failures = several.take("train", [GRAPH], PLAN, lambda: True)
+    assert timings == {} and "given to the other networks" in failures[GRAPH]
 
 
 def test_other_weights_than_ours_are_noticed(monkeypatch, capsys):

@@ -8,11 +8,13 @@ from typing import Any
 import numpy
 
 from ... import datasets
+from ..implementations import GRAPH
 from ..report import Report, Section
 from ..table import percent
 from ..timing import one_line
 from . import cifar10_data
 from .cifar10_sides import MODEL, OurTraining, TorchTraining
+from .networks import section_name
 from .opponent import torch_network
 
 COLUMNS = [("implementation", "implementation", ""), ("epochs", "epochs", "d"),
@@ -27,7 +29,7 @@ def measure(report: Report, plan: Any, allowance: Any) -> None:
     """The section "cifar10": a row for each side. The epochs are as many of the plan's as there is time for."""
     with report.section("cifar10", f"{MODEL} on CIFAR-10, bf16, batch {plan.cifar_batch}") as section:
         dataset = cifar10_data.load(plan.cifar)
-        makers = _makers(section, plan, dataset)
+        makers = _makers(section, plan, dataset, graph_of(report, plan))
         seconds = sum(_seconds_of_step(maker, dataset, plan.cifar_batch) for maker in makers.values())
         steps = len(dataset.train) // plan.cifar_batch
         possible = int(SHARE * allowance.left() / (seconds * steps * (1 + len(dataset.test) / len(dataset.train))))
@@ -35,18 +37,24 @@ def measure(report: Report, plan: Any, allowance: Any) -> None:
         if epochs < plan.cifar_epochs:
             section.note(f"{epochs} of {plan.cifar_epochs} epochs fit the time that is left.")
         for name, maker in makers.items():
-            section.add(implementation=name, model=MODEL, batch=plan.cifar_batch,
+            section.add(implementation=name, cuda_graph=graph_of(report, plan), model=MODEL, batch=plan.cifar_batch,
                         **_run(maker(epochs), dataset, epochs, plan.cifar_batch, allowance))
         section.show(COLUMNS)
 
 
-def _makers(section: Section, plan: Any, dataset: datasets.Dataset) -> dict[str, Maker]:
+def graph_of(report: Report, plan: Any) -> str:
+    """The option cuda_graph: "on" where the first model's step was measured to be faster so."""
+    rows = report.rows(section_name(plan.models[0], "bf16"), work="training", implementation=GRAPH, fastest=True)
+    return "on" if rows else "off"
+
+
+def _makers(section: Section, plan: Any, dataset: datasets.Dataset, cuda_graph: str) -> dict[str, Maker]:
     """Functions that make each side, ours first, both with the same weights."""
     batch = plan.cifar_batch
-    ours = OurTraining(dataset, 1, batch)
+    ours = OurTraining(dataset, 1, batch, cuda_graph)
     state = ours.state()
     ours.close()
-    makers: dict[str, Maker] = {OurTraining.name: lambda epochs: OurTraining(dataset, epochs, batch)}
+    makers: dict[str, Maker] = {OurTraining.name: lambda epochs: OurTraining(dataset, epochs, batch, cuda_graph)}
     opponent = torch_network(plan, section)
     if isinstance(opponent, functools.partial):
         device = opponent.keywords["device"]

@@ -21,9 +21,10 @@ class OurTraining:
 
     name = "nfnumpy"
 
-    def __init__(self, dataset: datasets.Dataset, epochs: int, batch_size: int) -> None:
+    def __init__(self, dataset: datasets.Dataset, epochs: int, batch_size: int, cuda_graph: str) -> None:
         config = models.config_of(MODEL, drop_rate=0.0, stochdepth_rate=0.0, num_classes=len(dataset.classes))
-        options = TrainingOptions(backend="cupy", model=MODEL, epochs=epochs, batch_size=batch_size, **RECIPE)
+        options = TrainingOptions(backend="cupy", model=MODEL, epochs=epochs, batch_size=batch_size,
+                                  cuda_graph=cuda_graph, **RECIPE)
         self.trainer = Trainer(options, config, dataset)
         self.images = cupy.asarray(dataset.train.take(range(len(dataset.train))))
         self.labels = cupy.asarray(dataset.train.labels)

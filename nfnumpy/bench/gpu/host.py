@@ -10,6 +10,7 @@ from ..implementations.nfnumpy_cupy import FORMS, CupyNetwork
 from ..report import Report
 from ..table import percent
 from ..timing import host_milliseconds, without_collector
+from .opponent import release_all
 from .turns import Turns
 
 COLUMNS = [("implementation", "implementation", ""), ("host ms", "host_ms", ".2f"), ("alone ms", "alone_ms", ".2f"),
@@ -29,11 +30,16 @@ def measure(report: Report, plan: Any, allowance: Any, case: NetworkCase, launch
             network = CupyNetwork(case, **options)
             timings, failures = Turns({name: network}).take("train", [name], plan, allowance.lasts)
             if failures:
-                raise RuntimeError(failures[name])
+                section.note(f"{name}: {failures[name]}")
+                continue
             launching, alone = _launching(network)
             step = timings[name].median
             section.add(**case.facts(), work="training", implementation=name, host_ms=launching, alone_ms=alone,
                         step_ms=step, launches_ms=launches, busy=launches / step)
+            del network
+            release_all()
+        for row in section.rows:
+            row["fastest"] = row["step_ms"] == min(other["step_ms"] for other in section.rows)
         section.show(COLUMNS)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..cases.networks import WORKS, NetworkCase, relative_errors
-from ..implementations import COMPILED, NCHW, NFNUMPY, TORCH
+from ..implementations import COMPILED, GRAPH, NCHW, NFNUMPY, TORCH
 from ..implementations.nfnumpy_cupy import FORMS, CupyNetwork
 from ..report import Report, Section
 from ..table import gigabytes
@@ -17,6 +17,7 @@ from .turns import Turns
 # What rounding explains, relative. Of F0's logits on a CPU, TF32's 11 bits moved 0.003 and autocast's 8 bits 0.022 (in
 # the norm over a batch), leaving the residual branches out 0.41; the loss of a fresh network hardly moves.
 BOUNDS = {"tf32": {"logits_error": 0.02, "loss_error": 2e-3}, "bf16": {"logits_error": 0.16, "loss_error": 1.6e-2}}
+WARM_UP = 3  # steps; a CUDA graph is captured in the second
 METHODS = {"training": "train", "inference": "infer"}
 COLUMNS = [("network", "implementation", ""), ("work", "work", ""), ("ms", "ms", ".2f"),
            ("least", "ms_low", ".2f"), ("most", "ms_high", ".2f"), ("ratio", "ratio", ".3f"),
@@ -31,7 +32,7 @@ def measure(report: Report, plan: Any, allowance: Any, model: str, precision: st
     compiled: beside torch.compile in place of eager PyTorch.
     """
     case = NetworkCase(model, plan.batch_size, precision)
-    title = f"{model}, {case.pixels} px, batch {case.batch}, {precision} (ratios: ours over its, medians of pairs)"
+    title = f"{model}, {case.pixels} px, batch {case.batch}, {precision} (ratio: our fastest form over it)"
     with report.section(section_name(model, precision, compiled), title) as section:
         ours = CupyNetwork(case)
         makers = _makers(section, case, plan, ours.state(), compiled)
@@ -69,12 +70,15 @@ def _rows(case: NetworkCase, plan: Any, allowance: Any, ours: CupyNetwork, maker
     networks: dict[str, Any] = {}
     turns = Turns(networks)
     answers: dict[str, Any] = {}
+    later: dict[str, list[float]] = {}
     makers_now = {**makers, NFNUMPY: lambda: ours}
     for name, maker in makers_now.items():
         failure, network = _attempt(turns.turn, maker)
         if failure is None:
             networks[name] = network
             failure, answers[name] = _attempt(turns.turn, network.answer)
+        if failure is None and name in FORMS:
+            failure, later[name] = _attempt(_later_losses, network)
         for work in WORKS:
             rows[work, name]["failure"] = failure
     for work in reversed(WORKS):
@@ -83,6 +87,8 @@ def _rows(case: NetworkCase, plan: Any, allowance: Any, ours: CupyNetwork, maker
         for name, failure in failures.items():
             rows[work, name]["failure"] = failure
         _add_times(rows, work, timings, case.batch)
+    for name, losses in later.items():
+        rows["training", name].update(later_losses=losses, agrees=losses == later.get(NFNUMPY, losses))
     for name, answer in answers.items():
         rows["training", name].update(_agreement(answers.get(NFNUMPY), answer, name, case.precision))
         rows["training", name]["together"] = turns.together
@@ -90,18 +96,25 @@ def _rows(case: NetworkCase, plan: Any, allowance: Any, ours: CupyNetwork, maker
     return list(rows.values())
 
 
+def _later_losses(network: CupyNetwork) -> list[float]:
+    """The losses of the second to fourth step, which a CUDA graph replays; ours have the same bits in every form."""
+    return [network.train().read().loss for _ in range(3)]
+
+
 def _add_times(rows, work, timings, batch):
-    """Times, ratios, and which of PyTorch's forms is the fastest, of one kind of work."""
+    """Times of one kind of work, which form of each side is the fastest, and the ratios of our fastest to its."""
     for name, timing in timings.items():
-        row = rows[work, name]
-        row.update(timing.facts("ms"), samples=list(timing.samples), images_per_second=1e3 * batch / timing.median)
-        if name not in FORMS and NFNUMPY in timings:
-            row.update(ratio(timings[NFNUMPY], timing).facts("ratio"))
-    opponents = [name for name in timings if name not in FORMS]
-    if opponents:
-        fastest = min(opponents, key=lambda name: timings[name].median)
-        for name in opponents:
+        rows[work, name].update(timing.facts("ms"), samples=list(timing.samples),
+                                images_per_second=1e3 * batch / timing.median)
+    ours = [name for name in timings if name in FORMS]
+    theirs = [name for name in timings if name not in FORMS]
+    for side in (ours, theirs):
+        fastest = min(side, key=lambda name: timings[name].median, default=None)
+        for name in side:
             rows[work, name]["fastest"] = name == fastest
+            if side is theirs and ours:
+                our_fastest = min(ours, key=lambda name: timings[name].median)
+                rows[work, name].update(ratio(timings[our_fastest], timings[name]).facts("ratio"), ours=our_fastest)
 
 
 def _agreement(ours, its, name, precision):
@@ -109,7 +122,7 @@ def _agreement(ours, its, name, precision):
     if its is None:
         return {}
     facts: dict[str, Any] = {"first_loss": its[1]}
-    if name != NFNUMPY and ours is not None:
+    if name not in FORMS and ours is not None:
         errors = relative_errors(ours, its)
         facts.update(errors)
         facts["agrees"] = all(errors[key] <= bound for key, bound in BOUNDS[precision].items())
@@ -124,28 +137,35 @@ def _add_memory(rows: dict[tuple[str, str], dict[str, Any]], makers: Makers, net
         release_all()
         if all(rows[work, name]["failure"] for work in WORKS):
             continue
-        failure, peaks = _attempt(_peaks, network, maker)
+        failure, peaks = _attempt(_peaks, network, maker, name)
         del network
         for work in WORKS:
             row = rows[work, name]
             row["failure"] = row["failure"] or failure
             row.update(peaks[work] if peaks else {})
-            ours = rows[work, NFNUMPY]
+            ours = rows[work, row.get("ours", NFNUMPY)]
             if name not in FORMS and ours.get("memory") and row.get("memory"):
                 row["memory_ratio"] = ours["memory"] / row["memory"]
-                row["live_ratio"] = ours["live"] / row["live"]
     release_all()
 
 
-def _peaks(network: Any, maker: Callable[[], Any]) -> dict[str, dict[str, Any]]:
-    """{memory, live, launches if it is ours} of each kind of work, once warm. network: None if it is to be made."""
-    network = network or maker()
-    network.train()
+def _peaks(network: Any, maker: Callable[[], Any], name: str) -> dict[str, dict[str, Any]]:
+    """{memory, live, launches if they are the host's} of each kind of work, once warm.
+
+    network: None if it is to be made; one with CUDA graphs, which keep their memory, is made for each kind of work.
+    """
     peaks = {}
     for work, method in METHODS.items():
+        if name == GRAPH:
+            network = None
+            release_all()
+        network = network or maker()
+        step = getattr(network, method)
+        for _ in range(WARM_UP):
+            step()
         with recording() as launches:
-            peaks[work] = network.peak(getattr(network, method))
-        if launches:
+            peaks[work] = network.peak(step)
+        if name == NFNUMPY:
             peaks[work]["launches"] = len(launches)
     return peaks
 

@@ -18,6 +18,8 @@ def measure(report: Report, plan: Any, allowance: Any) -> None:
     with report.section("smoke", "Steps of small networks") as section:
         checks.check(section, "losses beside NumPy's, float32", functools.partial(
             loss_agreement.compare_losses, "float32", None, min(STEPS, plan.loss_steps), BOUND, plan.loss_batch))
+        checks.check(section, "the same bits from a CUDA graph", functools.partial(
+            loss_agreement.compare_bits, "float32", None, STEPS, plan.loss_batch, {"cuda_graph": "on"}))
         with recording() as launches:
             for kind in KINDS:
                 name = f"a step of {single_step.FIRST}, {kind.get('precision', 'float32')}"

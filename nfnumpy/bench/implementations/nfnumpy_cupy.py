@@ -13,10 +13,10 @@ from ...backend import cuda_graph
 from ...backend.arrays import Array
 from ...training.trainer import StepMetrics
 from ..cases.networks import NetworkCase
-from . import NFNUMPY
+from . import GRAPH, NFNUMPY
 
-PLAIN: dict[str, Any] = {}  # options with which every launch of a step is the host's
-FORMS: dict[str, dict[str, Any]] = {NFNUMPY: {}}  # name -> options of CupyNetwork; every form has rows of its own
+PLAIN = {"cuda_graph": "off"}  # options with which every launch of a step is the host's
+FORMS = {NFNUMPY: PLAIN, GRAPH: {"cuda_graph": "on"}}  # name -> options; every form has rows of its own
 
 
 class CupyNetwork:
