@@ -83,10 +83,14 @@ def by_kernels(cotangent, weight, gain, eps):
 
 
 @pytest.mark.filterwarnings("ignore:Mean of empty slice")
-@given(problem=problems(), blocks=st.sampled_from([1, 3, 128]))
-def test_value_and_derivatives_are_the_formulas_within_rounding(problem, blocks):
+@given(problem=problems(), lanes=st.sampled_from([1, 2, 4]), threads=st.sampled_from([32, 96, 512]))
+def test_value_and_derivatives_are_the_formulas_within_rounding(problem, lanes, threads):
+    """With few threads a block's registers cannot hold its columns, with many some threads have no row."""
+    def layout(rows, columns, itemsize):
+        return lanes, -(-columns * itemsize // (16 * lanes)), threads
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast, "BLOCKS", blocks)  # so that a block has 8, 16 or 32 columns
+        patch.setattr(fast, "_layout", layout)
         results = by_kernels(*problem)
     *arrays, eps = problem
     limits = bounds(*(array.astype(np.float64) for array in arrays), eps, np.finfo(arrays[0].dtype).eps / 2)
@@ -95,9 +99,11 @@ def test_value_and_derivatives_are_the_formulas_within_rounding(problem, blocks)
         assert np.all(np.abs(result - expected) <= limit)
 
 
-@pytest.mark.parametrize("columns, width", [(1, 8), (1024, 8), (2032, 8), (2033, 16), (4064, 16), (4065, 32)])
-def test_blocks_have_few_enough_columns_to_fill_the_gpu(columns, width):
-    assert fast._width(columns) == width
+@pytest.mark.parametrize("rows, columns, itemsize, layout", [
+    (1152, 768, 4, (2, 96, 480)), (1152, 256, 4, (1, 64, 256)), (1153, 256, 8, (1, 128, 320)),
+    (1280, 532, 4, (2, 67, 512)), (1281, 532, 4, (1, 133, 288)), (4608, 512, 4, (1, 128, 512)), (0, 3, 4, (1, 1, 32))])
+def test_a_block_holds_its_columns_and_blocks_fill_the_gpu(rows, columns, itemsize, layout):
+    assert fast._layout(rows, columns, itemsize) == layout
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -208,20 +208,95 @@ template <class A> __device__ inline A block_sum(A value) {
     return warp_sum(lane < warps ? of_warp[lane] : A(0));
 }
 
-// The sum over the threads whose threadIdx.x % width is this thread's, on each of them. width: a power of 2 up to 32,
-// the same on all threads; blockDim.x is a multiple of 32, at most 1024; all threads call it.
-template <class A> __device__ inline A column_sum(A value, int width) {
+// The sums over the threads with this thread's threadIdx.x % lanes, of each of their `COUNT` values, in place. lanes: a
+// power of 2 with lanes·COUNT ≤ 32, the same on all threads; blockDim.x is a multiple of 32, at most 1024; all threads
+// call it.
+template <int COUNT, class A> __device__ inline void sum_columns(A (&value)[COUNT], int lanes) {
     SHARED(A, of_warp, WARP * (WARP + 1));  // a row a warp; one longer, so that a column lies in 32 banks
     SHARED(A, total, WARP);
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
-    for (int distance = WARP / 2; distance >= width; distance /= 2)
-        value += __shfl_xor_sync(0xffffffffu, value, distance);
-    if (lane < width) of_warp[warp * (WARP + 1) + lane] = value;
+    for (int distance = WARP / 2; distance >= lanes; distance /= 2)
+#pragma unroll
+        for (int k = 0; k < COUNT; ++k) value[k] += __shfl_xor_sync(0xffffffffu, value[k], distance);
+    if (lane < lanes)
+#pragma unroll
+        for (int k = 0; k < COUNT; ++k) of_warp[warp * (WARP + 1) + lane * COUNT + k] = value[k];
     __syncthreads();
-    for (int column = warp; column < width; column += warps) {
+    for (int column = warp; column < lanes * COUNT; column += warps) {
         A sum = warp_sum(lane < warps ? of_warp[lane * (WARP + 1) + column] : A(0));
         if (lane == 0) total[column] = sum;
     }
     __syncthreads();
-    return total[lane % width];
+#pragma unroll
+    for (int k = 0; k < COUNT; ++k) value[k] = total[lane % lanes * COUNT + k];
 }
+
+// ---- some neighbouring columns of a matrix, which a block goes down in rows
+
+// The entries of one thread: in row after row, `step` apart, from `start` on and below `end`, as many neighbouring ones
+// as a Pack has, but no more than `across`.
+struct Strip {
+    int64 start, step, end;
+    int across;
+
+    __device__ int count(int64 i) const { return int(min(int64(across), end - i)); }
+};
+
+// Values past `count` are 0. With PACKS, count is at least Pack::size.
+template <bool PACKS, class T> __device__ inline Pack<T> load_some(const T* from, int count) {
+    if (PACKS) return load_pack(from);
+    Pack<T> pack = {};
+#pragma unroll
+    for (int k = 0; k < Pack<T>::size; ++k)
+        if (k < count) pack.value[k] = from[k];
+    return pack;
+}
+
+template <bool PACKS, class T> __device__ inline void store_some(T* to, const Pack<T>& pack, int count) {
+    if (PACKS) {
+        store_pack(to, pack);
+    } else {
+#pragma unroll
+        for (int k = 0; k < Pack<T>::size; ++k)
+            if (k < count) to[k] = pack.value[k];
+    }
+}
+
+// A thread's entries of COUNT matrices of one shape. It keeps the first HELD packs of each in registers, where they fit;
+// those that follow it reads again each time.
+template <bool PACKS, int HELD, int COUNT, class T> struct HeldStrip {
+    const T* in[COUNT];
+    Strip own;
+    Pack<T> held[HELD][COUNT];
+
+    __device__ int64 row(int r) const { return own.start + r * own.step; }
+
+    __device__ void load(int64 i, Pack<T> (&packs)[COUNT]) const {
+#pragma unroll
+        for (int c = 0; c < COUNT; ++c) packs[c] = load_some<PACKS>(in[c] + i, own.count(i));
+    }
+
+    // All of these loads are on their way together.
+    __device__ void hold() {
+#pragma unroll
+        for (int r = 0; r < HELD; ++r)
+            if (row(r) < own.end) load(row(r), held[r]);
+    }
+
+    // use(i, packs) for the rows in registers; packs[c] has the entries from in[c] + i on.
+    template <class Use> __device__ void for_held(Use use) const {
+#pragma unroll
+        for (int r = 0; r < HELD; ++r)
+            if (row(r) < own.end) use(row(r), held[r]);
+    }
+
+    // The same for the other rows.
+    template <class Use> __device__ void for_rest(Use use) const {
+#pragma unroll 1
+        for (int64 i = row(HELD); i < own.end; i += own.step) {
+            Pack<T> packs[COUNT];
+            load(i, packs);
+            use(i, packs);
+        }
+    }
+};

@@ -11,18 +11,23 @@ from ...backend import cuda
 from ...backend.arrays import Array
 from .. import weight_standardization as formulas
 
-BLOCKS = 128  # about as many as a large GPU has multiprocessors
-NARROWEST, WIDEST = 8, 32  # columns of a block: a row of 8 float32 is the least that memory hands out
+MULTIPROCESSORS = 132  # of the GPU that the layout is meant for; another one gets the same bits
+HELD = {4: 5, 8: 4}  # packs of each array that a thread keeps, by the size of a number, as in the .cu file
+MOST_THREADS = 512
 KERNELS = cuda.KernelFile("weight_standardization", {
     "standardize_weight": (cuda.FULL_PRECISION,), "standardize_weight_vjp": (cuda.FULL_PRECISION,)})
 
 
-def _width(columns):
-    """How many columns a block takes: few if the columns are few, so that there are blocks for the whole GPU."""
-    width = WIDEST
-    while width > NARROWEST and cuda.ceil_div(columns, width) < BLOCKS:
-        width //= 2
-    return width
+def _layout(rows, columns, itemsize):
+    """(lanes, blocks, threads): a block has `lanes` packs of 16 bytes of each row, and as many threads as hold them all.
+
+    2 lanes read and write the 32 bytes that memory moves at least. A block has 1 where 2 would leave multiprocessors
+    without a block, or where its registers could not hold 2.
+    """
+    packs = cuda.ceil_div(columns * itemsize, 16)
+    lanes = 2 if packs > MULTIPROCESSORS and 2 * rows <= HELD[itemsize] * MOST_THREADS else 1
+    threads = min(MOST_THREADS, 32 * cuda.ceil_div(cuda.ceil_div(rows, HELD[itemsize]) * lanes, 32))
+    return lanes, cuda.ceil_div(packs, lanes), max(threads, 32)
 
 
 def _covered(weight, gain, eps, *others):
@@ -34,11 +39,10 @@ def _covered(weight, gain, eps, *others):
 
 
 def _launch(kernel, weight, eps, *arrays):
-    columns = weight.shape[-1]
-    width = _width(columns)
-    rows = math.prod(weight.shape[:-1])
-    KERNELS.launch(kernel, (weight.dtype,), cuda.ceil_div(columns, width), 1024, *arrays, numpy.int64(rows),
-                   numpy.int64(columns), numpy.int32(width), cuda.accumulator_type(weight.dtype)(eps))
+    columns, rows = weight.shape[-1], math.prod(weight.shape[:-1])
+    lanes, blocks, threads = _layout(rows, columns, weight.itemsize)
+    KERNELS.launch(kernel, (weight.dtype,), blocks, threads, *arrays, numpy.int64(rows), numpy.int64(columns),
+                   numpy.int32(lanes), cuda.accumulator_type(weight.dtype)(eps))
 
 
 @formulas.standardize_weight.fast_path("cupy")
