@@ -10,8 +10,8 @@ import re
 import tempfile
 from pathlib import Path
 
-# The first two as CuPy compiles what cuda.KernelFile gives it.
-OPTIONS = ("--std=c++17", "--device-as-default-execution-space", "--ptxas-options=-v")
+# The first three as CuPy compiles what cuda.KernelFile gives it; registers differ without them.
+OPTIONS = ("--std=c++17", "--device-as-default-execution-space", "-ftz=true", "--ptxas-options=-v")
 
 
 class CompilationFailed(RuntimeError):

@@ -3,19 +3,19 @@
 //
 // The tensors are cut into pieces, a list that depends on their shapes alone; their addresses come as an array of
 // structs, one for each tensor. Grid: a block for each piece; the sum of squares has a fixed number of blocks, which
-// take the pieces in turn. Bytes moved, in float32: 20 a parameter for the whole update (a unit is read a second time,
-// from the L2 cache: its pieces are so narrow that all that are being computed fit into it); 4 for the norm; 12 for the
-// ascent after it; 12 for the moving average. Where squares leave the range of the dtype they are added up once more,
-// scaled.
+// take the pieces in turn. Bytes moved, in float32: 20 a parameter for the whole update (weights and gradients stay in
+// registers between the norm and the update; what does not fit is read last for the norm and first for the update, so
+// that it is still in the L2 cache); 4 for the norm; 12 for the ascent after it; 12 for the moving average. Where
+// squares leave the range of the dtype they are added up once more, scaled.
 //
 // Formulas: optim/agc.py and sgd.py (`clipped_update`), global_norm.py, sam.py, ema.py, term by term. Launched by
 // optim/fast_cupy/multi_tensor.py. Test: reference_tests/kernels/test_optimizer.py.
 #include "common.cuh"
 #include "math.cuh"
 
-// The entries first + row·stride + column of a tensor, row < rows and column < columns. `width`, a power of 2 from
-// columns to 32, says how many threads stand in a row. A run of entries has stride = columns = width = 1.
-struct Piece { int64 tensor, first, rows, stride, columns, width; };
+// The entries first + row·stride + column of a tensor, row < rows and column < columns. A run of entries has stride and
+// columns 1; the columns of other pieces are units, at most MOST_UNITS.
+struct Piece { int64 tensor, first, rows, stride, columns; };
 
 // ---- sums of squares within the range of their type: see SafeRange in math.cuh
 
@@ -30,11 +30,8 @@ template <class A> __device__ inline void join(A& by, A& factor) {
 
 // ---- clip, decay, momentum, update
 
-#if __CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900 || __CUDA_ARCH__ == 1000
-constexpr int RESIDENT = 2048;  // threads that fit in a multiprocessor
-#else
-constexpr int RESIDENT = 1024;
-#endif
+constexpr int MOST_UNITS = 16;  // of a block
+template <class T> constexpr int HELD = sizeof(T) == sizeof(float) ? 8 : 4;  // packs that a thread keeps of a tensor
 
 template <class T> struct UpdateEntry {
     const T *param, *grad, *velocity;
@@ -42,90 +39,191 @@ template <class T> struct UpdateEntry {
     double weight_decay, clipping;  // a negative clipping is none
 };
 
-// The entries of one thread: start, start + step, … below end, all in one column.
-struct Entries { int64 start, step, end; };
+template <class T> struct Step {
+    T lr, momentum, weight_decay;
+    bool nesterov, goes_on;
+};
 
-// Σ (values[i]·by)² over a thread's entries, then over its column.
+template <class T> struct Clipping { T share, eps, smallest; };
+
+// What the threads of a block share of its units: a gradient is multiplied by scale, then by factor.
+template <class T> struct Units { T *scale, *factor; };
+
+template <class T> __device__ inline Strip strip_of(const Piece& piece, int lanes) {
+    constexpr int SIZE = Pack<T>::size;
+    const bool run = piece.stride == 1;
+    int lane = threadIdx.x % lanes;
+    int64 row = run ? SIZE : piece.stride, across = run ? SIZE : max(piece.columns - lane * SIZE, int64(0));
+    return {piece.first + threadIdx.x / lanes * row + lane * SIZE, blockDim.x / lanes * row,
+            across ? piece.first + piece.rows * piece.stride : 0, int(min(across, int64(SIZE)))};
+}
+
+// Of each unit of the thread, Σ (g·grad_by)² and Σ (w·weight_by)². All columns of a run are one unit.
+template <bool PACKS, class T>
+__device__ inline void add_squares(const HeldStrip<PACKS, HELD<T>, 2, T>& strip, T inverse_scale, const T* grad_by,
+                                   const T* weight_by, bool run, int lanes, T (&squares)[2 * Pack<T>::size]) {
+    constexpr int SIZE = Pack<T>::size;
+#pragma unroll
+    for (int k = 0; k < 2 * SIZE; ++k) squares[k] = 0;
+    auto add = [&](int64, const Pack<T>* packs) {
+#pragma unroll
+        for (int k = 0; k < SIZE; ++k) {
+            T g = packs[0].value[k] * (inverse_scale * grad_by[k]), w = packs[1].value[k] * weight_by[k];
+            squares[k] += g * g;
+            squares[SIZE + k] += w * w;
+        }
+    };
+    strip.for_held(add);
+    strip.for_rest(add);
+    sum_columns(squares, lanes);
+    if (run) {
+#pragma unroll
+        for (int k = 1; k < SIZE; ++k) {
+            squares[0] += squares[k];
+            squares[SIZE] += squares[SIZE + k];
+        }
+#pragma unroll
+        for (int k = 1; k < SIZE; ++k) {
+            squares[k] = squares[0];
+            squares[SIZE + k] = squares[SIZE];
+        }
+    }
+}
+
+// What AGC allows a unit, from its sums of squares and what was multiplied by before squaring: see agc.unit_factors.
+// Changes scale and factor, by which the gradient is to be multiplied; returns whether it is clipped.
 template <class T>
-__device__ inline T column_squares(const T* __restrict__ values, const Entries& own, T by, int width) {
-    T squares = 0;
-#pragma unroll 4
-    for (int64 i = own.start; i < own.end; i += own.step) squares += (values[i] * by) * (values[i] * by);
-    return column_sum(squares, width);
+__device__ inline bool clip_unit(T grad_squares, T grad_by, T weight_squares, T weight_by, const Clipping<T>& clipping,
+                                 T& scale, T& factor) {
+    T norm = sqrt_(grad_squares) / at_least(grad_by, T(1)), shrink = at_most(grad_by, T(1));
+    T largest = at_least(sqrt_(weight_squares) / weight_by, clipping.eps) * clipping.share;
+    if (!(norm > largest * shrink && is_finite(norm))) return false;
+    factor = largest / at_least(norm, clipping.smallest * shrink);
+    join(shrink, factor);
+    scale *= shrink;
+    return true;
+}
+
+// Fills `of` for all units of the block; returns how many of them are clipped, on the first thread.
+template <bool PACKS, class T>
+__device__ inline int clip_units(const HeldStrip<PACKS, HELD<T>, 2, T>& strip, const Units<T>& of, T inverse_scale,
+                                 const Clipping<T>& clipping, bool run, int lanes) {
+    constexpr int SIZE = Pack<T>::size;
+    const int first = threadIdx.x % lanes * SIZE, columns = strip.own.end ? strip.own.across : 0;
+    T squares[2 * SIZE], grad_by[SIZE], weight_by[SIZE];
+#pragma unroll
+    for (int k = 0; k < SIZE; ++k) grad_by[k] = weight_by[k] = 1;
+#pragma unroll 1
+    for (bool again = true; again;) {  // a second time only where squares leave the range of T
+        add_squares(strip, inverse_scale, grad_by, weight_by, run, lanes, squares);
+        again = false;
+#pragma unroll
+        for (int k = 0; k < SIZE; ++k)
+            if (run || k < columns) {
+                if (grad_by[k] == T(1)) again |= (grad_by[k] = multiplier(squares[k])) != T(1);
+                if (weight_by[k] == T(1)) again |= (weight_by[k] = multiplier(squares[SIZE + k])) != T(1);
+            }
+        again = __syncthreads_or(again);
+    }
+    int clipped = 0;
+    if (threadIdx.x < lanes)
+#pragma unroll
+        for (int k = 0; k < SIZE; ++k) {
+            T scale = inverse_scale, factor = 1;
+            bool too_long = clip_unit(squares[k], grad_by[k], squares[SIZE + k], weight_by[k], clipping, scale, factor);
+            of.scale[first + k] = scale;
+            of.factor[first + k] = factor;
+            clipped += too_long && k < (run ? 1 : columns);
+        }
+    __syncthreads();
+    return threadIdx.x < WARP ? warp_sum(clipped) : 0;
+}
+
+// The new weights and velocities of the entries from i on.
+template <bool PACKS, class T>
+__device__ inline void update(int64 i, int count, const Pack<T>* packs, Pack<T> velocity, const T* scale,
+                              const T* factor, const Step<T>& step, const UpdateEntry<T>& entry) {
+    Pack<T> weight = packs[1];
+#pragma unroll
+    for (int k = 0; k < Pack<T>::size; ++k) {
+        T &w = weight.value[k], &v = velocity.value[k], g = packs[0].value[k];
+        if (!step.goes_on) break;
+        g = g * scale[k] * factor[k];
+        if (step.weight_decay != 0) g += step.weight_decay * w;
+        v = step.momentum * v + g;
+        w = w - step.lr * (step.nesterov ? g + step.momentum * v : v);
+    }
+    store_some<PACKS>(entry.new_param + i, weight, count);
+    store_some<PACKS>(entry.new_velocity + i, velocity, count);
+}
+
+template <bool PACKS, class T>
+__device__ inline int update_piece(const Piece& piece, const UpdateEntry<T>& entry, const Units<T>& of, T inverse_scale,
+                                   const Clipping<T>& clipping, const Step<T>& step) {
+    constexpr int SIZE = Pack<T>::size, TOGETHER = 4;  // loads on their way before the first store
+    const bool run = piece.stride == 1;
+    int lanes = 1, clipped = 0;
+    while (lanes * SIZE < piece.columns) lanes *= 2;
+    HeldStrip<PACKS, HELD<T>, 2, T> strip = {{entry.grad, entry.param}, strip_of<T>(piece, lanes)};
+    strip.hold();
+    T scale[SIZE], factor[SIZE];
+#pragma unroll
+    for (int k = 0; k < SIZE; ++k) {
+        scale[k] = inverse_scale;
+        factor[k] = 1;
+    }
+    if (clipping.share >= 0) {
+        clipped = clip_units(strip, of, inverse_scale, clipping, run, lanes);
+#pragma unroll
+        for (int k = 0; k < SIZE; ++k) {
+            scale[k] = of.scale[threadIdx.x % lanes * SIZE + k];
+            factor[k] = of.factor[threadIdx.x % lanes * SIZE + k];
+        }
+    }
+    const Strip& own = strip.own;
+    strip.for_rest([&](int64 i, const Pack<T>* packs) {
+        Pack<T> velocity = load_some<PACKS>(entry.velocity + i, own.count(i));
+        update<PACKS>(i, own.count(i), packs, velocity, scale, factor, step, entry);
+    });
+#pragma unroll
+    for (int r = 0; r < HELD<T>; r += TOGETHER) {
+        Pack<T> velocity[TOGETHER];
+#pragma unroll
+        for (int k = 0; k < TOGETHER; ++k)
+            if (strip.row(r + k) < own.end)
+                velocity[k] = load_some<PACKS>(entry.velocity + strip.row(r + k), own.count(strip.row(r + k)));
+#pragma unroll
+        for (int k = 0; k < TOGETHER; ++k)
+            if (strip.row(r + k) < own.end)
+                update<PACKS>(strip.row(r + k), own.count(strip.row(r + k)), strip.held[r + k], velocity[k], scale,
+                              factor, step, entry);
+    }
+    return clipped;
 }
 
 // inverse_scale and proceed: addresses of one T and one bool, or 0; smallest: the least norm that is divided by.
 template <class T>
-__global__ void __launch_bounds__(1024, sizeof(T) == sizeof(float) ? RESIDENT / 1024 : 1)
+__global__ void __launch_bounds__(256, 2)
 clipped_update(const Piece* pieces, const UpdateEntry<T>* entries, T lr, T momentum, bool nesterov, T eps, T smallest,
                int64 inverse_scale, int64 proceed, int64* clipped_units) {
+    constexpr int SIZE = Pack<T>::size;
+    SHARED(T, shared, 2 * MOST_UNITS);
     const Piece piece = pieces[blockIdx.x];
-    const UpdateEntry<T>* entry = entries + piece.tensor;
-    const int width = piece.width, column = threadIdx.x % width;
-    const bool has_column = column < piece.columns;
-    const Entries own = {piece.first + threadIdx.x / width * piece.stride + column, blockDim.x / width * piece.stride,
-                         has_column ? piece.first + piece.rows * piece.stride : 0};
-    const T* __restrict__ param = entry->param;
-    const T* __restrict__ grad = entry->grad;
-    T scale = inverse_scale ? *reinterpret_cast<const T*>(inverse_scale) : T(1);
-    const double weight_decay = entry->weight_decay, clipping = entry->clipping;
-
-    T factor = 1;
-    int clipped = 0;
-    if (clipping >= 0) {
-        T grad_squares = 0, param_squares = 0;
-#pragma unroll 4
-        for (int64 i = own.start; i < own.end; i += own.step) {
-            T g = grad[i] * scale, w = param[i];
-            grad_squares += g * g;
-            param_squares += w * w;
-        }
-        grad_squares = column_sum(grad_squares, width);
-        param_squares = column_sum(param_squares, width);
-        T grad_by = multiplier(grad_squares), param_by = multiplier(param_squares);
-        if (__syncthreads_or(has_column && grad_by != T(1)))
-            grad_squares = column_squares(grad, own, scale * grad_by, width);
-        if (__syncthreads_or(has_column && param_by != T(1)))
-            param_squares = column_squares(param, own, param_by, width);
-        T norm = sqrt_(grad_squares) / at_least(grad_by, T(1)), shrink = at_most(grad_by, T(1));
-        T largest = at_least(sqrt_(param_squares) / param_by, eps) * T(clipping);
-        bool too_long = norm > largest * shrink && is_finite(norm);
-        if (too_long) {
-            factor = largest / at_least(norm, smallest * shrink);
-            join(shrink, factor);
-            scale *= shrink;
-        }
-        clipped = block_sum(int(threadIdx.x < piece.columns && too_long));
-    }
-    if (threadIdx.x == 0) clipped_units[blockIdx.x] = clipped;
-
-    const T* __restrict__ velocity = entry->velocity;
-    T* __restrict__ new_param = entry->new_param;
-    T* __restrict__ new_velocity = entry->new_velocity;
+    const UpdateEntry<T> entry = entries[piece.tensor];
     const bool goes_on = proceed ? *reinterpret_cast<const bool*>(proceed) : true;
-    constexpr int TOGETHER = 2;  // loads under way before the first store, which the compiler does not let them pass
-    for (int64 i = own.start; i < own.end; i += TOGETHER * own.step) {
-        T w[TOGETHER], g[TOGETHER], v[TOGETHER];
-#pragma unroll
-        for (int k = 0; k < TOGETHER; ++k)
-            if (i + k * own.step < own.end) {
-                w[k] = param[i + k * own.step];
-                g[k] = grad[i + k * own.step];
-                v[k] = __ldcs(velocity + i + k * own.step);  // used once: leaves the cache to what is used again
-            }
-#pragma unroll
-        for (int k = 0; k < TOGETHER; ++k)
-            if (i + k * own.step < own.end) {
-                if (goes_on) {
-                    g[k] = g[k] * scale * factor;
-                    if (weight_decay != 0) g[k] += T(weight_decay) * w[k];
-                    v[k] = momentum * v[k] + g[k];
-                    w[k] = w[k] - lr * (nesterov ? g[k] + momentum * v[k] : v[k]);
-                }
-                __stcs(new_param + i + k * own.step, w[k]);
-                __stcs(new_velocity + i + k * own.step, v[k]);
-            }
-    }
+    const T scale = inverse_scale ? *reinterpret_cast<const T*>(inverse_scale) : T(1);
+    const Step<T> step = {lr, momentum, T(entry.weight_decay), nesterov, goes_on};
+    const Clipping<T> clipping = {T(entry.clipping), eps, smallest};
+    const Units<T> of = {shared, shared + MOST_UNITS};
+    const bool whole = (piece.stride == 1 ? piece.rows : piece.stride | piece.columns) % SIZE == 0;
+    const int64 first = piece.first;
+    int clipped;
+    if (whole && aligned(entry.param + first, entry.grad + first, entry.velocity + first, entry.new_param + first,
+                         entry.new_velocity + first))
+        clipped = update_piece<true>(piece, entry, of, scale, clipping, step);
+    else
+        clipped = update_piece<false>(piece, entry, of, scale, clipping, step);
+    if (threadIdx.x == 0) clipped_units[blockIdx.x] = clipped;
 }
 
 // By one block.

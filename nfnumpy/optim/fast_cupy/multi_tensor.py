@@ -20,8 +20,8 @@ from ..sam import sam_perturb as sam_perturb_formula
 from ..sgd import clipped_update as clipped_update_formula
 
 RUN = 16384  # entries that a block takes of a tensor that may be cut anywhere
-UNITS = 16  # units that a block takes: see `_unit_pieces`
-THREADS, UNIT_THREADS = 512, 1024  # of such blocks
+UNITS = 8  # units that a block takes: see `_unit_pieces`
+THREADS, UNIT_THREADS = 512, 256  # of such blocks
 SUMS = 512  # blocks that share out a sum of squares; as many numbers are then added up by the threads of one block
 KERNELS = cuda.KernelFile("optimizer", {"total": (("int64",),), **dict.fromkeys(
     ("clipped_update", "sums_of_squares", "norm", "sam_perturb", "moving_average", "copy_arrays"),
@@ -41,31 +41,31 @@ MAP_ENTRY = numpy.dtype([(name, numpy.int64) for name in ("first", "second", "ou
 def _runs(tensor, size):
     """Pieces (see optimizer.cu) of a tensor that may be cut anywhere, given its number and its size."""
     first = numpy.arange(0, size, RUN)
-    return [tensor, first, numpy.minimum(size - first, RUN), 1, 1, 1]
+    return [tensor, first, numpy.minimum(size - first, RUN), 1, 1]
 
 
 def _unit_pieces(tensor, shape):
     """Pieces of whole units, of a tensor that is not empty.
 
-    A block reads its units twice and should find them in the L2 cache the second time: with 16 units of 1152 weights
-    and as many gradients each, the 264 blocks that an H200 runs at once hold 39 MB, which fits; with 32 it would not.
+    A block keeps its weights and gradients in registers between the norm and the update: 256 threads hold 8 units of
+    1024 float32, 64 KiB, and a multiprocessor has two such blocks, of which one moves bytes while the other adds up.
+    Rows of 8 float32 are the 32 bytes that memory moves at least.
     """
     size = math.prod(shape)
     if is_single_unit(shape):
-        return [tensor, 0, size, 1, 1, 1]
+        return [tensor, 0, size, 1, 1]
     first = numpy.arange(0, shape[-1], UNITS)
-    width = 1 << (min(shape[-1], UNITS) - 1).bit_length()
-    return [tensor, first, size // shape[-1], shape[-1], numpy.minimum(shape[-1] - first, UNITS), width]
+    return [tensor, first, size // shape[-1], shape[-1], numpy.minimum(shape[-1] - first, UNITS)]
 
 
 @functools.lru_cache(maxsize=32)
 def _pieces(device, shapes, in_units):
-    """All pieces of tensors of these shapes, the largest first, as an array (pieces, 6) on the GPU `device`.
+    """All pieces of tensors of these shapes, the largest first, as an array (pieces, 5) on the GPU `device`.
 
     in_units: for each tensor whether its units stay whole.
     """
     import cupy
-    tables = [numpy.empty((0, 6), numpy.int64)]
+    tables = [numpy.empty((0, 5), numpy.int64)]
     for tensor, (shape, whole) in enumerate(zip(shapes, in_units, strict=True)):
         size = math.prod(shape)
         if size:
