@@ -13,7 +13,8 @@ from nfnumpy import optim
 from nfnumpy.optim.fast_cupy import multi_tensor as fast
 
 SHAPES = [(), (1,), (5,), (1, 4), (7, 1), (1, 1, 1, 1), (40000,), (0,),  # a unit each
-          (3, 4), (4, 3), (3, 3, 5, 33), (1, 1, 7, 130), (2, 1, 3, 1), (300, 3), (200, 100), (2, 0), (0, 3)]
+          (3, 4), (4, 3), (3, 3, 5, 33), (1, 1, 7, 130), (2, 1, 3, 1), (300, 3), (200, 100), (2, 0), (0, 3),
+          (2100, 4), (1100, 3)]  # more than the registers of a block hold
 DTYPES = [np.float32, np.float64]
 
 

@@ -12,7 +12,7 @@ from nfnumpy import InputError
 from nfnumpy.functional import weight_standardization as formulas
 from nfnumpy.functional.fast_cupy import weight_standardization as fast
 
-SHAPES = [(3, 4), (1, 4), (5, 1), (1, 1), (3, 3, 5, 33), (1, 1, 7, 130), (2, 3, 4, 5, 6), (300, 9), (70, 65), (2, 0),
+SHAPES = [(3, 4), (1, 4), (5, 1), (1, 1), (3, 3, 5, 33), (1, 1, 7, 130), (2, 3, 4, 5, 6), (300, 9), (70, 65), (200, 8), (2, 0),
           (0, 3)]
 DTYPES = [np.float32, np.float64]
 

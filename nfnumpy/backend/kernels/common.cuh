@@ -208,12 +208,12 @@ template <class A> __device__ inline A block_sum(A value) {
     return warp_sum(lane < warps ? of_warp[lane] : A(0));
 }
 
-// The sums over the threads with this thread's threadIdx.x % lanes, of each of their `COUNT` values, in place. lanes: a
-// power of 2 with lanes·COUNT ≤ 32, the same on all threads; blockDim.x is a multiple of 32, at most 1024; all threads
-// call it.
-template <int COUNT, class A> __device__ inline void sum_columns(A (&value)[COUNT], int lanes) {
+// total[l·COUNT + k] = finish(Σ value[k]) over the threads with threadIdx.x % lanes = l; `total` is shared memory.
+// lanes: a power of 2 with lanes·COUNT ≤ 32, the same on all threads; blockDim.x is a multiple of 32, at most 1024; all
+// threads call it, and may read `total` afterwards.
+template <int COUNT, class A, class F>
+__device__ inline void sum_columns(A (&value)[COUNT], int lanes, A* total, F finish) {
     SHARED(A, of_warp, WARP * (WARP + 1));  // a row a warp; one longer, so that a column lies in 32 banks
-    SHARED(A, total, WARP);
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
     for (int distance = WARP / 2; distance >= lanes; distance /= 2)
 #pragma unroll
@@ -222,13 +222,12 @@ template <int COUNT, class A> __device__ inline void sum_columns(A (&value)[COUN
 #pragma unroll
         for (int k = 0; k < COUNT; ++k) of_warp[warp * (WARP + 1) + lane * COUNT + k] = value[k];
     __syncthreads();
+#pragma unroll 1
     for (int column = warp; column < lanes * COUNT; column += warps) {
         A sum = warp_sum(lane < warps ? of_warp[lane * (WARP + 1) + column] : A(0));
-        if (lane == 0) total[column] = sum;
+        if (lane == 0) total[column] = finish(sum);
     }
     __syncthreads();
-#pragma unroll
-    for (int k = 0; k < COUNT; ++k) value[k] = total[lane % lanes * COUNT + k];
 }
 
 // ---- some neighbouring columns of a matrix, which a block goes down in rows
@@ -262,8 +261,8 @@ template <bool PACKS, class T> __device__ inline void store_some(T* to, const Pa
     }
 }
 
-// A thread's entries of COUNT matrices of one shape. It keeps the first HELD packs of each in registers, where they fit;
-// those that follow it reads again each time.
+// A thread's entries of COUNT matrices of one shape. It keeps the first HELD packs of each in registers; those that
+// follow it reads again each time.
 template <bool PACKS, int HELD, int COUNT, class T> struct HeldStrip {
     const T* in[COUNT];
     Strip own;

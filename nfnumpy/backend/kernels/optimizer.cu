@@ -31,7 +31,8 @@ template <class A> __device__ inline void join(A& by, A& factor) {
 // ---- clip, decay, momentum, update
 
 constexpr int MOST_UNITS = 16;  // of a block
-template <class T> constexpr int HELD = sizeof(T) == sizeof(float) ? 8 : 4;  // packs that a thread keeps of a tensor
+// Packs of a tensor that a thread keeps in registers; more would spill.
+template <bool PACKS, class T> constexpr int HELD = !PACKS ? 2 : sizeof(T) == sizeof(float) ? 8 : 4;
 
 template <class T> struct UpdateEntry {
     const T *param, *grad, *velocity;
@@ -46,8 +47,10 @@ template <class T> struct Step {
 
 template <class T> struct Clipping { T share, eps, smallest; };
 
-// What the threads of a block share of its units: a gradient is multiplied by scale, then by factor.
-template <class T> struct Units { T *scale, *factor; };
+// What the threads of a block share of its units: a gradient is multiplied by scale, then by factor. Before squares are
+// added up, gradients and weights are multiplied by grad_by and weight_by; squares: of the gradients in a lane, then of
+// the weights there, then of the next lane.
+template <class T> struct Units { T *scale, *factor, *grad_by, *weight_by, *squares; };
 
 template <class T> __device__ inline Strip strip_of(const Piece& piece, int lanes) {
     constexpr int SIZE = Pack<T>::size;
@@ -58,36 +61,29 @@ template <class T> __device__ inline Strip strip_of(const Piece& piece, int lane
             across ? piece.first + piece.rows * piece.stride : 0, int(min(across, int64(SIZE)))};
 }
 
-// Of each unit of the thread, Σ (g·grad_by)² and Σ (w·weight_by)². All columns of a run are one unit.
+// of.squares: of each column Σ (g·inverse_scale·grad_by)² and Σ (w·weight_by)².
 template <bool PACKS, class T>
-__device__ inline void add_squares(const HeldStrip<PACKS, HELD<T>, 2, T>& strip, T inverse_scale, const T* grad_by,
-                                   const T* weight_by, bool run, int lanes, T (&squares)[2 * Pack<T>::size]) {
+__device__ inline void add_squares(const HeldStrip<PACKS, HELD<PACKS, T>, 2, T>& strip, const Units<T>& of,
+                                   T inverse_scale, int lanes) {
     constexpr int SIZE = Pack<T>::size;
+    const int first = threadIdx.x % lanes * SIZE;
+    T squares[2 * SIZE] = {}, grad_by[SIZE], weight_by[SIZE];
 #pragma unroll
-    for (int k = 0; k < 2 * SIZE; ++k) squares[k] = 0;
+    for (int k = 0; k < SIZE; ++k) {
+        grad_by[k] = inverse_scale * of.grad_by[first + k];
+        weight_by[k] = of.weight_by[first + k];
+    }
     auto add = [&](int64, const Pack<T>* packs) {
 #pragma unroll
         for (int k = 0; k < SIZE; ++k) {
-            T g = packs[0].value[k] * (inverse_scale * grad_by[k]), w = packs[1].value[k] * weight_by[k];
+            T g = packs[0].value[k] * grad_by[k], w = packs[1].value[k] * weight_by[k];
             squares[k] += g * g;
             squares[SIZE + k] += w * w;
         }
     };
     strip.for_held(add);
     strip.for_rest(add);
-    sum_columns(squares, lanes);
-    if (run) {
-#pragma unroll
-        for (int k = 1; k < SIZE; ++k) {
-            squares[0] += squares[k];
-            squares[SIZE] += squares[SIZE + k];
-        }
-#pragma unroll
-        for (int k = 1; k < SIZE; ++k) {
-            squares[k] = squares[0];
-            squares[SIZE + k] = squares[SIZE];
-        }
-    }
+    sum_columns(squares, lanes, of.squares, [](T sum) { return sum; });
 }
 
 // What AGC allows a unit, from its sums of squares and what was multiplied by before squaring: see agc.unit_factors.
@@ -104,99 +100,100 @@ __device__ inline bool clip_unit(T grad_squares, T grad_by, T weight_squares, T 
     return true;
 }
 
-// Fills `of` for all units of the block; returns how many of them are clipped, on the first thread.
+// Fills `of` for the units of the block, by a thread each; returns how many are clipped, on the first thread. A run is
+// one unit, for which as many threads do the same as a pack has columns.
 template <bool PACKS, class T>
-__device__ inline int clip_units(const HeldStrip<PACKS, HELD<T>, 2, T>& strip, const Units<T>& of, T inverse_scale,
-                                 const Clipping<T>& clipping, bool run, int lanes) {
+__device__ inline int clip_units(const HeldStrip<PACKS, HELD<PACKS, T>, 2, T>& strip, const Units<T>& of,
+                                 T inverse_scale, const Clipping<T>& clipping, const Piece& piece, int lanes) {
     constexpr int SIZE = Pack<T>::size;
-    const int first = threadIdx.x % lanes * SIZE, columns = strip.own.end ? strip.own.across : 0;
-    T squares[2 * SIZE], grad_by[SIZE], weight_by[SIZE];
-#pragma unroll
-    for (int k = 0; k < SIZE; ++k) grad_by[k] = weight_by[k] = 1;
+    const bool run = piece.stride == 1;
+    const int own = threadIdx.x, units = run ? SIZE : piece.columns, place = own / SIZE * 2 * SIZE + own % SIZE;
+    if (own < lanes * SIZE) of.grad_by[own] = of.weight_by[own] = 1;
+    __syncthreads();
+    int clipped = 0;
 #pragma unroll 1
     for (bool again = true; again;) {  // a second time only where squares leave the range of T
-        add_squares(strip, inverse_scale, grad_by, weight_by, run, lanes, squares);
+        add_squares(strip, of, inverse_scale, lanes);
         again = false;
-#pragma unroll
-        for (int k = 0; k < SIZE; ++k)
-            if (run || k < columns) {
-                if (grad_by[k] == T(1)) again |= (grad_by[k] = multiplier(squares[k])) != T(1);
-                if (weight_by[k] == T(1)) again |= (weight_by[k] = multiplier(squares[SIZE + k])) != T(1);
+        if (own < units) {
+            T grad_squares = of.squares[run ? 0 : place], weight_squares = of.squares[run ? SIZE : place + SIZE];
+            for (int k = 1; run && k < SIZE; ++k) {
+                grad_squares += of.squares[k];
+                weight_squares += of.squares[SIZE + k];
             }
+            const T grad_by = of.grad_by[own], weight_by = of.weight_by[own];
+            of.scale[own] = inverse_scale;
+            of.factor[own] = 1;
+            clipped = clip_unit(grad_squares, grad_by, weight_squares, weight_by, clipping, of.scale[own],
+                                of.factor[own]);
+            if (grad_by == T(1)) of.grad_by[own] = multiplier(grad_squares);
+            if (weight_by == T(1)) of.weight_by[own] = multiplier(weight_squares);
+            again = of.grad_by[own] != grad_by || of.weight_by[own] != weight_by;
+        }
         again = __syncthreads_or(again);
     }
-    int clipped = 0;
-    if (threadIdx.x < lanes)
-#pragma unroll
-        for (int k = 0; k < SIZE; ++k) {
-            T scale = inverse_scale, factor = 1;
-            bool too_long = clip_unit(squares[k], grad_by[k], squares[SIZE + k], weight_by[k], clipping, scale, factor);
-            of.scale[first + k] = scale;
-            of.factor[first + k] = factor;
-            clipped += too_long && k < (run ? 1 : columns);
-        }
-    __syncthreads();
-    return threadIdx.x < WARP ? warp_sum(clipped) : 0;
+    return own < WARP ? warp_sum(own < piece.columns ? clipped : 0) : 0;
 }
+
+template <class T> struct Target {
+    const T* velocity;
+    T *new_param, *new_velocity;
+};
 
 // The new weights and velocities of the entries from i on.
 template <bool PACKS, class T>
-__device__ inline void update(int64 i, int count, const Pack<T>* packs, Pack<T> velocity, const T* scale,
-                              const T* factor, const Step<T>& step, const UpdateEntry<T>& entry) {
+__device__ inline void update(int64 i, int count, const Pack<T>* packs, Pack<T> velocity, const Units<T>& of,
+                              int first, const Step<T>& step, const Target<T>& to) {
     Pack<T> weight = packs[1];
 #pragma unroll
     for (int k = 0; k < Pack<T>::size; ++k) {
         T &w = weight.value[k], &v = velocity.value[k], g = packs[0].value[k];
         if (!step.goes_on) break;
-        g = g * scale[k] * factor[k];
+        g = g * of.scale[first + k] * of.factor[first + k];
         if (step.weight_decay != 0) g += step.weight_decay * w;
         v = step.momentum * v + g;
         w = w - step.lr * (step.nesterov ? g + step.momentum * v : v);
     }
-    store_some<PACKS>(entry.new_param + i, weight, count);
-    store_some<PACKS>(entry.new_velocity + i, velocity, count);
+    store_some<PACKS>(to.new_param + i, weight, count);
+    store_some<PACKS>(to.new_velocity + i, velocity, count);
 }
 
 template <bool PACKS, class T>
-__device__ inline int update_piece(const Piece& piece, const UpdateEntry<T>& entry, const Units<T>& of, T inverse_scale,
+__device__ inline int update_piece(const Piece& piece, const UpdateEntry<T>* entry, const Units<T>& of, T inverse_scale,
                                    const Clipping<T>& clipping, const Step<T>& step) {
-    constexpr int SIZE = Pack<T>::size, TOGETHER = 4;  // loads on their way before the first store
-    const bool run = piece.stride == 1;
+    constexpr int SIZE = Pack<T>::size, TOGETHER = 2;  // loads on their way before the first store
     int lanes = 1, clipped = 0;
     while (lanes * SIZE < piece.columns) lanes *= 2;
-    HeldStrip<PACKS, HELD<T>, 2, T> strip = {{entry.grad, entry.param}, strip_of<T>(piece, lanes)};
+    HeldStrip<PACKS, HELD<PACKS, T>, 2, T> strip = {{entry->grad, entry->param}, strip_of<T>(piece, lanes)};
     strip.hold();
-    T scale[SIZE], factor[SIZE];
-#pragma unroll
-    for (int k = 0; k < SIZE; ++k) {
-        scale[k] = inverse_scale;
-        factor[k] = 1;
-    }
     if (clipping.share >= 0) {
-        clipped = clip_units(strip, of, inverse_scale, clipping, run, lanes);
-#pragma unroll
-        for (int k = 0; k < SIZE; ++k) {
-            scale[k] = of.scale[threadIdx.x % lanes * SIZE + k];
-            factor[k] = of.factor[threadIdx.x % lanes * SIZE + k];
+        clipped = clip_units(strip, of, inverse_scale, clipping, piece, lanes);
+    } else {
+        if (threadIdx.x < lanes * SIZE) {
+            of.scale[threadIdx.x] = inverse_scale;
+            of.factor[threadIdx.x] = 1;
         }
+        __syncthreads();
     }
+    const int first = threadIdx.x % lanes * SIZE;
     const Strip& own = strip.own;
+    const Target<T> to = {entry->velocity, entry->new_param, entry->new_velocity};
     strip.for_rest([&](int64 i, const Pack<T>* packs) {
-        Pack<T> velocity = load_some<PACKS>(entry.velocity + i, own.count(i));
-        update<PACKS>(i, own.count(i), packs, velocity, scale, factor, step, entry);
+        Pack<T> velocity = load_some<PACKS>(to.velocity + i, own.count(i));
+        update<PACKS>(i, own.count(i), packs, velocity, of, first, step, to);
     });
 #pragma unroll
-    for (int r = 0; r < HELD<T>; r += TOGETHER) {
+    for (int r = 0; r < HELD<PACKS, T>; r += TOGETHER) {
         Pack<T> velocity[TOGETHER];
 #pragma unroll
         for (int k = 0; k < TOGETHER; ++k)
             if (strip.row(r + k) < own.end)
-                velocity[k] = load_some<PACKS>(entry.velocity + strip.row(r + k), own.count(strip.row(r + k)));
+                velocity[k] = load_some<PACKS>(to.velocity + strip.row(r + k), own.count(strip.row(r + k)));
 #pragma unroll
         for (int k = 0; k < TOGETHER; ++k)
             if (strip.row(r + k) < own.end)
-                update<PACKS>(strip.row(r + k), own.count(strip.row(r + k)), strip.held[r + k], velocity[k], scale,
-                              factor, step, entry);
+                update<PACKS>(strip.row(r + k), own.count(strip.row(r + k)), strip.held[r + k], velocity[k], of,
+                              first, step, to);
     }
     return clipped;
 }
@@ -207,19 +204,20 @@ __global__ void __launch_bounds__(256, 2)
 clipped_update(const Piece* pieces, const UpdateEntry<T>* entries, T lr, T momentum, bool nesterov, T eps, T smallest,
                int64 inverse_scale, int64 proceed, int64* clipped_units) {
     constexpr int SIZE = Pack<T>::size;
-    SHARED(T, shared, 2 * MOST_UNITS);
+    SHARED(T, shared, 6 * MOST_UNITS);
     const Piece piece = pieces[blockIdx.x];
-    const UpdateEntry<T> entry = entries[piece.tensor];
+    const UpdateEntry<T>* entry = entries + piece.tensor;
     const bool goes_on = proceed ? *reinterpret_cast<const bool*>(proceed) : true;
     const T scale = inverse_scale ? *reinterpret_cast<const T*>(inverse_scale) : T(1);
-    const Step<T> step = {lr, momentum, T(entry.weight_decay), nesterov, goes_on};
-    const Clipping<T> clipping = {T(entry.clipping), eps, smallest};
-    const Units<T> of = {shared, shared + MOST_UNITS};
+    const Step<T> step = {lr, momentum, T(entry->weight_decay), nesterov, goes_on};
+    const Clipping<T> clipping = {T(entry->clipping), eps, smallest};
+    const Units<T> of = {shared, shared + MOST_UNITS, shared + 2 * MOST_UNITS, shared + 3 * MOST_UNITS,
+                         shared + 4 * MOST_UNITS};
     const bool whole = (piece.stride == 1 ? piece.rows : piece.stride | piece.columns) % SIZE == 0;
     const int64 first = piece.first;
     int clipped;
-    if (whole && aligned(entry.param + first, entry.grad + first, entry.velocity + first, entry.new_param + first,
-                         entry.new_velocity + first))
+    if (whole && aligned(entry->param + first, entry->grad + first, entry->velocity + first, entry->new_param + first,
+                         entry->new_velocity + first))
         clipped = update_piece<true>(piece, entry, of, scale, clipping, step);
     else
         clipped = update_piece<false>(piece, entry, of, scale, clipping, step);
