@@ -123,6 +123,8 @@ MISTAKES = {  # file: [(what is wrong, as the file has it, and instead)]
         ("a window short of a pixel", "min(start(o) + window, size)", "min(start(o) + window - 1, size)"),
         ("a window too few", "(place - window) / stride + 1, min", "(place - window) / stride + 2, min"),
         ("padding on the other side", "return o * stride - before;", "return o * stride + before;"),
+        ("rows and columns of the image swapped", "int(row % Index(rows))", "int(row % Index(columns))"),
+        ("four pixels as two", "* Acc<T>(0.25)", "* Acc<T>(0.5)"),
         ("padding of 0 under a maximum", "most[k] = -infinity();", "most[k] = 0;"),
         ("NaN lost", "value > most[k] || value != value", "value > most[k]"),
         ("every tie gets the cotangent", "if (any) leave_first", "if (false) leave_first"),

@@ -36,7 +36,7 @@ __device__ inline void sum_rows(const T* values, Out* sums, int64 first, int64 l
     bool taking_part = line < down && column < columns;
     Acc<T> sum[size] = {};
     if (taking_part) {
-#pragma unroll 4
+#pragma unroll 8
         for (int64 row = first + line; row < last; row += down) {
             T value[size];
             load_values(value, values + row * columns + column);

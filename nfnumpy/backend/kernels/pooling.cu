@@ -49,10 +49,18 @@ struct Spot {
     int row, column;
 };
 
+// Index: of the threads of the whole grid.
+template <class T, class Index> __device__ inline Spot numbered_spot(int rows, int columns, int64 channels) {
+    Index packs = Index((channels + Pack<T>::size - 1) / Pack<T>::size);
+    Index thread = Index(blockIdx.x) * blockDim.x + threadIdx.x, pixel = thread / packs, row = pixel / Index(columns);
+    return {int64(row / Index(rows)), int64(thread % packs) * Pack<T>::size, int(row % Index(rows)),
+            int(pixel % Index(columns))};
+}
+
+// Divisions of 64-bit numbers would take longer than the memory accesses.
 template <class T> __device__ inline Spot spot_of_thread(int rows, int columns, int64 channels) {
-    int64 packs = (channels + Pack<T>::size - 1) / Pack<T>::size;
-    int64 thread = (int64)blockIdx.x * blockDim.x + threadIdx.x, pixel = thread / packs;
-    return {pixel / columns / rows, thread % packs * Pack<T>::size, int(pixel / columns % rows), int(pixel % columns)};
+    if (gridDim.x < 0xffffffffu / THREADS) return numbered_spot<T, unsigned>(rows, columns, channels);
+    return numbered_spot<T, unsigned long long>(rows, columns, channels);
 }
 
 // Images of one value for each pixel, or for each window, of `windows`.
@@ -113,8 +121,13 @@ __device__ inline void average_vjp(const T* cotangent, T* back, int64 images, in
         for (int j = columns.end - 1; j >= columns.begin; --j) {
             Pack<T> pack = shared_out.load(s, i, j);
             Acc<T> pixels = w.pixels_under<Acc<T>>(i, j);
+            if (pixels == Acc<T>(4)) {  // the same number, in fewer instructions
 #pragma unroll
-            for (int k = 0; k < Pack<T>::size; ++k) total[k] += widen(pack.value[k]) / pixels;
+                for (int k = 0; k < Pack<T>::size; ++k) total[k] += widen(pack.value[k]) * Acc<T>(0.25);
+            } else {
+#pragma unroll
+                for (int k = 0; k < Pack<T>::size; ++k) total[k] += widen(pack.value[k]) / pixels;
+            }
         }
     of_pixels<PACKS>(back, w, channels).store(s, total);
 }

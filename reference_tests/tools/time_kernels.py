@@ -1,0 +1,191 @@
+"""Times, on a GPU, of the kernels whose launches are shaped by constants, with other values of these constants.
+
+    python reference_tests/tools/time_kernels.py
+
+For AGC's update, weight standardization and the gradients of biases, over the shapes of NFNet-F0 (192 px, batch 128):
+milliseconds of a step's launches together, microseconds a launch, GB/s of the bytes that have to be moved, and the share
+of a copy's rate. The launches are queued behind other work, so that no time of the host is in it, and go from layer to
+layer, so that what one reads is no longer in the L2 cache. A case that fails prints its error, and the next one begins.
+"""
+
+import collections
+import contextlib
+import functools
+import sys
+import time
+from pathlib import Path
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import cupy  # noqa: E402
+
+from nfnumpy import models  # noqa: E402
+from nfnumpy.bench.gpu.keep_device_busy import KeepDeviceBusy  # noqa: E402
+from nfnumpy.functional.fast_cupy import linear, weight_standardization  # noqa: E402
+from nfnumpy.optim.fast_cupy import multi_tensor  # noqa: E402
+
+COPIED = 1 << 28  # bytes
+AHEAD = 20.0  # milliseconds of other work, while the host queues what is timed
+TIMES = 5
+BIASES = [((128, 48, 48, 256), 8), ((128, 24, 24, 512), 10), ((128, 24, 24, 256), 10), ((128, 12, 12, 1536), 13),
+          ((128, 12, 12, 768), 25), ((128, 6, 6, 1536), 8), ((128, 6, 6, 768), 8)]  # shape, about how often in a step
+
+
+def milliseconds_of(work):
+    """Of what `work` starts, on the device."""
+    start, end = cupy.cuda.Event(), cupy.cuda.Event()
+    start.record()
+    work()
+    end.record()
+    end.synchronize()
+    return cupy.cuda.get_elapsed_time(start, end)
+
+
+class Table:
+    """Lines of times beside the rate of a copy."""
+
+    def __init__(self):
+        self.busy = KeepDeviceBusy(milliseconds_of)
+        source, target = (cupy.zeros(COPIED // 4, dtype=cupy.float32) for _ in range(2))
+        self.copy_rate = 1.0
+        self.copy_rate = self.line("copy of 256 MiB", lambda: cupy.copyto(target, source), 2 * COPIED, 1)
+
+    def line(self, name, work, moved, launches):
+        """Print the median time of `work`, which makes `launches` launches that move `moved` bytes; return its GB/s."""
+        try:
+            work()
+            times = []
+            for _ in range(TIMES):
+                self.busy(AHEAD)
+                times.append(milliseconds_of(work))
+        except Exception as error:
+            print(f"{name:58} failed: {' '.join(str(error).split())[:200]}", flush=True)
+            return 1.0
+        milliseconds = sorted(times)[TIMES // 2]
+        rate = 1e-6 * moved / milliseconds
+        print(f"{name:58} {milliseconds:8.3f} ms {1e3 * milliseconds / launches:8.2f} µs a launch {rate:7.0f} GB/s "
+              f"{100 * rate / self.copy_rate:5.1f} % of copy", flush=True)
+        return rate
+
+
+@contextlib.contextmanager
+def constants(module, **values):
+    """Other values of a module's constants."""
+    with contextlib.ExitStack() as stack:
+        for name, value in values.items():
+            stack.enter_context(mock.patch.object(module, name, value))
+        yield
+
+
+def random(shape):
+    """Normal numbers, as float32."""
+    return cupy.random.standard_normal(shape, dtype=cupy.float32)
+
+
+# ---- AGC and update
+
+
+def time_updates(table, shapes):
+    """All parameters in one launch and the count in a second."""
+    lists = [[0.1 * random(shape) for shape in shapes.values()] for _ in range(3)]
+    options = {"lr": 1e-3, "weight_decays": [1e-4] * len(shapes),
+               "clippings": [None if name.startswith("linear.") else 0.01 for name in shapes]}
+    moved = 20 * sum(array.size for array in lists[0])
+    for units in (8, 4, 16):
+        for threads in (256, 128):
+            with constants(multi_tensor, UNITS=units, UNIT_THREADS=threads):
+                multi_tensor._pieces.cache_clear()
+                table.line(f"clipped_update, {units} units and {threads} threads a block",
+                           lambda: multi_tensor.clipped_update(*lists, **options), moved, 2)
+    multi_tensor._pieces.cache_clear()
+
+
+# ---- weight standardization
+
+
+def layout(lanes, threads_at_most, rows, columns, itemsize):
+    """In place of weight_standardization._layout."""
+    packs = -(-columns * itemsize // 16)
+    threads = -(-rows // weight_standardization.HELD[itemsize]) * lanes
+    return lanes, -(-packs // lanes), max(32, min(threads_at_most, -(-threads // 32) * 32))
+
+
+def time_standardization(table, shapes):
+    """Layer after layer, forward and back; then shape by shape."""
+    weights = [random(shape) for shape in shapes.values() if len(shape) == 4]
+    cotangents = [random(weight.shape) for weight in weights]
+    gains = [random(weight.shape[-1:]) for weight in weights]
+    size = 4 * sum(weight.size for weight in weights)
+
+    def forward(layers):
+        for weight, _, gain in layers:
+            weight_standardization.standardize_weight(weight, gain)
+
+    def back(layers):
+        for weight, cotangent, gain in layers:
+            weight_standardization.standardize_weight_vjp(cotangent, weight, gain)
+
+    layers = list(zip(weights, cotangents, gains, strict=True))
+    layouts = {"as it is": weight_standardization._layout}
+    for lanes, threads in ((1, 512), (2, 512), (4, 512), (1, 256), (2, 256)):
+        layouts[f"{lanes} lanes, at most {threads} threads"] = functools.partial(layout, lanes, threads)
+    for name, chosen in layouts.items():
+        with constants(weight_standardization, _layout=chosen):
+            table.line(f"standardize_weight, {name}", lambda: forward(layers), 2 * size, len(layers))
+            table.line(f"standardize_weight_vjp, {name}", lambda: back(layers), 3 * size, len(layers))
+
+    of_shape = collections.defaultdict(list)
+    for layer in layers:
+        of_shape[layer[0].shape].append(layer)
+    for shape, some in of_shape.items():
+        size = sum(weight.nbytes for weight, _, _ in some)
+        table.line(f"standardize_weight {shape} × {len(some)}", lambda some=some: forward(some), 2 * size, len(some))
+        table.line(f"standardize_weight_vjp {shape} × {len(some)}", lambda some=some: back(some), 3 * size, len(some))
+
+
+# ---- gradients of biases
+
+
+def time_biases(table):
+    """Two launches each, over some of a step's activations."""
+    bfloat16 = None
+    with contextlib.suppress(ImportError):
+        import ml_dtypes
+        bfloat16 = ml_dtypes.bfloat16
+    for dtype in filter(None, (cupy.float32, bfloat16)):
+        try:
+            arrays = {shape: random(shape).astype(dtype) for shape, _ in BIASES}
+        except Exception as error:
+            print(f"bias_vjp in {dtype.__name__} left out: {error}", flush=True)
+            continue
+        moved = sum(arrays[shape].nbytes * count for shape, count in BIASES)
+        launches = 2 * sum(count for _, count in BIASES)
+
+        def work(arrays=arrays):
+            for shape, count in BIASES:
+                for _ in range(count):
+                    linear.bias_vjp(arrays[shape])
+
+        for blocks in (linear.BLOCKS, 264, 1056):
+            with constants(linear, BLOCKS=blocks):
+                table.line(f"bias_vjp {dtype.__name__}, {blocks} blocks", work, moved, launches)
+
+
+def main():
+    """Print the tables."""
+    began = time.perf_counter()
+    model = models.from_config(models.config_of("nfnet_f0"))
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.parameters().items()}
+    table = Table()
+    for part in (functools.partial(time_updates, table, shapes), functools.partial(time_standardization, table, shapes),
+                 functools.partial(time_biases, table)):
+        try:
+            part()
+        except Exception as error:
+            print(f"failed: {type(error).__name__}: {error}", flush=True)
+    print(f"{time.perf_counter() - began:.1f} s in all")
+
+
+if __name__ == "__main__":
+    main()
