@@ -2,15 +2,17 @@
 
     python reference_tests/tools/time_kernels.py
 
-For AGC's update, weight standardization and the gradients of biases, over the shapes of NFNet-F0 (192 px, batch 128):
-milliseconds of a step's launches together, microseconds a launch, GB/s of the bytes that have to be moved, and the share
-of a copy's rate. The launches are queued behind other work, so that no time of the host is in it, and go from layer to
-layer, so that what one reads is no longer in the L2 cache. A case that fails prints its error, and the next one begins.
+For AGC's update, weight standardization, gradients of biases, means and pooling, over shapes of NFNet-F0 (192 px, batch
+128): milliseconds of a step's launches together, microseconds a launch, GB/s of the bytes that have to be moved, and the
+share of a copy's rate. The launches are queued behind other work, so that no time of the host is in it, and go from
+layer to layer, so that what one reads is no longer in the L2 cache. A case that fails prints its error, and the next one
+begins.
 """
 
 import collections
 import contextlib
 import functools
+import importlib
 import sys
 import time
 from pathlib import Path
@@ -18,15 +20,15 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import cupy  # noqa: E402
+import cupy
 
-from nfnumpy import models  # noqa: E402
-from nfnumpy.bench.gpu.keep_device_busy import KeepDeviceBusy  # noqa: E402
-from nfnumpy.functional.fast_cupy import linear, weight_standardization  # noqa: E402
-from nfnumpy.optim.fast_cupy import multi_tensor  # noqa: E402
+from nfnumpy import models
+from nfnumpy.bench.gpu.keep_device_busy import KeepDeviceBusy
+from nfnumpy.functional.fast_cupy import image_means, linear, pooling, weight_standardization
+from nfnumpy.optim.fast_cupy import multi_tensor
 
 COPIED = 1 << 28  # bytes
-AHEAD = 20.0  # milliseconds of other work, while the host queues what is timed
+AHEAD, AHEAD_OF_LAUNCH = 6.0, 0.08  # milliseconds of other work, while the host queues what is timed
 TIMES = 5
 BIASES = [((128, 48, 48, 256), 8), ((128, 24, 24, 512), 10), ((128, 24, 24, 256), 10), ((128, 12, 12, 1536), 13),
           ((128, 12, 12, 768), 25), ((128, 6, 6, 1536), 8), ((128, 6, 6, 768), 8)]  # shape, about how often in a step
@@ -57,7 +59,7 @@ class Table:
             work()
             times = []
             for _ in range(TIMES):
-                self.busy(AHEAD)
+                self.busy(AHEAD + AHEAD_OF_LAUNCH * launches)
                 times.append(milliseconds_of(work))
         except Exception as error:
             print(f"{name:58} failed: {' '.join(str(error).split())[:200]}", flush=True)
@@ -144,21 +146,22 @@ def time_standardization(table, shapes):
         table.line(f"standardize_weight_vjp {shape} × {len(some)}", lambda some=some: back(some), 3 * size, len(some))
 
 
-# ---- gradients of biases
+# ---- over activations
+
+
+def activations(shapes):
+    """(dtype, {shape: an array}) in float32, and in bfloat16 where CuPy knows it."""
+    for name in ("float32", "bfloat16"):
+        try:
+            dtype = cupy.dtype(name) if name == "float32" else cupy.dtype(importlib.import_module("ml_dtypes").bfloat16)
+            yield name, {shape: random(shape).astype(dtype) for shape in shapes}
+        except Exception as error:
+            print(f"{name} left out: {error}", flush=True)
 
 
 def time_biases(table):
     """Two launches each, over some of a step's activations."""
-    bfloat16 = None
-    with contextlib.suppress(ImportError):
-        import ml_dtypes
-        bfloat16 = ml_dtypes.bfloat16
-    for dtype in filter(None, (cupy.float32, bfloat16)):
-        try:
-            arrays = {shape: random(shape).astype(dtype) for shape, _ in BIASES}
-        except Exception as error:
-            print(f"bias_vjp in {dtype.__name__} left out: {error}", flush=True)
-            continue
+    for name, arrays in activations([shape for shape, _ in BIASES]):
         moved = sum(arrays[shape].nbytes * count for shape, count in BIASES)
         launches = 2 * sum(count for _, count in BIASES)
 
@@ -169,7 +172,23 @@ def time_biases(table):
 
         for blocks in (linear.BLOCKS, 264, 1056):
             with constants(linear, BLOCKS=blocks):
-                table.line(f"bias_vjp {dtype.__name__}, {blocks} blocks", work, moved, launches)
+                table.line(f"bias_vjp {name}, {blocks} blocks", work, moved, launches)
+
+
+def time_means_and_pooling(table):
+    """The global mean with several widths of a block, and average pooling."""
+    for name, arrays in activations([shape for shape, _ in BIASES[:4]]):
+        for shape, x in arrays.items():
+            for lanes in (8, 16, 32):
+                with constants(image_means, LEAST_LANES=lanes):
+                    table.line(f"image_mean {name} {shape}, {lanes} lanes or more",
+                               lambda x=x: image_means.image_mean(x), x.nbytes, 1)
+        for shape, x in list(arrays.items())[:2]:
+            small = pooling.avg_pool(x, window=2, stride=2)
+            moved = x.nbytes + small.nbytes
+            table.line(f"avg_pool {name} {shape}", lambda x=x: pooling.avg_pool(x, window=2, stride=2), moved, 1)
+            table.line(f"avg_pool_vjp {name} {shape}",
+                       functools.partial(pooling.avg_pool_vjp, small, shape, window=2, stride=2), moved, 1)
 
 
 def main():
@@ -179,7 +198,7 @@ def main():
     shapes = {name: tuple(parameter.shape) for name, parameter in model.parameters().items()}
     table = Table()
     for part in (functools.partial(time_updates, table, shapes), functools.partial(time_standardization, table, shapes),
-                 functools.partial(time_biases, table)):
+                 functools.partial(time_biases, table), functools.partial(time_means_and_pooling, table)):
         try:
             part()
         except Exception as error:

@@ -19,7 +19,7 @@ KERNELS = cuda.KernelFile("weight_standardization", {
 
 
 def _layout(rows, columns, itemsize):
-    """(lanes, blocks, threads): a block has `lanes` packs of 16 bytes of each row, and as many threads as hold them all.
+    """(lanes, blocks, threads): a block has `lanes` packs of 16 bytes of each row, and threads that hold all its rows.
 
     2 lanes read and write the 32 bytes that memory moves at least. A block has 1 where 2 would leave multiprocessors
     without a block, or where its registers could not hold 2.
