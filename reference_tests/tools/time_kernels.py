@@ -3,10 +3,10 @@
     python reference_tests/tools/time_kernels.py
 
 For AGC's update, weight standardization, gradients of biases, means and pooling, over shapes of NFNet-F0 (192 px, batch
-128): milliseconds of a step's launches together, microseconds a launch, GB/s of the bytes that have to be moved, and the
-share of a copy's rate. The launches are queued behind other work, so that no time of the host is in it, and go from
-layer to layer, so that what one reads is no longer in the L2 cache. A case that fails prints its error, and the next one
-begins.
+128): milliseconds of a step's launches together, microseconds a launch, GB/s of the bytes that have to be moved, and
+the share of a copy's rate. The launches are queued behind other work, so that no time of the host is in it, and go from
+layer to layer, so that what one reads is no longer in the L2 cache. A case that fails prints its error, and the next
+one begins.
 """
 
 import collections
