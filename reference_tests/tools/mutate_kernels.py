@@ -179,7 +179,6 @@ MISTAKES = {  # file: [(what is wrong, as the file has it, and instead)]
          "    if (false) strip.for_rest([&](int64 i, const Pack<T>* packs) {"),
         ("a run counted once a column", "own < piece.columns ? clipped : 0", "clipped"),
         ("a run's columns as units", "for (int k = 1; run && k < SIZE; ++k)", "for (int k = 1; false; ++k)"),
-        ("whole packs of a row that has none", "piece.stride | piece.columns) % SIZE", "piece.stride) % SIZE"),
         ("a row that is not of whole packs", "(piece.stride == 1 ? piece.rows : piece.stride | piece.columns) % SIZE "
          "== 0", "true"),
         ("addresses not looked at", "whole && aligned(", "whole || aligned("),
