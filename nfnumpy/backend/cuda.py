@@ -8,7 +8,7 @@ launched and keeps it on disk.
 import functools
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,15 @@ class KernelFile:
 
     name: "activations" for kernels/activations.cu; kernels: a dict from each kernel's name to the choices for its
     template parameters, a tuple of iterables, such as {"scaled_nonlinearity": (FLOATING, ("relu", "gelu"))}: dtype
-    names, names of C++ types, or numbers.
+    names, names of C++ types, numbers, or a text such as "128, 64" for two of them; shared_bytes: the bytes of dynamic
+    shared memory that a block of a kernel with these template parameters has, none if it is not given.
     """
 
-    def __init__(self, name: str, kernels: dict[str, tuple[Iterable[Any], ...]]) -> None:
+    def __init__(self, name: str, kernels: dict[str, tuple[Iterable[Any], ...]],
+                 shared_bytes: Callable[[str, tuple[Any, ...]], int] = lambda kernel, parameters: 0) -> None:
         self.name = name
         self.kernels = kernels
+        self.shared_bytes = shared_bytes
         self._functions: dict[str, Any] = {}  # CuPy's, by C++ name: the instances launched so far
         FILES[name] = self
 
@@ -55,12 +58,14 @@ class KernelFile:
         return [_expression(kernel, parameters) for kernel, choices in self.kernels.items()
                 for parameters in itertools.product(*choices)]
 
-    def _function(self, expression):
+    def _function(self, expression, shared):
         function = self._functions.get(expression)
         if function is None:
             import cupy
             module = cupy.RawModule(code=self.source, options=("--std=c++17",), name_expressions=(expression,))
             function = self._functions[expression] = module.get_function(expression)
+            if shared:
+                function.max_dynamic_shared_size_bytes = shared  # CUDA refuses more than 48 KiB otherwise
         return function
 
     def launch(self, kernel: str, parameters: tuple[Any, ...], grid: int | tuple[int, ...],
@@ -73,7 +78,8 @@ class KernelFile:
         grid = grid if isinstance(grid, tuple) else (grid,)
         block = block if isinstance(block, tuple) else (block,)
         if 0 not in grid:
-            self._function(_expression(kernel, parameters))(grid, block, arguments)
+            shared = self.shared_bytes(kernel, parameters)
+            self._function(_expression(kernel, parameters), shared)(grid, block, arguments, shared_mem=shared)
 
     def launch_elementwise(self, kernel: str, parameters: tuple[Any, ...], out: Array, *arguments: Any) -> None:
         """Start an element-by-element kernel, one thread for each 16 bytes of `out`."""

@@ -22,6 +22,7 @@ MOST_BLOCKS, MOST_THREADS = (2**31 - 1, 65535, 65535), (1024, 1024, 64)  # along
 ENTRIES = """
 extern "C" const char* signature_{k}() {{ return harness::signature({expression}); }}
 extern "C" const char* launch_{k}(const unsigned* g, int seed, void** arguments) {{
+    harness::dynamic_bytes = g[6];
     return harness::launch({expression}, dim3{{g[0], g[1], g[2]}}, dim3{{g[3], g[4], g[5]}}, seed, arguments);
 }}
 """
@@ -35,7 +36,8 @@ def compile_library(source, expressions):
     """The path of the shared library with an entry for every expression; compiled unless it was before."""
     text = f'#include "{HEADER}"\n{source}\n' + "".join(
         ENTRIES.format(k=k, expression=expression) for k, expression in enumerate(expressions))
-    digest = hashlib.sha256((text + HEADER.read_text() + " ".join(FLAGS)).encode()).hexdigest()[:24]
+    headers = "".join(header.read_text() for header in sorted(HEADER.parent.glob("*.h")))
+    digest = hashlib.sha256((text + headers + " ".join(FLAGS)).encode()).hexdigest()[:24]
     cache = Path(tempfile.gettempdir()) / f"nfnumpy-cuda-on-cpu-{os.getuid()}"
     cache.mkdir(mode=0o700, exist_ok=True)
     library = cache / f"{digest}.so"
@@ -73,13 +75,14 @@ class Program:
             self._signatures[expression] = entry().decode()
         return self._signatures[expression]
 
-    def launch(self, expression, grid, block, arguments, seed=0):
-        """Run the kernel. arguments: ctypes values, as `signature` says; seed: in which order threads take turns."""
+    def launch(self, expression, grid, block, arguments, seed=0, shared_mem=0):
+        """Run the kernel. arguments: ctypes values, as `signature` says; seed: in which order threads take turns;
+        shared_mem: the bytes of dynamic shared memory."""
         self._check_extent(expression, grid, block)
         entry = getattr(self._library, f"launch_{self._entries[expression]}")
         entry.restype = ctypes.c_char_p
         pointers = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(argument) for argument in arguments))
-        extent = (ctypes.c_uint * 6)(*grid, *(1,) * (3 - len(grid)), *block, *(1,) * (3 - len(block)))
+        extent = (ctypes.c_uint * 7)(*grid, *(1,) * (3 - len(grid)), *block, *(1,) * (3 - len(block)), shared_mem)
         failure = entry(extent, seed, pointers)
         if failure:
             raise KernelError(f"{expression}: {failure.decode()}")

@@ -112,6 +112,8 @@ inline void* shared(const void* key, size_t bytes) {
     a.fresh = false;
     return a.start;
 }
+
+inline void check_copies(), forget_copies();  // tensor_cores_on_cpu.h
 #define SHARED(type, name, size) \
     static char name##_key;      \
     type* name = static_cast<type*>(harness::shared(&name##_key, sizeof(type) * (size)))
@@ -199,7 +201,7 @@ inline void run_block(int seed) {
             done += fibers[k].state == DONE;
             at_barrier += fibers[k].state == AT_BLOCK_BARRIER;
         }
-        if (done == count) return;
+        if (done == count) return check_copies();
         if (at_barrier != count) fail("a barrier or a shuffle that not all threads reach");
         for (size_t k = 0; k < count; ++k) fibers[k].state = RUNNABLE;
     }
@@ -241,6 +243,7 @@ inline const char* run(dim3 grid, dim3 block, int seed, void (*function)(void*),
     } else {
         failed = message;
         for (size_t k = 0; k < MOST_THREADS; ++k) fibers[k].begun = false;  // where they stopped, they stay
+        forget_copies();
         for (auto& entry : shared_arrays) surround(entry.second);
     }
     for (int k = 0; k < 4; ++k) sigaction(FAULTS[k], &old_actions[k], nullptr);
@@ -306,3 +309,5 @@ template <class T> inline T __shfl_down_sync(unsigned, T value, int distance) {
     return shuffle_from(value, (int)(harness::current % 32) + distance);
 }
 template <class T> inline T __shfl_sync(unsigned, T value, int lane) { return shuffle_from(value, lane & 31); }
+
+#include "tensor_cores_on_cpu.h"

@@ -15,6 +15,7 @@ from ._array import ndarray
 
 KINDS = {"f": (np.float32, ctypes.c_float), "d": (np.float64, ctypes.c_double), "i": (np.int32, ctypes.c_int32),
          "q": (np.int64, ctypes.c_int64), "?": (np.bool_, ctypes.c_bool)}
+MOST_SHARED = 99 << 10  # bytes of a block on the devices of compute capability 8.6; others have more
 FEW = 100  # blocks are all looked at after every launch
 launches = {}  # kernel expression -> how often it ran
 
@@ -35,7 +36,21 @@ class RawModule:
     def get_function(self, name):
         if name not in self.expressions:
             raise KeyError(name)
-        return functools.partial(_launch, _program(self.code, name), name)
+        return RawKernel(_program(self.code, name), name)
+
+
+class RawKernel:
+    """One instance. As with CUDA, more than 48 KiB of dynamic shared memory are to be asked for beforehand."""
+
+    def __init__(self, program, expression):
+        self._program, self._expression = program, expression
+        self.max_dynamic_shared_size_bytes = 48 << 10
+
+    def __call__(self, grid, block, arguments, *, shared_mem=0):
+        if shared_mem > self.max_dynamic_shared_size_bytes or shared_mem > MOST_SHARED:
+            raise cuda_on_cpu.KernelError(f"{self._expression}: cannot launch with {shared_mem} bytes of dynamic "
+                                          "shared memory")
+        _launch(self._program, self._expression, grid, block, arguments, shared_mem)
 
 
 def _launch(program, expression, grid, block, arguments, shared_mem=0):
@@ -58,7 +73,8 @@ def _launch(program, expression, grid, block, arguments, shared_mem=0):
 
 def _start(program, expression, grid, block, arguments, converted):
     launches[expression] = launches.get(expression, 0) + 1
-    program.launch(expression, grid, block, converted, int(os.environ.get("CUDA_ON_CPU_ORDER", "0")))
+    program.launch(expression, grid, block, converted, int(os.environ.get("CUDA_ON_CPU_ORDER", "0")),
+                   shared_mem)
     blocks = guarded.blocks()  # of which a kernel may know more than it is given, by address
     for block_of in blocks if len(blocks) <= FEW else filter(None, map(_block, arguments)):
         if not block_of.intact():

@@ -1,0 +1,146 @@
+"""k×k convolutions on tensor cores without patches in memory: the kernels gather them while they multiply.
+
+For groups of many channels in float16, bfloat16 and, where products may round to TF32, float32, on devices of compute
+capability 8.0 and above; `suits` says when. convolution.py asks it and takes its own path otherwise, everywhere with
+`IMPLICIT = False` or `NFNUMPY_IMPLICIT_CONVOLUTION=0` in the environment.
+
+Kernels: backend/kernels/implicit_convolution.cu. Test: reference_tests/kernels/test_implicit_convolution.py.
+"""
+
+import functools
+import itertools
+import math
+import os
+
+import numpy
+
+from ...backend import cublas, cuda
+from ...backend.arrays import Array
+from ..checks import Shape
+from ..windows import Windows
+
+IMPLICIT = os.environ.get("NFNUMPY_IMPLICIT_CONVOLUTION", "1") not in ("", "0")
+DTYPES = ("float32", "float16", "bfloat16")
+TILES = {"128, 128": (128, 128), "128, 64": (128, 64), "64, 64": (64, 64)}  # C++: (rows, columns)
+SLICE_BYTES, STAGES = 128, 3  # of a row in a slice; slices in shared memory: as the kernels have them
+MOST_TAPS = 32  # a bit each
+LEAST_FILLED = 0.5  # of the products in all tiles those that are asked for: else patches cost less
+LIMIT = 2**31  # values of an array, which the kernels count in 32 bits
+SLOTS = 264  # blocks of a large device that run together: 2 on each of an H100's 132 multiprocessors
+
+
+def _shared_bytes(kernel, parameters):
+    return 0 if kernel == "sum_splits" else sum(TILES[parameters[-1]]) * SLICE_BYTES * STAGES
+
+
+KERNELS = cuda.KernelFile("implicit_convolution", {
+    "convolve": (DTYPES, ("false", "true"), ("128, 128", "128, 64")), "convolve_weight": (DTYPES, tuple(TILES)),
+    "sum_splits": (DTYPES,)}, _shared_bytes)
+
+
+@functools.cache
+def _major(device):
+    """The first number of a device's compute capability."""
+    from cupy.cuda import runtime
+    return runtime.getDeviceProperties(device)["major"]
+
+
+def _has_tensor_cores():
+    from cupy.cuda import runtime
+    return _major(runtime.getDevice()) >= 8
+
+
+def _filled(size):
+    """The used share of as many tiles of 64 as `size` takes."""
+    return size / (cuda.ceil_div(size, 64) * 64)
+
+
+def suits(windows: Windows, x_shape: Shape, weight_shape: Shape, groups: int, *arrays: Array) -> bool:
+    """Whether this path computes a convolution of these shapes (x and weight) whose operands are `arrays`."""
+    dtype, fan, outs = arrays[0].dtype, weight_shape[2], weight_shape[3] // groups
+    if not IMPLICIT or dtype.name not in DTYPES or (dtype.name == "float32" and not cublas.tf32_is_enabled()):
+        return False
+    sizes = math.prod(x_shape), math.prod(weight_shape), x_shape[0] * math.prod(windows.out) * weight_shape[3]
+    return (math.prod(windows.kernel) <= MOST_TAPS and max(sizes) < LIMIT
+            and _filled(fan) * _filled(outs) >= LEAST_FILLED
+            and not any(length * dtype.itemsize % 16 for length in (fan, outs))
+            and not any(array.data.ptr % 16 for array in arrays) and _has_tensor_cores())
+
+
+def _tile(rows, columns):
+    """The largest tile that leaves no more of its columns unused than the smaller ones, and of its rows."""
+    down, across = (64 if size % 128 in range(1, 65) else 128 for size in (rows, columns))
+    return "64, 64" if down == 64 else f"128, {across}"
+
+
+def _convolve(source, weight, bias, target, windows, *, transposed, groups, fan, outs, taps, places):
+    """Launch `convolve`, whose head explains windows, fan, outs, taps and places."""
+    tile = _tile(128, outs)
+    rows, columns = TILES[tile]
+    positions = len(source) * math.prod(windows.out)
+    blocks = cuda.ceil_div(positions, rows) * groups * cuda.ceil_div(outs, columns)
+    sizes = (bias is not None, len(source), *windows.image, *windows.out, *windows.kernel, *windows.stride,
+             *windows.dilation, *windows.before, groups, fan, outs, *taps, *places)
+    KERNELS.launch("convolve", (source.dtype, str(transposed).lower(), tile), blocks, cuda.THREADS, source, weight,
+                   weight if bias is None else bias, target, *map(numpy.int32, sizes))
+
+
+def conv2d(x: Array, weight: Array, bias: Array | None, windows: Windows, groups: int) -> Array:
+    """The convolution of contiguous arrays x (N, H, W, in) and weight (kh, kw, in/groups, out), in one launch."""
+    out = cuda.empty((len(x), *windows.out, weight.shape[3]), x.dtype)
+    bias = bias if bias is None else cuda.contiguous(bias)[0]
+    _convolve(x, weight, bias, out, windows, transposed=False, groups=groups, fan=weight.shape[2],
+              outs=weight.shape[3] // groups, taps=(0, windows.kernel[1], 1),
+              places=(math.prod(windows.out), 0, windows.out[1], 1))
+    return out
+
+
+def conv2d_x_vjp(cotangent: Array, weight: Array, x_shape: Shape, windows: Windows, groups: int) -> Array:
+    """The cotangent of x, in one launch for each of stride² phases of pixels: see Windows.transposed."""
+    x = cuda.empty(tuple(x_shape), weight.dtype)
+    width, kernel_width = x_shape[2], windows.kernel[1]
+    down, across = windows.stride
+    for phase in itertools.product(range(down), range(across)):
+        (rows, columns), taps, transposed = windows.transposed(phase)
+        (first_i, step_i), (first_j, step_j) = map(_progression, taps)
+        _convolve(cotangent, weight, None, x, transposed, transposed=True, groups=groups,
+                  fan=weight.shape[3] // groups, outs=weight.shape[2],
+                  taps=(first_i * kernel_width + first_j, step_i * kernel_width, step_j),
+                  places=(x_shape[1] * width, rows.start * width + columns.start, rows.step * width, columns.step))
+    return x
+
+
+def _progression(numbers):
+    """(first, step) of evenly spaced numbers."""
+    first, second = [*numbers, 0, 0][:2]
+    return first, second - first if len(numbers) > 1 else 0
+
+
+@functools.lru_cache(maxsize=4096)
+def _slices_of_split(tiles, slices):
+    """How many slices of positions a block adds up, so that `tiles` times so many blocks leave few SLOTS idle."""
+    def time(count):
+        return cuda.ceil_div(tiles * count, SLOTS) * cuda.ceil_div(slices, count)
+    most = max(1, min(slices // 8, 4 * SLOTS // tiles))
+    return cuda.ceil_div(slices, min(range(1, most + 1), key=time))
+
+
+def conv2d_weight_vjp(cotangent: Array, x: Array, weight_shape: Shape, windows: Windows, groups: int) -> Array:
+    """The cotangent of the weight: sums over runs of positions, and one launch that adds these up and rounds once."""
+    fan, outs = weight_shape[2], weight_shape[3] // groups
+    tile = _tile(fan, outs)
+    rows, columns = TILES[tile]
+    tiles = math.prod(windows.kernel) * groups * cuda.ceil_div(fan, rows) * cuda.ceil_div(outs, columns)
+    slices = cuda.ceil_div(len(x) * math.prod(windows.out), SLICE_BYTES // x.itemsize)
+    of_split = _slices_of_split(tiles, slices)
+    splits = cuda.ceil_div(slices, of_split)
+    partial = cuda.empty((splits, *weight_shape), numpy.float32)
+    sizes = (len(x), *windows.image, *windows.out, *windows.kernel, *windows.stride, *windows.dilation, *windows.before,
+             groups, fan, outs, of_split)
+    KERNELS.launch("convolve_weight", (x.dtype, tile), tiles * splits, cuda.THREADS, x, cotangent, partial,
+                   *map(numpy.int32, sizes))
+    weight = cuda.empty(tuple(weight_shape), x.dtype)
+    packs = weight.nbytes // 16
+    KERNELS.launch("sum_splits", (x.dtype,), cuda.ceil_div(packs, cuda.THREADS), cuda.THREADS, partial, weight,
+                   numpy.int32(splits), numpy.int64(packs))
+    return weight
