@@ -226,14 +226,16 @@ def test_a_1_by_1_convolution_stays_one_product():
     assert kernels_of(weight_shape=(1, 1, 64, 64), stride=2) == [FORWARD, BACK * 4, OF_WEIGHT]
 
 
-@pytest.mark.parametrize("fan, outs, runs", [(128, 128, True), (64, 64, True), (96, 96, True), (48, 48, True),
-                                             (32, 64, True), (32, 48, False), (16, 256, False), (8, 8, False)])
-def test_tiles_that_would_be_mostly_empty_are_not_worth_it(monkeypatch, fan, outs, runs):
-    monkeypatch.undo()
-    monkeypatch.setattr(implicit, "LEAST_FILLED", 0.5)
-    windows = convolution.conv2d_windows((1, 4, 4, fan), (3, 3, fan, outs))
-    arrays = put(np.zeros(8), np.float16), put(np.zeros(8), np.float16)
-    assert implicit.suits(windows, (1, 4, 4, fan), (3, 3, fan, outs), 1, *arrays) == runs
+@pytest.mark.parametrize("dtype, fan, outs, runs", [
+    (np.float32, 128, 128, "out x weight"), (np.float16, 64, 64, "out x weight"), (np.float32, 32, 64, "out x weight"),
+    (np.float32, 16, 32, "out x"), (np.float16, 32, 32, "out x weight"), (np.float16, 16, 32, ""),
+    (np.float16, 16, 256, "out x weight"), (np.float32, 8, 256, "out"), (np.float16, 8, 256, "")])
+def test_tiles_that_would_be_mostly_empty_are_not_worth_it(monkeypatch, dtype, fan, outs, runs):
+    monkeypatch.setattr(implicit, "LEAST_FILLED", 0.25)
+    shapes = (1, 4, 4, 2 * fan), (3, 3, fan, 2 * outs), 2
+    windows, array = convolution.conv2d_windows(*shapes[:2], groups=2), put(np.zeros(8), dtype)
+    assert [wanted for wanted in ("out", "x", "weight")
+            if implicit.suits(windows, *shapes, wanted, array, array)] == runs.split()
 
 
 @given(rows=st.integers(1, 1000), columns=st.integers(1, 1000))

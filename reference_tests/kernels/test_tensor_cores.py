@@ -65,7 +65,8 @@ G, T = LANES // 4, LANES % 4  # PTX: groupID, threadID_in_group
 @pytest.fixture(scope="module")
 def run():
     """run(what, 4-byte values, count): the `count` 4-byte results of one of the above, on one warp or more."""
-    function = cupy.RawModule(code=SOURCE, options=("--std=c++17",), name_expressions=("run<0>",)).get_function("run<0>")
+    module = cupy.RawModule(code=SOURCE, options=("--std=c++17",), name_expressions=("run<0>",))
+    function = module.get_function("run<0>")
 
     def call(what, values, count, warps=1):
         out = cupy.zeros(count, dtype=np.uint32)

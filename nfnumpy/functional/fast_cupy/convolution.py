@@ -39,6 +39,7 @@ class _Patches:
     def __init__(self, x_shape, weight_shape, dtype, *, groups=1, **geometry):
         self.windows = conv2d_windows(x_shape, weight_shape, groups=groups, **geometry)
         self.x_shape = tuple(x_shape)
+        self.weight_shape = tuple(weight_shape)
         self.dtype = dtype
         self.groups = groups
         self.fan, self.outputs = weight_shape[2:]
@@ -49,10 +50,10 @@ class _Patches:
         self.pixels_themselves = self.windows.kernel == self.windows.stride == (1, 1) and not is_padded
         self.any = bool(math.prod(self.out_shape) * self.length)
 
-    def implicit(self, weight_shape, *arrays):
-        """Whether the product is to be taken without writing patches out."""
-        return not self.pixels_themselves and implicit.suits(self.windows, self.x_shape, weight_shape, self.groups,
-                                                             *arrays)
+    def stay_implicit(self, wanted, *arrays):
+        """Whether "out", "x" or "weight" is to be computed from these arrays without writing patches out."""
+        return not self.pixels_themselves and implicit.suits(self.windows, self.x_shape, self.weight_shape,
+                                                             self.groups, wanted, *arrays)
 
     def chunks(self):
         """The batch as slices, even in length: one if no patches are written out."""
@@ -114,7 +115,7 @@ def conv2d(x: Array, weight: Array, bias: Array | None = None, **geometry: Any) 
     if not patches.any or not cuda.supports(*arrays):
         return NotImplemented
     x, weight = cuda.contiguous(x, weight)
-    if patches.implicit(weight.shape, x, weight):
+    if patches.stay_implicit("out", x, weight):
         return implicit.conv2d(x, weight, bias, patches.windows, patches.groups)
     out = cuda.empty(patches.out_shape, x.dtype)
     buffer = patches.buffer()
@@ -134,7 +135,7 @@ def conv2d_x_vjp(cotangent: Array, weight: Array, x_shape: Shape, **geometry: An
     if not patches.any or not cuda.supports(cotangent, weight) or cotangent.shape != patches.out_shape:
         return NotImplemented
     cotangent, weight = cuda.contiguous(cotangent, weight)
-    if patches.implicit(weight.shape, cotangent, weight):
+    if patches.stay_implicit("x", cotangent, weight):
         return implicit.conv2d_x_vjp(cotangent, weight, patches.x_shape, patches.windows, patches.groups)
     x = cuda.empty(patches.x_shape, cotangent.dtype)
     buffer = patches.buffer()
@@ -154,7 +155,7 @@ def conv2d_weight_vjp(cotangent: Array, x: Array, weight_shape: Shape, **geometr
     if not patches.any or not cuda.supports(cotangent, x) or cotangent.shape != patches.out_shape:
         return NotImplemented
     cotangent, x = cuda.contiguous(cotangent, x)
-    if patches.implicit(weight_shape, cotangent, x):
+    if patches.stay_implicit("weight", cotangent, x):
         return implicit.conv2d_weight_vjp(cotangent, x, weight_shape, patches.windows, patches.groups)
     weight = cuda.empty(tuple(weight_shape), cuda.accumulator_type(x.dtype))
     buffer = patches.buffer()

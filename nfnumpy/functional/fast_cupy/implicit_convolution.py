@@ -24,7 +24,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 TILES = {"128, 128": (128, 128), "128, 64": (128, 64), "64, 64": (64, 64)}  # C++: (rows, columns)
 SLICE_BYTES, STAGES = 128, 3  # of a row in a slice; slices in shared memory: as the kernels have them
 MOST_TAPS = 32  # a bit each
-LEAST_FILLED = 0.5  # of the products in all tiles those that are asked for: else patches cost less
+LEAST_FILLED = 0.25  # the share of the products in all tiles that are asked for; with less, patches cost less
 LIMIT = 2**31  # values of an array, which the kernels count in 32 bits
 SLOTS = 264  # blocks of a large device that run together: 2 on each of an H100's 132 multiprocessors
 
@@ -50,19 +50,24 @@ def _has_tensor_cores():
     return _major(runtime.getDevice()) >= 8
 
 
-def _filled(size):
-    """The used share of as many tiles of 64 as `size` takes."""
-    return size / (cuda.ceil_div(size, 64) * 64)
+def _filled(size, tile):
+    """The used share of as many tiles as `size` takes."""
+    return size / (cuda.ceil_div(size, tile) * tile)
 
 
-def suits(windows: Windows, x_shape: Shape, weight_shape: Shape, groups: int, *arrays: Array) -> bool:
-    """Whether this path computes a convolution of these shapes (x and weight) whose operands are `arrays`."""
+def suits(windows: Windows, x_shape: Shape, weight_shape: Shape, groups: int, wanted: str, *arrays: Array) -> bool:
+    """Whether this path computes a convolution of these shapes (x and weight), or one of its derivatives.
+
+    wanted: "out", "x" or "weight", what is to be computed from `arrays`.
+    """
     dtype, fan, outs = arrays[0].dtype, weight_shape[2], weight_shape[3] // groups
     if not IMPLICIT or dtype.name not in DTYPES or (dtype.name == "float32" and not cublas.tf32_is_enabled()):
         return False
+    slice = SLICE_BYTES // dtype.itemsize
+    filled = {"out": _filled(fan, slice) * _filled(outs, 64), "x": _filled(outs, slice) * _filled(fan, 64),
+              "weight": _filled(fan, 64) * _filled(outs, 64)}[wanted]
     sizes = math.prod(x_shape), math.prod(weight_shape), x_shape[0] * math.prod(windows.out) * weight_shape[3]
-    return (math.prod(windows.kernel) <= MOST_TAPS and max(sizes) < LIMIT
-            and _filled(fan) * _filled(outs) >= LEAST_FILLED
+    return (math.prod(windows.kernel) <= MOST_TAPS and max(sizes) < LIMIT and filled >= LEAST_FILLED
             and not any(length * dtype.itemsize % 16 for length in (fan, outs))
             and not any(array.data.ptr % 16 for array in arrays) and _has_tensor_cores())
 
