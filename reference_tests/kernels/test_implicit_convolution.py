@@ -261,7 +261,7 @@ def test_splits_cover_all_slices_and_fill_the_device_where_they_can(tiles, slice
 def test_constants_are_those_of_the_kernels():
     text = implicit.KERNELS.source
     assert f"SLICE_BYTES = {implicit.SLICE_BYTES};" in text and f"STAGES = {implicit.STAGES};" in text
-    assert cuda.THREADS == 256  # __launch_bounds__ of these kernels
+    assert f"__launch_bounds__({implicit.BLOCK}, 2)" in text and cuda.THREADS == 256
     for tile, (rows, columns) in implicit.TILES.items():
         assert tile == f"{rows}, {columns}"
         shared = implicit._shared_bytes("convolve_weight", ("float32", tile))

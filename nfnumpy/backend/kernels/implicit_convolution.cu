@@ -30,17 +30,18 @@
 
 constexpr int STAGES = 3;
 
-// How a slice of a matrix is copied: all threads take a piece of one or more lines, then of the lines below.
+// How a slice of a matrix is copied: a thread takes PARTS pieces of a line, 16 pieces apart, then of COUNT - 1 lines
+// below.
 template <class T, bool BY_K, int SIZE> struct Lines {
     static constexpr int PER_PIECE = Pack<T>::size, SLICE = SLICE_BYTES / sizeof(T);
-    static constexpr int PIECES = BY_K ? SLICE_BYTES / 16 : SIZE / PER_PIECE;
-    static constexpr int AT_ONCE = THREADS / PIECES, COUNT = (BY_K ? SIZE : SLICE) / AT_ONCE;
+    static constexpr int OF_LINE = BY_K ? SLICE_BYTES / 16 : SIZE / PER_PIECE, PARTS = OF_LINE > 16 ? OF_LINE / 16 : 1;
+    static constexpr int PIECES = OF_LINE / PARTS, AT_ONCE = BLOCK / PIECES, COUNT = (BY_K ? SIZE : SLICE) / AT_ONCE;
     static_assert(AT_ONCE % 8 == 0, "the pieces of all lines of a thread lie at the same place in them");
 
     __device__ static int line() { return threadIdx.x / PIECES; }
-    __device__ static int value() { return threadIdx.x % PIECES * PER_PIECE; }
-    __device__ static unsigned place(int k) {  // of the k-th line of this thread
-        return place_of<T, BY_K, SIZE>(line(), threadIdx.x % PIECES) + k * AT_ONCE * PIECES * 16;
+    __device__ static int value(int part = 0) { return (threadIdx.x % PIECES + part * PIECES) * PER_PIECE; }
+    __device__ static unsigned place(int k, int part = 0) {  // of the k-th line of this thread
+        return place_of<T, BY_K, SIZE>(line(), threadIdx.x % PIECES) + (k * AT_ONCE * OF_LINE + part * PIECES) * 16;
     }
 };
 
@@ -59,7 +60,7 @@ __device__ inline void convolve_tile(const T* source, const T* weight, const T* 
     int first_column = blockIdx.x % tiles * COLUMNS, first_position = blockIdx.x / tiles / groups * ROWS;
     int positions = images * rows * columns, channels = groups * fan;
 
-    for (int row = threadIdx.x; row < ROWS; row += THREADS) {
+    for (int row = threadIdx.x; row < ROWS; row += BLOCK) {
         unsigned position = first_position + row, line = position / columns;
         places[row] = position >= positions ? -1
                                             : int(line / rows * place_image + place_first + line % rows * place_row +
@@ -83,7 +84,7 @@ __device__ inline void convolve_tile(const T* source, const T* weight, const T* 
     // Where the weight's values of this thread are, at the first tap and channel: lines go along channels, or columns.
     int row_of_weight = TRANSPOSED ? channels : groups * outs;
     int of_tap = TRANSPOSED ? outs * channels : fan * row_of_weight;
-    int of_thread = (TRANSPOSED ? first_column + B::line() : B::line()) * row_of_weight + B::value() +
+    int of_thread = (TRANSPOSED ? first_column + B::line() : B::line()) * row_of_weight +
                     (TRANSPOSED ? int(group) * fan : int(group) * outs + first_column);
 
     int i = 0, j = 0, channel = 0;
@@ -99,13 +100,15 @@ __device__ inline void convolve_tile(const T* source, const T* weight, const T* 
         int from = of_thread + (tap_first + i * tap_row + j * tap_column) * of_tap +
                    channel * (TRANSPOSED ? 1 : row_of_weight);
 #pragma unroll
-        for (int k = 0; k < B::COUNT; ++k) {
-            int line = B::line() + k * B::AT_ONCE;
-            bool there = TRANSPOSED ? channel + B::value() < fan && first_column + line < outs
-                                    : channel + line < fan && first_column + B::value() < outs;
-            copy_later(stage + Product::B_AT + B::place(k),
-                       weight + (there ? from + k * B::AT_ONCE * row_of_weight : 0), there);
-        }
+        for (int k = 0; k < B::COUNT; ++k)
+#pragma unroll
+            for (int part = 0; part < B::PARTS; ++part) {
+                int line = B::line() + k * B::AT_ONCE, value = B::value(part);
+                bool there = TRANSPOSED ? channel + value < fan && first_column + line < outs
+                                        : channel + line < fan && first_column + value < outs;
+                copy_later(stage + Product::B_AT + B::place(k, part),
+                           weight + (there ? from + k * B::AT_ONCE * row_of_weight + value : 0), there);
+            }
         if (++j == kernel_width) {
             j = 0;
             channel += A::SLICE;
@@ -130,7 +133,7 @@ __device__ inline void convolve_tile(const T* source, const T* weight, const T* 
 }
 
 template <class T, bool TRANSPOSED, int ROWS, int COLUMNS>
-__global__ void __launch_bounds__(256, 2)
+__global__ void __launch_bounds__(128, 2)
 convolve(const T* __restrict__ source, const T* __restrict__ weight, const T* __restrict__ bias, T* __restrict__ target,
          int biased, int images, int height, int width, int rows, int columns, int kernel_height, int kernel_width,
          int stride_y, int stride_x, int dilation_y, int dilation_x, int top, int left, int groups, int fan, int outs,
@@ -171,19 +174,21 @@ __device__ inline void convolve_weight_tile(const T* x, const T* cotangent, floa
     int y = position / columns % rows * stride_y + first_y, x_at = position % columns * stride_x + first_x;
     int more_images = A::AT_ONCE / columns / rows, more_y = A::AT_ONCE / columns % rows * stride_y,
         more_x = A::AT_ONCE % columns * stride_x;
-    bool in_fan = first_channel + A::value() < fan;
-    int of_x = group * fan + first_channel + A::value();
+    int of_x = group * fan + first_channel;
     // And of the cotangent.
     int line = first_position + B::line();
-    bool in_outs = first_column + B::value() < outs;
-    int of_cotangent = group * outs + first_column + B::value();
+    int of_cotangent = group * outs + first_column;
 
     auto load = [&](unsigned stage) {
 #pragma unroll
         for (int k = 0; k < A::COUNT; ++k) {
-            bool there = in_fan && image < images && unsigned(y) < unsigned(height) && unsigned(x_at) < unsigned(width);
-            copy_later(stage + A::place(k), x + (there ? ((image * height + y) * width + x_at) * channels + of_x : 0),
-                       there);
+            bool inside = image < images && unsigned(y) < unsigned(height) && unsigned(x_at) < unsigned(width);
+            int pixel = ((image * height + y) * width + x_at) * channels + of_x;
+#pragma unroll
+            for (int part = 0; part < A::PARTS; ++part) {
+                bool there = inside && first_channel + A::value(part) < fan;
+                copy_later(stage + A::place(k, part), x + (there ? pixel + A::value(part) : 0), there);
+            }
             image += more_images;
             y += more_y;
             x_at += more_x;
@@ -198,9 +203,12 @@ __device__ inline void convolve_weight_tile(const T* x, const T* cotangent, floa
         }
 #pragma unroll
         for (int k = 0; k < B::COUNT; ++k) {
-            bool there = in_outs && line < positions;
-            copy_later(stage + Product::B_AT + B::place(k),
-                       cotangent + (there ? line * out_channels + of_cotangent : 0), there);
+#pragma unroll
+            for (int part = 0; part < B::PARTS; ++part) {
+                bool there = line < positions && first_column + B::value(part) < outs;
+                copy_later(stage + Product::B_AT + B::place(k, part),
+                           cotangent + (there ? line * out_channels + of_cotangent + B::value(part) : 0), there);
+            }
             line += B::AT_ONCE;
         }
     };
@@ -218,7 +226,7 @@ __device__ inline void convolve_weight_tile(const T* x, const T* cotangent, floa
 }
 
 template <class T, int ROWS, int COLUMNS>
-__global__ void __launch_bounds__(256, 2)
+__global__ void __launch_bounds__(128, 2)
 convolve_weight(const T* __restrict__ x, const T* __restrict__ cotangent, float* __restrict__ partial, int images,
                 int height, int width, int rows, int columns, int kernel_height, int kernel_width, int stride_y,
                 int stride_x, int dilation_y, int dilation_x, int top, int left, int groups, int fan, int outs,

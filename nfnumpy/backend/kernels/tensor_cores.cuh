@@ -75,11 +75,12 @@ MULTIPLY_ADD(float16, "m16n8k16.row.col.f32.f16.f16.f32")
 
 // ---- a block's product
 
-// The product of matrices (ROWS × K)·(K × COLUMNS) by slices of 128 bytes in K, for a block of 8 warps. A slice of either
-// matrix lies in shared memory, line by line: either its lines go along K (BY_K: ROWS lines of 128 bytes) or every value
-// of K has one (of ROWS or COLUMNS values). Pieces of 16 bytes change places within a line, by `place_of`, so that
-// neither writing a line nor reading a column of pieces needs one bank of shared memory twice.
-constexpr int WARPS = THREADS / WARP, SLICE_BYTES = 128;
+// The product of matrices (ROWS × K)·(K × COLUMNS) by slices of 128 bytes in K, for a block of WARPS warps. A slice of
+// either matrix lies in shared memory, line by line: either its lines go along K (BY_K: ROWS lines of 128 bytes) or every
+// value of K has one (of ROWS or COLUMNS values). Pieces of 16 bytes change places within a line, by `place_of`, so that
+// neither writing a line nor reading a column of pieces needs one bank of shared memory twice. A warp has a half of the
+// rows: the larger its part, the fewer bytes of shared memory, and the fewer roundings to TF32, a product takes.
+constexpr int WARPS = 4, BLOCK = WARPS * WARP, SLICE_BYTES = 128;
 
 // Where piece `piece` of line `line` lies, in bytes from the beginning.
 template <class T, bool BY_K, int SIZE> __device__ inline unsigned place_of(unsigned line, unsigned piece) {
@@ -88,11 +89,10 @@ template <class T, bool BY_K, int SIZE> __device__ inline unsigned place_of(unsi
 }
 
 template <class T, int ROWS, int COLUMNS, bool A_BY_K, bool B_BY_K> struct BlockProduct {
-    static constexpr int COLUMNS_OF_WARP = 32, ACROSS = COLUMNS / COLUMNS_OF_WARP;  // warps in a row of them
-    static constexpr int ROWS_OF_WARP = ROWS / (WARPS / ACROSS);
+    static constexpr int DOWN = 2, ACROSS = WARPS / DOWN, ROWS_OF_WARP = ROWS / DOWN, COLUMNS_OF_WARP = COLUMNS / ACROSS;
     static constexpr int STEPS = SLICE_BYTES / 32;  // in K, of one instruction each
     static constexpr unsigned B_AT = ROWS * SLICE_BYTES, STAGE_BYTES = (ROWS + COLUMNS) * SLICE_BYTES;
-    static_assert(ROWS_OF_WARP % 16 == 0, "whole fragments");
+    static_assert(ROWS_OF_WARP % 16 == 0 && COLUMNS_OF_WARP % 16 == 0, "whole fragments");
     float sum[ROWS_OF_WARP / 16][COLUMNS_OF_WARP / 8][4];
 
     __device__ static unsigned lane() { return threadIdx.x % WARP; }
@@ -151,11 +151,11 @@ template <class T, int ROWS, int COLUMNS, bool A_BY_K, bool B_BY_K> struct Block
         }
     }
 
-    // Adds the product of the slices at `stage`.
-    __device__ void add(unsigned stage) {
-#pragma unroll
-        for (int step = 0; step < STEPS; ++step) {
-            unsigned a[ROWS_OF_WARP / 16][4], b[COLUMNS_OF_WARP / 8][2];
+    // What one step needs of both matrices.
+    struct Fragments {
+        unsigned a[ROWS_OF_WARP / 16][4], b[COLUMNS_OF_WARP / 8][2];
+
+        __device__ void load(unsigned stage, int step) {
 #pragma unroll
             for (int i = 0; i < ROWS_OF_WARP / 16; ++i) load_a(a[i], stage, first_row() + i * 16, step);
 #pragma unroll
@@ -164,10 +164,21 @@ template <class T, int ROWS, int COLUMNS, bool A_BY_K, bool B_BY_K> struct Block
                 load_b(both, stage + B_AT, first_column() + j * 8, step);
                 b[j][0] = both[0], b[j][1] = both[1], b[j + 1][0] = both[2], b[j + 1][1] = both[3];
             }
+        }
+    };
+
+    // Adds the product of the slices at `stage`; the next step's fragments are on their way while one is multiplied.
+    __device__ void add(unsigned stage) {
+        Fragments of_step[2];
+        of_step[0].load(stage, 0);
+#pragma unroll
+        for (int step = 0; step < STEPS; ++step) {
+            if (step + 1 < STEPS) of_step[(step + 1) % 2].load(stage, step + 1);
+            const Fragments& now = of_step[step % 2];
 #pragma unroll
             for (int i = 0; i < ROWS_OF_WARP / 16; ++i)
 #pragma unroll
-                for (int j = 0; j < COLUMNS_OF_WARP / 8; ++j) multiply_add<T>(sum[i][j], a[i], b[j]);
+                for (int j = 0; j < COLUMNS_OF_WARP / 8; ++j) multiply_add<T>(sum[i][j], now.a[i], now.b[j]);
         }
     }
 
@@ -213,7 +224,7 @@ template <class T, int ROWS, int COLUMNS, bool A_BY_K, bool B_BY_K> struct Block
         }
         __syncthreads();
         int column = threadIdx.x % PIECES * Pack<Out>::size;
-        for (int row = threadIdx.x / PIECES; row < ROWS; row += THREADS / PIECES) {
+        for (int row = threadIdx.x / PIECES; row < ROWS; row += BLOCK / PIECES) {
             Out* line = to(row);
             if (line && column < columns) store_pack(line + column, load_pack(tile + row * LINE + column));
         }

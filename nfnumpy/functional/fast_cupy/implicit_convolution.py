@@ -23,6 +23,7 @@ IMPLICIT = os.environ.get("NFNUMPY_IMPLICIT_CONVOLUTION", "1") not in ("", "0")
 DTYPES = ("float32", "float16", "bfloat16")
 TILES = {"128, 128": (128, 128), "128, 64": (128, 64), "64, 64": (64, 64)}  # C++: (rows, columns)
 SLICE_BYTES, STAGES = 128, 3  # of a row in a slice; slices in shared memory: as the kernels have them
+BLOCK = 128  # threads of the kernels that multiply
 MOST_TAPS = 32  # a bit each
 LEAST_FILLED = 0.25  # the share of the products in all tiles that are asked for; with less, patches cost less
 LIMIT = 2**31  # values of an array, which the kernels count in 32 bits
@@ -86,7 +87,7 @@ def _convolve(source, weight, bias, target, windows, *, transposed, groups, fan,
     blocks = cuda.ceil_div(positions, rows) * groups * cuda.ceil_div(outs, columns)
     sizes = (bias is not None, len(source), *windows.image, *windows.out, *windows.kernel, *windows.stride,
              *windows.dilation, *windows.before, groups, fan, outs, *taps, *places)
-    KERNELS.launch("convolve", (source.dtype, str(transposed).lower(), tile), blocks, cuda.THREADS, source, weight,
+    KERNELS.launch("convolve", (source.dtype, str(transposed).lower(), tile), blocks, BLOCK, source, weight,
                    weight if bias is None else bias, target, *map(numpy.int32, sizes))
 
 
@@ -142,7 +143,7 @@ def conv2d_weight_vjp(cotangent: Array, x: Array, weight_shape: Shape, windows: 
     partial = cuda.empty((splits, *weight_shape), numpy.float32)
     sizes = (len(x), *windows.image, *windows.out, *windows.kernel, *windows.stride, *windows.dilation, *windows.before,
              groups, fan, outs, of_split)
-    KERNELS.launch("convolve_weight", (x.dtype, tile), tiles * splits, cuda.THREADS, x, cotangent, partial,
+    KERNELS.launch("convolve_weight", (x.dtype, tile), tiles * splits, BLOCK, x, cotangent, partial,
                    *map(numpy.int32, sizes))
     weight = cuda.empty(tuple(weight_shape), x.dtype)
     packs = weight.nbytes // 16
