@@ -238,14 +238,9 @@ def test_tiles_that_would_be_mostly_empty_are_not_worth_it(monkeypatch, dtype, f
             if implicit.suits(windows, *shapes, wanted, array, array)] == runs.split()
 
 
-@given(rows=st.integers(1, 1000), columns=st.integers(1, 1000))
-def test_a_larger_tile_is_chosen_where_it_wastes_no_more(rows, columns):
-    def empty(size, tile):
-        return -size % tile
-    down, across = implicit.TILES[implicit._tile(rows, columns)]
-    assert empty(rows, down) == empty(rows, 64) or down == 128
-    assert down == 128 if empty(rows, 128) == empty(rows, 64) else down == 64
-    assert down == 64 or across == (128 if empty(columns, 128) == empty(columns, 64) else 64)
+@given(size=st.integers(1, 1000))
+def test_a_larger_tile_is_chosen_where_it_wastes_no_more(size):
+    assert implicit._side(size) == (128 if -size % 128 == -size % 64 else 64)
 
 
 @given(tiles=st.integers(1, 3000), slices=st.integers(1, 10000))

@@ -21,7 +21,7 @@ from ..windows import Windows
 
 IMPLICIT = os.environ.get("NFNUMPY_IMPLICIT_CONVOLUTION", "1") not in ("", "0")
 DTYPES = ("float32", "float16", "bfloat16")
-TILES = {"128, 128": (128, 128), "128, 64": (128, 64), "64, 64": (64, 64)}  # C++: (rows, columns)
+TILES = {"128, 128": (128, 128), "128, 64": (128, 64), "64, 64": (64, 64)}  # as C++ has it: (rows, columns)
 SLICE_BYTES, STAGES = 128, 3  # of a row in a slice; slices in shared memory: as the kernels have them
 BLOCK = 128  # threads of the kernels that multiply
 MOST_TAPS = 32  # a bit each
@@ -35,7 +35,7 @@ def _shared_bytes(kernel, parameters):
 
 
 KERNELS = cuda.KernelFile("implicit_convolution", {
-    "convolve": (DTYPES, ("false", "true"), ("128, 128", "128, 64")), "convolve_weight": (DTYPES, tuple(TILES)),
+    "convolve": (DTYPES, ("false", "true"), ("128, 128", "128, 64")), "convolve_weight": (DTYPES, ("128, 128", "64, 64")),
     "sum_splits": (DTYPES,)}, _shared_bytes)
 
 
@@ -73,15 +73,14 @@ def suits(windows: Windows, x_shape: Shape, weight_shape: Shape, groups: int, wa
             and not any(array.data.ptr % 16 for array in arrays) and _has_tensor_cores())
 
 
-def _tile(rows, columns):
-    """The largest tile that leaves no more of its columns unused than the smaller ones, and of its rows."""
-    down, across = (64 if size % 128 in range(1, 65) else 128 for size in (rows, columns))
-    return "64, 64" if down == 64 else f"128, {across}"
+def _side(size):
+    """The side of the largest tiles of `size` rows or columns that leave no more of them unused than smaller ones."""
+    return 64 if size % 128 in range(1, 65) else 128
 
 
 def _convolve(source, weight, bias, target, windows, *, transposed, groups, fan, outs, taps, places):
     """Launch `convolve`, whose head explains windows, fan, outs, taps and places."""
-    tile = _tile(128, outs)
+    tile = f"128, {_side(outs)}"
     rows, columns = TILES[tile]
     positions = len(source) * math.prod(windows.out)
     blocks = cuda.ceil_div(positions, rows) * groups * cuda.ceil_div(outs, columns)
@@ -134,7 +133,7 @@ def _slices_of_split(tiles, slices):
 def conv2d_weight_vjp(cotangent: Array, x: Array, weight_shape: Shape, windows: Windows, groups: int) -> Array:
     """The cotangent of the weight: sums over runs of positions, and one launch that adds these up and rounds once."""
     fan, outs = weight_shape[2], weight_shape[3] // groups
-    tile = _tile(fan, outs)
+    tile = "128, 128" if _side(fan) == _side(outs) == 128 else "64, 64"
     rows, columns = TILES[tile]
     tiles = math.prod(windows.kernel) * groups * cuda.ceil_div(fan, rows) * cuda.ceil_div(outs, columns)
     slices = cuda.ceil_div(len(x) * math.prod(windows.out), SLICE_BYTES // x.itemsize)

@@ -45,7 +45,7 @@ inline void check_copies() {  // at the end of a block
 
 // ---- what the lanes of a warp show each other: two places a warp, used in turn
 
-struct Shown { unsigned a[4], b[2], address; };
+struct Shown { unsigned address; float a[4][2], b[2][2]; };
 inline Shown shown[64][32];
 
 inline Shown* show(const Shown& mine) {
@@ -89,7 +89,7 @@ template <int PENDING> inline void wait_for_groups() {
 
 template <bool TRANSPOSED> inline void load_matrices(unsigned (&out)[4], unsigned row) {
     harness::at_shared(row, 16);
-    harness::Shown* all = harness::show({{}, {}, row});
+    harness::Shown* all = harness::show({row, {}, {}});
     unsigned lane = harness::current % 32, g = lane / 4, t = lane % 4;
     for (unsigned matrix = 0; matrix < 4; ++matrix) {
         unsigned short pair[2];
@@ -130,18 +130,26 @@ template <> struct Operand<struct float16> {
     static float value(unsigned bits, unsigned k) { return float_of_half_bits((unsigned short)(bits >> 16 * k)); }
 };
 
-// The lane with row (or column) r % 8 and value k of the lower or upper half of the range of k has it in register
-// (r / 8) + 2·half of a, and in register half of b.
+// Row r of a at value k is in lane r % 8 · 4 + (k of its half) / SIZE, register (r / 8) + 2·half; column c of b in lane
+// c·4 + (k of its half) / SIZE, register half.
 template <class T> inline void multiply_add(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-    constexpr unsigned SIZE = Operand<T>::SIZE, HALF = 4 * SIZE;
-    harness::Shown* all = harness::show({{a[0], a[1], a[2], a[3]}, {b[0], b[1]}, 0});
-    unsigned lane = harness::current % 32;
-    for (unsigned place = 0; place < 4; ++place) {
-        unsigned row = lane / 4 + place / 2 * 8, column = lane % 4 * 2 + place % 2;
-        for (unsigned k = 0; k < 2 * HALF; ++k) {
-            unsigned half = k / HALF, from = k % HALF / SIZE, part = k % SIZE;
-            sum[place] += Operand<T>::value(all[row % 8 * 4 + from].a[row / 8 + 2 * half], part) *
-                          Operand<T>::value(all[column * 4 + from].b[half], part);
-        }
+    constexpr unsigned SIZE = Operand<T>::SIZE;
+    harness::Shown mine;
+    for (unsigned part = 0; part < SIZE; ++part) {
+        for (unsigned k = 0; k < 4; ++k) mine.a[k][part] = Operand<T>::value(a[k], part);
+        for (unsigned k = 0; k < 2; ++k) mine.b[k][part] = Operand<T>::value(b[k], part);
     }
+    harness::Shown* all = harness::show(mine);
+    unsigned lane = harness::current % 32, row = lane / 4, column = lane % 4 * 2;
+    for (unsigned half = 0; half < 2; ++half)
+        for (unsigned from = 0; from < 4; ++from) {
+            const harness::Shown &upper = all[row * 4 + from], &left = all[column * 4 + from],
+                                 &right = all[(column + 1) * 4 + from];
+            for (unsigned part = 0; part < SIZE; ++part) {
+                sum[0] += upper.a[2 * half][part] * left.b[half][part];
+                sum[1] += upper.a[2 * half][part] * right.b[half][part];
+                sum[2] += upper.a[2 * half + 1][part] * left.b[half][part];
+                sum[3] += upper.a[2 * half + 1][part] * right.b[half][part];
+            }
+        }
 }
