@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
-from nfnumpy.backend import cublas, cuda, to_host
+from nfnumpy.backend import cublas, to_host
 from nfnumpy.functional import convolution
 from nfnumpy.functional.fast_cupy import convolution as fast, implicit_convolution as implicit
 from reference_tests.helpers.on_gpu import ORDERS, launched, normal
@@ -255,9 +255,19 @@ def test_splits_cover_all_slices_and_fill_the_device_where_they_can(tiles, slice
 
 def test_constants_are_those_of_the_kernels():
     text = implicit.KERNELS.source
-    assert f"SLICE_BYTES = {implicit.SLICE_BYTES};" in text and f"STAGES = {implicit.STAGES};" in text
-    assert f"__launch_bounds__({implicit.BLOCK}, 2)" in text and cuda.THREADS == 256
-    for tile, (rows, columns) in implicit.TILES.items():
-        assert tile == f"{rows}, {columns}"
-        shared = implicit._shared_bytes("convolve_weight", ("float32", tile))
-        assert shared >= rows * (columns + 4) * 4  # of the finished tile, which lies where the stages were
+    assert f"SLICE_BYTES = {implicit.SLICE_BYTES}," in text and f"STAGES = {implicit.STAGES};" in text
+    for tile in ("128, 128", "128, 64", "64, 64"):
+        rows, columns = implicit._sides(tile)
+        shared = implicit._shared_bytes("convolve", ("float32", "false", tile))
+        assert shared == (rows + columns) * 128 * 3 and shared >= rows * (columns + 4) * 4  # a tile, in the same place
+        assert shared + rows * 4 <= 99 << 10  # bytes that a block can have on the smallest devices with tensor cores
+
+
+def test_tiles_of_256_positions_give_the_same(monkeypatch):
+    """They are not chosen; time_convolutions.py measures them."""
+    x, weight = put(whole((1, 14, 20, 16), 0), np.float16), put(whole((3, 3, 16, 72), 1), np.float16)
+    expected = to_host(fast.conv2d(x, weight))
+    monkeypatch.setattr(implicit, "ROWS", 256)
+    monkeypatch.setattr(implicit.KERNELS, "kernels", {"convolve": (("float16",), ("false",), ("256, 128",))})
+    monkeypatch.setattr(implicit.KERNELS, "_functions", {})
+    assert np.array_equal(to_host(fast.conv2d(x, weight)), expected)

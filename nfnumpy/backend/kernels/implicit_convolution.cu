@@ -32,10 +32,11 @@ constexpr int STAGES = 3;
 
 // How a slice of a matrix is copied: a thread takes PARTS pieces of a line, 16 pieces apart, then of COUNT - 1 lines
 // below.
-template <class T, bool BY_K, int SIZE> struct Lines {
+template <class T, bool BY_K, int SIZE, int THREADS_OF_BLOCK> struct Lines {
     static constexpr int PER_PIECE = Pack<T>::size, SLICE = SLICE_BYTES / sizeof(T);
     static constexpr int OF_LINE = BY_K ? SLICE_BYTES / 16 : SIZE / PER_PIECE, PARTS = OF_LINE > 16 ? OF_LINE / 16 : 1;
-    static constexpr int PIECES = OF_LINE / PARTS, AT_ONCE = BLOCK / PIECES, COUNT = (BY_K ? SIZE : SLICE) / AT_ONCE;
+    static constexpr int PIECES = OF_LINE / PARTS, AT_ONCE = THREADS_OF_BLOCK / PIECES;
+    static constexpr int COUNT = (BY_K ? SIZE : SLICE) / AT_ONCE;
     static_assert(AT_ONCE % 8 == 0, "the pieces of all lines of a thread lie at the same place in them");
 
     __device__ static int line() { return threadIdx.x / PIECES; }
@@ -52,15 +53,15 @@ __device__ inline void convolve_tile(const T* source, const T* weight, const T* 
                                      int groups, int fan, int outs, int tap_first, int tap_row, int tap_column,
                                      int place_image, int place_first, int place_row, int place_column) {
     typedef BlockProduct<T, ROWS, COLUMNS, true, TRANSPOSED> Product;
-    typedef Lines<T, true, ROWS> A;
-    typedef Lines<T, TRANSPOSED, COLUMNS> B;
+    typedef Lines<T, true, ROWS, threads_of<ROWS>()> A;
+    typedef Lines<T, TRANSPOSED, COLUMNS, threads_of<ROWS>()> B;
     DYNAMIC_SHARED(shared);
     SHARED(int, places, ROWS);  // of the tile's rows in the target, -1 past the last
     unsigned tiles = (outs + COLUMNS - 1) / COLUMNS, group = blockIdx.x / tiles % groups;
     int first_column = blockIdx.x % tiles * COLUMNS, first_position = blockIdx.x / tiles / groups * ROWS;
     int positions = images * rows * columns, channels = groups * fan;
 
-    for (int row = threadIdx.x; row < ROWS; row += BLOCK) {
+    for (int row = threadIdx.x; row < ROWS; row += threads_of<ROWS>()) {
         unsigned position = first_position + row, line = position / columns;
         places[row] = position >= positions ? -1
                                             : int(line / rows * place_image + place_first + line % rows * place_row +
@@ -133,7 +134,7 @@ __device__ inline void convolve_tile(const T* source, const T* weight, const T* 
 }
 
 template <class T, bool TRANSPOSED, int ROWS, int COLUMNS>
-__global__ void __launch_bounds__(128, 2)
+__global__ void __launch_bounds__(256)
 convolve(const T* __restrict__ source, const T* __restrict__ weight, const T* __restrict__ bias, T* __restrict__ target,
          int biased, int images, int height, int width, int rows, int columns, int kernel_height, int kernel_width,
          int stride_y, int stride_x, int dilation_y, int dilation_x, int top, int left, int groups, int fan, int outs,
@@ -151,8 +152,8 @@ __device__ inline void convolve_weight_tile(const T* x, const T* cotangent, floa
                                             int stride_y, int stride_x, int dilation_y, int dilation_x, int top,
                                             int left, int groups, int fan, int outs, int slices_of_split) {
     typedef BlockProduct<T, ROWS, COLUMNS, false, false> Product;
-    typedef Lines<T, false, ROWS> A;
-    typedef Lines<T, false, COLUMNS> B;
+    typedef Lines<T, false, ROWS, threads_of<ROWS>()> A;
+    typedef Lines<T, false, COLUMNS, threads_of<ROWS>()> B;
     DYNAMIC_SHARED(shared);
     unsigned down = (fan + ROWS - 1) / ROWS, across = (outs + COLUMNS - 1) / COLUMNS, block = blockIdx.x;
     int first_channel = block % down * ROWS;
@@ -226,7 +227,7 @@ __device__ inline void convolve_weight_tile(const T* x, const T* cotangent, floa
 }
 
 template <class T, int ROWS, int COLUMNS>
-__global__ void __launch_bounds__(128, 2)
+__global__ void __launch_bounds__(256)
 convolve_weight(const T* __restrict__ x, const T* __restrict__ cotangent, float* __restrict__ partial, int images,
                 int height, int width, int rows, int columns, int kernel_height, int kernel_width, int stride_y,
                 int stride_x, int dilation_y, int dilation_x, int top, int left, int groups, int fan, int outs,

@@ -75,12 +75,15 @@ MULTIPLY_ADD(float16, "m16n8k16.row.col.f32.f16.f16.f32")
 
 // ---- a block's product
 
-// The product of matrices (ROWS × K)·(K × COLUMNS) by slices of 128 bytes in K, for a block of WARPS warps. A slice of
-// either matrix lies in shared memory, line by line: either its lines go along K (BY_K: ROWS lines of 128 bytes) or every
-// value of K has one (of ROWS or COLUMNS values). Pieces of 16 bytes change places within a line, by `place_of`, so that
-// neither writing a line nor reading a column of pieces needs one bank of shared memory twice. A warp has a half of the
-// rows: the larger its part, the fewer bytes of shared memory, and the fewer roundings to TF32, a product takes.
-constexpr int WARPS = 4, BLOCK = WARPS * WARP, SLICE_BYTES = 128;
+// The product of matrices (ROWS × K)·(K × COLUMNS) by slices of 128 bytes in K, for a block of threads_of<ROWS>(). A
+// slice of either matrix lies in shared memory, line by line: either its lines go along K (BY_K: ROWS lines of 128 bytes)
+// or every value of K has one (of ROWS or COLUMNS values). Pieces of 16 bytes change places within a line, by `place_of`,
+// so that neither writing a line nor reading a column of pieces needs one bank of shared memory twice. A warp has 64 rows
+// and half of the columns, if there are so many: the larger its part, the fewer bytes of shared memory, and the fewer
+// roundings to TF32, a product takes.
+constexpr int SLICE_BYTES = 128, ACROSS = 2;  // warps in a row of them
+template <int ROWS> constexpr int warps_down() { return ROWS < 128 ? 2 : ROWS / 64; }
+template <int ROWS> constexpr int threads_of() { return warps_down<ROWS>() * ACROSS * WARP; }
 
 // Where piece `piece` of line `line` lies, in bytes from the beginning.
 template <class T, bool BY_K, int SIZE> __device__ inline unsigned place_of(unsigned line, unsigned piece) {
@@ -89,7 +92,7 @@ template <class T, bool BY_K, int SIZE> __device__ inline unsigned place_of(unsi
 }
 
 template <class T, int ROWS, int COLUMNS, bool A_BY_K, bool B_BY_K> struct BlockProduct {
-    static constexpr int DOWN = 2, ACROSS = WARPS / DOWN, ROWS_OF_WARP = ROWS / DOWN, COLUMNS_OF_WARP = COLUMNS / ACROSS;
+    static constexpr int ROWS_OF_WARP = ROWS / warps_down<ROWS>(), COLUMNS_OF_WARP = COLUMNS / ACROSS;
     static constexpr int STEPS = SLICE_BYTES / 32;  // in K, of one instruction each
     static constexpr unsigned B_AT = ROWS * SLICE_BYTES, STAGE_BYTES = (ROWS + COLUMNS) * SLICE_BYTES;
     static_assert(ROWS_OF_WARP % 16 == 0 && COLUMNS_OF_WARP % 16 == 0, "whole fragments");
@@ -224,7 +227,7 @@ template <class T, int ROWS, int COLUMNS, bool A_BY_K, bool B_BY_K> struct Block
         }
         __syncthreads();
         int column = threadIdx.x % PIECES * Pack<Out>::size;
-        for (int row = threadIdx.x / PIECES; row < ROWS; row += BLOCK / PIECES) {
+        for (int row = threadIdx.x / PIECES; row < ROWS; row += threads_of<ROWS>() / PIECES) {
             Out* line = to(row);
             if (line && column < columns) store_pack(line + column, load_pack(tile + row * LINE + column));
         }

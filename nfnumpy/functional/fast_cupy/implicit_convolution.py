@@ -21,22 +21,32 @@ from ..windows import Windows
 
 IMPLICIT = os.environ.get("NFNUMPY_IMPLICIT_CONVOLUTION", "1") not in ("", "0")
 DTYPES = ("float32", "float16", "bfloat16")
-TILES = {"128, 128": (128, 128), "128, 64": (128, 64), "64, 64": (64, 64)}  # as C++ has it: (rows, columns)
+ROWS = 128  # of a tile, positions; 256 work too
 SLICE_BYTES, STAGES = 128, 3  # of a row in a slice; slices in shared memory: as the kernels have them
-BLOCK = 128  # threads of the kernels that multiply
 MOST_TAPS = 32  # a bit each
 LEAST_FILLED = 0.25  # the share of the products in all tiles that are asked for; with less, patches cost less
 LIMIT = 2**31  # values of an array, which the kernels count in 32 bits
 SLOTS = 264  # blocks of a large device that run together: 2 on each of an H100's 132 multiprocessors
 
 
+def _sides(tile):
+    """(rows, columns) of a tile as C++ has it, such as "128, 64"."""
+    rows, columns = map(int, tile.split(", "))
+    return rows, columns
+
+
+def _threads(tile):
+    """Of a block: a warp for 64 rows, at least 2 of them, and half of the columns."""
+    return max(2, _sides(tile)[0] // 64) * 2 * 32
+
+
 def _shared_bytes(kernel, parameters):
-    return 0 if kernel == "sum_splits" else sum(TILES[parameters[-1]]) * SLICE_BYTES * STAGES
+    return 0 if kernel == "sum_splits" else sum(_sides(parameters[-1])) * SLICE_BYTES * STAGES
 
 
 KERNELS = cuda.KernelFile("implicit_convolution", {
-    "convolve": (DTYPES, ("false", "true"), ("128, 128", "128, 64")), "convolve_weight": (DTYPES, ("128, 128", "64, 64")),
-    "sum_splits": (DTYPES,)}, _shared_bytes)
+    "convolve": (DTYPES, ("false", "true"), ("128, 128", "128, 64")),
+    "convolve_weight": (DTYPES, ("128, 128", "64, 64")), "sum_splits": (DTYPES,)}, _shared_bytes)
 
 
 @functools.cache
@@ -80,13 +90,13 @@ def _side(size):
 
 def _convolve(source, weight, bias, target, windows, *, transposed, groups, fan, outs, taps, places):
     """Launch `convolve`, whose head explains windows, fan, outs, taps and places."""
-    tile = f"128, {_side(outs)}"
-    rows, columns = TILES[tile]
+    tile = f"{ROWS}, {_side(outs)}"
+    rows, columns = _sides(tile)
     positions = len(source) * math.prod(windows.out)
     blocks = cuda.ceil_div(positions, rows) * groups * cuda.ceil_div(outs, columns)
     sizes = (bias is not None, len(source), *windows.image, *windows.out, *windows.kernel, *windows.stride,
              *windows.dilation, *windows.before, groups, fan, outs, *taps, *places)
-    KERNELS.launch("convolve", (source.dtype, str(transposed).lower(), tile), blocks, BLOCK, source, weight,
+    KERNELS.launch("convolve", (source.dtype, str(transposed).lower(), tile), blocks, _threads(tile), source, weight,
                    weight if bias is None else bias, target, *map(numpy.int32, sizes))
 
 
@@ -134,7 +144,7 @@ def conv2d_weight_vjp(cotangent: Array, x: Array, weight_shape: Shape, windows: 
     """The cotangent of the weight: sums over runs of positions, and one launch that adds these up and rounds once."""
     fan, outs = weight_shape[2], weight_shape[3] // groups
     tile = "128, 128" if _side(fan) == _side(outs) == 128 else "64, 64"
-    rows, columns = TILES[tile]
+    rows, columns = _sides(tile)
     tiles = math.prod(windows.kernel) * groups * cuda.ceil_div(fan, rows) * cuda.ceil_div(outs, columns)
     slices = cuda.ceil_div(len(x) * math.prod(windows.out), SLICE_BYTES // x.itemsize)
     of_split = _slices_of_split(tiles, slices)
@@ -142,7 +152,7 @@ def conv2d_weight_vjp(cotangent: Array, x: Array, weight_shape: Shape, windows: 
     partial = cuda.empty((splits, *weight_shape), numpy.float32)
     sizes = (len(x), *windows.image, *windows.out, *windows.kernel, *windows.stride, *windows.dilation, *windows.before,
              groups, fan, outs, of_split)
-    KERNELS.launch("convolve_weight", (x.dtype, tile), tiles * splits, BLOCK, x, cotangent, partial,
+    KERNELS.launch("convolve_weight", (x.dtype, tile), tiles * splits, _threads(tile), x, cotangent, partial,
                    *map(numpy.int32, sizes))
     weight = cuda.empty(tuple(weight_shape), x.dtype)
     packs = weight.nbytes // 16
