@@ -45,6 +45,12 @@ __device__ void copies(const unsigned* in, unsigned* out) {  // a group for each
     for (int k = 12; k < 16; ++k) out[threadIdx.x * 16 + k] = load_shared(own + k * 4);
 }
 
+template <class T> __device__ void halves(const unsigned* in, unsigned* out) {
+    int at = blockIdx.x * WARP + threadIdx.x;
+    Two<T> both = narrow_two<T>(__uint_as_float(in[2 * at]), __uint_as_float(in[2 * at + 1]));
+    out[at] = both.value[0].bits | (unsigned)both.value[1].bits << 16;
+}
+
 template <int WHAT> __global__ void run(const unsigned* in, unsigned* out, int what) {
 #if defined(CUDA_ON_CPU) || __CUDA_ARCH__ >= 800
     if (what == 0) product_of<float>(in, out);
@@ -54,10 +60,13 @@ template <int WHAT> __global__ void run(const unsigned* in, unsigned* out, int w
     if (what == 4) matrices_of<true>(in, out);
     if (what == 5) copies(in, out);
     if (what == 6) out[blockIdx.x * WARP + threadIdx.x] = rounded_to_tf32(in[blockIdx.x * WARP + threadIdx.x]);
+    if (what == 7) halves<bfloat16>(in, out);
+    if (what == 8) halves<float16>(in, out);
 #endif
 }
 """
-NUMBERS = {"float32": 0, "bfloat16": 1, "float16": 2, "matrices": 3, "transposed matrices": 4, "copies": 5, "round": 6}
+NUMBERS = {"float32": 0, "bfloat16": 1, "float16": 2, "matrices": 3, "transposed matrices": 4, "copies": 5, "round": 6,
+           "to bfloat16": 7, "to float16": 8}
 LANES = np.arange(32)
 G, T = LANES // 4, LANES % 4  # PTX: groupID, threadID_in_group
 
@@ -142,6 +151,15 @@ def test_floats_are_rounded_to_the_nearest_of_tf32_with_ties_away_from_zero(run)
     expected[:4] = values[:4]
     assert np.array_equal(got, expected.astype(np.float32))
     assert np.isnan(run("round", np.full(32, np.nan, np.float32), 32).view(np.float32)).all()
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float16])
+def test_sums_are_rounded_to_pairs_of_halves_in_their_order(run, dtype):
+    values = np.random.default_rng(4).standard_normal(6400).astype(np.float32)
+    values[:3] = np.inf, -np.inf, 1e30
+    got = run(f"to {np.dtype(dtype).name}", values, 3200, warps=100)
+    with np.errstate(over="ignore"):
+        assert np.array_equal(got.view(dtype).astype(np.float32), values.astype(dtype).astype(np.float32))
 
 
 # ---- what the emulation notices

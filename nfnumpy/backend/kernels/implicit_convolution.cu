@@ -32,10 +32,10 @@ constexpr int STAGES = 3;
 
 // How a slice of a matrix is copied: a thread takes PARTS pieces of a line, 16 pieces apart, then of COUNT - 1 lines
 // below.
-template <class T, bool BY_K, int SIZE, int THREADS_OF_BLOCK> struct Lines {
+template <class T, bool BY_K, int SIZE, int THREADS_HERE> struct Lines {
     static constexpr int PER_PIECE = Pack<T>::size, SLICE = SLICE_BYTES / sizeof(T);
     static constexpr int OF_LINE = BY_K ? SLICE_BYTES / 16 : SIZE / PER_PIECE, PARTS = OF_LINE > 16 ? OF_LINE / 16 : 1;
-    static constexpr int PIECES = OF_LINE / PARTS, AT_ONCE = THREADS_OF_BLOCK / PIECES;
+    static constexpr int PIECES = OF_LINE / PARTS, AT_ONCE = THREADS_HERE / PIECES;
     static constexpr int COUNT = (BY_K ? SIZE : SLICE) / AT_ONCE;
     static_assert(AT_ONCE % 8 == 0, "the pieces of all lines of a thread lie at the same place in them");
 
@@ -46,6 +46,34 @@ template <class T, bool BY_K, int SIZE, int THREADS_OF_BLOCK> struct Lines {
     }
 };
 
+// The pixel (image, y, x) that a tap sees from a position, and then from the one STEP positions on, for which nothing is
+// divided. first_y, first_x: what the tap sees from the first position of an image.
+template <int STEP> struct Seen {
+    int image, y, x;
+    int images_on, y_on, x_on, next_row, end_x, columns_back, end_y, rows_back;
+
+    __device__ Seen(int position, int rows, int columns, int stride_y, int stride_x, int first_y, int first_x)
+        : image(position / columns / rows), y(position / columns % rows * stride_y + first_y),
+          x(position % columns * stride_x + first_x), images_on(STEP / columns / rows),
+          y_on(STEP / columns % rows * stride_y), x_on(STEP % columns * stride_x), next_row(stride_y),
+          end_x(columns * stride_x + first_x), columns_back(columns * stride_x), end_y(rows * stride_y + first_y),
+          rows_back(rows * stride_y) {}
+
+    __device__ void go_on() {
+        image += images_on;
+        y += y_on;
+        x += x_on;
+        if (x >= end_x) {
+            x -= columns_back;
+            y += next_row;
+        }
+        if (y >= end_y) {
+            y -= rows_back;
+            ++image;
+        }
+    }
+};
+
 template <class T, bool TRANSPOSED, int ROWS, int COLUMNS>
 __device__ inline void convolve_tile(const T* source, const T* weight, const T* bias, T* target, int biased, int images,
                                      int height, int width, int rows, int columns, int kernel_height, int kernel_width,
@@ -53,35 +81,42 @@ __device__ inline void convolve_tile(const T* source, const T* weight, const T* 
                                      int groups, int fan, int outs, int tap_first, int tap_row, int tap_column,
                                      int place_image, int place_first, int place_row, int place_column) {
     typedef BlockProduct<T, ROWS, COLUMNS, true, TRANSPOSED> Product;
-    typedef Lines<T, true, ROWS, threads_of<ROWS>()> A;
-    typedef Lines<T, TRANSPOSED, COLUMNS, threads_of<ROWS>()> B;
+    typedef Lines<T, true, ROWS, BLOCK<ROWS>> A;
+    typedef Lines<T, TRANSPOSED, COLUMNS, BLOCK<ROWS>> B;
     DYNAMIC_SHARED(shared);
     SHARED(int, places, ROWS);  // of the tile's rows in the target, -1 past the last
     unsigned tiles = (outs + COLUMNS - 1) / COLUMNS, group = blockIdx.x / tiles % groups;
     int first_column = blockIdx.x % tiles * COLUMNS, first_position = blockIdx.x / tiles / groups * ROWS;
     int positions = images * rows * columns, channels = groups * fan;
 
-    for (int row = threadIdx.x; row < ROWS; row += threads_of<ROWS>()) {
+    bool is_dense = place_column == 1 && place_row == columns && place_image == rows * columns;
+    for (int row = threadIdx.x; row < ROWS; row += BLOCK<ROWS>) {
         unsigned position = first_position + row, line = position / columns;
         places[row] = position >= positions ? -1
-                                            : int(line / rows * place_image + place_first + line % rows * place_row +
-                                                  position % columns * place_column);
+                      : is_dense            ? int(position) + place_first
+                                 : int(line / rows * place_image + place_first + line % rows * place_row +
+                                       position % columns * place_column);
     }
-    int pixel[A::COUNT];        // where this thread's values of each position's first tap are, which may be outside
-    unsigned inside[A::COUNT];  // a bit a tap: whether it sees the image
+    // Of each line of this thread: where its values of the first tap are, which may be outside of the image, and a bit a
+    // tap: whether that sees the image.
+    int pixel[A::COUNT], y[A::COUNT], x[A::COUNT];
+    unsigned along[A::COUNT] = {}, inside[A::COUNT] = {};
+    Seen<A::AT_ONCE> seen(first_position + A::line(), rows, columns, stride_y, stride_x, -top, -left);
 #pragma unroll
     for (int k = 0; k < A::COUNT; ++k) {
-        unsigned position = first_position + A::line() + k * A::AT_ONCE, line = position / columns;
-        int y = int(line % rows) * stride_y - top, x = int(position % columns) * stride_x - left;
-        unsigned along = 0;
-        for (int j = 0; j < kernel_width; ++j) along |= unsigned(unsigned(x + j * dilation_x) < unsigned(width)) << j;
-        inside[k] = 0;
-        for (int i = 0; i < kernel_height; ++i)
-            if (unsigned(y + i * dilation_y) < unsigned(height) && position < positions)
-                inside[k] |= along << (i * kernel_width);
-        pixel[k] = inside[k] ? ((int(line / rows) * height + y) * width + x) * channels + int(group) * fan + A::value()
-                             : 0;
+        pixel[k] = ((seen.image * height + seen.y) * width + seen.x) * channels + int(group) * fan + A::value();
+        y[k] = seen.y;
+        x[k] = seen.image < images ? seen.x : -(1 << 30);  // positions past the last see nothing
+        seen.go_on();
     }
+    for (int j = 0; j < kernel_width; ++j)
+#pragma unroll
+        for (int k = 0; k < A::COUNT; ++k) along[k] |= unsigned(unsigned(x[k] + j * dilation_x) < unsigned(width)) << j;
+    for (int i = 0; i < kernel_height; ++i)
+#pragma unroll
+        for (int k = 0; k < A::COUNT; ++k)
+            if (unsigned(y[k] + i * dilation_y) < unsigned(height)) inside[k] |= along[k] << (i * kernel_width);
+
     // Where the weight's values of this thread are, at the first tap and channel: lines go along channels, or columns.
     int row_of_weight = TRANSPOSED ? channels : groups * outs;
     int of_tap = TRANSPOSED ? outs * channels : fan * row_of_weight;
@@ -90,7 +125,7 @@ __device__ inline void convolve_tile(const T* source, const T* weight, const T* 
 
     int i = 0, j = 0, channel = 0;
     unsigned stages = shared_address(shared);
-    auto load = [&](unsigned stage) {
+    auto copy_a = [&](unsigned stage) {
         int tap = i * kernel_width + j, shift = (i * dilation_y * width + j * dilation_x) * channels + channel;
         bool in_fan = channel + A::value() < fan;
 #pragma unroll
@@ -98,6 +133,8 @@ __device__ inline void convolve_tile(const T* source, const T* weight, const T* 
             bool there = in_fan && inside[k] >> tap & 1;
             copy_later(stage + A::place(k), source + (there ? pixel[k] + shift : 0), there);
         }
+    };
+    auto copy_b = [&](unsigned stage) {
         int from = of_thread + (tap_first + i * tap_row + j * tap_column) * of_tap +
                    channel * (TRANSPOSED ? 1 : row_of_weight);
 #pragma unroll
@@ -122,7 +159,7 @@ __device__ inline void convolve_tile(const T* source, const T* weight, const T* 
     Product product;
     product.clear();
     int slices = kernel_height * kernel_width * ((fan + A::SLICE - 1) / A::SLICE);
-    product.template add_all<STAGES>(stages, slices, load);
+    product.template add_all<STAGES>(stages, slices, copy_a, copy_b);
     const T* of_tile = bias + group * outs + first_column;
     product.template store<T>(
         shared, outs - first_column,
@@ -152,8 +189,8 @@ __device__ inline void convolve_weight_tile(const T* x, const T* cotangent, floa
                                             int stride_y, int stride_x, int dilation_y, int dilation_x, int top,
                                             int left, int groups, int fan, int outs, int slices_of_split) {
     typedef BlockProduct<T, ROWS, COLUMNS, false, false> Product;
-    typedef Lines<T, false, ROWS, threads_of<ROWS>()> A;
-    typedef Lines<T, false, COLUMNS, threads_of<ROWS>()> B;
+    typedef Lines<T, false, ROWS, BLOCK<ROWS>> A;
+    typedef Lines<T, false, COLUMNS, BLOCK<ROWS>> B;
     DYNAMIC_SHARED(shared);
     unsigned down = (fan + ROWS - 1) / ROWS, across = (outs + COLUMNS - 1) / COLUMNS, block = blockIdx.x;
     int first_channel = block % down * ROWS;
@@ -167,41 +204,28 @@ __device__ inline void convolve_weight_tile(const T* x, const T* cotangent, floa
     int first_position = split * slices_of_split * A::SLICE;
     int slices = min((positions - first_position + A::SLICE - 1) / A::SLICE, slices_of_split);
 
-    // What this thread copies next of x: at a position, which goes on by A::AT_ONCE, so that nothing is divided in the
-    // loop. (image, y, x) is the pixel that the tap sees from there.
-    int position = first_position + A::line();
-    int image = position / columns / rows;
-    int first_y = tap / kernel_width * dilation_y - top, first_x = tap % kernel_width * dilation_x - left;
-    int y = position / columns % rows * stride_y + first_y, x_at = position % columns * stride_x + first_x;
-    int more_images = A::AT_ONCE / columns / rows, more_y = A::AT_ONCE / columns % rows * stride_y,
-        more_x = A::AT_ONCE % columns * stride_x;
+    // What this thread copies next of x, and of the cotangent.
+    Seen<A::AT_ONCE> seen(first_position + A::line(), rows, columns, stride_y, stride_x,
+                          tap / kernel_width * dilation_y - top, tap % kernel_width * dilation_x - left);
     int of_x = group * fan + first_channel;
-    // And of the cotangent.
     int line = first_position + B::line();
     int of_cotangent = group * outs + first_column;
 
-    auto load = [&](unsigned stage) {
+    auto copy_a = [&](unsigned stage) {
 #pragma unroll
         for (int k = 0; k < A::COUNT; ++k) {
-            bool inside = image < images && unsigned(y) < unsigned(height) && unsigned(x_at) < unsigned(width);
-            int pixel = ((image * height + y) * width + x_at) * channels + of_x;
+            bool inside = seen.image < images && unsigned(seen.y) < unsigned(height) &&
+                          unsigned(seen.x) < unsigned(width);
+            int pixel = ((seen.image * height + seen.y) * width + seen.x) * channels + of_x;
 #pragma unroll
             for (int part = 0; part < A::PARTS; ++part) {
                 bool there = inside && first_channel + A::value(part) < fan;
                 copy_later(stage + A::place(k, part), x + (there ? pixel + A::value(part) : 0), there);
             }
-            image += more_images;
-            y += more_y;
-            x_at += more_x;
-            if (x_at >= first_x + columns * stride_x) {
-                x_at -= columns * stride_x;
-                y += stride_y;
-            }
-            if (y >= first_y + rows * stride_y) {
-                y -= rows * stride_y;
-                ++image;
-            }
+            seen.go_on();
         }
+    };
+    auto copy_b = [&](unsigned stage) {
 #pragma unroll
         for (int k = 0; k < B::COUNT; ++k) {
 #pragma unroll
@@ -215,7 +239,7 @@ __device__ inline void convolve_weight_tile(const T* x, const T* cotangent, floa
     };
     Product product;
     product.clear();
-    product.template add_all<STAGES>(shared_address(shared), slices, load);
+    product.template add_all<STAGES>(shared_address(shared), slices, copy_a, copy_b);
     int64 first_line = (int64)(split * kernel_height * kernel_width + tap) * fan + first_channel;
     product.template store<float>(
         shared, outs - first_column, [](int) { return 0.0f; },

@@ -7,7 +7,25 @@
 //   sum: (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1)
 // Source: PTX ISA 8.5, "Warp-level matrix instructions". Where kernels run on a CPU, tensor_cores_on_cpu.h does the
 // same. Tests: reference_tests/kernels/test_tensor_cores.py, test_implicit_convolution.py.
+
+// Two neighbouring values of a row, and `narrow` of both: of halves in one instruction.
+template <class T> struct alignas(2 * sizeof(T)) Two { T value[2]; };
+template <class T> __device__ inline Two<T> narrow_two(float first, float second) {
+    return {narrow<T>(first), narrow<T>(second)};
+}
+
 #ifndef CUDA_ON_CPU
+template <> __device__ inline Two<bfloat16> narrow_two<bfloat16>(float first, float second) {
+    unsigned bits;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(second), "f"(first));
+    return {bfloat16{(unsigned short)bits}, bfloat16{(unsigned short)(bits >> 16)}};
+}
+template <> __device__ inline Two<float16> narrow_two<float16>(float first, float second) {
+    unsigned bits;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(second), "f"(first));
+    return {float16{(unsigned short)bits}, float16{(unsigned short)(bits >> 16)}};
+}
+
 #define DYNAMIC_SHARED(name) extern __shared__ uint4 dynamic_shared[]; char* name = (char*)dynamic_shared
 
 // Where `at` lies in shared memory: 32 bits in place of 64.
@@ -75,15 +93,16 @@ MULTIPLY_ADD(float16, "m16n8k16.row.col.f32.f16.f16.f32")
 
 // ---- a block's product
 
-// The product of matrices (ROWS × K)·(K × COLUMNS) by slices of 128 bytes in K, for a block of threads_of<ROWS>(). A
+// The product of matrices (ROWS × K)·(K × COLUMNS) by slices of 128 bytes in K, for a block of BLOCK<ROWS>. A
 // slice of either matrix lies in shared memory, line by line: either its lines go along K (BY_K: ROWS lines of 128 bytes)
 // or every value of K has one (of ROWS or COLUMNS values). Pieces of 16 bytes change places within a line, by `place_of`,
 // so that neither writing a line nor reading a column of pieces needs one bank of shared memory twice. A warp has 64 rows
 // and half of the columns, if there are so many: the larger its part, the fewer bytes of shared memory, and the fewer
 // roundings to TF32, a product takes.
-constexpr int SLICE_BYTES = 128, ACROSS = 2;  // warps in a row of them
-template <int ROWS> constexpr int warps_down() { return ROWS < 128 ? 2 : ROWS / 64; }
-template <int ROWS> constexpr int threads_of() { return warps_down<ROWS>() * ACROSS * WARP; }
+constexpr int SLICE_BYTES = 128, STEPS = SLICE_BYTES / 32;  // of a slice: of one instruction each in K
+constexpr int ACROSS = 2;                                   // warps in a row of them
+template <int ROWS> constexpr int WARPS_DOWN = ROWS < 128 ? 2 : ROWS / 64;
+template <int ROWS> constexpr int BLOCK = WARPS_DOWN<ROWS> * ACROSS * WARP;  // threads
 
 // Where piece `piece` of line `line` lies, in bytes from the beginning.
 template <class T, bool BY_K, int SIZE> __device__ inline unsigned place_of(unsigned line, unsigned piece) {
@@ -92,9 +111,8 @@ template <class T, bool BY_K, int SIZE> __device__ inline unsigned place_of(unsi
 }
 
 template <class T, int ROWS, int COLUMNS, bool A_BY_K, bool B_BY_K> struct BlockProduct {
-    static constexpr int ROWS_OF_WARP = ROWS / warps_down<ROWS>(), COLUMNS_OF_WARP = COLUMNS / ACROSS;
-    static constexpr int STEPS = SLICE_BYTES / 32;  // in K, of one instruction each
-    static constexpr unsigned B_AT = ROWS * SLICE_BYTES, STAGE_BYTES = (ROWS + COLUMNS) * SLICE_BYTES;
+    static constexpr int ROWS_OF_WARP = ROWS / WARPS_DOWN<ROWS>, COLUMNS_OF_WARP = COLUMNS / ACROSS;
+        static constexpr unsigned B_AT = ROWS * SLICE_BYTES, STAGE_BYTES = (ROWS + COLUMNS) * SLICE_BYTES;
     static_assert(ROWS_OF_WARP % 16 == 0 && COLUMNS_OF_WARP % 16 == 0, "whole fragments");
     float sum[ROWS_OF_WARP / 16][COLUMNS_OF_WARP / 8][4];
 
@@ -170,13 +188,15 @@ template <class T, int ROWS, int COLUMNS, bool A_BY_K, bool B_BY_K> struct Block
         }
     };
 
-    // Adds the product of the slices at `stage`; the next step's fragments are on their way while one is multiplied.
-    __device__ void add(unsigned stage) {
+    // Adds the product of the slices at `stage`. While a step is multiplied, the next one's fragments are on their way.
+    // before(step) is called before the products of each step.
+    template <class Before> __device__ void add(unsigned stage, Before before) {
         Fragments of_step[2];
         of_step[0].load(stage, 0);
 #pragma unroll
         for (int step = 0; step < STEPS; ++step) {
             if (step + 1 < STEPS) of_step[(step + 1) % 2].load(stage, step + 1);
+            before(step);
             const Fragments& now = of_step[step % 2];
 #pragma unroll
             for (int i = 0; i < ROWS_OF_WARP / 16; ++i)
@@ -185,12 +205,16 @@ template <class T, int ROWS, int COLUMNS, bool A_BY_K, bool B_BY_K> struct Block
         }
     }
 
-    // Adds the products of `slices` slices; load(stage) begins the copies of the next one. While one is multiplied, the
-    // copies of the STAGES - 1 after it are under way.
-    template <int STAGES, class Load> __device__ void add_all(unsigned stages, int slices, Load load) {
+    // Adds the products of `slices` slices; copy_a(stage) and then copy_b(stage) begin the copies of the next one. While
+    // one is multiplied, the copies of the STAGES - 1 after it are under way; beginning them is spread over two steps.
+    template <int STAGES, class A, class B>
+    __device__ void add_all(unsigned stages, int slices, A& copy_a, B& copy_b) {
 #pragma unroll
         for (int slice = 0; slice < STAGES - 1; ++slice) {
-            if (slice < slices) load(stages + slice * STAGE_BYTES);
+            if (slice < slices) {
+                copy_a(stages + slice * STAGE_BYTES);
+                copy_b(stages + slice * STAGE_BYTES);
+            }
             end_group();
         }
         int from = 0, to = STAGES - 1;
@@ -198,9 +222,12 @@ template <class T, int ROWS, int COLUMNS, bool A_BY_K, bool B_BY_K> struct Block
         for (int slice = 0; slice < slices; ++slice) {
             wait_for_groups<STAGES - 2>();
             __syncthreads();  // all threads' copies are there, and the stage before this one has been read
-            if (slice + STAGES - 1 < slices) load(stages + to * STAGE_BYTES);
+            add(stages + from * STAGE_BYTES, [&](int step) {
+                if (slice + STAGES - 1 >= slices) return;
+                if (step == 0) copy_a(stages + to * STAGE_BYTES);
+                if (step == 1) copy_b(stages + to * STAGE_BYTES);
+            });
             end_group();
-            add(stages + from * STAGE_BYTES);
             from = from + 1 == STAGES ? 0 : from + 1;
             to = to + 1 == STAGES ? 0 : to + 1;
         }
@@ -211,7 +238,6 @@ template <class T, int ROWS, int COLUMNS, bool A_BY_K, bool B_BY_K> struct Block
     template <class Out, class Added, class To>
     __device__ void store(char* buffer, int columns, Added added, To to) const {
         constexpr int LINE = COLUMNS + Pack<Out>::size, PIECES = COLUMNS / Pack<Out>::size;
-        struct alignas(2 * sizeof(Out)) Two { Out value[2]; };
         Out* tile = reinterpret_cast<Out*>(buffer);
         __syncthreads();  // the stages have been read
 #pragma unroll
@@ -221,13 +247,13 @@ template <class T, int ROWS, int COLUMNS, bool A_BY_K, bool B_BY_K> struct Block
 #pragma unroll
             for (int k = 0; k < ROWS_OF_WARP / 8; ++k) {
                 const float* own = sum[k / 2][j] + k % 2 * 2;
-                *reinterpret_cast<Two*>(tile + (first_row() + k * 8 + lane() / 4) * LINE + column) =
-                    {narrow<Out>(own[0] + first), narrow<Out>(own[1] + second)};
+                *reinterpret_cast<Two<Out>*>(tile + (first_row() + k * 8 + lane() / 4) * LINE + column) =
+                    narrow_two<Out>(own[0] + first, own[1] + second);
             }
         }
         __syncthreads();
         int column = threadIdx.x % PIECES * Pack<Out>::size;
-        for (int row = threadIdx.x / PIECES; row < ROWS; row += threads_of<ROWS>() / PIECES) {
+        for (int row = threadIdx.x / PIECES; row < ROWS; row += BLOCK<ROWS> / PIECES) {
             Out* line = to(row);
             if (line && column < columns) store_pack(line + column, load_pack(tile + row * LINE + column));
         }
