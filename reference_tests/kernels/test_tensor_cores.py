@@ -11,7 +11,7 @@ import pytest
 from nfnumpy.backend import cuda, to_host
 from reference_tests.helpers.cuda_on_cpu import KernelError, Program
 from reference_tests.helpers.cupy_stand_in import cupy as stand_in
-from reference_tests.helpers.cupy_stand_in.cupy._raw import _launch
+from reference_tests.helpers.cupy_stand_in.cupy._raw import RawKernel, _launch
 
 HEADERS = cuda.FILES["implicit_convolution"].source.partition('#line 1 "implicit_convolution.cu"')[0]
 SOURCE = HEADERS + r"""
@@ -243,3 +243,15 @@ def test_a_copy_of_another_thread_is_not_seen_before_a_barrier(err):
 def test_an_instruction_of_a_warp_in_a_part_of_one_is_an_error(err):
     with pytest.raises(KernelError, match="not made of them"):
         err(8, threads=33)
+
+
+def test_more_than_48_kib_of_shared_memory_are_to_be_asked_for(program):
+    kernel, arguments = RawKernel(program, "err<7>"), [stand_in.zeros(4, np.float32) for _ in range(2)]
+    kernel((1,), (32,), (*arguments, np.int64(0)), shared_mem=48 << 10)
+    with pytest.raises(KernelError, match="cannot launch with 49168 bytes"):
+        kernel((1,), (32,), (*arguments, np.int64(0)), shared_mem=(48 << 10) + 16)
+    kernel.max_dynamic_shared_size_bytes = 96 << 10
+    kernel((1,), (32,), (*arguments, np.int64((96 << 10) - 4)), shared_mem=96 << 10)
+    kernel.max_dynamic_shared_size_bytes = 1 << 20
+    with pytest.raises(KernelError, match="cannot launch with"):
+        kernel((1,), (32,), (*arguments, np.int64(0)), shared_mem=1 << 20)

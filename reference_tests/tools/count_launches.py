@@ -8,6 +8,7 @@ a product's those of its three matrices.
 """
 
 import collections
+import math
 import sys
 from pathlib import Path
 
@@ -34,7 +35,7 @@ class Counter:
         if 0 not in (grid if isinstance(grid, tuple) else (grid,)):
             arrays = [value for value in arguments if isinstance(value, cupy.ndarray)]
             self.note(kernel, self.table_bytes * UPDATE_PASSES if kernel == "clipped_update" else
-                      sum(array.nbytes for array in arrays))
+                      sum(array.nbytes for array in arrays), products_of(kernel, arguments))
 
     def product(self, handle, transa, transb, m, n, k, alpha, a, a_type, lda, stride_a, b, b_type, ldb, stride_b, beta,
                 c, c_type, ldc, stride_c, batch, *rest):
@@ -62,6 +63,15 @@ class Counter:
         self.launches[name] += 1
         self.bytes[name] += moved
         self.operations[name] += operations
+
+
+def products_of(kernel, arguments):
+    """The operations of an implicit convolution, from its sizes; 0 for other kernels."""
+    if kernel not in ("convolve", "convolve_weight"):
+        return 0
+    images, _, _, *sizes = arguments[5 if kernel == "convolve" else 3:]
+    rows, columns, kernel_height, kernel_width, *_ = sizes
+    return 2 * math.prod(map(int, (images, rows, columns, kernel_height, kernel_width, *sizes[10:13])))
 
 
 def count_step(name, size, batch, precision=None):
