@@ -130,7 +130,7 @@ MISTAKES = {  # file: [(what is wrong, as the file has it, and instead)]
         ("b of floats of another column", "at = column + k / 2 * 8 + l / 4,", "at = column + k % 2 * 8 + l / 4,"),
         ("b's columns of another pair", "b[j][1] = both[1], b[j + 1][0] = both[2]",
          "b[j][1] = both[2], b[j + 1][0] = both[1]"),
-        ("not rounded to TF32", "value = rounded_to_tf32(value);", ""),
+        ("not rounded to TF32", "value = rounded_to_tf32(value);", "value += 0;"),
         ("the last step left out", "step < STEPS; ++step", "step < STEPS - 1; ++step"),
         ("b where a is", "load_b(both, stage + B_AT,", "load_b(both, stage,"),
         ("sums not begun at 0", "for (float& value : part) value = 0;", "for (float& value : part) value += 0;"),
