@@ -21,7 +21,7 @@ from ..windows import Windows
 
 IMPLICIT = os.environ.get("NFNUMPY_IMPLICIT_CONVOLUTION", "1") not in ("", "0")
 DTYPES = ("float32", "float16", "bfloat16")
-ROWS = 128  # of a tile, positions; 256 work too
+ROWS = 128  # of a tile, positions; 256 work too, where a block can have 144 KiB of shared memory (not on 8.6, 8.9)
 SLICE_BYTES, STAGES = 128, 3  # of a row in a slice; slices in shared memory: as the kernels have them
 MOST_TAPS = 32  # a bit each
 LEAST_FILLED = 0.25  # the share of the products in all tiles that are asked for; with less, patches cost less
@@ -45,7 +45,7 @@ def _shared_bytes(kernel, parameters):
 
 
 KERNELS = cuda.KernelFile("implicit_convolution", {
-    "convolve": (DTYPES, ("false", "true"), ("128, 128", "128, 64")),
+    "convolve": (DTYPES, ("false", "true"), (f"{ROWS}, 128", f"{ROWS}, 64")),
     "convolve_weight": (DTYPES, ("128, 128", "64, 64")), "sum_splits": (DTYPES,)}, _shared_bytes)
 
 
