@@ -83,7 +83,7 @@ def multiply(a: Matrices, b: Matrices, out: Matrices, *, rows: int, columns: int
             _strided(out, rows, columns, batch)[...] = 0
         return
     from cupy.cuda import cublas, device, runtime
-    dtype = a.array.dtype.name
+    dtype, out_dtype = cuda.type_name(a.array.dtype), cuda.type_name(out.array.dtype)
     if dtype == "float64":
         compute = cublas.CUBLAS_COMPUTE_64F
     elif dtype == "float32" and _tf32.get():
@@ -93,15 +93,15 @@ def multiply(a: Matrices, b: Matrices, out: Matrices, *, rows: int, columns: int
     scalars = _SCALARS["float64" if dtype == "float64" else "float32"]
     zero = scalars.ctypes.data
     one = zero + scalars.itemsize
-    types = {name: getattr(runtime, _DATA_TYPES[name]) for name in (dtype, out.array.dtype.name)}
+    kind, out_kind = getattr(runtime, _DATA_TYPES[dtype]), getattr(runtime, _DATA_TYPES[out_dtype])
     operations = [cublas.CUBLAS_OP_T if matrices.transposed else cublas.CUBLAS_OP_N for matrices in (b, a)]
     # cuBLAS reads matrices column by column, that is, the transposes of b, a and out; and outᵀ = bᵀ·aᵀ.
     handle = _captured.get()
     product = handle.product if handle else functools.partial(cublas.gemmStridedBatchedEx, device.get_cublas_handle())
     product(
-        *operations, columns, rows, inner, one, b.array.data.ptr, types[dtype], b.row, b.apart, a.array.data.ptr,
-        types[dtype], a.row, a.apart, one if accumulate else zero, out.array.data.ptr, types[out.array.dtype.name],
-        out.row, out.apart, batch, compute, cublas.CUBLAS_GEMM_DEFAULT)
+        *operations, columns, rows, inner, one, b.array.data.ptr, kind, b.row, b.apart, a.array.data.ptr, kind, a.row,
+        a.apart, one if accumulate else zero, out.array.data.ptr, out_kind, out.row, out.apart, batch, compute,
+        cublas.CUBLAS_GEMM_DEFAULT)
 
 
 def _strided(matrices, rows, columns, batch):

@@ -45,7 +45,7 @@ class KernelFile:
         self.name = name
         self.kernels = kernels
         self.shared_bytes = shared_bytes
-        self._functions: dict[str, Any] = {}  # CuPy's, by C++ name: the instances launched so far
+        self._functions: dict[tuple[str, tuple[Any, ...]], Any] = {}  # CuPy's: the instances launched so far
         FILES[name] = self
 
     @property
@@ -58,14 +58,13 @@ class KernelFile:
         return [_expression(kernel, parameters) for kernel, choices in self.kernels.items()
                 for parameters in itertools.product(*choices)]
 
-    def _function(self, expression, shared):
-        function = self._functions.get(expression)
-        if function is None:
-            import cupy
-            module = cupy.RawModule(code=self.source, options=("--std=c++17",), name_expressions=(expression,))
-            function = self._functions[expression] = module.get_function(expression)
-            if shared:
-                function.max_dynamic_shared_size_bytes = shared  # CUDA refuses more than 48 KiB otherwise
+    def _compiled(self, kernel, parameters, shared):
+        import cupy
+        expression = _expression(kernel, parameters)
+        module = cupy.RawModule(code=self.source, options=("--std=c++17",), name_expressions=(expression,))
+        function = self._functions[kernel, parameters] = module.get_function(expression)
+        if shared:
+            function.max_dynamic_shared_size_bytes = shared  # CUDA refuses more than 48 KiB otherwise
         return function
 
     def launch(self, kernel: str, parameters: tuple[Any, ...], grid: int | tuple[int, ...],
@@ -79,7 +78,8 @@ class KernelFile:
         block = block if isinstance(block, tuple) else (block,)
         if 0 not in grid:
             shared = self.shared_bytes(kernel, parameters)
-            self._function(_expression(kernel, parameters), shared)(grid, block, arguments, shared_mem=shared)
+            function = self._functions.get((kernel, parameters)) or self._compiled(kernel, parameters, shared)
+            function(grid, block, arguments, shared_mem=shared)
 
     def launch_elementwise(self, kernel: str, parameters: tuple[Any, ...], out: Array, *arguments: Any) -> None:
         """Start an element-by-element kernel, one thread for each 16 bytes of `out`."""
@@ -100,9 +100,15 @@ def _expression(kernel, parameters):
     return f"{kernel}<{', '.join(FLOATING.get(str(value), str(value)) for value in parameters)}>"
 
 
+@functools.cache
+def type_name(dtype: numpy.dtype) -> str:
+    """dtype.name, which NumPy puts together anew each time, at a microsecond or more."""
+    return dtype.name
+
+
 def accumulator_type(dtype: numpy.dtype) -> type[numpy.floating]:
     """The NumPy type that values of `dtype` are computed and summed in: float64 for itself, float32 for the others."""
-    return numpy.float64 if dtype.name == "float64" else numpy.float32
+    return numpy.float64 if dtype == numpy.float64 else numpy.float32
 
 
 def block_shape(across: int, down: int) -> tuple[tuple[int, int], int]:
@@ -118,7 +124,8 @@ def block_shape(across: int, down: int) -> tuple[tuple[int, int], int]:
 
 def supports(*arrays: Array) -> bool:
     """Whether the kernels take these arrays: all of one floating dtype that they know."""
-    return arrays[0].dtype.name in FLOATING and all(array.dtype == arrays[0].dtype for array in arrays)
+    dtype = arrays[0].dtype
+    return type_name(dtype) in FLOATING and all(array.dtype == dtype for array in arrays)
 
 
 def contiguous(*arrays: Array) -> list[Array]:

@@ -38,8 +38,18 @@ from nfnumpy.bench.gpu import (
 )
 from nfnumpy.bench.gpu.budget import Budget
 from nfnumpy.bench.gpu.plan import Plan
-from nfnumpy.bench.implementations import COMPILED, GRAPH, NCHW, NFNUMPY, TORCH, nfnumpy_cupy, torch_device
+from nfnumpy.bench.implementations import (
+    COMPILED,
+    GRAPH,
+    IMPLICIT,
+    NCHW,
+    NFNUMPY,
+    TORCH,
+    nfnumpy_cupy,
+    torch_device,
+)
 from nfnumpy.functional import activations, linear
+from nfnumpy.functional.fast_cupy import implicit_convolution
 from nfnumpy.models import registry
 from nfnumpy.ports import torch as torch_port
 
@@ -143,8 +153,9 @@ def test_live_bytes_remember_their_peak():
 
 def test_sanitizer_steps_run_in_every_kind_of_arithmetic(capsys):
     sanitizer_steps.run([("tiny", kind) for _, kind in sanitizer_steps.CASES])
-    lines = capsys.readouterr().out.splitlines()
+    *lines, in_tf32, in_bf16 = capsys.readouterr().out.splitlines()
     assert len(lines) == len(sanitizer_steps.CASES)
+    assert " 0 of " in in_tf32 and " 0 of " in in_bf16
     assert all(math.isfinite(float(line.rpartition(" ")[2])) for line in lines)
 
 
@@ -215,7 +226,7 @@ def whole_run(tmp_path_factory):
         patch.setattr(loss_agreement, "RUNS", loss_agreement.RUNS[-1:])  # float64 with SAM
         patch.setattr(loss_agreement, "compare_bits", lambda *_: (True, "two more runs of the same"))
         found = report.Report(str(path), machine=machine.facts(), options={}, parts={})
-        parts = [part for part in gpu_parts.parts_of(PLAN) if not part.name.startswith("compiled")]
+        parts = [part for part in gpu_parts.parts_of(PLAN) if not part.name.startswith(("compiled", "implicit"))]
         runner.run_parts(found, PLAN, parts, Budget(1e6), "now")
     read = json.loads(path.read_text())
     return {name: entry["status"] for name, entry in read["parts"].items()}, read
@@ -300,10 +311,21 @@ def test_the_compiled_form_has_a_section_of_its_own(monkeypatch):
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda network: compiled.append(network) or network)
     found = report.Report(None)
-    networks.measure(found, PLAN, allowance(), "tiny", "tf32", True)
+    networks.measure(found, PLAN, allowance(), "tiny", "tf32", COMPILED)
     rows = found.rows("network tiny tf32, compiled")
     assert [row["implementation"] for row in rows] == [NFNUMPY, GRAPH, COMPILED] * 2
     assert rows[2]["agrees"] is True and rows[2]["ratio"] > 0 and len(compiled) == 2
+
+
+def test_implicit_convolutions_have_a_section_beside_the_other_forms(monkeypatch):
+    monkeypatch.setattr(implicit_convolution, "LEAST_FILLED", 0)
+    before = dict(cupy._raw.launches)
+    found = report.Report(None)
+    networks.measure(found, PLAN, allowance(), "tiny", "tf32", IMPLICIT)
+    rows = found.rows("network tiny tf32, implicit")
+    assert [row["implementation"] for row in rows] == [NFNUMPY, GRAPH, IMPLICIT] * 2
+    assert rows[2]["agrees"] is True and rows[2]["ratio"] > 0
+    assert sum(count - before.get(name, 0) for name, count in cupy._raw.launches.items() if "convolve" in name) > 0
 
 
 @pytest.mark.parametrize("name", ["nf_resnet_32px", "nf_regnet_32px"])

@@ -5,9 +5,11 @@ import threading
 import numpy as np
 import pytest
 
-from nfnumpy import InputError, backend, reference
+from nfnumpy import InputError, backend, datasets, models, reference
 from nfnumpy.backend import blas_threads, dispatch, thread_pool
 from nfnumpy.functional import activations, convolution
+from nfnumpy.training import TrainingOptions
+from nfnumpy.training.trainer import Trainer
 from reference_tests.helpers.fast_paths import with_threads
 
 
@@ -29,6 +31,29 @@ def test_within_reference_no_fast_path_runs(monkeypatch):
     activations.scaled_nonlinearity(x, name="gelu", scale=1.0)
     convolution.conv2d(x, np.ones((1, 1, 3, 2)), None)
     assert calls == ["scaled_nonlinearity", "conv2d"]
+
+
+def test_a_training_step_takes_every_fast_path_it_comes_by(monkeypatch):
+    """The backward pass alone stays sequential: for this small a graph threads would not pay."""
+    taken, refused = set(), set()
+
+    def watched(formula, fast):
+        def path(*arrays, **options):
+            result = fast(*arrays, **options)
+            (refused if result is NotImplemented else taken).add(formula.__name__)
+            return result
+        return path
+
+    for formula in backend.formulas():
+        if "numpy" in formula.fast_paths:
+            monkeypatch.setitem(formula.fast_paths, "numpy", watched(formula, formula.fast_paths["numpy"]))
+    random = np.random.default_rng(0)
+    config = models.config_of("nfnet_8px", stochdepth_rate=0.5)
+    split = datasets.ArraySplit(random.integers(0, 256, (4, 8, 8, 3), dtype=np.uint8), random.integers(0, 10, 4))
+    trainer = Trainer(TrainingOptions(batch_size=4, sam=0.05), config,
+                      datasets.Dataset("random images", tuple("0123456789"), 8, split, split))
+    with_threads(2, trainer.train_step, split.images, split.labels)
+    assert refused - taken == {"backward_pass"} and len(taken) >= 25
 
 
 def test_every_fast_path_has_the_name_of_its_formula():

@@ -28,8 +28,7 @@ FORWARD, BACK, OF_WEIGHT = ["convolve"], ["convolve"], ["convolve_weight", "sum_
 @pytest.fixture(autouse=True, scope="module")
 def tf32_and_few_channels():
     """float32 may round to TF32, and tiles may be mostly empty."""
-    with pytest.MonkeyPatch.context() as patch, cublas.tf32(True):
-        patch.setattr(implicit, "IMPLICIT", True)
+    with pytest.MonkeyPatch.context() as patch, cublas.tf32(True), implicit.switched(True):
         patch.setattr(implicit, "LEAST_FILLED", 0)
         yield
 
@@ -198,13 +197,13 @@ def test_a_convolution_of_many_channels_writes_no_patches(dtype):
     assert kernels_of(dtype=dtype, stride=2) == [FORWARD, BACK * 4, OF_WEIGHT]
 
 
-@pytest.mark.parametrize("what", ["IMPLICIT", "tf32", "major", "least filled", "limit", "most taps"])
+@pytest.mark.parametrize("what", ["off", "tf32", "major", "least filled", "limit", "most taps"])
 def test_the_present_path_runs_where_this_one_is_not_for(monkeypatch, what):
-    changes = {"IMPLICIT": ("IMPLICIT", False), "major": ("_major", lambda device: 7), "least filled":
-               ("LEAST_FILLED", 1.1), "limit": ("LIMIT", 1024), "most taps": ("MOST_TAPS", 8)}
+    changes = {"major": ("_major", lambda device: 7), "least filled": ("LEAST_FILLED", 1.1), "limit": ("LIMIT", 1024),
+               "most taps": ("MOST_TAPS", 8)}
     if what in changes:
         monkeypatch.setattr(implicit, *changes[what])
-    with cublas.tf32(what != "tf32"):
+    with cublas.tf32(what != "tf32"), implicit.switched(what != "off"):
         assert kernels_of() == WITH_PATCHES
         assert kernels_of(dtype=np.float16) == (IMPLICITLY if what == "tf32" else WITH_PATCHES)
 

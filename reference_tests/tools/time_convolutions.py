@@ -84,11 +84,14 @@ class Switch:
         self.on = on
 
     def __enter__(self):
-        self.before = implicit.IMPLICIT, implicit.LEAST_FILLED
-        implicit.IMPLICIT, implicit.LEAST_FILLED = self.on, 0
+        self.before = implicit.LEAST_FILLED
+        implicit.LEAST_FILLED = 0
+        self.context = implicit.switched(self.on)
+        self.context.__enter__()
 
     def __exit__(self, *_):
-        implicit.IMPLICIT, implicit.LEAST_FILLED = self.before
+        self.context.__exit__(None, None, None)
+        implicit.LEAST_FILLED = self.before
 
 
 def milliseconds(call):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..cases.networks import WORKS, NetworkCase, relative_errors
-from ..implementations import COMPILED, GRAPH, NCHW, NFNUMPY, TORCH
+from ..implementations import COMPILED, EAGER, GRAPH, IMPLICIT, NCHW, NFNUMPY, TORCH
 from ..implementations.nfnumpy_cupy import FORMS, CupyNetwork
 from ..report import Report, Section
 from ..table import gigabytes
@@ -26,16 +26,16 @@ COLUMNS = [("network", "implementation", ""), ("work", "work", ""), ("ms", "ms",
 Makers = dict[str, Callable[[], Any]]
 
 
-def measure(report: Report, plan: Any, allowance: Any, model: str, precision: str, compiled: bool = False) -> None:
+def measure(report: Report, plan: Any, allowance: Any, model: str, precision: str, beside: str = EAGER) -> None:
     """A section of the name that `section_name` gives, with a row for every implementation and kind of work.
 
-    compiled: beside torch.compile in place of eager PyTorch.
+    beside: what ours is compared with: EAGER PyTorch, COMPILED PyTorch, or IMPLICIT, our own other form.
     """
     case = NetworkCase(model, plan.batch_size, precision)
     title = f"{model}, {case.pixels} px, batch {case.batch}, {precision} (ratio: our fastest form over it)"
-    with report.section(section_name(model, precision, compiled), title) as section:
+    with report.section(section_name(model, precision, beside), title) as section:
         ours = CupyNetwork(case)
-        makers = _makers(section, case, plan, ours.state(), compiled)
+        makers = _makers(section, case, plan, ours.state(), beside)
         rows = _rows(case, plan, allowance, ours, makers)
         del ours
         for row in rows:
@@ -46,16 +46,19 @@ def measure(report: Report, plan: Any, allowance: Any, model: str, precision: st
     release_all()
 
 
-def section_name(model: str, precision: str, compiled: bool = False) -> str:
+def section_name(model: str, precision: str, beside: str = EAGER) -> str:
     """The name of a section in the GPU's report."""
-    return f"network {model} {precision}" + ", compiled" * compiled
+    return f"network {model} {precision}" + {EAGER: "", COMPILED: ", compiled", IMPLICIT: ", implicit"}[beside]
 
 
-def _makers(section: Section, case: NetworkCase, plan: Any, state: dict[str, Any], compiled: bool) -> Makers:
+def _makers(section: Section, case: NetworkCase, plan: Any, state: dict[str, Any], beside: str) -> Makers:
     """Functions that make each implementation, ours first."""
     makers: Makers = {name: functools.partial(CupyNetwork, case, **options) for name, options in FORMS.items()}
+    if beside == IMPLICIT:
+        makers[IMPLICIT] = functools.partial(CupyNetwork, case, implicit=True, **FORMS[GRAPH])
+        return makers
     opponent = torch_network(plan, section)
-    if opponent and compiled:
+    if opponent and beside == COMPILED:
         makers[COMPILED] = functools.partial(opponent, case, state, compiled=True)
     elif opponent:
         makers[TORCH] = functools.partial(opponent, case, state)
@@ -156,7 +159,7 @@ def _peaks(network: Any, maker: Callable[[], Any], name: str) -> dict[str, dict[
     """
     peaks = {}
     for work, method in METHODS.items():
-        if name == GRAPH:
+        if name in (GRAPH, IMPLICIT):
             network = None
             release_all()
         network = network or maker()

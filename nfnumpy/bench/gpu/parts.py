@@ -10,6 +10,7 @@ from typing import Any
 
 from ...errors import InputError
 from ..cases.networks import PRECISIONS
+from ..implementations import COMPILED, IMPLICIT
 from ..report import Report
 from .budget import Allowance
 from .plan import Plan
@@ -50,6 +51,8 @@ def parts_of(plan: Plan) -> list[Part]:
     parts = [
         Part("smoke", "every kernel file, and steps beside NumPy's", "smoke", 40, 20),
         *_network(first),
+        *(Part(f"implicit-{precision}", f"{first} with implicit convolutions, {precision}", "networks", 45, 25,
+               (first, precision, IMPLICIT)) for precision in reversed(PRECISIONS)),
         Part("peaks", "copies and products at best", "peak_rates", 6, 3),
         Part("update", "clipping and SGD alone", "update", 10, 5),
         *(Part(f"kernels-{precision}", f"every launch of a step, and the host's time, {precision}", "profile", 14, 10,
@@ -63,7 +66,7 @@ def parts_of(plan: Plan) -> list[Part]:
         Part("cifar10", "a small network trained on CIFAR-10", "cifar10", 90, 45,
              missing=None if plan.cifar else "it needs --cifar PATH"),
         *(Part(f"compiled-{precision}", f"{first} beside torch.compile, {precision}", "networks", 90, 60,
-               (first, precision, True)) for precision in reversed(PRECISIONS)),
+               (first, precision, COMPILED)) for precision in reversed(PRECISIONS)),
         *(part for model in plan.models[2:] for part in _network(model)),
     ]
     share = plan.share_of_estimate

@@ -9,7 +9,8 @@ from typing import Any
 
 import cupy
 
-from . import single_step
+from ..cases.networks import PRECISIONS
+from . import implicit_check, single_step
 
 CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     (single_step.FIRST, {"sam": 0.05}),
@@ -26,6 +27,8 @@ def run(cases: Iterable[tuple[str, dict[str, Any]]] = CASES) -> None:
     cupy.cuda.set_allocator(None)
     for name, kind in cases:
         print(name, kind, "loss", single_step.step(name, kind), flush=True)
+    for precision in PRECISIONS:
+        print("implicit convolutions", precision, implicit_check.exact(precision)[1], flush=True)
 
 
 if __name__ == "__main__":

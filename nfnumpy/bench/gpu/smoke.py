@@ -5,8 +5,9 @@ import functools
 from typing import Any
 
 from ...backend import cuda
+from ..cases.networks import PRECISIONS
 from ..report import Report
-from . import checks, loss_agreement, single_step
+from . import checks, implicit_check, loss_agreement, single_step
 from .launches import recording
 
 KINDS: tuple[dict[str, Any], ...] = ({}, {"precision": "bf16"})
@@ -24,6 +25,9 @@ def measure(report: Report, plan: Any, allowance: Any) -> None:
             for kind in KINDS:
                 name = f"a step of {single_step.FIRST}, {kind.get('precision', 'float32')}"
                 checks.check(section, name, functools.partial(_finite_step, kind))
+            for precision in PRECISIONS:
+                checks.check(section, f"implicit convolutions, {precision}",
+                             functools.partial(implicit_check.exact, precision))
         counts = collections.Counter(launch.file for launch in launches)
         for file in cuda.FILES:
             checks.check(section, f"kernels/{file}.cu", functools.partial(_launched, counts[file]))

@@ -11,6 +11,7 @@ from ... import backend as backends
 from ...autograd import no_grad
 from ...backend import cuda_graph
 from ...backend.arrays import Array
+from ...functional.fast_cupy import implicit_convolution
 from ...training.trainer import StepMetrics
 from ..cases.networks import NetworkCase
 from . import GRAPH, NFNUMPY
@@ -20,11 +21,15 @@ FORMS = {NFNUMPY: PLAIN, GRAPH: {"cuda_graph": "on"}}  # name -> options; every 
 
 
 class CupyNetwork:
-    """The network of a case on the GPU, with its optimizer and one batch of images. options: of TrainingOptions."""
+    """The network of a case on the GPU, with its optimizer and one batch of images.
+
+    options: of TrainingOptions, and `implicit`: whether convolutions may be implicit products.
+    """
 
     name = "nfnumpy"
 
     def __init__(self, case: NetworkCase, **options: Any) -> None:
+        self.implicit = options.pop("implicit", False)
         images, labels = case.images_and_labels()
         self.trainer = case.trainer(images, labels, backend="cupy", tf32="on",
                                     precision="bf16" if case.precision == "bf16" else None, **options)
@@ -37,7 +42,8 @@ class CupyNetwork:
 
     def train(self) -> StepMetrics:
         """Start one training step; returns its metrics, still on the device."""
-        return self.trainer.train_step(self.images, self.labels)
+        with implicit_convolution.switched(self.implicit):
+            return self.trainer.train_step(self.images, self.labels)
 
     def answer(self) -> tuple[numpy.ndarray, float]:
         """(logits in float32 on the host, the loss of a training step)."""
@@ -45,7 +51,7 @@ class CupyNetwork:
 
     def infer(self) -> Array:
         """Start one inference; returns the logits."""
-        with no_grad(), backends.tf32(True):
+        with no_grad(), backends.tf32(True), implicit_convolution.switched(self.implicit):
             return self._inference(self.images)
 
     @staticmethod

@@ -1,16 +1,19 @@
 """k×k convolutions on tensor cores without patches in memory: the kernels gather them while they multiply.
 
 For groups of many channels in float16, bfloat16 and, where products may round to TF32, float32, on devices of compute
-capability 8.0 and above; `suits` says when. convolution.py asks it and takes its own path otherwise, everywhere with
-`IMPLICIT = False` or `NFNUMPY_IMPLICIT_CONVOLUTION=0` in the environment.
+capability 8.0 and above; `suits` says when. convolution.py asks it and takes its own path otherwise: everywhere but in
+a context `switched(True)`, or with `NFNUMPY_IMPLICIT_CONVOLUTION=1` in the environment.
 
 Kernels: backend/kernels/implicit_convolution.cu. Test: reference_tests/kernels/test_implicit_convolution.py.
 """
 
+import contextlib
+import contextvars
 import functools
 import itertools
 import math
 import os
+from collections.abc import Iterator
 
 import numpy
 
@@ -19,7 +22,8 @@ from ...backend.arrays import Array
 from ..checks import Shape
 from ..windows import Windows
 
-IMPLICIT = os.environ.get("NFNUMPY_IMPLICIT_CONVOLUTION", "1") not in ("", "0")
+_is_on = contextvars.ContextVar("implicit convolution",
+                                default=os.environ.get("NFNUMPY_IMPLICIT_CONVOLUTION", "0") not in ("", "0"))
 DTYPES = ("float32", "float16", "bfloat16")
 ROWS = 128  # of a tile, positions; 256 work too, where a block can have 144 KiB of shared memory (not on 8.6, 8.9)
 SLICE_BYTES, STAGES = 128, 3  # of a row in a slice; slices in shared memory: as the kernels have them
@@ -27,6 +31,16 @@ MOST_TAPS = 32  # a bit each
 LEAST_FILLED = 0.25  # the share of the products in all tiles that are asked for; with less, patches cost less
 LIMIT = 2**31  # values of an array, which the kernels count in 32 bits
 SLOTS = 264  # blocks of a large device that run together: 2 on each of an H100's 132 multiprocessors
+
+
+@contextlib.contextmanager
+def switched(on: bool) -> Iterator[None]:
+    """Context in which convolutions that suit this path take it, or none does."""
+    token = _is_on.set(on)
+    try:
+        yield
+    finally:
+        _is_on.reset(token)
 
 
 def _sides(tile):
@@ -72,7 +86,7 @@ def suits(windows: Windows, x_shape: Shape, weight_shape: Shape, groups: int, wa
     wanted: "out", "x" or "weight", what is to be computed from `arrays`.
     """
     dtype, fan, outs = arrays[0].dtype, weight_shape[2], weight_shape[3] // groups
-    if not IMPLICIT or dtype.name not in DTYPES or (dtype.name == "float32" and not cublas.tf32_is_enabled()):
+    if not _is_on.get() or dtype.name not in DTYPES or (dtype.name == "float32" and not cublas.tf32_is_enabled()):
         return False
     slice = SLICE_BYTES // dtype.itemsize
     filled = {"out": _filled(fan, slice) * _filled(outs, 64), "x": _filled(outs, slice) * _filled(fan, 64),

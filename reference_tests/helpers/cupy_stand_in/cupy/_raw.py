@@ -68,13 +68,13 @@ def _launch(program, expression, grid, block, arguments, shared_mem=0):
             converted.append(ctypes.c_void_p(value.data.ptr))
         else:
             converted.append(ctype(value))
-    _capture.run(functools.partial(_start, program, expression, grid, block, arguments, converted), *arguments)
+    _capture.run(functools.partial(_start, program, expression, grid, block, arguments, converted, shared_mem),
+                 *arguments)
 
 
-def _start(program, expression, grid, block, arguments, converted):
+def _start(program, expression, grid, block, arguments, converted, shared_mem):
     launches[expression] = launches.get(expression, 0) + 1
-    program.launch(expression, grid, block, converted, int(os.environ.get("CUDA_ON_CPU_ORDER", "0")),
-                   shared_mem)
+    program.launch(expression, grid, block, converted, int(os.environ.get("CUDA_ON_CPU_ORDER", "0")), shared_mem)
     blocks = guarded.blocks()  # of which a kernel may know more than it is given, by address
     for block_of in blocks if len(blocks) <= FEW else filter(None, map(_block, arguments)):
         if not block_of.intact():
