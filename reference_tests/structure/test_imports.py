@@ -13,7 +13,8 @@ import nfnumpy
 PACKAGE = Path(nfnumpy.__file__).parent
 AREAS = (  # from the ground up
     "errors", "validation", "files", "cli", "backend", "functional", "autograd", "ops", "nn", "models", "optim",
-    "datasets", "weights", "training", "analysis", "ports", "verify", "bench", "train", "predict", "__main__")
+    "augment", "datasets", "weights", "training", "analysis", "ports", "verify", "bench", "train", "predict",
+    "__main__")
 
 
 def module_of(path):
