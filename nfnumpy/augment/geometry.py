@@ -1,8 +1,8 @@
 """Operations that move pixels: each pixel of the result is the nearest one of the image at another place, or grey.
 
 A transform says where a pixel (x, y) of the result comes from: (a·x + b·y + c, d·x + e·y + f), in pixels from the
-middle of the first one. Source: the augmentation code that the authors of NFNets released; Jaderberg et al. (2015), eq. 1, for
-sampling by an affine transform.
+middle of the first one. Source: the augmentation code that the authors of NFNets released; Jaderberg et al. (2015),
+eq. 1, for sampling by an affine transform.
 
 Used by: operations.py. Test: reference_tests/augment/test_operations.py.
 """
