@@ -1,7 +1,11 @@
-"""Augmentation of training images: RandAugment and the authors' bicubic resizing, on NumPy arrays on the host."""
+"""Augmentation of training images: crops, bicubic resizing, MixUp, CutMix and RandAugment, on NumPy arrays."""
 
+from .cropping import Crop, center_crop, released_crop, timm_crop
+from .mixing import cutmix, draw_box, draw_ratio, mixed_labels, mixup
 from .operations import FORMS, OPERATIONS, apply_operation
 from .randaugment import Layer, draw_layers, rand_augment
 from .resizing import bicubic_resize
 
-__all__ = ["FORMS", "OPERATIONS", "Layer", "apply_operation", "bicubic_resize", "draw_layers", "rand_augment"]
+__all__ = ["FORMS", "OPERATIONS", "Crop", "Layer", "apply_operation", "bicubic_resize", "center_crop", "cutmix",
+           "draw_box", "draw_layers", "draw_ratio", "mixed_labels", "mixup", "rand_augment", "released_crop",
+           "timm_crop"]

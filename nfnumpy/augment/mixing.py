@@ -1,0 +1,89 @@
+"""Two examples made into one: MixUp and CutMix, with labels that are shares of two classes.
+
+Source: Zhang et al. (2018), arXiv 1710.09412; Yun et al. (2019), arXiv 1905.04899; drawn as in the code that the
+authors of NFNets released, which cuts in whole pixels and takes the real share of the box for the label.
+
+Test: reference_tests/augment/test_mixing.py.
+"""
+
+import math
+
+import numpy
+
+from ..backend import CounterRNG
+from ..errors import InputError
+from ..functional.checks import shown
+from .cropping import Crop, checked_size
+
+ALPHA = 0.2  # of the Beta distribution of MixUp's ratio
+BETA_ATTEMPTS = 64  # of which each succeeds with a probability of 0.95 or more, up to ALPHA
+
+
+def draw_ratio(randomness: CounterRNG, pair: int, alpha: float = ALPHA) -> float:
+    """MixUp's share of the first image: Beta(alpha, alpha), by the method of Jöhnk (1964), for alpha up to 1.
+
+    It depends on the seed and step of `randomness` (the epoch) and on the number of the pair alone.
+    """
+    if not 0.0 < alpha <= 1.0:
+        raise InputError(f"draw_ratio: alpha={shown(alpha)}: expected a number above 0 and up to 1")
+    for first, second in randomness.uniform(f"MixUp {pair}", (BETA_ATTEMPTS, 2)).tolist():
+        x, y = first ** (1.0 / alpha), second ** (1.0 / alpha)
+        if 0.0 < x + y <= 1.0:
+            return x / (x + y)
+    return 0.5
+
+
+def mixup(first: numpy.ndarray, second: numpy.ndarray, ratio: float) -> numpy.ndarray:
+    """ratio·first + (1 - ratio)·second, in float32, of two arrays of one shape."""
+    _check_pair(first, second)
+    share = numpy.float32(ratio)
+    return share * first.astype(numpy.float32) + (numpy.float32(1.0) - share) * second.astype(numpy.float32)
+
+
+def draw_box(size: tuple[int, int], randomness: CounterRNG, pair: int) -> Crop:
+    """CutMix's box in images of `size` = (height, width).
+
+    Its sides are sqrt(1 - p) of the image's, p uniform, around a uniform pixel, cut at the image's edges: on average a
+    bit less than half of the image.
+    """
+    height, width = checked_size(size)
+    row_draw, column_draw, p = randomness.uniform(f"CutMix {pair}", (3,)).tolist()
+    side = math.sqrt(1.0 - p)
+    half_height, half_width = int(side * height) // 2, int(side * width) // 2
+    row, column = int(row_draw * height), int(column_draw * width)
+    top, left = max(0, row - half_height), max(0, column - half_width)
+    return Crop(top, left, min(height, row + half_height) - top, min(width, column + half_width) - left)
+
+
+def cutmix(first: numpy.ndarray, second: numpy.ndarray, box: Crop) -> tuple[numpy.ndarray, float]:
+    """(image, ratio): the first image (H, W, C) inside of the box, the second outside, and the box's share of it."""
+    _check_pair(first, second)
+    rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
+    mixed = second.copy()
+    mixed[rows, columns] = first[rows, columns]
+    return mixed, box.height * box.width / (first.shape[0] * first.shape[1])
+
+
+def mixed_labels(first: numpy.ndarray, second: numpy.ndarray, ratios: numpy.ndarray, classes: int,
+                 smoothing: float = 0.0) -> numpy.ndarray:
+    """Shares (N, classes) in float32: ratio of the first class, 1 - ratio of the second, and then smoothing.
+
+    first, second: whole numbers (N,); ratios: (N,); smoothing s: y ← (1 - s)·y + s/classes.
+    """
+    for labels in (first, second):
+        if labels.shape != ratios.shape or labels.dtype.kind not in "ui" or not numpy.all(labels < classes) \
+                or not numpy.all(labels >= 0):
+            raise InputError(f"mixed_labels: expected whole numbers from 0 to {classes - 1}, one for each of "
+                             f"{len(ratios)} ratios, got {shown(labels)}")
+    shares = numpy.zeros((len(ratios), classes))
+    examples = numpy.arange(len(ratios))
+    numpy.add.at(shares, (examples, first), ratios)
+    numpy.add.at(shares, (examples, second), 1.0 - ratios)
+    return ((1.0 - smoothing) * shares + smoothing / classes).astype(numpy.float32)
+
+
+def _check_pair(first, second):
+    """InputError unless both are NumPy arrays of one shape."""
+    is_pair = isinstance(first, numpy.ndarray) and isinstance(second, numpy.ndarray)
+    if not is_pair or first.shape != second.shape:
+        raise InputError(f"mixing: expected two arrays of one shape, got {shown(first)} and {shown(second)}")
