@@ -65,6 +65,16 @@ def test_products_with_a_weight_are_the_formulas_within_rounding(
                  np.abs(x).T @ np.abs(cotangent))
 
 
+@pytest.mark.parametrize("alpha", [np.float64(0.2), np.float32(0.2), 0.2, 2])
+def test_a_residual_update_has_the_dtype_that_alpha_gives_the_formula(alpha):
+    x = np.linspace(-1, 1, 24, dtype=np.float32).reshape(2, 3, 4)
+    gain = np.asarray(np.float32(0.7))
+    for function, arrays in ((skip_init, (x, x[::-1], gain)), (skip_init_residual_vjp, (x, gain)),
+                             (skip_init_skip_gain_vjp, (x, x[::-1]))):
+        found, expected = with_threads(2, function, *arrays, alpha=alpha), function.plain(*arrays, alpha=alpha)
+        assert found.dtype == expected.dtype and np.allclose(found, expected, rtol=1e-5)
+
+
 @given(arrays=pairs(), kept=st.integers(0, 31), rescale=st.booleans(), count=THREADS)
 def test_stochastic_depth_is_the_formula_bit_for_bit(arrays, kept, rescale, count):
     x = arrays[0]
