@@ -3,7 +3,7 @@
 import os
 
 from ..errors import InputError
-from .dataset import ArraySplit, Dataset, Split
+from .dataset import ArraySplit, Dataset, Split, Transform
 from .digits import open_digits
 from .folder import FolderSplit, open_folder
 from .idx import open_idx, read_idx, write_idx
@@ -19,6 +19,7 @@ __all__ = [
     "FolderSplit",
     "Loader",
     "Split",
+    "Transform",
     "checked_max_pixels",
     "imagenet_classes",
     "open_dataset",

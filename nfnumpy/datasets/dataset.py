@@ -1,14 +1,17 @@
 """What every data set is: named classes and two splits of labelled square images."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
 from .images import resize_image
+
+Transform: TypeAlias = Callable[[np.ndarray, int], np.ndarray]
 
 
 class Split(ABC):
@@ -31,11 +34,18 @@ class Split(ABC):
     def read(self, index: int) -> np.ndarray:
         """One image, uint8 (image_size, image_size, 3)."""
 
-    def take(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """The images at `indices` (n,), in that order, as uint8 (n, image_size, image_size, 3)."""
+    def read_whole(self, index: int) -> np.ndarray:
+        """One image before it is cut and resized, uint8 (H, W, 3); the same as `read` where there is no other."""
+        return self.read(index)
+
+    def take(self, indices: Sequence[int] | np.ndarray, transform: Transform | None = None) -> np.ndarray:
+        """The images at `indices` (n,), in that order, as uint8 (n, image_size, image_size, 3).
+
+        transform: what makes such an image of a whole one and its index; None for `read`.
+        """
         images = np.empty((len(indices), self.image_size, self.image_size, 3), dtype=np.uint8)
         for position, index in enumerate(indices):
-            images[position] = self.read(index)
+            images[position] = self.read(index) if transform is None else transform(self.read_whole(index), int(index))
         return images
 
 
@@ -66,10 +76,14 @@ class ArraySplit(Split):
             image = resize_image(image, self.image_size)
         return _three_channels(image, rank=2)
 
-    def take(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """The images at `indices` (n,), in that order, as uint8 (n, image_size, image_size, 3)."""
-        if self.needs_decoding:
-            return super().take(indices)
+    def read_whole(self, index: int) -> np.ndarray:
+        """One image of the size that it has, uint8 (H, W, 3); a copy."""
+        return _three_channels(self.images[index], rank=2)
+
+    def take(self, indices: Sequence[int] | np.ndarray, transform: Transform | None = None) -> np.ndarray:
+        """As Split.take."""
+        if self.needs_decoding or transform is not None:
+            return super().take(indices, transform)
         return _three_channels(self.images[indices], rank=3)
 
 

@@ -28,6 +28,10 @@ class FolderSplit(Split):
         """One image, decoded from its file: uint8 (image_size, image_size, 3)."""
         return read_image(self.paths[index], self.image_size, max_pixels=self.max_pixels)
 
+    def read_whole(self, index: int) -> np.ndarray:
+        """One image of the size that it has in its file, uint8 (H, W, 3)."""
+        return read_image(self.paths[index], max_pixels=self.max_pixels)
+
 
 def open_folder(directory: str | os.PathLike[str], image_size: int | None = None,
                 max_pixels: int = PIXEL_LIMIT) -> Dataset:

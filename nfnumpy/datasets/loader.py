@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from .dataset import Split
+from .dataset import Split, Transform
 
 Batch = tuple[np.ndarray, np.ndarray]  # images uint8 (n, H, W, 3), labels int64 (n,)
 
@@ -38,18 +38,20 @@ class Loader:
         self._closed = False
         self._streams: weakref.WeakSet[Generator[Batch, None, None]] = weakref.WeakSet()
 
-    def batches(self, order: npt.ArrayLike) -> Generator[Batch, None, None]:
+    def batches(self, order: npt.ArrayLike, transform: Transform | None = None) -> Generator[Batch, None, None]:
         """Generate (images uint8 (n, H, W, 3), labels int64 (n,)) in exactly the order of the indices `order` (M,).
 
-        The last batch is the short one. Raises InputError at once for indices outside the split, and for an image
-        that cannot be read when its batch comes up. Closing the generator early stops its threads.
+        transform: what makes an image of a whole one and its index, as Split.take has it. The last batch is the short
+        one. Raises InputError at once for indices outside the split, and for an image that cannot be read when its
+        batch comes up. Closing the generator early stops its threads.
         """
         if self._closed:
             raise InputError("batches() was called on a Loader that is closed, expected an open one")
         order = _checked_order(order, len(self.split))
         batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
-        threaded = self.split.needs_decoding and self.workers > 0
-        stream = self._read_ahead(batches) if threaded else self._read_directly(batches)
+        threaded = (self.split.needs_decoding or transform is not None) and self.workers > 0
+        read = self._read_ahead if threaded else self._read_directly
+        stream = read(batches, transform)
         self._streams.add(stream)
         return stream
 
@@ -65,17 +67,18 @@ class Loader:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _read_directly(self, batches: list[np.ndarray]) -> Generator[Batch, None, None]:
+    def _read_directly(self, batches: list[np.ndarray],
+                       transform: Transform | None) -> Generator[Batch, None, None]:
         for batch in batches:
             begin = perf_counter()
-            images = self.split.take(batch)
+            images = self.split.take(batch, transform)
             self.waited_seconds += perf_counter() - begin
             yield images, self.split.labels[batch]
 
-    def _read_ahead(self, batches: list[np.ndarray]) -> Generator[Batch, None, None]:
+    def _read_ahead(self, batches: list[np.ndarray], transform: Transform | None) -> Generator[Batch, None, None]:
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="nfnumpy-loader")
         try:
-            started = (self._submit(pool, batch) for batch in batches)
+            started = (self._submit(pool, batch, transform) for batch in batches)
             ahead = deque(islice(started, self.prefetch))
             while ahead:
                 images, labels, tasks = ahead.popleft()
@@ -85,13 +88,14 @@ class Loader:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _submit(self, pool: ThreadPoolExecutor, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[Future]]:
+    def _submit(self, pool: ThreadPoolExecutor, batch: np.ndarray,
+                transform: Transform | None) -> tuple[np.ndarray, np.ndarray, list[Future]]:
         """(images to be filled, labels, tasks that fill them) of one batch."""
         side = self.split.image_size
         images = np.empty((len(batch), side, side, 3), dtype=np.uint8)
         chunk = min(CHUNK, -(-len(batch) // self.workers))
         cuts = [slice(start, start + chunk) for start in range(0, len(batch), chunk)]
-        tasks = [pool.submit(_fill, images[cut], self.split, batch[cut]) for cut in cuts]
+        tasks = [pool.submit(_fill, images[cut], self.split, batch[cut], transform) for cut in cuts]
         return images, self.split.labels[batch], tasks
 
     def _wait_for(self, tasks: list[Future]) -> None:
@@ -105,8 +109,8 @@ class Loader:
             self.waited_seconds += perf_counter() - begin
 
 
-def _fill(images: np.ndarray, split: Split, indices: np.ndarray) -> None:
-    images[:] = split.take(indices)
+def _fill(images: np.ndarray, split: Split, indices: np.ndarray, transform: Transform | None) -> None:
+    images[:] = split.take(indices, transform)
 
 
 def _require(name: str, value: object, at_least: int) -> None:

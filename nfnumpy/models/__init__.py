@@ -5,7 +5,7 @@ from .identify import explain_mismatch, variant_of
 from .nf_regnet import NFRegNet, NFRegNetConfig
 from .nf_resnet import NFResNet, NFResNetConfig
 from .nfnet import NFNet, NFNetConfig
-from .registry import config_of, create, default_for, from_config, names
+from .registry import config_of, create, default_for, from_config, names, randaugment_of
 
 CONFIGS = (NFNetConfig, NFResNetConfig, NFRegNetConfig)
 
@@ -13,4 +13,5 @@ CONFIGS = (NFNetConfig, NFResNetConfig, NFRegNetConfig)
 NormalizerFreeNetwork.explain_mismatch = staticmethod(explain_mismatch)  # type: ignore[method-assign]
 
 __all__ = ["CONFIGS", "NFNet", "NFNetConfig", "NFRegNet", "NFRegNetConfig", "NFResNet", "NFResNetConfig",
-           "NormalizerFreeNetwork", "config_of", "create", "default_for", "from_config", "names", "variant_of"]
+           "NormalizerFreeNetwork", "config_of", "create", "default_for", "from_config", "names", "randaugment_of",
+           "variant_of"]

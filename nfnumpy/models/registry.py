@@ -92,6 +92,17 @@ def config_of(name: str, **changes: Any) -> Config:
         raise InputError(f"model {name}: unknown option {', '.join(wrong)}; there are {', '.join(known)}") from None
 
 
+def randaugment_of(name: str) -> tuple[int, int]:
+    """RandAugment's layers and magnitude for an NFNet (Brock et al., 2021b, table 6); small ones have F0's.
+
+    InputError for a network of another family, which the papers train without RandAugment.
+    """
+    if not isinstance(config_of(name), NFNetConfig):
+        raise InputError(f"--augment nfnet: the papers train {name} without RandAugment; use --augment flip-crop")
+    number = int(name[7]) if name.startswith("nfnet_f") else 0
+    return 4, {0: 5, 1: 10, 2: 10}.get(number, 15)
+
+
 def default_for(image_size: int) -> str:
     """The name of the NFNet that suits square images of `image_size` pixels: a small one up to 96, else F0.
 

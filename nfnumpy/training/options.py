@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from .. import augment
 from ..datasets import PIXEL_LIMIT, checked_max_pixels
 from ..errors import InputError
 from ..validation import NOT_NEGATIVE, POSITIVE, SHARE, Interval, check_fields
@@ -14,7 +15,8 @@ INTERVALS = {
     **dict.fromkeys(("momentum", "label_smoothing", "stochdepth_rate", "dropout", "ema"), SHARE),
     "sam_fraction": Interval(0.0, 1.0, with_least=False, with_greatest=True),
 }
-CHOICES = {"precision": (None, "bf16", "fp16"), "tf32": ("on", "off"), "cuda_graph": ("on", "off")}
+CHOICES = {"precision": (None, "bf16", "fp16"), "tf32": ("on", "off"), "cuda_graph": ("on", "off"),
+           "augment": augment.KINDS}
 # A resumed run may change these: they do not change what is computed, apart from a backend's rounding.
 FREE_ON_RESUME = ("backend", "tf32", "cuda_graph", "workers", "checkpoint_every", "max_pixels", "out")
 
@@ -31,6 +33,7 @@ class TrainingOptions:
     model: str | None = None
     data: str = "digits"
     image_size: int | None = None
+    augment: str = "none"
     epochs: int = 20
     batch_size: int = 32
     lr: float = 0.2

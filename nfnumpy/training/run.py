@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 from .. import datasets, models
+from ..augment import Augmentation
 from ..backend import CounterRNG, blas_threads, openblas
 from ..errors import InputError
 from . import checkpoint
@@ -71,6 +72,14 @@ def _model(options: TrainingOptions, dataset: datasets.Dataset) -> tuple[str, An
     return name, models.config_of(name, **changes)
 
 
+def augmentation_of(kind: str, model_name: str, image_size: int) -> Augmentation | None:
+    """The augmentation that `kind`, one of augment.KINDS, means for a named variant; None for "none"."""
+    if kind == "none":
+        return None
+    layers, magnitude = models.randaugment_of(model_name) if kind == "nfnet" else (0, 0)
+    return Augmentation(image_size, layers, magnitude)
+
+
 class TrainingRun:
     """One call of `train`: the trainer, the files of the run, and the sums over the current epoch's steps."""
 
@@ -85,6 +94,7 @@ class TrainingRun:
         up_to_step = None if stored is None else trainer.step
         self.metrics = MetricsFile(folder.file(METRICS), up_to_step)
         self.seconds = 0.0
+        self.augmentation = augmentation_of(self.options.augment, model_name, trainer.dataset.image_size)
 
     def _restore(self, stored: Checkpoint) -> None:
         """Continue from a checkpoint's state and sums; says so if the number of threads has changed."""
@@ -144,7 +154,8 @@ class TrainingRun:
         waited = loader.waited_seconds
         speed = 0.0
         with Progress(epoch + 1, self.options.epochs, trainer.steps_per_epoch, done) as progress:
-            batches = trainer.backend.prefetch_to_device(loader.batches(self._order(epoch, done)))
+            batches = trainer.backend.prefetch_to_device(
+                loader.batches(self._order(epoch, done), self._transform(epoch)))
             values_of_steps = DelayedMetrics((trainer.train_step(*batch) for batch in batches), self._saves_after)
             for step, values in enumerate(values_of_steps, start=done + 1):
                 speed = (step - done) * trainer.batch_size / (time.perf_counter() - started)
@@ -165,6 +176,13 @@ class TrainingRun:
         trainer = self.trainer
         order = CounterRNG(self.options.seed, epoch).permutation("order of training images", len(trainer.dataset.train))
         return order[done * trainer.batch_size:trainer.steps_per_epoch * trainer.batch_size]
+
+    def _transform(self, epoch: int) -> datasets.Transform | None:
+        """What makes an example of a picture and its index in this epoch; None without augmentation."""
+        if self.augmentation is None:
+            return None
+        augmentation, randomness = self.augmentation, CounterRNG(self.options.seed, epoch)
+        return lambda picture, index: augmentation(picture, randomness, index)
 
     def _saves_after(self, step: int) -> bool:
         """Whether a checkpoint is written after `step`, a step inside an epoch."""

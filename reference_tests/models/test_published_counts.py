@@ -122,7 +122,7 @@ B_TABLE = [((1, 3, 6, 6), 192, 224), ((2, 4, 7, 7), 224, 256), ((2, 4, 8, 8), 24
            ((4, 10, 19, 19), 512, 600), ((4, 11, 22, 22), 600, 672)]
 
 
-@pytest.mark.parametrize("k, factor", enumerate([1.0, 1.0, 1.1, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2]))
+@pytest.mark.parametrize("k, factor", list(enumerate([1.0, 1.0, 1.1, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2])))
 def test_nf_regnets_have_b0s_widths_times_efficientnets_factors(k, factor):
     """To the nearest multiples of 8, halves up."""
     expected = tuple(8 * int(width * factor / 8 + 0.5 + 1e-9) for width in (48, 104, 208, 440))

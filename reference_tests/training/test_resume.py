@@ -21,7 +21,7 @@ UNTIMED = ("epoch", "step", "train_loss", "train_accuracy", "test_loss", "test_a
 def options(few_digits):
     """Two epochs of two steps, with everything random switched on and two checkpoints an epoch."""
     return {"data": f"idx:{few_digits}", "epochs": 2, "batch_size": 12, "checkpoint_every": 1, "sam": 0.05,
-            "sam_fraction": 0.25, "stochdepth_rate": 0.25, "dropout": 0.3, "seed": 7}
+            "sam_fraction": 0.25, "stochdepth_rate": 0.25, "dropout": 0.3, "augment": "nfnet", "seed": 7}
 
 
 @pytest.fixture(scope="module")

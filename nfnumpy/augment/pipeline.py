@@ -1,0 +1,41 @@
+"""From a picture to a training example, as the authors' released code has it, without mixing.
+
+A random crop, a flip with probability 1/2, bicubic resizing, values clipped to 0 … 255 and cut to whole numbers, then
+RandAugment. What is drawn for an example depends on the seed, the epoch and the example's number: not on the batch that
+it is in, nor on the thread that reads it.
+
+Used by: training/run.py. Test: reference_tests/augment/test_pipeline.py.
+"""
+
+import dataclasses
+
+import numpy
+
+from ..backend import CounterRNG
+from .cropping import released_crop
+from .randaugment import draw_layers, rand_augment
+from .resizing import bicubic_resize
+
+KINDS = ("none", "flip-crop", "nfnet")  # the last one with RandAugment
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Makes training examples of `size` pixels; layers, magnitude: RandAugment's, no layers for none."""
+
+    size: int
+    layers: int = 0
+    magnitude: float = 0.0
+
+    def __call__(self, picture: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
+        """The example, uint8 (size, size, 3), of a picture, uint8 (H, W, 3).
+
+        randomness: of the run's seed, its step being the epoch; example: the picture's number in the data set.
+        """
+        crop = released_crop(picture.shape[:2], self.size, randomness, example)
+        part = picture[crop.top:crop.top + crop.height, crop.left:crop.left + crop.width]
+        if randomness.uniform(f"flip {example}", (1,))[0] < 0.5:
+            part = part[:, ::-1]
+        resized = bicubic_resize(part, (self.size, self.size))
+        image = numpy.clip(resized, 0.0, 255.0).astype(numpy.uint8)
+        return rand_augment(image, draw_layers(randomness, example, self.layers), self.magnitude)

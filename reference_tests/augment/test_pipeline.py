@@ -1,0 +1,108 @@
+"""A training example is crop, flip, resizing and RandAugment, the same in any batch and on any thread."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import nfnumpy as nf
+from nfnumpy import InputError
+from nfnumpy.augment import Augmentation, bicubic_resize, draw_layers, rand_augment, released_crop
+from nfnumpy.backend import CounterRNG
+from nfnumpy.datasets import ArraySplit, FolderSplit, Loader
+from nfnumpy.training import TrainingOptions
+from nfnumpy.training.run import augmentation_of
+from reference_tests.augment.test_operations import PICTURE
+
+LAYERS = [0, 4]
+
+
+@given(epoch=st.integers(0, 50), example=st.integers(0, 10**6), layers=st.sampled_from(LAYERS), size=st.integers(1, 40))
+def test_an_example_is_made_step_by_step(epoch, example, layers, size):
+    randomness = CounterRNG(3, epoch)
+    top, left, height, width = released_crop(PICTURE.shape[:2], size, randomness, example)
+    part = PICTURE[top:top + height, left:left + width]
+    values = [np.clip(bicubic_resize(side, (size, size)), 0, 255).astype(np.uint8) for side in (part, part[:, ::-1])]
+    drawn = draw_layers(randomness, example, layers)
+    found = Augmentation(size, layers, 5)(PICTURE, randomness, example)
+    assert found.shape == (size, size, 3) and found.dtype == np.uint8
+    assert any(np.array_equal(found, rand_augment(value, drawn, 5)) for value in values)
+
+
+def test_half_of_the_examples_are_flipped():
+    """A picture that darkens to the right still does, or does to the left."""
+    slope = np.repeat(np.linspace(255, 0, 64).astype(np.uint8)[None, :, None], 64, axis=0).repeat(3, axis=2)
+    examples = [Augmentation(8)(slope, CounterRNG(0), example).astype(int) for example in range(400)]
+    flipped = sum(example[:, 0].sum() < example[:, -1].sum() for example in examples)
+    assert abs(flipped - 200) < 5 * math.sqrt(100)  # by chance with a probability of 6e-7
+
+
+class Files(FolderSplit):
+    """Pictures of several sizes, as if decoded from files."""
+
+    def __init__(self, count):
+        super().__init__([str(number) for number in range(count)], np.zeros(count), 6)
+
+    def read_whole(self, index):
+        return np.random.default_rng(index).integers(0, 256, (9 + index % 5, 12, 3), dtype=np.uint8)
+
+
+def arrays(count):
+    return ArraySplit(np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8), np.zeros(count), 6)
+
+
+@settings(max_examples=10)
+@given(order=st.lists(st.integers(0, 39), min_size=1, max_size=60), batch_size=st.integers(1, 40),
+       split=st.sampled_from([Files(40), arrays(40), ArraySplit(arrays(40).images, np.zeros(40))]))
+def test_examples_are_the_same_for_any_batches_and_any_number_of_workers(order, batch_size, split):
+    augmentation = Augmentation(split.image_size, 2, 10)
+    randomness = CounterRNG(1, 4)
+    expected = [augmentation(split.read_whole(index), randomness, index) for index in order]
+    for workers in (0, 1, 4):
+        with Loader(split, batch_size, workers) as loader:
+            batches = loader.batches(np.array(order), lambda picture, index: augmentation(picture, randomness, index))
+            found = np.concatenate([images for images, _ in batches])
+        assert np.array_equal(found, expected)
+
+
+def test_grey_pictures_have_three_channels():
+    split = ArraySplit(np.arange(2 * 8 * 8, dtype=np.uint8).reshape(2, 8, 8), np.zeros(2), 6)
+    assert split.read_whole(1).shape == (8, 8, 3)
+    assert split.take([0, 1], lambda image, index: image[:6, :6]).shape == (2, 6, 6, 3)
+
+
+@pytest.mark.parametrize("model, layers_and_magnitude", [
+    ("nfnet_f0", (4, 5)), ("nfnet_f1", (4, 10)), ("nfnet_f2+", (4, 10)), ("nfnet_f3", (4, 15)), ("nfnet_f7+", (4, 15)),
+    ("nfnet_8px", (4, 5))])
+def test_nfnets_have_the_papers_layers_and_magnitude(model, layers_and_magnitude):
+    assert augmentation_of("nfnet", model, 32) == Augmentation(32, *layers_and_magnitude)
+    assert augmentation_of("flip-crop", model, 32) == Augmentation(32) and augmentation_of("none", model, 32) is None
+
+
+def test_other_networks_are_trained_without_randaugment():
+    assert augmentation_of("flip-crop", "nf_resnet50", 32) == Augmentation(32)
+    for model in ("nf_resnet50", "nf_regnet_b0"):
+        with pytest.raises(InputError, match=f"{model}.*flip-crop"):
+            augmentation_of("nfnet", model, 32)
+
+
+def test_another_kind_of_augmentation_is_refused_by_name():
+    with pytest.raises(InputError, match=r"--augment strong.*flip-crop"):
+        TrainingOptions(augment="strong")
+
+
+def test_a_run_sees_every_picture_anew_in_every_epoch(few_digits, tmp_path, monkeypatch):
+    seen = []
+
+    def watched(self, picture, randomness, example):
+        image = original(self, picture, randomness, example)
+        seen.append((randomness.seed, randomness.step, example, image.tobytes()))
+        return image
+
+    original = Augmentation.__call__
+    monkeypatch.setattr(Augmentation, "__call__", watched)
+    nf.training.train({"data": f"idx:{few_digits}", "epochs": 3, "batch_size": 12, "augment": "flip-crop", "seed": 5,
+                       "ema": None, "out": str(tmp_path / "run")})
+    assert sorted(key[:3] for key in seen) == [(5, epoch, example) for epoch in range(3) for example in range(24)]
+    assert len({image for *_, image in seen}) > 60
