@@ -8,5 +8,5 @@ from .randaugment import Layer, draw_layers, rand_augment
 from .resizing import bicubic_resize
 
 __all__ = ["FORMS", "KINDS", "OPERATIONS", "Augmentation", "Crop", "Layer", "apply_operation", "bicubic_resize",
-           "center_crop", "cutmix", "draw_box", "draw_layers", "draw_ratio", "mixed_labels", "mixup", "rand_augment", "released_crop",
-           "timm_crop"]
+           "center_crop", "cutmix", "draw_box", "draw_layers", "draw_ratio", "mixed_labels", "mixup", "rand_augment",
+           "released_crop", "timm_crop"]
