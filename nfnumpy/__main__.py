@@ -8,6 +8,7 @@ from .errors import InputError
 COMMANDS = {  # name: (module, purpose)
     "train": ("nfnumpy.train", "train a normalizer-free network on images"),
     "predict": ("nfnumpy.predict", "classify image files with a checkpoint or with published weights"),
+    "augment": ("nfnumpy.augment.__main__", "draw pictures as a network sees them in training"),
     "weights": ("nfnumpy.weights.__main__", "convert weights between nfnumpy, timm and the authors' files"),
     "verify": ("nfnumpy.verify.__main__", "check another implementation against the reference"),
     "bench": ("nfnumpy.bench.__main__", "measure the processor or a GPU beside PyTorch"),

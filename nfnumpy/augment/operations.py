@@ -35,12 +35,16 @@ def _mean_grey(image: numpy.ndarray, form: str) -> float:
 
 
 class Argument(NamedTuple):
-    """What an operation may depend on: M/10, ±1, one of FORMS, and (row, column) of Cutout's square."""
+    """What an operation may depend on: M/10, ±1, one of FORMS, (row, column) of Cutout's square, and the pixel's size.
+
+    pixel: what lengths in pixels, of translations and of Cutout, are multiplied by.
+    """
 
     share: float
     sign: int
     form: str
     center: tuple[int, int]
+    pixel: float
 
     @property
     def factor(self) -> float:
@@ -61,20 +65,21 @@ _APPLY: dict[str, Callable[[numpy.ndarray, Argument], numpy.ndarray]] = {
     "Sharpness": lambda image, of: blending.sharpness(image, of.factor),
     "ShearX": lambda image, of: geometry.shear_x(image, of.sign * of.share * 0.3),
     "ShearY": lambda image, of: geometry.shear_y(image, of.sign * of.share * 0.3),
-    "TranslateX": lambda image, of: geometry.translate_x(image, of.sign * of.share * 100),
-    "TranslateY": lambda image, of: geometry.translate_y(image, of.sign * of.share * 100),
-    "Cutout": lambda image, of: geometry.cutout(image, int(of.share * 40), of.center),
+    "TranslateX": lambda image, of: geometry.translate_x(image, of.sign * of.share * 100 * of.pixel),
+    "TranslateY": lambda image, of: geometry.translate_y(image, of.sign * of.share * 100 * of.pixel),
+    "Cutout": lambda image, of: geometry.cutout(image, int(of.share * 40 * of.pixel), of.center),
     "SolarizeAdd": lambda image, of: blending.solarize_add(image, int(of.share * 110)),
 }
 OPERATIONS = tuple(_APPLY)  # in the order in which the released code numbers them
 
 
 def apply_operation(image: numpy.ndarray, name: str, magnitude: float, sign: int = 1, form: str = "as_released", *,
-                    center: tuple[int, int] | None = None) -> numpy.ndarray:
+                    center: tuple[int, int] | None = None, pixel: float = 1.0) -> numpy.ndarray:
     """The uint8 image (H, W, 3) after the operation called `name`, one of OPERATIONS; a new array, or the same one.
 
     magnitude: from 0, where 10 is the scale's end; sign: 1 or -1, for Rotate, shears and translations; form: one of
-    FORMS; center: (row, column) of Cutout's square, the middle of the image if None. InputError for anything else.
+    FORMS; center: (row, column) of Cutout's square, the middle of the image if None; pixel: what lengths in pixels are
+    multiplied by, below 1 for images smaller than those that the lengths are meant for. InputError for anything else.
     """
     check_image(image)
     if name not in _APPLY:
@@ -86,7 +91,10 @@ def apply_operation(image: numpy.ndarray, name: str, magnitude: float, sign: int
     if not 0.0 <= share < math.inf:
         raise InputError(f"apply_operation: magnitude={shown(magnitude)}: expected a number from 0 up")
     center = (image.shape[0] // 2, image.shape[1] // 2) if center is None else center
-    return _APPLY[name](image, Argument(share, sign, form, center))
+    pixel = real_number(pixel, "apply_operation: pixel")
+    if not 0.0 <= pixel < math.inf:
+        raise InputError(f"apply_operation: pixel={shown(pixel)}: expected a number from 0 up")
+    return _APPLY[name](image, Argument(share, sign, form, center, pixel))
 
 
 def check_image(image: Any) -> None:

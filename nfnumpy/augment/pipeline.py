@@ -4,7 +4,7 @@ A random crop, a flip with probability 1/2, bicubic resizing, values clipped to 
 RandAugment. What is drawn for an example depends on the seed, the epoch and the example's number: not on the batch that
 it is in, nor on the thread that reads it.
 
-Used by: training/run.py. Test: reference_tests/augment/test_pipeline.py.
+Used by: training/run.py, sheet.py. Test: reference_tests/augment/test_pipeline.py.
 """
 
 import dataclasses
@@ -12,16 +12,22 @@ import dataclasses
 import numpy
 
 from ..backend import CounterRNG
+from ..models import randaugment_of
 from .cropping import released_crop
 from .randaugment import draw_layers, rand_augment
 from .resizing import bicubic_resize
 
 KINDS = ("none", "flip-crop", "nfnet")  # the last one with RandAugment
+SMALLEST = 192  # pixels of F0's images, for which RandAugment's lengths in pixels are meant, and those of larger ones
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Makes training examples of `size` pixels; layers, magnitude: RandAugment's, no layers for none."""
+    """Makes training examples of `size` pixels; layers, magnitude: RandAugment's, no layers for none.
+
+    In images below 192 pixels translations and Cutout are shorter in proportion: of a picture of 32 pixels the released
+    lengths, up to 150 pixels, would mostly leave nothing.
+    """
 
     size: int
     layers: int = 0
@@ -38,4 +44,16 @@ class Augmentation:
             part = part[:, ::-1]
         resized = bicubic_resize(part, (self.size, self.size))
         image = numpy.clip(resized, 0.0, 255.0).astype(numpy.uint8)
-        return rand_augment(image, draw_layers(randomness, example, self.layers), self.magnitude)
+        layers = draw_layers(randomness, example, self.layers)
+        return rand_augment(image, layers, self.magnitude, pixel=min(1.0, self.size / SMALLEST))
+
+
+def augmentation_of(kind: str, model_name: str, image_size: int) -> Augmentation | None:
+    """The augmentation that `kind`, one of KINDS, means for a named variant; None for "none".
+
+    InputError for RandAugment of a network that the papers train without it.
+    """
+    if kind == "none":
+        return None
+    layers, magnitude = randaugment_of(model_name) if kind == "nfnet" else (0, 0)
+    return Augmentation(image_size, layers, magnitude)

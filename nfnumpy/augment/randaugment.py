@@ -32,11 +32,14 @@ def draw_layers(randomness: CounterRNG, example: int, layers: int) -> list[Layer
             for operation, sign, row, column in draws]
 
 
-def rand_augment(image: numpy.ndarray, layers: list[Layer], magnitude: float,
-                 form: str = "as_released") -> numpy.ndarray:
-    """The uint8 image (H, W, 3) after the operations of `layers`, all of that magnitude; `form` as apply_operation."""
+def rand_augment(image: numpy.ndarray, layers: list[Layer], magnitude: float, form: str = "as_released",
+                 pixel: float = 1.0) -> numpy.ndarray:
+    """The uint8 image (H, W, 3) after the operations of `layers`, all of that magnitude.
+
+    form, pixel: as apply_operation has them.
+    """
     height, width = image.shape[:2]
     for layer in layers:
         center = int(layer.place[0] * height), int(layer.place[1] * width)
-        image = apply_operation(image, layer.name, magnitude, layer.sign, form, center=center)
+        image = apply_operation(image, layer.name, magnitude, layer.sign, form, center=center, pixel=pixel)
     return image

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from .. import datasets, models
-from ..augment import Augmentation
+from ..augment import augmentation_of
 from ..backend import CounterRNG, blas_threads, openblas
 from ..errors import InputError
 from . import checkpoint
@@ -70,14 +70,6 @@ def _model(options: TrainingOptions, dataset: datasets.Dataset) -> tuple[str, An
     if options.stochdepth_rate is not None:
         changes["stochdepth_rate"] = options.stochdepth_rate
     return name, models.config_of(name, **changes)
-
-
-def augmentation_of(kind: str, model_name: str, image_size: int) -> Augmentation | None:
-    """The augmentation that `kind`, one of augment.KINDS, means for a named variant; None for "none"."""
-    if kind == "none":
-        return None
-    layers, magnitude = models.randaugment_of(model_name) if kind == "nfnet" else (0, 0)
-    return Augmentation(image_size, layers, magnitude)
 
 
 class TrainingRun:

@@ -158,12 +158,24 @@ def test_cutout_is_a_square_around_its_center(image, half, place):
         assert found[row, column].tolist() == ([128] * 3 if inside else image[row, column].tolist())
 
 
+@given(image=IMAGES, sign=SIGNS, name=st.sampled_from(OPERATIONS))
+def test_lengths_in_pixels_shrink_and_nothing_else_does(image, sign, name):
+    found = apply_operation(image, name, 8, sign, pixel=0.05)
+    expected = {"TranslateX": lambda: geometry.translate_x(image, sign * 4), "TranslateY": lambda: geometry.translate_y(
+        image, sign * 4), "Cutout": lambda: geometry.cutout(image, 1, (image.shape[0] // 2, image.shape[1] // 2))}
+    if name in expected:
+        assert np.array_equal(found, expected[name]())
+    else:
+        assert np.array_equal(found, apply_operation(image, name, 8, sign))
+
+
 # ---- mistakes
 
 
 @pytest.mark.parametrize("change", [
     {"name": "rotate"}, {"name": None}, {"magnitude": "10"}, {"magnitude": -1}, {"magnitude": math.nan},
     {"magnitude": math.inf}, {"sign": 0}, {"sign": "+"}, {"form": "mended"}, {"image": PICTURE[..., 0]},
+    {"pixel": -1}, {"pixel": "small"}, {"pixel": math.inf},
     {"image": PICTURE.astype(float)}, {"image": PICTURE[:0]}, {"image": "picture.png"}, {"image": PICTURE[..., :1]}],
     ids=str)
 def test_mistakes_are_one_line(change):

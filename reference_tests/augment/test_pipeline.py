@@ -8,11 +8,18 @@ from hypothesis import given, settings, strategies as st
 
 import nfnumpy as nf
 from nfnumpy import InputError
-from nfnumpy.augment import Augmentation, bicubic_resize, draw_layers, rand_augment, released_crop
+from nfnumpy.augment import (
+    Augmentation,
+    augmentation_of,
+    bicubic_resize,
+    draw_layers,
+    pipeline,
+    rand_augment,
+    released_crop,
+)
 from nfnumpy.backend import CounterRNG
 from nfnumpy.datasets import ArraySplit, FolderSplit, Loader
 from nfnumpy.training import TrainingOptions
-from nfnumpy.training.run import augmentation_of
 from reference_tests.augment.test_operations import PICTURE
 
 LAYERS = [0, 4]
@@ -27,7 +34,15 @@ def test_an_example_is_made_step_by_step(epoch, example, layers, size):
     drawn = draw_layers(randomness, example, layers)
     found = Augmentation(size, layers, 5)(PICTURE, randomness, example)
     assert found.shape == (size, size, 3) and found.dtype == np.uint8
-    assert any(np.array_equal(found, rand_augment(value, drawn, 5)) for value in values)
+    assert any(np.array_equal(found, rand_augment(value, drawn, 5, pixel=size / 192)) for value in values)
+
+
+def test_images_of_192_pixels_and_more_have_the_released_lengths(monkeypatch):
+    pixels = []
+    monkeypatch.setattr(pipeline, "rand_augment", lambda image, layers, magnitude, pixel: pixels.append(pixel) or image)
+    for size in (96, 192, 300):
+        Augmentation(size, 4, 5)(PICTURE, CounterRNG(0), 0)
+    assert pixels == [0.5, 1.0, 1.0]
 
 
 def test_half_of_the_examples_are_flipped():

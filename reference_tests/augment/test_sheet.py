@@ -1,0 +1,66 @@
+"""The sheet shows the examples that a run trains on; the command writes it, or says in a line why not."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nfnumpy.augment import Augmentation
+from nfnumpy.augment.__main__ import main
+from nfnumpy.augment.sheet import GAP, HEADING, draw_sheet
+from nfnumpy.backend import CounterRNG
+from nfnumpy.datasets import open_dataset
+from reference_tests.helpers.command_line import run_command
+
+SIDE = 96  # on the sheet, of pictures of 8 pixels
+
+
+def cell(sheet, row, column, side=8):
+    """The picture in a cell, of its own size again."""
+    left, top = GAP + (SIDE + GAP) * column, HEADING + (SIDE + GAP) * row
+    enlarged = np.asarray(sheet)[top:top + SIDE, left:left + SIDE]
+    image = enlarged[::SIDE // side, ::SIDE // side]
+    assert np.array_equal(np.kron(image, np.ones((SIDE // side, SIDE // side, 1), np.uint8)), enlarged)
+    return image
+
+
+def test_a_sheet_has_a_row_for_each_picture_and_a_column_for_each_epoch():
+    split, augmentation = open_dataset("digits").train, Augmentation(8, 2, 5)
+    sheet = draw_sheet(split, augmentation, [5, 3], epochs=3, seed=7)
+    assert sheet.size == (4 * (SIDE + GAP) + GAP, 2 * (SIDE + GAP) + HEADING)
+    for row, index in enumerate((5, 3)):
+        assert np.array_equal(cell(sheet, row, 0), split.read(index))
+        for epoch in range(3):
+            expected = augmentation(split.read_whole(index), CounterRNG(7, epoch), index)
+            assert np.array_equal(cell(sheet, row, epoch + 1), expected)
+
+
+def test_without_augmentation_all_epochs_see_the_picture():
+    split = open_dataset("digits").train
+    sheet = draw_sheet(split, None, [0], epochs=2, seed=0)
+    assert all(np.array_equal(cell(sheet, 0, column), split.read(0)) for column in range(3))
+
+
+def test_the_command_writes_the_first_pictures_of_the_order(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "sheet.png"
+    status, printed, error = run_command(main, capsys, monkeypatch, "show", "digits", "--augment", "flip-crop",
+                                         "--count", 2, "--epochs", 1, "--seed", 3, "--out", path)
+    assert (status, error) == (0, "") and printed == f"{path}: 2 pictures in 1 epochs\n"
+    split = open_dataset("digits").train
+    order = CounterRNG(3).permutation("order of training images", len(split))
+    with Image.open(path) as sheet:
+        assert np.array_equal(cell(sheet.convert("RGB"), 1, 0), split.read(order[1]))
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--count", "0"], ["--count 0"]), (["--epochs", "1000"], ["--epochs 1000"]), (["--augment", "strong"], ["strong"]),
+    (["--model", "nf_resnet50"], ["nf_resnet50", "flip-crop"]), (["--model", "f0"], ["did you mean"]),
+    (["--out", "/nowhere/sheet.png"], ["/nowhere"]), (["--image-size", "0"], ["image_size"])])
+def test_mistakes_are_one_line_and_status_2(capsys, monkeypatch, flags, words):
+    status, printed, error = run_command(main, capsys, monkeypatch, "show", "digits", *flags)
+    assert status == 2 and not printed and error.startswith("error: ") and error.count("\n") == 1
+    assert all(word in error for word in words), error
+
+
+def test_a_data_set_that_is_not_there_is_a_line(capsys, monkeypatch, tmp_path):
+    status, _, error = run_command(main, capsys, monkeypatch, "show", f"folder:{tmp_path / 'none'}")
+    assert status == 2 and "none" in error and error.count("\n") == 1
