@@ -48,7 +48,6 @@ def captured(stream: Any) -> Iterator[cublas_library.Handle]:
         yield handle
     finally:
         _captured.reset(token)
-        handle.close()
 
 
 class Matrices(NamedTuple):

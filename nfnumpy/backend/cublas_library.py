@@ -8,11 +8,13 @@ Used by: cublas.py. Test: reference_tests/training/test_captured_on_cupy.py.
 
 import ctypes
 import functools
+import weakref
 from typing import Any
 
 from . import cuda
 
 NAMES = ("libcublas.so.13", "libcublas.so.12", "cublas64_13.dll")
+ALLOCATION_FAILED = 3  # a status of the library
 WORKSPACE = 32 << 20  # bytes; what cuBLAS takes by itself on Hopper, so that it chooses the same algorithms
 _INT, _LONG, _POINTER = ctypes.c_int, ctypes.c_longlong, ctypes.c_void_p
 _MATRIX = (_POINTER, _INT, _INT, _LONG)  # address, type, leading dimension, distance of two matrices
@@ -38,15 +40,17 @@ def load() -> Any:
 
 
 class Handle:
-    """A handle of the library whose products are launched on one stream.
+    """A handle of the library whose products are launched on one stream; destroyed with this object.
 
-    stream: CuPy's. The arguments of `product` are those of CuPy's `gemmStridedBatchedEx` after the handle.
+    stream: CuPy's. The object has to exist as long as the launches are replayed, which use its memory. The arguments of
+    `product` are those of CuPy's `gemmStridedBatchedEx` after the handle.
     """
 
     def __init__(self, stream: Any) -> None:
         self._library = load()
         self._handle = _POINTER()
         self._call("cublasCreate_v2", ctypes.byref(self._handle))
+        weakref.finalize(self, self._library.cublasDestroy_v2, self._handle).atexit = False
         self._workspace = cuda.empty((WORKSPACE,), "uint8")
         self._call("cublasSetStream_v2", self._handle, stream.ptr)
         self._call("cublasSetWorkspace_v2", self._handle, self._workspace.data.ptr, WORKSPACE)
@@ -57,9 +61,7 @@ class Handle:
 
     def _call(self, function, *arguments):
         status = getattr(self._library, function)(*arguments)
+        if status == ALLOCATION_FAILED:
+            raise MemoryError(f"out of memory: {function}")
         if status:
             raise RuntimeError(f"{function} returned status {status}")
-
-    def close(self) -> None:
-        """Give the handle back; the workspace stays as long as this object."""
-        self._call("cublasDestroy_v2", self._handle)

@@ -65,6 +65,7 @@ class KernelFile:
         function = self._functions[kernel, parameters] = module.get_function(expression)
         if shared:
             function.max_dynamic_shared_size_bytes = shared  # CUDA refuses more than 48 KiB otherwise
+            function.preferred_shared_memory_carveout = 100  # percent, so that several blocks run together
         return function
 
     def launch(self, kernel: str, parameters: tuple[Any, ...], grid: int | tuple[int, ...],

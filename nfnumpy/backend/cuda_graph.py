@@ -10,13 +10,16 @@ Used by: training/captured.py. Test: reference_tests/training/test_captured_on_c
 """
 
 import contextlib
+import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import cublas, cublas_library
 from .dispatch import is_reference
 from .drawn_arrays import captured as captured_draws
+
+OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
 
 _graphs: "weakref.WeakSet[CudaGraph]" = weakref.WeakSet()
 
@@ -31,6 +34,33 @@ def bytes_held() -> int:
     return sum(graph.pool.total_bytes() for graph in _graphs)
 
 
+def _allocate(size):
+    """Memory of the GPU for a graph's pool; MemoryError where there is none.
+
+    At CuPy's own error the pool would first free what it has left, which captured launches use already.
+    """
+    import cupy
+    try:
+        return cupy.cuda.MemoryPointer(cupy.cuda.Memory(size), 0)
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        if error.status != OUT_OF_MEMORY:
+            raise
+        raise MemoryError(f"out of memory: {size} bytes for a CUDA graph") from error
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Context in which Python collects no garbage: an older graph among it would be freed while this one captures."""
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 class CudaGraph:
     """The launches of one call of `function`, which are recorded but not run before `replay`.
 
@@ -40,10 +70,10 @@ class CudaGraph:
 
     def __init__(self, function: Callable[[], Any]) -> None:
         import cupy
-        self.pool = cupy.cuda.MemoryPool()
+        self.pool = cupy.cuda.MemoryPool(_allocate)
         stream = cupy.cuda.Stream(non_blocking=True)  # the default stream cannot capture
-        with stream, cupy.cuda.using_allocator(self.pool.malloc), captured_draws() as self.drawn, \
-                cublas.captured(stream) as self._handle:
+        with _without_collector(), stream, cupy.cuda.using_allocator(self.pool.malloc), \
+                captured_draws() as self.drawn, cublas.captured(stream) as self._handle:
             stream.begin_capture()
             try:
                 self.outputs = function()

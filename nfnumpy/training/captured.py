@@ -15,13 +15,15 @@ from ..autograd import Tensor
 from ..backend import backend_of, cublas, cuda_graph
 from ..backend.arrays import Array
 from ..errors import InputError, first_line
+from ..functional.fast_cupy import implicit_convolution
 from ..nn import Module
 from ..optim.fast_cupy.multi_tensor import copy_arrays
 
 
 def _kind(arrays):
-    """What a graph is good for: shapes and dtypes of its inputs, and the rounding of products."""
-    return cublas.tf32_is_enabled(), *((array.shape, array.dtype) for array in arrays)
+    """What a graph is good for: shapes and dtypes of its inputs, rounding of products, and kernels of convolutions."""
+    choices = cublas.tf32_is_enabled(), implicit_convolution.is_switched_on()
+    return *choices, *((array.shape, array.dtype) for array in arrays)
 
 
 def _captured(function: Callable[[], Any]) -> cuda_graph.CudaGraph:

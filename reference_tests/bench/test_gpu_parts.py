@@ -8,6 +8,7 @@ import signal
 import sys
 import textwrap
 import zipfile
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -291,8 +292,8 @@ def supervised(tmp_path, monkeypatch):
     path = tmp_path / "gpu.json"
     new_report(str(path)).write()
 
-    def run(*names, seconds=60.0):
-        report = supervisor.measure(str(path), {}, list(names), supervisor.time.perf_counter() + seconds, "now",
+    def run(*names, seconds=60.0, limits=MappingProxyType({})):
+        report = supervisor.measure(str(path), {}, list(names), supervisor.time.perf_counter() + seconds, "now", limits,
                                     lambda given: [sys.executable, "-S", "-c", WORKER, json.dumps(given)])
         return {name: (entry["status"], entry["why"]) for name, entry in record.entries(report).items()}
     return run
@@ -307,6 +308,12 @@ def test_a_crash_costs_one_part_and_a_lost_device_none(supervised):
 def test_a_part_that_hangs_ends_with_the_budget(supervised):
     assert supervised("a", "hangs", "b", seconds=0.0) == {
         "a": ("done", None), "hangs": ("stopped", "its time was up"), "b": ("left out", "no time was left")}
+
+
+def test_a_part_that_hangs_does_not_cost_those_after_it(supervised, monkeypatch):
+    monkeypatch.setattr(supervisor, "INTERVAL", 0.05)
+    assert supervised("a", "hangs", "b", limits={"hangs": 0.2}) == {
+        "a": ("done", None), "hangs": ("stopped", "it took more than 0 s"), "b": ("done", None)}
 
 
 def test_a_process_that_never_begins_is_not_started_for_ever(supervised, monkeypatch):
@@ -494,7 +501,7 @@ def measures_nothing(monkeypatch):
     """The supervisor only says that every part is done; the names it was given are in the list."""
     given = []
 
-    def measure(path, plan, names, end, at):
+    def measure(path, plan, names, end, at, limits):
         report = resume.load(path)
         given.append(names)
         for name in names:

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import nfnumpy as nf
+from nfnumpy.backend import cublas_library
 from nfnumpy.bench import report
 from nfnumpy.bench.cases.networks import NetworkCase
 from nfnumpy.bench.gpu import (
@@ -62,6 +63,7 @@ PLAN = Plan(models=("tiny",), batch_size=2, repeats=1, steps=1, copy_bytes=1 << 
 @pytest.fixture(autouse=True)
 def tiny_model_and_torch_on_the_cpu(monkeypatch):
     monkeypatch.setitem(registry.VARIANTS, "tiny", TINY)
+    monkeypatch.setattr(cublas_library, "load", cupy.cuda.cublas.Library)
     monkeypatch.setattr(gc, "collect", lambda: 0)  # it takes as long as a step of this network
     monkeypatch.setattr(single_step, "FIRST", "tiny")
     monkeypatch.setattr(update, "AHEAD", 0.01)
@@ -218,6 +220,7 @@ def whole_run(tmp_path_factory):
     path = tmp_path_factory.mktemp("bench") / "gpu.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(registry.VARIANTS, "tiny", TINY)
+        patch.setattr(cublas_library, "load", cupy.cuda.cublas.Library)
         patch.setattr(update, "AHEAD", 0.01)
         patch.setattr(launches, "GAP", 0.0)
         patch.setattr(host, "SAMPLES", 1)

@@ -4,6 +4,8 @@ Without a GPU a stand-in captures (helpers/cupy_stand_in/cupy/_capture.py): noth
 poisoned, cuBLAS refuses through CuPy, and the host may neither wait nor copy.
 """
 
+import gc
+
 import cupy
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ import pytest
 import nfnumpy as nf
 from nfnumpy import InputError, datasets, ops
 from nfnumpy.autograd import Tensor, no_grad, trust_saved_arrays
-from nfnumpy.backend import CounterRNG, cublas_library, cuda_graph, drawn_array, get
+from nfnumpy.backend import CounterRNG, cublas, cublas_library, cuda_graph, drawn_array, get
+from nfnumpy.functional.fast_cupy import implicit_convolution
 from nfnumpy.training import TrainingOptions
 from nfnumpy.training.captured import CapturedInference, CapturedTraining
 from nfnumpy.training.trainer import Trainer
@@ -138,6 +141,51 @@ def test_other_shapes_have_graphs_of_their_own():
         assert float(captured(array(*[2] * count))[0]) == 6
 
 
+def test_other_kernels_and_other_roundings_have_graphs_of_their_own(monkeypatch):
+    graphs = []
+    monkeypatch.setattr(cuda_graph, "CudaGraph", type("Counted", (cuda_graph.CudaGraph,), {
+        "__init__": lambda self, function: graphs.append(self) or super(type(self), self).__init__(function)}))
+    model = Scale()
+    captured = CapturedTraining(model.loss, model)
+    for switches in [(False, False), (True, False), (True, True)] * 3:
+        with implicit_convolution.switched(switches[0]), cublas.tf32(switches[1]):
+            model.weight.grad = None
+            assert float(captured(array(2, 2, 2))[0]) == 6
+    assert len(graphs) == 3
+
+
+def test_a_graphs_pool_raises_memory_error_and_frees_nothing_first(monkeypatch):
+    """At CuPy's own error the pool would free what captured launches use, and ask again."""
+    class OutOfMemory(RuntimeError):
+        status = cuda_graph.OUT_OF_MEMORY
+
+    def refuse(size):
+        raise OutOfMemory("cudaErrorMemoryAllocation: out of memory")
+
+    monkeypatch.setattr(cupy.cuda, "Memory", refuse, raising=False)
+    monkeypatch.setattr(cupy.cuda, "MemoryPointer", lambda memory, offset: memory, raising=False)
+    monkeypatch.setattr(cupy.cuda.runtime, "CUDARuntimeError", OutOfMemory)
+    with pytest.raises(MemoryError, match="out of memory: 4096 bytes"):
+        cuda_graph._allocate(4096)
+    monkeypatch.setattr(OutOfMemory, "status", 999)
+    with pytest.raises(OutOfMemory):
+        cuda_graph._allocate(4096)
+
+
+def test_no_garbage_is_collected_while_capturing():
+    enabled = []
+    model = Scale()
+
+    def compute(x):
+        enabled.append(gc.isenabled())
+        return (x.copy(),)
+
+    captured = CapturedTraining(compute, model)
+    for _ in range(3):
+        captured(array(1))
+    assert enabled == [True, False] and gc.isenabled()
+
+
 def test_every_replay_draws_anew():
     model = Scale()
 
@@ -164,7 +212,7 @@ def test_inference_is_captured_again_for_other_weights():
 
 def test_what_cuda_refuses_is_a_line_with_the_way_out():
     model = Scale()
-    captured = CapturedTraining(lambda x: (cupy.asarray(np.ones(3)),), model)
+    captured = CapturedTraining(lambda x: (x * float(x[0]),), model)  # the host waits for a value
     captured(array(1, 2, 3))
     with pytest.raises(InputError, match=r"CUDA graph .*--cuda-graph off"):
         captured(array(1, 2, 3))

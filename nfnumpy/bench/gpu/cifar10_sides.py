@@ -1,5 +1,6 @@
 """The same training run in nfnumpy and in PyTorch: same first weights, order of images, recipe; products in bf16."""
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,6 +51,7 @@ class OurTraining:
     def close(self) -> None:
         """Give the memory back."""
         del self.trainer, self.images, self.labels
+        gc.collect()  # a trainer and its graph refer to each other
         CupyNetwork.release()
 
 

@@ -14,6 +14,7 @@ from ...files import check_writable
 from .. import targets
 from ..report import Report, say
 from . import checks, record, resume, supervisor
+from .budget import TIMEOUT
 from .parts import Part, named, parts_of
 from .plan import QUICK, Plan, plan_of
 
@@ -98,7 +99,8 @@ def measure(plan: Plan, parts: list[Part], path: str, end: float) -> int:
     if len(todo) < len(names):
         say(f"{path} has {', '.join(name for name in names if name not in todo)}")
     report.write()
-    report = supervisor.measure(path, options, todo, end, at)
+    limits = {part.name: TIMEOUT * part.seconds for part in parts[:-1]}  # the last one may take what is left
+    report = supervisor.measure(path, options, todo, end, at, limits)
     for name in names:
         entry = record.entries(report)[name]
         if entry["status"] != record.DONE:

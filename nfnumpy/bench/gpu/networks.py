@@ -12,12 +12,11 @@ from ..table import gigabytes
 from ..timing import one_line, ratio
 from .launches import recording
 from .opponent import release_all, torch_network
-from .turns import Turns
+from .turns import WARM_UP, Turns
 
 # What rounding explains, relative. Of F0's logits on a CPU, TF32's 11 bits moved 0.003 and autocast's 8 bits 0.022 (in
 # the norm over a batch), leaving the residual branches out 0.41; the loss of a fresh network hardly moves.
 BOUNDS = {"tf32": {"logits_error": 0.02, "loss_error": 2e-3}, "bf16": {"logits_error": 0.16, "loss_error": 1.6e-2}}
-WARM_UP = 3  # steps; a CUDA graph is captured in the second
 METHODS = {"training": "train", "inference": "infer"}
 COLUMNS = [("network", "implementation", ""), ("work", "work", ""), ("ms", "ms", ".2f"),
            ("least", "ms_low", ".2f"), ("most", "ms_high", ".2f"), ("ratio", "ratio", ".3f"),
@@ -34,10 +33,9 @@ def measure(report: Report, plan: Any, allowance: Any, model: str, precision: st
     case = NetworkCase(model, plan.batch_size, precision)
     title = f"{model}, {case.pixels} px, batch {case.batch}, {precision} (ratio: our fastest form over it)"
     with report.section(section_name(model, precision, beside), title) as section:
-        ours = CupyNetwork(case)
-        makers = _makers(section, case, plan, ours.state(), beside)
-        rows = _rows(case, plan, allowance, ours, makers)
-        del ours
+        first = [CupyNetwork(case)]  # a list that gives it away, so that no other name keeps it
+        makers = _makers(section, case, plan, first[0].state(), beside)
+        rows = _rows(case, plan, allowance, first, makers)
         for row in rows:
             section.add(**row)
         section.show(COLUMNS)
@@ -66,15 +64,19 @@ def _makers(section: Section, case: NetworkCase, plan: Any, state: dict[str, Any
     return makers
 
 
-def _rows(case: NetworkCase, plan: Any, allowance: Any, ours: CupyNetwork, makers: Makers) -> list[dict[str, Any]]:
-    """A row for every implementation and kind of work, training first: results, then times, then memory."""
+def _rows(case: NetworkCase, plan: Any, allowance: Any, first: list[CupyNetwork],
+          makers: Makers) -> list[dict[str, Any]]:
+    """A row for every implementation and kind of work, training first: results, then times, then memory.
+
+    first: our network, which is taken out of the list.
+    """
     rows = {(work, name): {**case.facts(), "work": work, "implementation": name, "failure": None}
             for work in reversed(WORKS) for name in makers}
     networks: dict[str, Any] = {}
     turns = Turns(networks)
     answers: dict[str, Any] = {}
     later: dict[str, list[float]] = {}
-    makers_now = {**makers, NFNUMPY: lambda: ours}
+    makers_now = {**makers, NFNUMPY: first.pop}
     for name, maker in makers_now.items():
         failure, network = _attempt(turns.turn, maker)
         if failure is None:
@@ -84,6 +86,7 @@ def _rows(case: NetworkCase, plan: Any, allowance: Any, ours: CupyNetwork, maker
             failure, later[name] = _attempt(_later_losses, network)
         for work in WORKS:
             rows[work, name]["failure"] = failure
+    network = None  # the last one is kept by `networks` alone, whose memory is measured one by one
     for work in reversed(WORKS):
         working = [name for name in networks if rows[work, name]["failure"] is None]
         timings, failures = turns.take(METHODS[work], working, plan, allowance.lasts)

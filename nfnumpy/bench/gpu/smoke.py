@@ -4,7 +4,8 @@ import collections
 import functools
 from typing import Any
 
-from ...backend import cuda
+from ... import backend as backends
+from ...backend import cuda, cuda_graph
 from ..cases.networks import PRECISIONS
 from ..report import Report
 from . import checks, implicit_check, loss_agreement, single_step
@@ -19,6 +20,7 @@ def measure(report: Report, plan: Any, allowance: Any) -> None:
     with report.section("smoke", "Steps of small networks") as section:
         checks.check(section, "losses beside NumPy's, float32", functools.partial(
             loss_agreement.compare_losses, "float32", None, min(STEPS, plan.loss_steps), BOUND, plan.loss_batch))
+        checks.check(section, "steps can be captured", _capturing)
         checks.check(section, "the same bits from a CUDA graph", functools.partial(
             loss_agreement.compare_bits, "float32", None, STEPS, plan.loss_batch, {"cuda_graph": "on"}))
         with recording() as launches:
@@ -31,6 +33,11 @@ def measure(report: Report, plan: Any, allowance: Any) -> None:
         counts = collections.Counter(launch.file for launch in launches)
         for file in cuda.FILES:
             checks.check(section, f"kernels/{file}.cu", functools.partial(_launched, counts[file]))
+
+
+def _capturing():
+    found = cuda_graph.is_available(backends.get("cupy"))
+    return found, "cuBLAS's library is at hand" if found else "cuBLAS's library is not found: no CUDA graphs"
 
 
 def _finite_step(kind):

@@ -10,6 +10,7 @@ from ..timing import OneLine, Timing, is_out_of_memory, take_turns, without_coll
 from .opponent import release_all
 
 Result = TypeVar("Result")
+WARM_UP = 3  # steps before the first sample; a CUDA graph is captured in the second
 
 
 class Turns:
@@ -22,6 +23,7 @@ class Turns:
     def __init__(self, networks: dict[str, Any]) -> None:
         self.networks = networks
         self.together = True
+        self._warm: set[tuple[str, str]] = set()
 
     def turn(self, work: Callable[[], Result]) -> Result:
         """work(), again with the memory that the others do not use if it runs out, and again without a CUDA graph."""
@@ -64,7 +66,7 @@ class Turns:
             gc.unfreeze()
 
     def _sample(self, name: str, work: str, steps: int) -> float:
-        """Milliseconds a step, of several in a row after one that does not count."""
+        """Milliseconds a step, of several in a row after one, or at first WARM_UP, that do not count."""
         if name not in self.networks:
             raise OneLine("the memory of its graph was given to the other networks")
         network = self.networks[name]
@@ -76,7 +78,9 @@ class Turns:
 
         def sample():
             with without_collector():
-                step()
+                for _ in range(1 if (name, work) in self._warm else WARM_UP):
+                    step()
+                self._warm.add((name, work))
                 return network.milliseconds(several) / steps
 
         return self.turn(sample)

@@ -43,6 +43,11 @@ def switched(on: bool) -> Iterator[None]:
         _is_on.reset(token)
 
 
+def is_switched_on() -> bool:
+    """Whether convolutions that suit this path take it here."""
+    return _is_on.get()
+
+
 def _sides(tile):
     """(rows, columns) of a tile as C++ has it, such as "128, 64"."""
     rows, columns = map(int, tile.split(", "))
