@@ -10,12 +10,12 @@ Used by: training/captured.py. Test: reference_tests/training/test_captured_on_c
 """
 
 import contextlib
-import gc
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from . import cublas, cublas_library
+from .collector import without_collector
 from .dispatch import is_reference
 from .drawn_arrays import captured as captured_draws
 
@@ -48,19 +48,6 @@ def _allocate(size):
         raise MemoryError(f"out of memory: {size} bytes for a CUDA graph") from error
 
 
-@contextlib.contextmanager
-def _without_collector() -> Iterator[None]:
-    """Context in which Python collects no garbage: an older graph among it would be freed while this one captures."""
-    was_enabled = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
 class CudaGraph:
     """The launches of one call of `function`, which are recorded but not run before `replay`.
 
@@ -72,7 +59,8 @@ class CudaGraph:
         import cupy
         self.pool = cupy.cuda.MemoryPool(_allocate)
         stream = cupy.cuda.Stream(non_blocking=True)  # the default stream cannot capture
-        with _without_collector(), stream, cupy.cuda.using_allocator(self.pool.malloc), \
+        # Without the collector, which could free an older graph while this one is captured.
+        with without_collector(), stream, cupy.cuda.using_allocator(self.pool.malloc), \
                 captured_draws() as self.drawn, cublas.captured(stream) as self._handle:
             stream.begin_capture()
             try:

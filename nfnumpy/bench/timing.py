@@ -1,12 +1,10 @@
 """Times as samples: their median and spread, and rounds in which implementations take turns."""
 
-import contextlib
 import dataclasses
-import gc
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 LEAST_ROUNDS = 2  # one in each order, also where time is up
 
@@ -43,19 +41,6 @@ def steady_milliseconds(work: Callable[[], object], least: float) -> float:
             work()
 
     return host_milliseconds(all_of_them) / times
-
-
-@contextlib.contextmanager
-def without_collector() -> Iterator[None]:
-    """Context in which Python does not look for cyclic garbage; it does once before, so that no sample pays for it."""
-    was_enabled = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def take_turns(samplers: Mapping[str, Callable[[], float]], repeats: int,

@@ -71,6 +71,9 @@ def _small() -> Iterator[tuple[str, Config]]:
                                            drop_rate=0.1, num_classes=10, train_size=32, test_size=32)
 
 
+MAGNITUDES = (5, 10, 10, 15, 15, 15, 15, 15)  # of RandAugment, for F0 … F7
+RANDAUGMENT = {f"nfnet_f{k}{suffix}": (4, magnitude)  # layers, magnitude
+               for k, magnitude in enumerate(MAGNITUDES) for suffix in ("", "+")}
 VARIANTS = dict(entry for family in (_nfnets, _nf_resnets, _nf_regnets, _small) for entry in family())
 
 
@@ -99,8 +102,7 @@ def randaugment_of(name: str) -> tuple[int, int]:
     """
     if not isinstance(config_of(name), NFNetConfig):
         raise InputError(f"--augment nfnet: the papers train {name} without RandAugment; use --augment flip-crop")
-    number = int(name[7]) if name.startswith("nfnet_f") else 0
-    return 4, {0: 5, 1: 10, 2: 10}.get(number, 15)
+    return RANDAUGMENT.get(name, RANDAUGMENT["nfnet_f0"])
 
 
 def default_for(image_size: int) -> str:

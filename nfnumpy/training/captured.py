@@ -120,8 +120,7 @@ class CapturedInference:
             return self._compute(images)
         kind = _kind([images])
         weights = [parameter.data for parameter in self._parameters]
-        same = len(weights) == len(self._weights) and all(map(lambda a, b: a is b, weights, self._weights))
-        if kind != self._kind or not same:
+        if (kind, list(map(id, weights))) != (self._kind, list(map(id, self._weights))):
             self._kind, self._weights, self._graph = kind, weights, None
             return self._compute(images)
         if self._graph is None:

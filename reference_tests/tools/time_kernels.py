@@ -24,6 +24,7 @@ import cupy
 
 from nfnumpy import models
 from nfnumpy.bench.gpu.keep_device_busy import KeepDeviceBusy
+from nfnumpy.bench.implementations.nfnumpy_cupy import CupyNetwork
 from nfnumpy.functional.fast_cupy import image_means, linear, pooling, weight_standardization
 from nfnumpy.optim.fast_cupy import multi_tensor
 
@@ -34,21 +35,11 @@ BIASES = [((128, 48, 48, 256), 8), ((128, 24, 24, 512), 10), ((128, 24, 24, 256)
           ((128, 12, 12, 768), 25), ((128, 6, 6, 1536), 8), ((128, 6, 6, 768), 8)]  # shape, about how often in a step
 
 
-def milliseconds_of(work):
-    """Of what `work` starts, on the device."""
-    start, end = cupy.cuda.Event(), cupy.cuda.Event()
-    start.record()
-    work()
-    end.record()
-    end.synchronize()
-    return cupy.cuda.get_elapsed_time(start, end)
-
-
 class Table:
     """Lines of times beside the rate of a copy."""
 
     def __init__(self):
-        self.busy = KeepDeviceBusy(milliseconds_of)
+        self.busy = KeepDeviceBusy(CupyNetwork.milliseconds)
         source, target = (cupy.zeros(COPIED // 4, dtype=cupy.float32) for _ in range(2))
         self.copy_rate = 1.0
         self.copy_rate = self.line("copy of 256 MiB", lambda: cupy.copyto(target, source), 2 * COPIED, 1)
@@ -60,7 +51,7 @@ class Table:
             times = []
             for _ in range(TIMES):
                 self.busy(AHEAD + AHEAD_OF_LAUNCH * launches)
-                times.append(milliseconds_of(work))
+                times.append(CupyNetwork.milliseconds(work))
         except Exception as error:
             print(f"{name:58} failed: {' '.join(str(error).split())[:200]}", flush=True)
             return 1.0

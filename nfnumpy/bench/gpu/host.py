@@ -5,11 +5,12 @@ from typing import Any
 
 import cupy
 
+from ...backend.collector import without_collector
 from ..cases.networks import NetworkCase
 from ..implementations.nfnumpy_cupy import FORMS, CupyNetwork
 from ..report import Report
 from ..table import percent
-from ..timing import host_milliseconds, without_collector
+from ..timing import host_milliseconds
 from .opponent import release_all
 from .turns import Turns
 

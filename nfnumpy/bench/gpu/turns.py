@@ -5,8 +5,9 @@ import gc
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ...backend.collector import without_collector
 from ..implementations import GRAPH
-from ..timing import OneLine, Timing, is_out_of_memory, take_turns, without_collector
+from ..timing import OneLine, Timing, is_out_of_memory, take_turns
 from .opponent import release_all
 
 Result = TypeVar("Result")

@@ -7,12 +7,13 @@ from typing import Any
 
 import cupy
 
+from ...backend.collector import without_collector
 from ..cases.networks import NetworkCase
 from ..cases.update import random_gradients
 from ..implementations.nfnumpy_cupy import CupyNetwork
 from ..report import Report
 from ..table import percent
-from ..timing import one_line, ratio, take_turns, without_collector
+from ..timing import one_line, ratio, take_turns
 from . import peak_rates
 from .keep_device_busy import KeepDeviceBusy
 from .launches import recording
