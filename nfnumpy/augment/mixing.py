@@ -12,7 +12,7 @@ import numpy
 
 from ..backend import CounterRNG
 from ..errors import InputError
-from ..functional.checks import shown
+from ..functional.checks import real_number, shown
 from .cropping import Crop, checked_size
 
 ALPHA = 0.2  # of the Beta distribution of MixUp's ratio
@@ -24,6 +24,7 @@ def draw_ratio(randomness: CounterRNG, pair: int, alpha: float = ALPHA) -> float
 
     It depends on the seed and step of `randomness` (the epoch) and on the number of the pair alone.
     """
+    alpha = real_number(alpha, "draw_ratio: alpha")
     if not 0.0 < alpha <= 1.0:
         raise InputError(f"draw_ratio: alpha={shown(alpha)}: expected a number above 0 and up to 1")
     for first, second in randomness.uniform(f"MixUp {pair}", (BETA_ATTEMPTS, 2)).tolist():
@@ -36,7 +37,7 @@ def draw_ratio(randomness: CounterRNG, pair: int, alpha: float = ALPHA) -> float
 def mixup(first: numpy.ndarray, second: numpy.ndarray, ratio: float) -> numpy.ndarray:
     """ratio·first + (1 - ratio)·second, in float32, of two arrays of one shape."""
     _check_pair(first, second)
-    share = numpy.float32(ratio)
+    share = numpy.float32(real_number(ratio, "mixup: ratio"))
     return share * first.astype(numpy.float32) + (numpy.float32(1.0) - share) * second.astype(numpy.float32)
 
 
@@ -70,6 +71,7 @@ def mixed_labels(first: numpy.ndarray, second: numpy.ndarray, ratios: numpy.ndar
 
     first, second: whole numbers (N,); ratios: (N,); smoothing s: y ← (1 - s)·y + s/classes.
     """
+    first, second, ratios = map(numpy.asarray, (first, second, ratios))
     for labels in (first, second):
         if labels.shape != ratios.shape or labels.dtype.kind not in "ui" or not numpy.all(labels < classes) \
                 or not numpy.all(labels >= 0):

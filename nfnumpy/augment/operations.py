@@ -82,7 +82,7 @@ def apply_operation(image: numpy.ndarray, name: str, magnitude: float, sign: int
     multiplied by, below 1 for images smaller than those that the lengths are meant for. InputError for anything else.
     """
     check_image(image)
-    if name not in _APPLY:
+    if name not in OPERATIONS:
         raise InputError(f"apply_operation: unknown operation {shown(name)}: expected one of {', '.join(OPERATIONS)}")
     if sign not in (1, -1) or form not in FORMS:
         raise InputError(f"apply_operation: sign={shown(sign)}, form={shown(form)}: expected 1 or -1, and "

@@ -12,6 +12,7 @@ import dataclasses
 import numpy
 
 from ..backend import CounterRNG
+from ..errors import InputError
 from ..models import randaugment_of
 from .cropping import released_crop
 from .randaugment import draw_layers, rand_augment
@@ -55,5 +56,10 @@ def augmentation_of(kind: str, model_name: str, image_size: int) -> Augmentation
     """
     if kind == "none":
         return None
-    layers, magnitude = randaugment_of(model_name) if kind == "nfnet" else (0, 0)
+    if kind == "flip-crop":
+        return Augmentation(image_size)
+    try:
+        layers, magnitude = randaugment_of(model_name)
+    except InputError as error:
+        raise InputError(f"--augment {kind}: {error}; there is --augment flip-crop") from None
     return Augmentation(image_size, layers, magnitude)

@@ -4,7 +4,7 @@ Keys' kernel with a = -1/2 (Keys, 1981, eq. 4) between the four nearest pixels a
 antialiasing, so a strongly reduced image is made of a few of its pixels, and no clamping, so values overshoot.
 (Pillow's bicubic is antialiased and rounds; it gives another picture.)
 
-Used by: cropping.py. Test: reference_tests/augment/test_resizing.py.
+Used by: pipeline.py. Test: reference_tests/augment/test_resizing.py.
 """
 
 import numpy

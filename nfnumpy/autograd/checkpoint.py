@@ -5,8 +5,9 @@ from typing import Any
 
 from ..backend import DrawnSteps, repeatable_steps
 from ..backend.arrays import Array
+from ..backend.context import setting
 from ..errors import InputError
-from .tape import Node, no_grad, recording, setting
+from .tape import Node, no_grad, recording
 from .tensor import Tensor, graph_parent
 
 

@@ -4,14 +4,14 @@ A Node names the operation, its parents (where the gradients of its inputs go), 
 pass needs. This module knows neither tensors nor operations.
 """
 
-import contextlib
 import contextvars
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 from .. import backend
 from ..backend.arrays import Array
+from ..backend.context import setting
 
 recording = contextvars.ContextVar("recording", default=True)
 checking = contextvars.ContextVar("checking", default=True)
@@ -23,16 +23,6 @@ Hook = Callable[[str, Sequence[Any], Array, Mapping[str, Any]], None]
 class GraphError(RuntimeError):
     """The graph cannot be differentiated: freed already, nothing recorded, a saved array changed in place, or a
     vector-Jacobian product that returns something else than one cotangent an input."""
-
-
-@contextlib.contextmanager
-def setting(variable: contextvars.ContextVar, value: Any) -> Iterator[None]:
-    """Context in which the context variable has this value."""
-    token = variable.set(value)
-    try:
-        yield
-    finally:
-        variable.reset(token)
 
 
 def no_grad() -> AbstractContextManager[None]:

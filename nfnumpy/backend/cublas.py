@@ -8,12 +8,14 @@ import contextvars
 import functools
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import numpy
 
 from . import cublas_library, cuda
 from .arrays import Array
+from .context import setting
 
 _captured: contextvars.ContextVar["cublas_library.Handle | None"] = contextvars.ContextVar("captured", default=None)
 _tf32 = contextvars.ContextVar("tf32", default=os.environ.get("NFNUMPY_TF32", "1") not in ("", "0"))
@@ -21,17 +23,12 @@ _SCALARS = {name: numpy.array([0, 1], dtype=name) for name in cuda.FULL_PRECISIO
 _DATA_TYPES = {"float32": "CUDA_R_32F", "float64": "CUDA_R_64F", "float16": "CUDA_R_16F", "bfloat16": "CUDA_R_16BF"}
 
 
-@contextlib.contextmanager
-def tf32(enabled: bool) -> Iterator[None]:
+def tf32(enabled: bool) -> AbstractContextManager[None]:
     """Context in which products of float32 round their inputs to 10 bits after the point (TF32), or do not.
 
     Outside of such a context they do, unless the environment has `NFNUMPY_TF32=0`. Sums are float32 in either case.
     """
-    token = _tf32.set(bool(enabled))
-    try:
-        yield
-    finally:
-        _tf32.reset(token)
+    return setting(_tf32, bool(enabled))
 
 
 def tf32_is_enabled() -> bool:
@@ -43,11 +40,8 @@ def tf32_is_enabled() -> bool:
 def captured(stream: Any) -> Iterator[cublas_library.Handle]:
     """Context whose products are launched on `stream`, which is capturing them; gives what the graph has to keep."""
     handle = cublas_library.Handle(stream)
-    token = _captured.set(handle)
-    try:
+    with setting(_captured, handle):
         yield handle
-    finally:
-        _captured.reset(token)
 
 
 class Matrices(NamedTuple):

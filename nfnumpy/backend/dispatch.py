@@ -5,13 +5,14 @@ same arguments and may return `NotImplemented` for those it does not cover. `wit
 `NFNUMPY_REFERENCE=1` in the environment, switches every fast path off.
 """
 
-import contextlib
 import contextvars
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, cast
 
+from .context import setting
 from .registry import backend_name_of
 
 _reference = contextvars.ContextVar("reference", default=os.environ.get("NFNUMPY_REFERENCE", "0") not in ("", "0"))
@@ -30,14 +31,9 @@ class Formula(Protocol):
         """The formula, or a fast path in its place."""
 
 
-@contextlib.contextmanager
-def reference() -> Iterator[None]:
+def reference() -> AbstractContextManager[None]:
     """Within this context every operation is its plain formula: no fast path runs."""
-    token = _reference.set(True)
-    try:
-        yield
-    finally:
-        _reference.reset(token)
+    return setting(_reference, True)
 
 
 def is_reference() -> bool:

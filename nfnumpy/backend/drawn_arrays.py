@@ -15,6 +15,7 @@ import numpy
 
 from . import cuda
 from .arrays import Array
+from .context import setting
 from .random import CounterRNG
 
 Draw: TypeAlias = Callable[[CounterRNG], numpy.ndarray]
@@ -49,11 +50,8 @@ _captured: contextvars.ContextVar[DrawnArrays | None] = contextvars.ContextVar("
 def captured() -> Iterator[DrawnArrays]:
     """Context in which `drawn_array` gives arrays that are filled before each replay; gives the DrawnArrays."""
     drawn = DrawnArrays()
-    token = _captured.set(drawn)
-    try:
+    with setting(_captured, drawn):
         yield drawn
-    finally:
-        _captured.reset(token)
 
 
 def drawn_array(draw: Draw, randomness: CounterRNG, backend: Any) -> Array:

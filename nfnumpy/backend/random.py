@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy
 
 from ..errors import InputError
+from .context import setting
 
 
 @dataclass
@@ -44,11 +45,8 @@ def repeatable_steps(drawn: DrawnSteps) -> Iterator[None]:
 
     The first time round `drawn` is empty; the second time the same passes see the same random numbers.
     """
-    token = _cursor.set(_Cursor(drawn, 0, _cursor.get()))
-    try:
+    with setting(_cursor, _Cursor(drawn, 0, _cursor.get())):
         yield
-    finally:
-        _cursor.reset(token)
 
 
 def _take_step(rng, cursor):

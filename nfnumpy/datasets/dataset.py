@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
+from ..functional.checks import shown
 from .images import resize_image
 
 Transform: TypeAlias = Callable[[np.ndarray, int], np.ndarray]
@@ -60,7 +61,7 @@ class ArraySplit(Split):
         is_grey_or_colour = len(shape) == 3 or (len(shape) == 4 and shape[3] == 3)
         if not is_grey_or_colour or images.dtype != np.uint8:
             raise InputError(f"ArraySplit: expected images as uint8 (N, H, W) or (N, H, W, 3), got "
-                             f"{_described(images)}")
+                             f"{shown(images)}")
         if image_size is None:
             image_size = min(images.shape[1:3])
         super().__init__(labels, image_size)
@@ -113,12 +114,5 @@ def _whole_labels(labels: npt.ArrayLike) -> np.ndarray:
     except (ValueError, TypeError, OverflowError):
         is_whole = False
     if not is_whole:
-        raise InputError(f"labels: expected whole numbers (N,), got {_described(labels)}")
+        raise InputError(f"labels: expected whole numbers (N,), got {shown(labels)}")
     return whole
-
-
-def _described(value: object) -> str:
-    """An array by its shape and dtype, anything else by its type."""
-    if hasattr(value, "dtype") and hasattr(value, "shape"):
-        return f"{tuple(value.shape)} of {value.dtype}"
-    return f"a {type(value).__name__}"

@@ -1,6 +1,7 @@
 """Checks of the options that formulas share: whole numbers, pairs of them, real numbers, axes. All raise InputError.
 
-Used by: the formulas, nn/, autograd/operation.py. Test: reference_tests/functional/test_misuse.py, test_windows.py.
+Used by: the formulas, autograd/operation.py, nn/, models/, optim/, datasets/, augment/, weights/, verify/.
+Test: reference_tests/functional/test_misuse.py, test_windows.py.
 """
 
 import math

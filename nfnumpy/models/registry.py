@@ -101,7 +101,7 @@ def randaugment_of(name: str) -> tuple[int, int]:
     InputError for a network of another family, which the papers train without RandAugment.
     """
     if not isinstance(config_of(name), NFNetConfig):
-        raise InputError(f"--augment nfnet: the papers train {name} without RandAugment; use --augment flip-crop")
+        raise InputError(f"RandAugment: the papers train {name} without it")
     return RANDAUGMENT.get(name, RANDAUGMENT["nfnet_f0"])
 
 

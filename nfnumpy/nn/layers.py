@@ -114,7 +114,7 @@ class SqueezeExcite(Module):
 
     def __init__(self, init: Initializer, channels: int, ratio: float) -> None:
         whole_number(channels, f"{init.path}: channels", least=1)
-        hidden = max(1, int(min(channels * real_number(ratio, f"{init.path}: ratio"), LARGEST)))
+        hidden = int(min(max(1, channels * real_number(ratio, f"{init.path}: ratio")), LARGEST))
         self.fc0 = Linear(init.scope("fc0"), channels, hidden)
         self.fc1 = Linear(init.scope("fc1"), hidden, channels)
 

@@ -115,9 +115,9 @@ class CapturedInference:
 
     def __call__(self, images: Array) -> Array:
         """What `compute` returns, a new array at each call."""
-        import cupy
         if not cuda_graph.is_available(backend_of(images)):
             return self._compute(images)
+        import cupy
         kind = _kind([images])
         weights = [parameter.data for parameter in self._parameters]
         if (kind, list(map(id, weights))) != (self._kind, list(map(id, self._weights))):

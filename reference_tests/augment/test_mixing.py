@@ -87,11 +87,14 @@ def test_labels_are_shares_of_two_classes_and_then_smoothed(seed, smoothing, cla
     found = mixed_labels(first, second, ratios, classes, smoothing)
     one_hot = np.eye(classes)
     mixed = ratios[:, None] * one_hot[first] + (1 - ratios[:, None]) * one_hot[second]
-    assert np.allclose(found, (1 - smoothing) * mixed + smoothing / classes, atol=1e-6) and found.dtype == np.float32
-    assert np.allclose(found.sum(axis=1), 1, atol=1e-6)
+    rounding = np.finfo(np.float32).eps / 2 + 1e-15  # of a share up to 1, and those of float64 before it
+    assert np.allclose(found, (1 - smoothing) * mixed + smoothing / classes, rtol=0, atol=rounding)
+    assert np.allclose(found.sum(axis=1, dtype=float), 1, rtol=0, atol=classes * rounding) and found.dtype == np.float32
 
 
 @pytest.mark.parametrize("call", [
+    lambda: mixup(np.ones(2), np.ones(2), "half"), lambda: mixup(np.ones(2), np.ones(2), math.nan),
+    lambda: draw_ratio(CounterRNG(0), 0, "a"), lambda: mixed_labels([5], [0], [0.5], 3),
     lambda: mixup(np.ones((2, 3)), np.ones((3, 2)), 0.5), lambda: mixup("a", "b", 0.5),
     lambda: cutmix(np.ones((2, 2, 3)), np.ones((2, 2, 1)), Crop(0, 0, 1, 1)),
     lambda: draw_box((0, 3), CounterRNG(0), 0),

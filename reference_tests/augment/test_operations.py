@@ -173,8 +173,9 @@ def test_lengths_in_pixels_shrink_and_nothing_else_does(image, sign, name):
 
 
 @pytest.mark.parametrize("change", [
-    {"name": "rotate"}, {"name": None}, {"magnitude": "10"}, {"magnitude": -1}, {"magnitude": math.nan},
-    {"magnitude": math.inf}, {"sign": 0}, {"sign": "+"}, {"form": "mended"}, {"image": PICTURE[..., 0]},
+    {"name": "rotate"}, {"name": ["Rotate"]}, {"name": None}, {"magnitude": "10"}, {"magnitude": -1},
+    {"magnitude": math.nan}, {"magnitude": math.inf}, {"sign": 0},
+    {"sign": "+"}, {"form": "mended"}, {"image": PICTURE[..., 0]},
     {"pixel": -1}, {"pixel": "small"}, {"pixel": math.inf},
     {"image": PICTURE.astype(float)}, {"image": PICTURE[:0]}, {"image": "picture.png"}, {"image": PICTURE[..., :1]}],
     ids=str)

@@ -105,6 +105,14 @@ def test_the_command_names_what_is_missing_in_one_line(capsys, monkeypatch, impo
     assert not (tmp_path / "run").exists()
 
 
+def test_numpy_trains_with_a_cuda_graph_wanted_and_no_cupy(importing, few_digits, tmp_path):
+    """The option is the cupy backend's; a run that changes backends keeps it."""
+    importing(BROKEN["not installed"][0])
+    entries = train.train({"data": f"idx:{few_digits}", "epochs": 1, "batch_size": 12, "cuda_graph": "on",
+                           "out": str(tmp_path / "run")})
+    assert len(entries) == 1
+
+
 @pytest.mark.parametrize("how", BROKEN)
 def test_every_call_in_python_is_an_input_error(importing, how):
     found, said = BROKEN[how]

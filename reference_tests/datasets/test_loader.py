@@ -218,8 +218,8 @@ def test_array_split_of_unequal_counts_is_refused():
 
 
 @pytest.mark.parametrize("images, labels, complaint", [
-    (None, [0], "expected images as uint8"), ([[[0]]], [0], "got a list"),
-    (np.zeros((2, 4, 4, 3)), [0, 1], r"got \(2, 4, 4, 3\) of float64"),
+    (None, [0], "expected images as uint8"), ([[[0]]], [0], re.escape("got [[[0]]]")),
+    (np.zeros((2, 4, 4, 3)), [0, 1], r"got ndarray \(2, 4, 4, 3\) of float64"),
     (np.zeros((2, 4, 4, 4), np.uint8), [0, 1], "expected images as uint8"),
     (np.zeros((4, 4), np.uint8), [0] * 4, "expected images as uint8"),
     (np.zeros((2, 4, 4), np.uint8), [0.5, 1], "expected whole numbers"),

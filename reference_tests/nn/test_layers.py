@@ -58,6 +58,11 @@ def test_buffers_start_filled_and_without_memory_for_shapes():
     assert shapes.shape == (3, 10**9) and not any(shapes.strides)
 
 
+@pytest.mark.parametrize("ratio, hidden", [(0.5, 4), (0.0, 1), (-1.0, 1), (float("-inf"), 1)])
+def test_squeeze_and_excite_has_at_least_one_hidden_channel(ratio, hidden):
+    assert nf.nn.SqueezeExcite(nf.nn.Initializer(), 8, ratio).fc0.weight.shape == (8, hidden)
+
+
 @pytest.mark.parametrize("make, complaint", [
     (lambda init: nf.nn.Conv2D(init, 0, 4, 3), "stem: 0 -> 4 channels: expected at least one of each"),
     (lambda init: nf.nn.Conv2D(init, 4, 0, 3), "stem: 4 -> 0 channels: expected at least one of each"),

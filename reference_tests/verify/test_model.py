@@ -95,6 +95,21 @@ def test_network_and_classes_are_recognized_by_shapes():
     assert verdict.notes[0].startswith("recognized as nfnet_8px; parameters matched by our names")
 
 
+def test_a_misfit_names_the_variant_whatever_the_number_of_classes():
+    config = nf.models.config_of("nfnet_8px", num_classes=5)
+    with pytest.raises(nf.InputError, match="not those of nfnet_8px: "):
+        check_model(torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.Linear(16, 5)), config=config)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_errors_are_in_epsilons_of_the_targets_precision(precision):
+    network = from_config(CONFIGS["nf_resnet"])
+    verdict = check_model(network, config=CONFIGS["nf_resnet"], size=16, precision=precision)
+    assert verdict.passed and verdict.precision == precision and verdict.differences
+    for difference in verdict.differences:
+        assert difference.error_eps == pytest.approx(difference.relative_difference / np.finfo(precision).eps)
+
+
 def test_classes_and_factories_are_made_with_their_options():
     def factory(width, classes):
         return from_config(nf.models.NFNetConfig(widths=(width, 16), depths=(1, 1), strides=(1, 2), group_size=4,

@@ -20,7 +20,7 @@ def normalize_images(images: Array, *, dtype: DTypeLike, mean: Sequence[float],
                      standard_deviation: Sequence[float]) -> Array:
     """Reads a byte and writes a value for each."""
     dtype = numpy.dtype(dtype)
-    if images.dtype != numpy.uint8 or images.shape[-1:] != (3,) or dtype.name not in cuda.FLOATING:
+    if images.dtype != numpy.uint8 or images.shape[-1:] != (3,) or cuda.type_name(dtype) not in cuda.FLOATING:
         return NotImplemented
     (images,) = cuda.contiguous(images)
     out = cuda.empty(images.shape, dtype)

@@ -7,18 +7,18 @@ a context `switched(True)`, or with `NFNUMPY_IMPLICIT_CONVOLUTION=1` in the envi
 Kernels: backend/kernels/implicit_convolution.cu. Test: reference_tests/kernels/test_implicit_convolution.py.
 """
 
-import contextlib
 import contextvars
 import functools
 import itertools
 import math
 import os
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import numpy
 
 from ...backend import cublas, cuda
 from ...backend.arrays import Array
+from ...backend.context import setting
 from ..checks import Shape
 from ..windows import Windows
 
@@ -33,14 +33,9 @@ LIMIT = 2**31  # values of an array, which the kernels count in 32 bits
 SLOTS = 264  # blocks of a large device that run together: 2 on each of an H100's 132 multiprocessors
 
 
-@contextlib.contextmanager
-def switched(on: bool) -> Iterator[None]:
+def switched(on: bool) -> AbstractContextManager[None]:
     """Context in which convolutions that suit this path take it, or none does."""
-    token = _is_on.set(on)
-    try:
-        yield
-    finally:
-        _is_on.reset(token)
+    return setting(_is_on, on)
 
 
 def is_switched_on() -> bool:
@@ -91,10 +86,11 @@ def suits(windows: Windows, x_shape: Shape, weight_shape: Shape, groups: int, wa
     wanted: "out", "x" or "weight", what is to be computed from `arrays`.
     """
     dtype, fan, outs = arrays[0].dtype, weight_shape[2], weight_shape[3] // groups
-    if not _is_on.get() or dtype.name not in DTYPES or (dtype.name == "float32" and not cublas.tf32_is_enabled()):
+    name = cuda.type_name(dtype)
+    if not _is_on.get() or name not in DTYPES or (name == "float32" and not cublas.tf32_is_enabled()):
         return False
-    slice = SLICE_BYTES // dtype.itemsize
-    filled = {"out": _filled(fan, slice) * _filled(outs, 64), "x": _filled(outs, slice) * _filled(fan, 64),
+    of_slice = SLICE_BYTES // dtype.itemsize
+    filled = {"out": _filled(fan, of_slice) * _filled(outs, 64), "x": _filled(outs, of_slice) * _filled(fan, 64),
               "weight": _filled(fan, 64) * _filled(outs, 64)}[wanted]
     sizes = math.prod(x_shape), math.prod(weight_shape), x_shape[0] * math.prod(windows.out) * weight_shape[3]
     return (math.prod(windows.kernel) <= MOST_TAPS and max(sizes) < LIMIT and filled >= LEAST_FILLED

@@ -33,7 +33,7 @@ def _layout(rows, columns, itemsize):
 def _covered(weight, gain, eps, *others):
     if weight.ndim < 2 or gain.shape != weight.shape[-1:] or type(eps) not in (int, float):
         return False
-    if weight.dtype.name not in cuda.FULL_PRECISION or not cuda.supports(weight, gain, *others):
+    if cuda.type_name(weight.dtype) not in cuda.FULL_PRECISION or not cuda.supports(weight, gain, *others):
         return False
     return all(array.shape == weight.shape for array in others)
 

@@ -87,7 +87,8 @@ def _pieces_of(shapes, in_units=None):
 def _common_shapes(*lists):
     """The shapes of the arrays in the first list, if the others' are the same and all of one dtype; else None."""
     dtype = lists[0][0].dtype
-    if dtype.name not in cuda.FULL_PRECISION or any(array.dtype != dtype for arrays in lists for array in arrays):
+    differs = any(array.dtype != dtype for arrays in lists for array in arrays)
+    if differs or cuda.type_name(dtype) not in cuda.FULL_PRECISION:
         return None
     shapes = tuple(array.shape for array in lists[0])
     return shapes if all(tuple(array.shape for array in arrays) == shapes for arrays in lists[1:]) else None

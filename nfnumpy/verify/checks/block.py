@@ -23,14 +23,13 @@ from ..network.blocks import residual_block
 from ..network.inputs import floored, random_parameters
 from ..network.rounding import allowed
 from ..variants.network import NetworkRules
-from ..variants.network_catalogue import GRADIENTS, OF_BLOCKS
+from ..variants.network_catalogue import GRADIENTS, OF_BLOCKS, SHAPING
 from ..verdict import Verdict
 
 FEW = 2  # cases whose outputs are compared first
 NEAR = 4.0  # times what rounding explains is near enough there
-STRUCTURAL = {"group", "width", "second_3x3", "excitation.hidden"}
 NAME = "block"
-CATALOGUE = tuple(variant for variant in OF_BLOCKS if not STRUCTURAL & variant.changes.keys())
+CATALOGUE = tuple(variant for variant in OF_BLOCKS if not SHAPING & variant.changes.keys())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -11,10 +11,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from ... import models
 from ...errors import InputError
+from .. import tolerance
 from ..adapters import title_of
 from ..adapters.model import network_target
 from ..diagnosis import named
@@ -24,7 +23,7 @@ from ..network.diagnosis import diagnose, excesses
 from ..network.inputs import NetworkInputs, floored, network_inputs, odd_size, random_parameters
 from ..network.matching import read_map
 from ..network.observation import Observation, ObservedNetwork
-from ..network.recognition import Recognition, recognize
+from ..network.recognition import Recognition, name_of, recognize
 from ..network.reference_run import LARGE
 from ..network.shapes import parameter_shapes
 from ..variants import apply
@@ -81,7 +80,7 @@ class _Comparison:
         wrong = self._wrong(tables)
         found: dict[str, Any] = dict(
             kind="model", target=name, framework=self.target.framework.name, precision=self.target.precision,
-            examples=len(seen), differences=_differences(tables, self.architecture))
+            examples=len(seen), differences=_differences(tables, self.architecture, self.target.precision))
         if random:
             return self._diverges(found, random, (), seen)
         variants, nearest = diagnose(seen, self.config, self.base, self.target.precision) if wrong else ((), ())
@@ -167,10 +166,7 @@ def _inputs(config: Any, shapes: tuple[tuple[str, tuple[int, ...]], ...], size: 
 
 def _recognition_notes(found: Recognition) -> Iterator[str]:
     """Notes on the network that the target was recognized as, and on the match of its parameters."""
-    classes = found.config.num_classes
-    title = next((name for name in models.names() if models.config_of(name, num_classes=classes) == found.config),
-                 type(found.config).__name__)
-    yield f"recognized as {title}; parameters matched by {found.match.how}"
+    yield f"recognized as {name_of(found.config)}; parameters matched by {found.match.how}"
     for what, names in (("the target has no", found.match.absent),
                         ("not used, left as the target made them:", found.match.unused)):
         if names:
@@ -178,11 +174,14 @@ def _recognition_notes(found: Recognition) -> Iterator[str]:
             yield f"{what} {', '.join(names[:NAMES_SHOWN])}{more}"
 
 
-def _differences(tables: Sequence[Table], architecture: Architecture) -> tuple[Difference, ...]:
-    """Parts one by one; of the gradients and the step of each part the worst tensor alone: there are hundreds."""
+def _differences(tables: Sequence[Table], architecture: Architecture, precision: str) -> tuple[Difference, ...]:
+    """Parts one by one, in epsilons of the precision.
+
+    Of the gradients and the step of each part the worst tensor alone: there are hundreds.
+    """
     titles = {block.name: f"{block.name} (stage {block.stage + 1})" for block in architecture.blocks}
     worst: dict[tuple[str, str], Difference] = {}
-    epsilon = float(np.finfo(np.float64).eps)
+    epsilon = tolerance.epsilon(precision)
     for table in tables:
         for name, (error, limit) in table.items():
             what, of, parameter = name.partition(" of ")

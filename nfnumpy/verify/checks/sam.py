@@ -12,7 +12,7 @@ import numpy as np
 
 from ...autograd import Tensor
 from ...functional.activations import sigmoid
-from ...optim import SAM, SGD
+from ...optim import SAM, SGD, clipped_update
 from ..adapters import title_of
 from ..adapters.sam import NAMES, STEPS, sam_adapter
 from ..compare import Check, InputCase, compare
@@ -119,20 +119,17 @@ def _perturbation(weights, grads, options, rules):
 
 
 class _PlainSGD:
-    """SGD with momentum, written out."""
+    """optim.clipped_update without clipping and decay, which remembers the velocities."""
 
     def __init__(self, weights, options):
         self.options, self.velocities = options, [np.zeros_like(weight) for weight in weights]
 
     def step(self, starts: Arrays, grads: Arrays) -> list[np.ndarray]:
         """The weights after a step from `starts`."""
-        lr, momentum = self.options["lr"], self.options["momentum"]
-        self.velocities = [momentum * velocity + grad
-                           for velocity, grad in zip(self.velocities, grads, strict=True)]
-        changes = self.velocities
-        if self.options["nesterov"]:
-            changes = [grad + momentum * velocity for grad, velocity in zip(grads, self.velocities, strict=True)]
-        return [start - lr * change for start, change in zip(starts, changes, strict=True)]
+        weights, self.velocities, _ = clipped_update(
+            list(starts), list(grads), self.velocities, lr=self.options["lr"], momentum=self.options["momentum"],
+            nesterov=self.options["nesterov"], weight_decays=[0.0] * len(starts), clippings=[None] * len(starts))
+        return weights
 
 
 def _by_rules(case, rules):

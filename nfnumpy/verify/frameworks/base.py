@@ -135,7 +135,32 @@ class Framework:
         """An SGD optimizer with lr and, where given, momentum, nesterov, weight_decay."""
         raise NotImplementedError
 
+    @property
+    def sgd_class(self) -> type:
+        """The class of what `sgd` returns."""
+        raise NotImplementedError
+
+    def assign(self, parameter: Any, value: Any) -> None:
+        """Write a value into a parameter."""
+        raise NotImplementedError
+
+    def softplus_loss(self, mixing: Any, offset: Any, weights: Sequence[Any]) -> Any:
+        """Σ log(1 + exp(M·w - t)) + (w·w)²/4, w being all weights as one vector; also with has_transformations."""
+        raise NotImplementedError
+
     # optimizers as functions (has_transformations)
+
+    def sgd_transformation(self, **settings: Any) -> Any:
+        """SGD as a transformation, with lr, momentum, nesterov."""
+        raise NotImplementedError
+
+    def normalized_transformation(self, length: float) -> Any:
+        """A transformation whose updates have a given length, against the gradient."""
+        raise NotImplementedError
+
+    def apply_updates(self, parameters: Any, updates: Any) -> Any:
+        """The parameters plus the updates, trees of arrays."""
+        raise NotImplementedError
 
     def shapes_of(self, function: Callable) -> Any:
         """The result of a function as shapes and dtypes; nothing is computed."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import tolerance
-from ..variants import KnownVariant, apply
+from ..variants import KnownVariant, apply, extensions
 from ..variants.network import NetworkRules
 
 BEAMS = (8, 6, 4)  # of single variants, pairs and triples, how many are extended by one more
@@ -106,12 +106,11 @@ class BeamSearch:
     def _longer(self, groups, usable):
         """Trials of groups with one more variant, until one reproduces the target."""
         for group in groups:
-            for variant in usable:
-                if not any(variant.conflicts(other) for other in group):
-                    trial = self.trial((*group, variant))
-                    yield trial
-                    if trial.error <= 1.0:
-                        return
+            for longer in extensions(group, usable):
+                trial = self.trial(longer)
+                yield trial
+                if trial.error <= 1.0:
+                    return
 
 
 def _displacement(starts, ends):

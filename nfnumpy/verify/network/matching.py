@@ -21,7 +21,7 @@ SHORTCUT = r"short|down|proj|identity|skip_conv|conv_skip|residual_conv|match"
 @dataclasses.dataclass(frozen=True)
 class Match:
     """names: their name -> ours; layouts: our name -> Layout; how: by which information; absent: ours that the target
-    lacks; unused: theirs that match none of ours; order: the axes' order of their weights.
+    lacks; unused: theirs that match none of ours.
     """
 
     names: dict[str, str]
@@ -29,7 +29,6 @@ class Match:
     how: str
     absent: tuple[str, ...]
     unused: tuple[str, ...]
-    order: str
 
     @property
     def complete(self) -> bool:
@@ -77,7 +76,7 @@ def _matched(theirs, ours, names, how, order):
         if layout is not None and our not in layouts:
             layouts[our], kept[name] = layout, our
     return Match(kept, layouts, how, tuple(our for our in ours if our not in layouts),
-                 tuple(name for name in theirs if name not in kept), order)
+                 tuple(name for name in theirs if name not in kept))
 
 
 def _by_map(theirs, ours, given, order):

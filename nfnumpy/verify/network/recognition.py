@@ -58,11 +58,16 @@ def _could_fit(theirs, ours):
     return large[0] == large[1]
 
 
+def name_of(config: Any) -> str:
+    """The named variant of a configuration with any number of classes, else the name of its class."""
+    classes = config.num_classes
+    return next((name for name in names() if config_of(name, num_classes=classes) == config), type(config).__name__)
+
+
 def _misfit(theirs, config, found):
-    name = next((name for name in names() if config_of(name) == config), type(config).__name__)
     odd = next(iter(found.unused), None)
-    return (f"model: the target's {len(theirs)} parameters are not those of {name}: {len(found.absent)} of ours are "
-            f"missing, such as {found.absent[0]}"
+    return (f"model: the target's {len(theirs)} parameters are not those of {name_of(config)}: {len(found.absent)} of "
+            f"ours are missing, such as {found.absent[0]}"
             + (f", and {len(found.unused)} fit nowhere, such as {odd} {tuple(theirs[odd])}" if odd else "")
             + "; option variant= names another network, --map assigns the parameters by name")
 

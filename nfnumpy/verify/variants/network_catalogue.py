@@ -256,11 +256,12 @@ ENDS = (
 OF_BLOCKS = (*LAYERS, *BETA, *BRANCH, *EXCITATION, *JOIN, *SHORTCUT, *GRADIENTS)
 OF_NETWORKS = (*OF_BLOCKS, *SCHEDULES, *ENDS)
 STRUCTURAL = frozenset({"group", "width", "excitation.hidden"})  # rules that change parameter shapes and nothing else
+SHAPING = STRUCTURAL | {"second_3x3"}  # and those that also change what is computed
 
 
 def _changes_shapes(variant):
-    shapes = STRUCTURAL | {"second_3x3"}
-    return bool(shapes & variant.changes.keys()) or variant.changes.get("excitation_place") is rules.other_family_place
+    moves_excitation = variant.changes.get("excitation_place") is rules.other_family_place
+    return moves_excitation or bool(SHAPING & variant.changes.keys())
 
 
 def _of_parts(variants):
