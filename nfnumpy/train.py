@@ -45,8 +45,8 @@ def parser() -> Parser:
     add("--data", "digits, idx:DIR (MNIST's files) or folder:DIR (train/CLASS/*.png|jpg, test/ or val/)",
         metavar="SPEC")
     add("--image-size", "side of the images in pixels; default: as the data has it", int, metavar="PX")
-    add("--augment", "none, flip-crop, or nfnet: that and RandAugment as the variant is trained in the paper",
-        metavar="NAME")
+    add("--augment", "none, flip-shift (small pictures), flip-crop, or nfnet: flip-crop and RandAugment as the variant "
+        "is trained in the paper", metavar="NAME")
     add("--epochs", "passes over the training images", int, metavar="N")
     add("--batch-size", "images a step", int, metavar="B")
     add("--lr", "peak learning rate", float, metavar="LR")

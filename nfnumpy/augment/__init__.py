@@ -3,10 +3,10 @@
 from .cropping import Crop, center_crop, released_crop, timm_crop
 from .mixing import cutmix, draw_box, draw_ratio, mixed_labels, mixup
 from .operations import FORMS, OPERATIONS, apply_operation
-from .pipeline import KINDS, Augmentation, augmentation_of
+from .pipeline import KINDS, Augmentation, FlipShift, augmentation_of
 from .randaugment import Layer, draw_layers, rand_augment
 from .resizing import bicubic_resize
 
-__all__ = ["FORMS", "KINDS", "OPERATIONS", "Augmentation", "Crop", "Layer", "apply_operation", "augmentation_of",
-           "bicubic_resize", "center_crop", "cutmix", "draw_box", "draw_layers", "draw_ratio", "mixed_labels", "mixup",
-           "rand_augment", "released_crop", "timm_crop"]
+__all__ = ["FORMS", "KINDS", "OPERATIONS", "Augmentation", "Crop", "FlipShift", "Layer", "apply_operation",
+           "augmentation_of", "bicubic_resize", "center_crop", "cutmix", "draw_box", "draw_layers", "draw_ratio",
+           "mixed_labels", "mixup", "rand_augment", "released_crop", "timm_crop"]

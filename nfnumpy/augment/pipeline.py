@@ -1,8 +1,10 @@
-"""From a picture to a training example, as the authors' released code has it, without mixing.
+"""From a picture to a training example, without mixing.
 
-A random crop, a flip with probability 1/2, bicubic resizing, values clipped to 0 … 255 and cut to whole numbers, then
-RandAugment. What is drawn for an example depends on the seed, the epoch and the example's number: not on the batch that
-it is in, nor on the thread that reads it.
+As the authors' released code has it: a random crop, a flip with probability 1/2, bicubic resizing, values clipped to
+0 … 255 and cut to whole numbers, then RandAugment. As small pictures such as CIFAR's are used to be trained on: a flip,
+and a shift by up to an eighth of the side (He et al., 2016, section 4.2, where it is 4 pixels of 32).
+What is drawn for an example depends on the seed, the epoch and the example's number: not on the batch that it is in,
+nor on the thread that reads it.
 
 Used by: training/run.py, sheet.py. Test: reference_tests/augment/test_pipeline.py.
 """
@@ -12,13 +14,14 @@ import dataclasses
 import numpy
 
 from ..backend import CounterRNG
+from ..datasets.images import resize_image
 from ..errors import InputError
 from ..models import randaugment_of
 from .cropping import released_crop
 from .randaugment import draw_layers, rand_augment
 from .resizing import bicubic_resize
 
-KINDS = ("none", "flip-crop", "nfnet")  # the last one with RandAugment
+KINDS = ("none", "flip-shift", "flip-crop", "nfnet")  # the last one is flip-crop with RandAugment
 SMALLEST = 192  # pixels of F0's images, for which RandAugment's lengths in pixels are meant, and those of larger ones
 
 
@@ -49,13 +52,37 @@ class Augmentation:
         return rand_augment(image, layers, self.magnitude, pixel=min(1.0, self.size / SMALLEST))
 
 
-def augmentation_of(kind: str, model_name: str, image_size: int) -> Augmentation | None:
+@dataclasses.dataclass(frozen=True)
+class FlipShift:
+    """Makes training examples of `size` pixels: the resized middle of a picture, flipped or not, and shifted.
+
+    The shift is a whole number of pixels, up to an eighth of the side in each direction; what comes in at the edge is
+    the mirror image.
+    """
+
+    size: int
+
+    def __call__(self, picture: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
+        """As Augmentation.__call__."""
+        image = resize_image(picture, self.size)
+        most = self.size // 8
+        flip, down, across = randomness.uniform(f"flip and shift {example}", (3,)).tolist()
+        if flip < 0.5:
+            image = image[:, ::-1]
+        padded = numpy.pad(image, ((most, most), (most, most), (0, 0)), mode="reflect")
+        top, left = int(down * (2 * most + 1)), int(across * (2 * most + 1))
+        return padded[top:top + self.size, left:left + self.size]
+
+
+def augmentation_of(kind: str, model_name: str, image_size: int) -> Augmentation | FlipShift | None:
     """The augmentation that `kind`, one of KINDS, means for a named variant; None for "none".
 
     InputError for RandAugment of a network that the papers train without it.
     """
     if kind == "none":
         return None
+    if kind == "flip-shift":
+        return FlipShift(image_size)
     if kind == "flip-crop":
         return Augmentation(image_size)
     try:

@@ -1,6 +1,7 @@
 """A training example is crop, flip, resizing and RandAugment, the same in any batch and on any thread."""
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import nfnumpy as nf
 from nfnumpy import InputError
 from nfnumpy.augment import (
     Augmentation,
+    FlipShift,
     augmentation_of,
     bicubic_resize,
     draw_layers,
@@ -53,6 +55,29 @@ def test_half_of_the_examples_are_flipped():
     assert abs(flipped - 200) < 5 * math.sqrt(100)  # by chance with a probability of 6e-7
 
 
+@given(size=st.integers(1, 40), example=st.integers(0, 10**6))
+def test_flip_shift_shows_the_picture_or_its_mirror_image_moved_by_up_to_an_eighth(size, example):
+    most = size // 8
+    numbers = np.arange(size * size, dtype=np.int64).reshape(size, size) % 251
+    picture = numbers.astype(np.uint8)[..., None].repeat(3, axis=2)
+    found = FlipShift(size)(picture, CounterRNG(2, 1), example)
+    assert found.shape == (size, size, 3) and found.dtype == np.uint8
+    moved = []
+    for image in (picture, picture[:, ::-1]):
+        padded = np.pad(image, ((most, most), (most, most), (0, 0)), mode="reflect")
+        moved += [padded[top:top + size, left:left + size] for top in range(2 * most + 1)
+                  for left in range(2 * most + 1)]
+    assert any(np.array_equal(found, image) for image in moved)
+
+
+def test_every_flip_and_shift_is_as_likely():
+    """16 pixels move by -2 … 2 each way: 50 examples, each drawn 40 times of 2,000."""
+    picture = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    seen = Counter(FlipShift(16)(picture, CounterRNG(0), example).tobytes() for example in range(2000))
+    chi_square = sum((count - 40) ** 2 / 40 for count in seen.values())
+    assert len(seen) == 50 and chi_square < 105  # 49 degrees of freedom: by chance with a probability below 1e-5
+
+
 class Files(FolderSplit):
     """Pictures of several sizes, as if decoded from files."""
 
@@ -93,6 +118,7 @@ def test_grey_pictures_have_three_channels():
 def test_nfnets_have_the_papers_layers_and_magnitude(model, layers_and_magnitude):
     assert augmentation_of("nfnet", model, 32) == Augmentation(32, *layers_and_magnitude)
     assert augmentation_of("flip-crop", model, 32) == Augmentation(32) and augmentation_of("none", model, 32) is None
+    assert augmentation_of("flip-shift", model, 32) == FlipShift(32)
 
 
 def test_other_networks_are_trained_without_randaugment():
