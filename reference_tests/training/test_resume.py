@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nfnumpy import InputError, weights
-from nfnumpy.training import run, train
+from nfnumpy.training import report, train
 from reference_tests.conftest import ROOT
 
 UNTIMED = ("epoch", "step", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "ema_test_loss",
@@ -80,7 +80,7 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bits(tmp_path, monkeypatc
         record_states(patch, tmp_path / "run", states)
         train({**options, "out": str(tmp_path / "run")})
     assert len(states) >= 2 + 4 * 2  # no folder, no lock; a new file and its renaming for each checkpoint
-    monkeypatch.setattr(run, "draw_curves", lambda *arguments, **more: False)
+    monkeypatch.setattr(report, "draw_curves", lambda *arguments, **more: False)
     for number, state in enumerate(states):
         folder = tmp_path / f"killed-{number}"
         if state is not None:
@@ -108,7 +108,7 @@ def interrupt_at(monkeypatch, beginning):
         if text.startswith(beginning):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "log", log)
+    monkeypatch.setattr(report, "log", log)
 
 
 def test_a_torn_last_line_of_metrics_is_dropped_on_resuming(tmp_path, monkeypatch, options, uninterrupted):
@@ -165,5 +165,5 @@ def test_a_second_run_in_a_folder_in_use_is_refused(tmp_path, monkeypatch, optio
                 train({**options, **out, "epochs": 1}, resume=resume)
             refusals.append(refusal)
 
-    monkeypatch.setattr(run, "log", log)
+    monkeypatch.setattr(report, "log", log)
     assert len(train({**options, **out, "epochs": 1})) == 1 and len(refusals) == 2

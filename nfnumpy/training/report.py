@@ -1,0 +1,63 @@
+"""What a run says in words: its lines at the start, after an epoch and at the end, and advice when it diverges."""
+
+import math
+from typing import Any
+
+from ..backend import blas_threads, openblas
+from .curves import draw_curves
+from .progress import log
+from .run_folder import CHECKPOINT, CURVES, RunFolder, short_name
+from .trainer import Trainer
+
+
+def log_start(trainer: Trainer, model_name: str) -> None:
+    """Log data, model and step, and remarks that matter before a run of many hours."""
+    data, options = trainer.dataset, trainer.options
+    parameters = sum(math.prod(parameter.shape) for parameter in trainer.model.parameters().values())
+    position = f"; resuming at step {trainer.step} of {trainer.total_steps}" if trainer.step else ""
+    log(f"{options.data}: {len(data.train)} training and {len(data.test)} test images of "
+        f"{data.image_size} px, {len(data.classes)} classes; "
+        f"{model_name}: {parameters:,} parameters{position}")
+    if trainer.warmup_steps < trainer.wanted_warmup_steps:
+        log(f"--warmup-epochs {options.warmup_epochs:g}: the warm-up takes at most half of the run, here "
+            f"{trainer.warmup_steps} of {trainer.total_steps} steps")
+    remark = openblas.remark(blas_threads.thread_count())
+    if remark and options.backend == "numpy":
+        log(remark)
+
+
+def log_other_threads(before: object, now: int) -> None:
+    """Log that a resumed run began with another number of threads, if it did."""
+    if before != now:
+        log(f"resuming with {now} threads a run that began with {before}: the last bits will differ")
+
+
+def log_epoch(entry: dict[str, Any], epochs: int) -> None:
+    """Log the line that shows an evaluation."""
+    averaged = ""
+    if "ema_test_accuracy" in entry:
+        averaged = f" (averaged weights {100 * entry['ema_test_accuracy']:.2f} %)"
+    log(f"epoch {entry['epoch']}/{epochs}  loss {entry['train_loss']:.4f}  test loss {entry['test_loss']:.4f}  "
+        f"test accuracy {100 * entry['test_accuracy']:.2f} %{averaged}  {entry['images_per_second']:.0f} images/s  "
+        f"lr {entry['learning_rate']:.3g}  clipped {100 * entry['clipped_fraction']:.0f} %")
+
+
+def log_end(trainer: Trainer, model_name: str, folder: RunFolder, entries: list[dict[str, Any]],
+            seconds: float) -> None:
+    """Draw the curves of the evaluations `entries`, at least one, and log the last line. seconds: of training."""
+    options, last = trainer.options, entries[-1]
+    curves = folder.file(CURVES)
+    drawn = draw_curves(entries, curves, f"{model_name} on {short_name(options.data)}",
+                        smoothed=options.label_smoothing > 0.0)
+    hint = f"see {curves}" if drawn else "for a picture of the curves: pip install 'nfnumpy[plots]'"
+    log(f"test accuracy {100 * last['test_accuracy']:.2f} % after {last['epoch']} epochs, {seconds:.1f} s of "
+        f"training; {hint}")
+
+
+def advice(agc: float | None, folder: RunFolder) -> str:
+    """What an error about a loss or a weight that is not finite recommends."""
+    kept = "no checkpoint was written yet"
+    if folder.has(CHECKPOINT):
+        kept = f"the last good checkpoint is kept in {folder.file(CHECKPOINT)}"
+    clipping = "a lower --agc" if agc else "--agc 0.01"
+    return f"{kept}; a lower --lr may help, or {clipping}"
