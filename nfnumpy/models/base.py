@@ -5,7 +5,7 @@ Tests: reference_tests/models/test_models_against_torch.py, reference_tests/nn/t
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from numpy.typing import DTypeLike
@@ -16,12 +16,13 @@ from ..backend import CounterRNG
 from ..backend.arrays import Array
 from ..errors import InputError
 from ..nn import EVALUATION, Dropout, Initializer, Linear, Mode, Module, StochasticDepth, cast_like
+from .description import describe
 
 HALF_PRECISION = ("float16", "bfloat16")
 
 
 class NormalizerFreeNetwork(Module):
-    """Stem, blocks, head. A subclass makes the layers in `build` and defines `stem` and `features`.
+    """Stem, blocks, head, classifier. A subclass makes the layers in `build` and defines `stem` and `head`.
 
     config: its family's configuration; backend, dtype ("float32", "float64"), seed: of the parameters;
     shapes_only: parameters are zeros that take no memory, for counting.
@@ -46,7 +47,7 @@ class NormalizerFreeNetwork(Module):
         """What enters the first block, for images x."""
         raise NotImplementedError
 
-    def features(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
+    def head(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """What is averaged over the image, for the output x of the last block."""
         raise NotImplementedError
 
@@ -71,15 +72,53 @@ class NormalizerFreeNetwork(Module):
         training: dropout and stochastic depth act, drawn by `self.randomness` for its current step, which this
         advances: the next training pass draws other numbers.
         """
+        return self.outputs(x, ["logits"], training)["logits"]
+
+    def features(self, x: Tensor | Array, training: bool = False) -> Tensor:
+        """What the classifier sees of images x, as `model(x)` takes them: (N, channels), averaged over each image."""
+        return self.outputs(x, ["features"], training)["features"]
+
+    def outputs(self, x: Tensor | Array, names: Collection[str], training: bool = False) -> dict[str, Tensor]:
+        """name -> Tensor for some of `output_names()`, from one pass of images x, as `model(x)` takes them.
+
+        Nothing is computed beyond the last of them. InputError for a name that is not one of these.
+        """
+        if isinstance(names, str) or not set(names) <= set(self.output_names()):
+            raise InputError(f"model: outputs {names!r}: expected a list of some of {', '.join(self.output_names())}")
         x = x if isinstance(x, Tensor) else Tensor(x)
         self._check_images(x)
         randomness = self.randomness.next_step() if training else None
-        mode = Mode(training, randomness)
+        found: dict[str, Tensor] = {}
+        for name, output in self._run(x, Mode(training, randomness)):
+            if name in names:
+                found[name] = output
+            if len(found) == len(set(names)):
+                break
+        return {name: found[name] for name in names}
+
+    def output_names(self) -> list[str]:
+        """The names that `outputs` takes, in the order in which they are computed.
+
+        stem, blocks.0, blocks.1, … and head are (N, height, width, channels); features are (N, channels), the head
+        averaged over the image; logits are (N, num_classes).
+        """
+        return ["stem", *(f"blocks.{k}" for k in range(len(self.blocks))), "head", "features", "logits"]
+
+    def _run(self, x: Tensor, mode: Mode) -> Iterator[tuple[str, Tensor]]:
+        """Yield (name, output) from images to logits, each when it is computed."""
         x = self.stem(x, mode)
-        for block in self.blocks:
+        yield "stem", x
+        for k, block in enumerate(self.blocks):
             x = self._run_block(block, x, mode)
-        pooled = ops.global_mean(self.features(x, mode))
-        return self.linear(self.dropout(pooled, mode))
+            yield f"blocks.{k}", x
+        x = self.head(x, mode)
+        yield "head", x
+        x = ops.global_mean(x)
+        yield "features", x
+        yield "logits", self.linear(self.dropout(x, mode))
+
+    def __repr__(self) -> str:
+        return describe(self)
 
     def _check_images(self, x: Tensor) -> None:
         """InputError unless x is a batch of images of a dtype that this model computes in."""

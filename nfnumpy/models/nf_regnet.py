@@ -106,6 +106,6 @@ class NFRegNet(NormalizerFreeNetwork):
         """The initial convolution."""
         return self.initial_conv(x)
 
-    def features(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
+    def head(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """What is averaged over the image: the final convolution and its nonlinearity."""
         return self.activation(self.final_conv(x))

@@ -99,6 +99,6 @@ class NFResNet(NormalizerFreeNetwork):
         x = self.initial_conv(x)
         return ops.max_pool(x, window=3, stride=2) if self.config.stem_pool else x
 
-    def features(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
+    def head(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """What is averaged over the image: the last block's output after the nonlinearity."""
         return self.activation(x)

@@ -120,6 +120,6 @@ class NFNet(NormalizerFreeNetwork):
             x = conv(self.activation(x))
         return x
 
-    def features(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
+    def head(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """What is averaged over the image: the final convolution and its nonlinearity."""
         return self.activation(self.final_conv(x))

@@ -274,7 +274,7 @@ def _networks():
             for k, block in enumerate(model.blocks):
                 x = block(x)
                 found[f"block {k}"] = x.data
-            logits = model.linear(ops.global_mean(model.features(x)))
+            logits = model.linear(ops.global_mean(model.head(x)))
             loss = ops.softmax_cross_entropy(logits, inputs["labels"])
             loss.backward()
             return {**found, "logits": logits.data, "loss": loss.data,
