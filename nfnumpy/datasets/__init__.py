@@ -11,13 +11,16 @@ from .imagenet import imagenet_classes
 from .images import PIXEL_LIMIT, checked_image_size, checked_max_pixels, read_image
 from .loader import Loader
 from .preprocessing import to_input
+from .reading import ImageReader, ReadingOptions
 
 __all__ = [
     "PIXEL_LIMIT",
     "ArraySplit",
     "Dataset",
     "FolderSplit",
+    "ImageReader",
     "Loader",
+    "ReadingOptions",
     "Split",
     "Transform",
     "checked_max_pixels",
@@ -30,11 +33,12 @@ __all__ = [
 ]
 
 
-def open_dataset(spec: str, image_size: int | None = None, max_pixels: int = PIXEL_LIMIT) -> Dataset:
+def open_dataset(spec: str, image_size: int | None = None, reading: ReadingOptions | None = None) -> Dataset:
     """Open the data set that `spec` names: "digits", "idx:DIR" (MNIST's files) or "folder:DIR" (train/CLASS/IMAGE).
 
-    Every image comes as uint8 (image_size, image_size, 3); without `image_size` (pixels) the data decides. Files
-    of more than `max_pixels` are not decoded. Raises InputError for an unknown spec and for data that cannot be used.
+    Every image comes as uint8 (image_size, image_size, 3); without `image_size` (pixels) the data decides.
+    reading: how encoded images are read; None for the defaults.
+    Raises InputError for an unknown spec and for data that cannot be used.
     """
     if image_size is not None:
         image_size = checked_image_size(image_size)
@@ -47,4 +51,4 @@ def open_dataset(spec: str, image_size: int | None = None, max_pixels: int = PIX
     directory = os.path.expanduser(directory)
     if kind == "idx":
         return open_idx(directory, image_size)
-    return open_folder(directory, image_size, checked_max_pixels(max_pixels))
+    return open_folder(directory, image_size, reading)

@@ -1,7 +1,8 @@
 """What every data set is: named classes and two splits of labelled square images."""
 
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -38,6 +39,18 @@ class Split(ABC):
     def read_whole(self, index: int) -> np.ndarray:
         """One image before it is cut and resized, uint8 (H, W, 3); the same as `read` where there is no other."""
         return self.read(index)
+
+    def name(self, index: int) -> str:
+        """What a message calls an image: its path, its place in a shard, or "image 17" of an array."""
+        return f"image {index}"
+
+    def inventory(self) -> Iterator[tuple[str, int, int]]:
+        """(name within the split, label, mark) of every image, in order, by which changed data is noticed.
+
+        mark: the CRC-32 of the pixels of an array, the size in bytes of a file.
+        """
+        for index, label in enumerate(self.labels):
+            yield self.name(index), int(label), zlib.crc32(self.read_whole(index).tobytes())
 
     def take(self, indices: Sequence[int] | np.ndarray, transform: Transform | None = None) -> np.ndarray:
         """The images at `indices` (n,), in that order, as uint8 (n, image_size, image_size, 3).

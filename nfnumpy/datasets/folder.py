@@ -1,7 +1,7 @@
 """A folder of pictures, one sub-folder a class: train/CLASS/….jpg and test/CLASS/….jpg."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,43 +9,59 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from .dataset import Dataset, Split
-from .images import PIXEL_LIMIT, read_image
+from .images import read_image
+from .reading import ImageReader, ReadingOptions
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 TEST_NAMES = ("test", "val")
 
 
 class FolderSplit(Split):
-    """A split of image files, decoded each time one is read: `paths` (N,) strings, `labels` (N,)."""
+    """A split of image files, decoded each time one is read: `paths` (N,) strings, `labels` (N,).
 
-    def __init__(self, paths: Iterable[str], labels: npt.ArrayLike, image_size: int,
-                 max_pixels: int = PIXEL_LIMIT) -> None:
-        super().__init__(labels, image_size)
+    reader: what decodes a file; `image_size` pixels mean the plain one. root: the folder that names in the inventory
+    are relative to.
+    """
+
+    def __init__(self, paths: Iterable[str], labels: npt.ArrayLike, reader: ImageReader | int,
+                 root: str | os.PathLike[str] = ".") -> None:
+        self.reader = ImageReader(reader) if isinstance(reader, int) else reader
+        super().__init__(labels, self.reader.size)
         self.paths = tuple(paths)
-        self.max_pixels = max_pixels
+        self.root = os.fspath(root)
 
     def read(self, index: int) -> np.ndarray:
         """One image, decoded from its file: uint8 (image_size, image_size, 3)."""
-        return read_image(self.paths[index], self.image_size, max_pixels=self.max_pixels)
+        return self.reader.square(self.paths[index])
 
     def read_whole(self, index: int) -> np.ndarray:
         """One image of the size that it has in its file, uint8 (H, W, 3)."""
-        return read_image(self.paths[index], max_pixels=self.max_pixels)
+        return self.reader.whole(self.paths[index])
+
+    def name(self, index: int) -> str:
+        """The path of an image."""
+        return self.paths[index]
+
+    def inventory(self) -> Iterator[tuple[str, int, int]]:
+        """(path within the folder of the split, label, size in bytes) of every image."""
+        for path, label in zip(self.paths, self.labels, strict=True):
+            yield os.path.relpath(path, self.root), int(label), os.path.getsize(path)
 
 
 def open_folder(directory: str | os.PathLike[str], image_size: int | None = None,
-                max_pixels: int = PIXEL_LIMIT) -> Dataset:
+                reading: ReadingOptions | None = None) -> Dataset:
     """Open DIRECTORY/train/CLASS/… and DIRECTORY/test/CLASS/… (or val/) as a Dataset.
 
     Images are the files ending in .png, .jpg, .jpeg, .bmp or .webp in any case, at any depth below the folder of their
     class, as torchvision's ImageFolder has it; hidden files and folders are left out. Classes are the sorted names of
-    the sub-folders of train. Without `image_size` (pixels) it is the shorter side of the first training image; files of
-    more than `max_pixels` are not decoded. Raises InputError when a folder is missing or empty, or a test class was not
-    trained on.
+    the sub-folders of train. Without `image_size` (pixels) it is the shorter side of the first training image.
+    Raises InputError when a folder is missing or empty, or a test class was not trained on.
     """
+    reading = reading or ReadingOptions()
     directory = Path(directory)
+    test_directory = _test_directory(directory)
     train = _class_folders(directory / "train")
-    test = _class_folders(_test_directory(directory))
+    test = _class_folders(test_directory)
     classes = {name: label for label, name in enumerate(sorted(train))}
     for name, path in test.items():
         if name not in classes:
@@ -53,13 +69,13 @@ def open_folder(directory: str | os.PathLike[str], image_size: int | None = None
     train_paths, train_labels = _labelled_files(train, classes)
     test_paths, test_labels = _labelled_files(test, classes)
     if image_size is None:
-        image_size = min(read_image(train_paths[0], max_pixels=max_pixels).shape[:2])
+        image_size = min(read_image(train_paths[0], max_pixels=reading.max_pixels).shape[:2])
     return Dataset(
         name=f"folder:{directory}",
         classes=tuple(classes),
         image_size=image_size,
-        train=FolderSplit(train_paths, train_labels, image_size, max_pixels),
-        test=FolderSplit(test_paths, test_labels, image_size, max_pixels),
+        train=FolderSplit(train_paths, train_labels, reading.training_reader(image_size), directory / "train"),
+        test=FolderSplit(test_paths, test_labels, reading.test_reader(image_size), test_directory),
     )
 
 

@@ -2,7 +2,7 @@
 
 import operator
 import os
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -32,22 +32,25 @@ TO_UPRIGHT = {
 }
 
 
-def read_image(path: str | os.PathLike[str], size: int | None = None, crop_margin: int = 0, keep_aspect: bool = True,
-               max_pixels: int = PIXEL_LIMIT) -> np.ndarray:
-    """Decode an image file to uint8 (H, W, 3), red, green and blue in 0..255, upright by its EXIF orientation.
+def read_image(source: str | os.PathLike[str] | IO[bytes], size: int | None = None, crop_margin: int = 0,
+               keep_aspect: bool = True, max_pixels: int = PIXEL_LIMIT, name: str | None = None) -> np.ndarray:
+    """Decode an image file, a path or an open file of bytes, to uint8 (H, W, 3), red, green and blue in 0..255.
 
+    The picture is upright by its EXIF orientation.
     With `size` (pixels) the shorter side is resized to `size + crop_margin`, bicubic, and the centre cut out:
     (size, size, 3). Without `keep_aspect` both sides are resized to that length, which changes the proportions.
     16-bit grey 0..65535 and floats 0..1 are scaled to 0..255; transparent pixels show white. Of an animation, the
-    first frame. Raises InputError, naming the file, for anything that is not a whole image of at most
-    `max_pixels`.
+    first frame. Raises InputError, which calls the file `name` (default: its path), for anything that is not a whole
+    image of at most `max_pixels`.
     """
     if size is not None:
         size = checked_image_size(size)
+    if name is None:
+        name = os.fspath(source) if isinstance(source, str | os.PathLike) else "an image"
     try:
-        if os.path.exists(path) and not os.path.isfile(path):
+        if isinstance(source, str | os.PathLike) and os.path.exists(source) and not os.path.isfile(source):
             raise ValueError("it is not a regular file")  # opening a pipe would wait for a writer
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(source, formats=FORMATS) as image:
             _refuse_above(max_pixels, *image.size)
             image.load()
             picture = _to_rgb(_upright(image))
@@ -55,12 +58,11 @@ def read_image(path: str | os.PathLike[str], size: int | None = None, crop_margi
             picture = _square(picture, size, crop_margin, keep_aspect, max_pixels)
         return np.array(picture)
     except FileNotFoundError as error:
-        raise InputError(f"{os.fspath(path)}: expected an image ({', '.join(FORMATS)}), but there is no such file") \
-            from error
+        raise InputError(f"{name}: expected an image ({', '.join(FORMATS)}), but there is no such file") from error
     # Damaged files make Pillow raise nearly everything: OSError, SyntaxError, struct.error, IndexError and more.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{os.fspath(path)}: expected a whole image ({', '.join(FORMATS)}), but: {reason}") from error
+        raise InputError(f"{name}: expected a whole image ({', '.join(FORMATS)}), but: {reason}") from error
 
 
 def resize_image(image: np.ndarray, size: int) -> np.ndarray:

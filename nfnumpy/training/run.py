@@ -3,9 +3,9 @@
 from typing import Any
 
 from .. import datasets, models
-from ..errors import InputError
 from . import checkpoint
 from .checkpoint import Checkpoint
+from .data import open_data
 from .epochs import TrainingRun
 from .options import TrainingOptions, resumed_options
 from .progress import log
@@ -26,9 +26,7 @@ def train(given: dict[str, Any], resume: bool = False) -> list[dict[str, Any]]:
     else:
         folder = RunFolder(default_folder(given.get("data", TrainingOptions.data), resume))
     options, stored = _options(given, folder, resume)
-    dataset = datasets.open_dataset(options.data, options.image_size, options.max_pixels)
-    if len(dataset.classes) < 2:
-        raise InputError(f"--data {options.data}: one class, {dataset.classes[0]!r}; expected at least two")
+    dataset = open_data(options)
     name, config = _model(options, dataset)
     trainer = Trainer(options, config, dataset)
     with folder.locked(options, resume, is_chosen_here="out" not in given and not resume):

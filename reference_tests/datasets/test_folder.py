@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nfnumpy.datasets import FolderSplit, open_dataset
+from nfnumpy.datasets import FolderSplit, ReadingOptions, open_dataset
 from nfnumpy.errors import InputError
 from reference_tests.helpers.dataset_files import one_line, plain, saved, write_folder
 
@@ -75,10 +75,10 @@ def test_folder_with_a_link_to_a_folder_above_is_refused(tmp_path):
 
 def test_folder_decodes_images_up_to_the_limit_of_pixels(tmp_path):
     spec = f"folder:{write_folder(tmp_path)}"
-    assert open_dataset(spec, max_pixels=64).train.read(0).shape == (8, 8, 3)
+    assert open_dataset(spec, reading=ReadingOptions(max_pixels=64)).train.read(0).shape == (8, 8, 3)
     for image_size in (None, 8):
         with pytest.raises(InputError, match=r"more than 63.*--max-pixels"):
-            open_dataset(spec, image_size, max_pixels=63).train.read(0)
+            open_dataset(spec, image_size, ReadingOptions(max_pixels=63)).train.read(0)
 
 
 def test_folder_resizes_to_the_given_size(tmp_path):
