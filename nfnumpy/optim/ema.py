@@ -53,6 +53,7 @@ class ExponentialMovingAverage:
     model: a Module, or a dict name -> Tensor; `.average` is a dict name -> array, which starts as the parameters
     themselves. A Module's buffers are averaged by the same rule, as running statistics belong to the weights they were
     measured with (the authors' code averages both); buffers of whole numbers, such as counters, are copied.
+    Averages of parameters whose `requires_grad` is False stay as they are, bit for bit: rounding would move them.
     `.updates` is t, a number, or an array () once `update` has been given one.
     """
 
@@ -66,7 +67,7 @@ class ExponentialMovingAverage:
         self.decay: float = decay
         self.updates: int | Array = 0
         self.average: dict[str, Array] = {}
-        self.average.update({name: as_array(parameter.data + 0.0) for name, parameter in self.parameters.items()})
+        self.average.update({name: parameter.data.copy() for name, parameter in self.parameters.items()})
         self.average.update({name: array.copy() for name, array in self._buffers().items()})
 
     def update(self, proceeded: Array | None = None) -> None:
@@ -76,7 +77,8 @@ class ExponentialMovingAverage:
         bit for bit. The host does not wait for it.
         """
         decay = self._next_decay(proceeded)
-        for part in parts(self.parameters):
+        trained = {name: parameter for name, parameter in self.parameters.items() if parameter.requires_grad}
+        for part in parts(trained):
             averages = [self.average[name] for name in part]
             arrays = [parameter.data for parameter in part.values()]
             self.average.update(zip(part, moving_average(averages, arrays, decay=decay), strict=True))

@@ -1,4 +1,4 @@
-"""Parameter groups: which parameters AGC clips and which weight decay touches, as predicates of a parameter's name.
+"""Parameter groups: which parameters AGC clips, which weight decay touches, and whose learning rate differs, by name.
 
 Source: Brock et al. (2021b), sections 4 and 4.1, and the authors' released code: the weight of the final linear layer
 is not clipped; biases, gains and skip gains are not decayed.
@@ -10,10 +10,14 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..autograd import Tensor
 from ..errors import InputError
+from ..functional.checks import shown
 from ..nn import Linear, Module
+from .checks import is_finite_number
 
 Predicate = Callable[[str], bool]
+Factor = Callable[[str], float]
 OUR_FINAL_WEIGHT = "linear.weight"  # of every network in models/
 
 
@@ -56,3 +60,28 @@ def chosen(predicate: Predicate, names: list[str], what: str) -> set[str]:
     if not callable(predicate):
         raise InputError(f"SGD: {what}={predicate!r}: expected a function of a parameter's name that returns a bool")
     return {name for name in names if predicate(name)}
+
+
+def learning_rate_factors(factor: Factor | None, names: list[str]) -> dict[str, float]:
+    """name -> what `factor` says that its learning rate is multiplied by; 1 for all if it is None.
+
+    InputError if `factor` is no function of a name that returns a number above 0.
+    """
+    if factor is None:
+        return dict.fromkeys(names, 1.0)
+    if not callable(factor):
+        raise InputError(f"SGD: lr_factor={shown(factor)}: expected a function of a parameter's name that returns a "
+                         f"number")
+    factors = {name: factor(name) for name in names}
+    for name, value in factors.items():
+        if not (is_finite_number(value) and value > 0.0):
+            raise InputError(f"SGD: lr_factor({name!r}) is {shown(value)}: expected a number above 0")
+    return {name: float(value) for name, value in factors.items()}
+
+
+def by_factor(parameters: Mapping[str, Tensor], factors: Mapping[str, float]) -> dict[float, dict[str, Tensor]]:
+    """factor -> the `parameters` (name -> Tensor) with that factor, in their order."""
+    groups: dict[float, dict[str, Tensor]] = {}
+    for name, parameter in parameters.items():
+        groups.setdefault(factors[name], {})[name] = parameter
+    return groups

@@ -21,7 +21,7 @@ from ..nn import Module
 from .agc import adaptive_gradient_clip, unit_count
 from .checks import is_finite_number
 from .chunks import parameters_of, parts
-from .groups import Predicate, chosen, clipped_by_default, is_decayed
+from .groups import Factor, Predicate, by_factor, chosen, clipped_by_default, is_decayed, learning_rate_factors
 from .loss_scale import LossScale
 
 
@@ -75,6 +75,8 @@ class SGD:
     lr: a number, to be changed between steps by a schedule; clipping: AGC's lambda, None for no clipping; eps: AGC's
     floor on ‖W‖; clipped, decayed: predicates of a parameter's name. By default AGC clips all but the weight of the
     final linear layer (see groups.final_linear_weight), and weight decay touches what is called "weight".
+    lr_factor: a function of a parameter's name that returns what its learning rate is lr times, a number above 0; all
+    have lr itself by default. AGC and momentum do not depend on it.
     loss_scale: the LossScale that the gradients were computed with, if any; a step whose gradients overflowed changes
     nothing but it.
 
@@ -84,7 +86,7 @@ class SGD:
 
     def __init__(self, model: Module | dict[str, Tensor], *, lr: float, momentum: float = 0.9, nesterov: bool = True,
                  weight_decay: float = 2e-5, clipping: float | None = 0.01, eps: float = 1e-3,
-                 clipped: Predicate | None = None, decayed: Predicate | None = None,
+                 clipped: Predicate | None = None, decayed: Predicate | None = None, lr_factor: Factor | None = None,
                  loss_scale: LossScale | None = None):
         for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
             if not (is_finite_number(value) and value >= 0.0):
@@ -106,6 +108,7 @@ class SGD:
         self.loss_scale = loss_scale
         names = list(self.parameters)
         self.decayed = chosen(is_decayed if decayed is None else decayed, names, "decayed")
+        self.lr_factors = learning_rate_factors(lr_factor, names)
         self.clipped: set[str] = set()
         if clipping is not None:
             if clipped is None:
@@ -132,11 +135,12 @@ class SGD:
             inverse_scale = self.loss_scale.inverse()
             proceed = self.loss_scale.finite([parameter.grad for parameter in trained.values()])
             self.loss_scale.update(proceed)
-        counts = [self._change(part, inverse_scale, proceed) for part in parts(trained)]
+        counts = [self._change(part, self.lr * factor, inverse_scale, proceed)
+                  for factor, group in by_factor(trained, self.lr_factors).items() for part in parts(group)]
         self.clipped_units = as_array(sum(counts[1:], start=counts[0]))
 
-    def _change(self, part, inverse_scale, proceed):
-        """Change the parameters and velocities of a part (name -> Tensor) and forget its gradients.
+    def _change(self, part, lr, inverse_scale, proceed):
+        """Change the parameters and velocities of a part (name -> Tensor) at learning rate lr; forget its gradients.
 
         Returns how many units AGC clipped, an array ().
         """
@@ -146,7 +150,7 @@ class SGD:
         weight_decays = [self.weight_decay if name in self.decayed else 0.0 for name in part]
         clippings = [self.clipping if name in self.clipped else None for name in part]
         new_params, new_velocities, count = clipped_update(
-            params, grads, velocities, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov,
+            params, grads, velocities, lr=lr, momentum=self.momentum, nesterov=self.nesterov,
             weight_decays=weight_decays, clippings=clippings, eps=self.eps, inverse_scale=inverse_scale,
             proceed=proceed)
         self.velocity.update(zip(part, new_velocities, strict=True))

@@ -363,10 +363,10 @@ def set_gradients(parameters, put, step):
         parameter.grad = put(np.asarray(random.standard_normal(parameter.shape)).astype(parameter.dtype))
 
 
-def train(put, steps=4):
+def train(put, lr_factor=None, steps=4):
     """SAM around SGD, and the moving average: what they leave, on the host, and the shares of units clipped."""
     parameters, shares = parameters_of(put), []
-    sgd = optim.SGD(parameters, lr=0.1, weight_decay=0.1, clipping=0.5)
+    sgd = optim.SGD(parameters, lr=0.1, weight_decay=0.1, clipping=0.5, lr_factor=lr_factor)
     sam, average = optim.SAM(sgd, rho=0.05), optim.ExponentialMovingAverage(parameters, 0.9)
     for step in range(steps):
         set_gradients(parameters, put, 2 * step)
@@ -379,9 +379,10 @@ def train(put, steps=4):
     return [nf.backend.to_host(array) for arrays in lists for array in arrays], shares
 
 
-def test_steps_on_the_gpu_are_those_on_the_host_within_rounding():
+@pytest.mark.parametrize("lr_factor", [None, lambda name: 0.1 if "linear" in name else 1.0], ids=["same", "by name"])
+def test_steps_on_the_gpu_are_those_on_the_host_within_rounding(lr_factor):
     """4 steps of numbers below 10, each two norms of 612 numbers and some 20 roundings."""
-    (on_gpu, shares), (on_cpu, expected) = train(cupy.asarray), train(lambda array: array)
+    (on_gpu, shares), (on_cpu, expected) = train(cupy.asarray, lr_factor), train(lambda array: array, lr_factor)
     assert shares == expected and any(0.0 < share < 1.0 for share in shares)
     for ours, theirs in zip(on_gpu, on_cpu, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=4 * (2 * 612 + 20) * 10 * np.finfo(np.float64).eps)

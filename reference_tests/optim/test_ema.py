@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from nfnumpy import InputError
+from nfnumpy import InputError, Tensor
 from nfnumpy.optim import ExponentialMovingAverage
 from reference_tests.helpers.named_parameters import equal, normal, parameters_with_gradients, values
 
@@ -43,6 +43,17 @@ def test_averaged_weights_are_in_place_only_in_the_context():
         assert equal(values(parameters), average.average)
         raise RuntimeError
     assert equal(values(parameters), own) and not equal(own, average.average)
+
+
+def test_the_average_of_a_frozen_parameter_keeps_its_bits():
+    """d·w + (1 - d)·w is not w in floating point, and 0.0 is not -0.0."""
+    values = np.append(normal(100, 0), -0.0)
+    parameters = {"frozen": Tensor(values), "trained": Tensor(values, requires_grad=True)}
+    average = ExponentialMovingAverage(parameters, 0.9)
+    for _ in range(3):
+        average.update()
+    assert average.average["frozen"].tobytes() == values.tobytes()
+    assert not np.array_equal(average.average["trained"], values), "nothing was rounded"
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, math.nan, "0.9", None])

@@ -34,6 +34,7 @@ NUMBERS = {
     "SGD lr": lambda value: optim.SGD(model(), lr=value),
     "SGD momentum": lambda value: optim.SGD(model(), lr=0.1, momentum=value),
     "SGD weight_decay": lambda value: optim.SGD(model(), lr=0.1, weight_decay=value),
+    "SGD lr_factor": lambda value: optim.SGD(model(), lr=0.1, lr_factor=lambda name: value),
     "SGD eps": lambda value: optim.SGD(model(), lr=0.1, eps=value),
     "SAM rho": lambda value: optim.SAM(optim.SGD(model(), lr=0.1), rho=value),
     "EMA decay": lambda value: optim.ExponentialMovingAverage(model(), value)}
@@ -70,6 +71,8 @@ def test_what_is_no_array_of_floating_numbers_is_refused(name):
 WRONG_CALLS = {
     "an optimizer that is text": lambda: optim.SAM("sgd"),
     "no optimizer": lambda: optim.SAM(None),
+    "a learning rate factor for all": lambda: optim.SGD(model(), lr=0.1, lr_factor=0.1),
+    "learning rate factors in a dict": lambda: optim.SGD(model(), lr=0.1, lr_factor={"w": 0.1}),
     "nesterov that is text": lambda: optim.SGD(model(), lr=0.1, nesterov="no"),
     "a loss scale without backend": lambda: optim.LossScale(None),
     "an ascent of text": lambda: optim.sam_perturb("params", "grads", rho=0.1),

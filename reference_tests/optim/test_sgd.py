@@ -12,6 +12,7 @@ from nfnumpy import InputError
 from nfnumpy.optim import (
     SGD,
     adaptive_gradient_clip,
+    chunks,
     clip_factor,
     clipped_update,
     is_decayed,
@@ -64,6 +65,57 @@ def test_without_clipping_steps_equal_those_of_torch(momentum, nesterov):
         torch_sgd.step()
     for name, parameter in ours.items():  # 5 steps of some 6 roundings of numbers below 10
         np.testing.assert_allclose(parameter.data, theirs[name].detach().numpy(), rtol=0, atol=30 * 10 * EPS)
+
+
+def one_tenth_of_the_convolution(name):
+    """A learning rate factor."""
+    return 0.1 if name.startswith("conv") else 2.5 if name.endswith("bias") else 1.0
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_learning_rate_factors_are_those_of_torchs_parameter_groups(in_parts, monkeypatch):
+    """A group for each parameter, with its own rate. Roundings as above, and one for the rate."""
+    if in_parts:
+        monkeypatch.setattr(chunks, "PART_BYTES", 100)
+    ours = parameters_with_gradients()
+    theirs = {name: torch.nn.Parameter(torch.from_numpy(parameter.data.copy())) for name, parameter in ours.items()}
+    torch_sgd = torch.optim.SGD([{"params": [p], "weight_decay": 0.1 * is_decayed(name),
+                                  "lr": 0.2 * one_tenth_of_the_convolution(name)} for name, p in theirs.items()],
+                                momentum=0.9, nesterov=True)
+    our_sgd = SGD(ours, lr=0.2, weight_decay=0.1, clipping=None, lr_factor=one_tenth_of_the_convolution)
+    for step in range(5):
+        set_gradients(ours, seed=200 + 10 * step)
+        for name, parameter in ours.items():
+            theirs[name].grad = torch.from_numpy(parameter.grad.copy())
+        our_sgd.step()
+        torch_sgd.step()
+    for name, parameter in ours.items():
+        np.testing.assert_allclose(parameter.data, theirs[name].detach().numpy(), rtol=0, atol=35 * 10 * EPS)
+
+
+def test_learning_rate_factors_leave_clipping_and_momentum_alone():
+    """The change of each parameter is its factor times the change at one rate for all: 4 roundings of numbers below 10.
+
+    So are velocities, bit for bit, and the number of clipped units.
+    """
+    plain, scaled = parameters_with_gradients(), parameters_with_gradients()
+    before = values(plain)
+    options = {"lr": 0.2, "weight_decay": 0.1, "clipping": 0.05}
+    one, other = SGD(plain, **options), SGD(scaled, **options, lr_factor=one_tenth_of_the_convolution)
+    for optimizer in (one, other):
+        optimizer.step()
+    assert equal(one.velocity, other.velocity) and 0 < int(one.clipped_units) == int(other.clipped_units)
+    for name, start in before.items():
+        change = one_tenth_of_the_convolution(name) * (plain[name].data - start)
+        assert np.any(change)
+        np.testing.assert_allclose(scaled[name].data, start + change, rtol=0, atol=4 * 10 * EPS)
+
+
+def test_a_factor_of_1_for_all_changes_no_bit():
+    plain, scaled = parameters_with_gradients(), parameters_with_gradients()
+    SGD(plain, lr=0.2).step()
+    SGD(scaled, lr=0.2, lr_factor=lambda name: 1).step()
+    assert equal(values(plain), values(scaled))
 
 
 def test_a_step_forgets_the_gradients():
