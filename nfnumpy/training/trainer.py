@@ -16,18 +16,21 @@ from ..functional.losses import softmax_cross_entropy
 from ..functional.metrics import count_correct
 from . import checkpoint
 from .captured import CapturedInference, CapturedTraining
+from .initial_weights import InitialWeights
 from .options import TrainingOptions
+from .parameter_patterns import freeze, learning_rate_factor
 from .step_metrics import StepMetrics, check_loss
 
 
 class Trainer:
     """Model, optimizer, SAM, averaged weights and schedule of one run, at `self.step` steps taken.
 
-    config: the model's configuration. An epoch has `self.steps_per_epoch` batches of `self.batch_size` images; images
-    that do not fill a last batch are left out.
+    config: the model's configuration; initial: the weights that it starts from, if not fresh ones. An epoch has
+    `self.steps_per_epoch` batches of `self.batch_size` images; images that do not fill a last batch are left out.
     """
 
-    def __init__(self, options: TrainingOptions, config: Any, dataset: Dataset) -> None:
+    def __init__(self, options: TrainingOptions, config: Any, dataset: Dataset,
+                 initial: InitialWeights | None = None) -> None:
         self.options = options
         self.config = config
         self.dataset = dataset
@@ -37,9 +40,14 @@ class Trainer:
         self.input_dtype = self.backend.compute_dtype(options.precision, options.dtype)
         self.loss_scale = optim.LossScale(self.backend) if options.precision == "fp16" else None
         self.model = models.from_config(config, backend=self.backend, dtype=options.dtype, seed=options.seed)
+        if initial is not None:
+            initial.load_into(self.model, dataset.classes)
+        parameters = self.model.parameters()
+        freeze(parameters, options.freeze)
         self.weight_dtype = self.model.linear.weight.dtype
         self.optimizer = optim.SGD(self.model, lr=0.0, momentum=options.momentum, weight_decay=options.weight_decay,
-                                   clipping=options.agc, loss_scale=self.loss_scale)
+                                   clipping=options.agc, loss_scale=self.loss_scale,
+                                   lr_factor=learning_rate_factor(parameters, options.lr_scale))
         self.sam = optim.SAM(self.optimizer, options.sam, options.sam_fraction) if options.sam else None
         self.ema = optim.ExponentialMovingAverage(self.model, options.ema) if options.ema else None
         self._pass: Callable[..., tuple[Array, ...]] = self._backward
