@@ -8,8 +8,9 @@ from ..errors import InputError
 
 def embedded_directory(name: str, what: str) -> Path:
     """The directory `name` of the embedded data; InputError, saying that `what` are missing, when it is not there."""
-    # A wheel carries the files inside the package; a checkout, installed as editable or not, beside it.
-    inside = Path(str(files("nfnumpy"))) / "data" / name
+    # A wheel carries the files inside the package; a checkout, installed as editable or not, beside it. Inside, the
+    # name data/ would be that of the command's module, nfnumpy/data.py.
+    inside = Path(str(files("nfnumpy"))) / "embedded" / name
     beside = Path(__file__).resolve().parents[2] / "data" / name
     for directory in (inside, beside):
         if directory.is_dir():

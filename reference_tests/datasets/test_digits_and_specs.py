@@ -64,7 +64,7 @@ def test_installation_without_digits_says_where_it_looked(monkeypatch, tmp_path)
 
 
 def test_digits_of_a_wheel_are_read_from_inside_the_package(monkeypatch, tmp_path):
-    write_mnist(tmp_path / "data" / "digits")
+    write_mnist(tmp_path / "embedded" / "digits")
     monkeypatch.setattr(embedded, "files", lambda package: tmp_path)
     assert len(open_dataset("digits").train) == 6
 
