@@ -5,7 +5,7 @@ import io
 from .. import models
 from ..backend import CounterRNG
 from ..cli import Parser, run
-from ..datasets import open_dataset
+from ..datasets import FORMS, open_dataset
 from ..errors import InputError
 from ..files import atomic_write, check_writable
 from .pipeline import KINDS, augmentation_of
@@ -21,7 +21,7 @@ def parser() -> Parser:
     p = Parser(prog="python -m nfnumpy.augment", epilog=EXAMPLE,
                description="Draw training pictures as the network sees them, a row each.")
     p.add_argument("command", choices=["show"], help="the only command")
-    p.add_argument("data", metavar="DATA", help="digits, idx:DIR or folder:DIR, as nfnumpy.train has it")
+    p.add_argument("data", metavar="DATA", help=f"{FORMS}, as nfnumpy.train has it")
     p.add_argument("--augment", choices=KINDS, default="nfnet", help="as nfnumpy.train has it (default: nfnet)")
     p.add_argument("--model", metavar="NAME",
                    help="the variant whose RandAugment is meant; default: one that suits the images' size")

@@ -1,4 +1,4 @@
-"""Data sets of labelled images: the embedded digits, files of MNIST's format, or a folder of pictures."""
+"""Data sets of labelled images: the embedded digits, files of MNIST's format, a folder of pictures, or tar shards."""
 
 import os
 
@@ -12,8 +12,10 @@ from .images import PIXEL_LIMIT, checked_image_size, checked_max_pixels, read_im
 from .loader import Loader
 from .preprocessing import to_input
 from .reading import ImageReader, ReadingOptions
+from .shards import ShardSplit, open_shards
 
 __all__ = [
+    "FORMS",
     "PIXEL_LIMIT",
     "ArraySplit",
     "Dataset",
@@ -21,6 +23,7 @@ __all__ = [
     "ImageReader",
     "Loader",
     "ReadingOptions",
+    "ShardSplit",
     "Split",
     "Transform",
     "checked_max_pixels",
@@ -32,10 +35,14 @@ __all__ = [
     "write_idx",
 ]
 
+FORMS = "digits, idx:DIR, folder:DIR or shards:DIR-OR-PATTERN"
+
 
 def open_dataset(spec: str, image_size: int | None = None, reading: ReadingOptions | None = None) -> Dataset:
-    """Open the data set that `spec` names: "digits", "idx:DIR" (MNIST's files) or "folder:DIR" (train/CLASS/IMAGE).
+    """Open the data set that `spec` names, one of the forms in FORMS.
 
+    "digits", "idx:DIR" (MNIST's files), "folder:DIR" (train/CLASS/IMAGE) or "shards:DIR-OR-PATTERN" (tar files in
+    WebDataset's format).
     Every image comes as uint8 (image_size, image_size, 3); without `image_size` (pixels) the data decides.
     reading: how encoded images are read; None for the defaults.
     Raises InputError for an unknown spec and for data that cannot be used.
@@ -45,10 +52,12 @@ def open_dataset(spec: str, image_size: int | None = None, reading: ReadingOptio
     if spec == "digits":
         return open_digits(image_size)
     kind, _, directory = str(spec).partition(":")
-    if kind not in ("idx", "folder") or not directory:
-        raise InputError(f"data set {str(spec)!r} is not known, expected digits, idx:DIR or folder:DIR")
+    if kind not in ("idx", "folder", "shards") or not directory:
+        raise InputError(f"data set {str(spec)!r} is not known, expected {FORMS}")
     # A shell does not expand the ~ of folder:~/pictures.
     directory = os.path.expanduser(directory)
     if kind == "idx":
         return open_idx(directory, image_size)
+    if kind == "shards":
+        return open_shards(directory, image_size, reading)
     return open_folder(directory, image_size, reading)

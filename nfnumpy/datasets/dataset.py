@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from ..functional.checks import shown
-from .images import resize_image
+from .images import encode_png, resize_image
 
 Transform: TypeAlias = Callable[[np.ndarray, int], np.ndarray]
 
@@ -43,6 +43,10 @@ class Split(ABC):
     def name(self, index: int) -> str:
         """What a message calls an image: its path, its place in a shard, or "image 17" of an array."""
         return f"image {index}"
+
+    def encoded(self, index: int) -> tuple[bytes, str]:
+        """(content, ending such as ".jpg") of the file of an image; of one in memory, a PNG with the same pixels."""
+        return encode_png(self.read_whole(index)), ".png"
 
     def inventory(self) -> Iterator[tuple[str, int, int]]:
         """(name within the split, label, mark) of every image, in order, by which changed data is noticed.
@@ -93,6 +97,10 @@ class ArraySplit(Split):
     def read_whole(self, index: int) -> np.ndarray:
         """One image of the size that it has, uint8 (H, W, 3); a copy."""
         return _three_channels(self.images[index], rank=2)
+
+    def encoded(self, index: int) -> tuple[bytes, str]:
+        """(a PNG with the pixels of one image, ".png"); grey stays grey."""
+        return encode_png(self.images[index]), ".png"
 
     def take(self, indices: Sequence[int] | np.ndarray, transform: Transform | None = None) -> np.ndarray:
         """As Split.take."""

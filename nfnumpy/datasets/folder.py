@@ -42,6 +42,14 @@ class FolderSplit(Split):
         """The path of an image."""
         return self.paths[index]
 
+    def encoded(self, index: int) -> tuple[bytes, str]:
+        """(content, ending) of the file of an image; InputError if it cannot be read."""
+        path = self.name(index)
+        try:
+            return Path(path).read_bytes(), os.path.splitext(path)[1]
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+
     def inventory(self) -> Iterator[tuple[str, int, int]]:
         """(path within the folder of the split, label, size in bytes) of every image."""
         for path, label in zip(self.paths, self.labels, strict=True):

@@ -1,5 +1,6 @@
 """Decoding image files of any mode to 8-bit RGB arrays, and resizing them."""
 
+import io
 import operator
 import os
 from typing import IO, Any
@@ -68,6 +69,13 @@ def read_image(source: str | os.PathLike[str] | IO[bytes], size: int | None = No
 def resize_image(image: np.ndarray, size: int) -> np.ndarray:
     """Resize uint8 (H, W) or (H, W, 3) to (size, size[, 3]) pixels: shorter side bicubic, then the centre cut out."""
     return np.array(_square(Image.fromarray(image), size))
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """A PNG file with the pixels of uint8 (H, W) or (H, W, 3)."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def checked_image_size(image_size: object) -> int:

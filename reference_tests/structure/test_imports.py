@@ -13,7 +13,7 @@ import nfnumpy
 PACKAGE = Path(nfnumpy.__file__).parent
 AREAS = (  # from the ground up
     "errors", "validation", "files", "cli", "backend", "functional", "autograd", "ops", "nn", "models", "optim",
-    "datasets", "augment", "weights", "training", "analysis", "ports", "verify", "bench", "train", "predict",
+    "datasets", "augment", "weights", "training", "analysis", "ports", "verify", "bench", "data", "train", "predict",
     "__main__")
 
 

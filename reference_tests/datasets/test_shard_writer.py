@@ -1,0 +1,200 @@
+"""Shards are written whole or not at all, equal ones for equal images, and WebDataset reads what went in."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import webdataset
+from PIL import Image
+
+from nfnumpy import data
+from nfnumpy.datasets import ArraySplit, Dataset, open_dataset
+from nfnumpy.datasets.shards import ShardSize, write_dataset
+from nfnumpy.datasets.shards.staging import staging_folder
+from nfnumpy.errors import InputError
+from reference_tests.helpers.command_line import expect_one_line, run_command
+from reference_tests.helpers.dataset_files import one_line, write_folder
+
+
+def contents(folder):
+    """Name -> bytes of every file in a folder, hidden ones too."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def folder_dataset(folder, count=5):
+    return open_dataset(f"folder:{write_folder(folder, count=count)}", 8)
+
+
+def read_by_webdataset(*shards):
+    """(key, label, PNG) of every sample, in the order of the shards."""
+    return [(sample["__key__"], int(sample["cls"]), sample["png"]) for path in shards
+            for sample in webdataset.WebDataset(str(path), shardshuffle=False)]
+
+
+def test_webdataset_reads_the_files_as_they_are(tmp_path):
+    dataset = folder_dataset(tmp_path / "pictures")
+    write_dataset(dataset, tmp_path / "out", ShardSize(images=4))
+    expected = [(name.removesuffix(".png"), label, dataset.train.encoded(index)[0])
+                for index, (name, label, _) in enumerate(dataset.train.inventory())]
+    assert read_by_webdataset(*sorted((tmp_path / "out").glob("train-*.tar"))) == expected
+    assert sorted(contents(tmp_path / "out")) == [
+        "classes.txt", *(f"{split}-{number:06d}.tar" for split in ("test", "train") for number in range(3))]
+
+
+def test_webdataset_decodes_images_and_labels(tmp_path):
+    write_dataset(open_dataset("digits"), tmp_path, ShardSize(images=1000), ["test"])
+    decoded = webdataset.WebDataset(str(tmp_path / "test-000000.tar"), shardshuffle=False).decode("rgb8")
+    split = open_dataset("digits").test
+    for index, sample in enumerate(decoded):
+        assert np.array_equal(sample["png"], split.read(index)) and sample["cls"] == split.labels[index]
+    assert index == len(split) - 1
+
+
+def test_arrays_become_png_files_with_the_same_pixels_and_mode(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (6, 9, 9), dtype=np.uint8)
+    colour = np.random.default_rng(1).integers(0, 256, (4, 9, 9, 3), dtype=np.uint8)
+    arrays = Dataset("x", ("a", "b"), 9, ArraySplit(images, [0, 1] * 3), ArraySplit(colour, [1, 0] * 2))
+    write_dataset(arrays, tmp_path, ShardSize(images=4))
+    shards = open_dataset(f"shards:{tmp_path}")
+    assert shards.classes == ("a", "b") and shards.image_size == 9
+    for one, other in ((arrays.train, shards.train), (arrays.test, shards.test)):
+        assert np.array_equal(one.take(range(len(one))), other.take(range(len(one))))
+        assert np.array_equal(one.labels, other.labels)
+    with Image.open(webdataset_file(shards.train, 0, tmp_path)) as picture:
+        assert picture.mode == "L"
+
+
+def webdataset_file(split, index, folder):
+    path = folder / "one.png"
+    path.write_bytes(split.encoded(index)[0])
+    return path
+
+
+@pytest.mark.parametrize("size", [ShardSize(images=3), ShardSize(bytes_=20480), ShardSize(bytes_=1)])
+def test_a_shard_holds_at_most_what_was_asked_and_one_image_at_least(tmp_path, size):
+    dataset = folder_dataset(tmp_path / "pictures", count=10)
+    write_dataset(dataset, tmp_path / "out", size)
+    shards = sorted((tmp_path / "out").glob("*.tar"))
+    counts = [len(read_by_webdataset(path)) for path in shards]
+    assert sum(counts) == 40 and min(counts) >= 1
+    for path, count in zip(shards, counts, strict=True):
+        assert count == 1 or not size.is_exceeded(count, path.stat().st_size)
+    # Each shard is full: one more image would have been too much.
+    assert len(counts) == {3: 14, 20480: 6, 1: 40}[size.images or size.bytes_]
+
+
+def test_equal_images_give_equal_shards_whatever_their_times(tmp_path):
+    dataset = folder_dataset(tmp_path / "pictures")
+    write_dataset(dataset, tmp_path / "one", ShardSize(images=4))
+    for path in (tmp_path / "pictures").rglob("*.png"):
+        os.utime(path, (5, 5))
+        path.chmod(0o600)
+    write_dataset(dataset, tmp_path / "other", ShardSize(images=4))
+    assert contents(tmp_path / "one") == contents(tmp_path / "other")
+
+
+def test_shards_of_shards_are_the_same_bytes(tmp_path):
+    write_dataset(folder_dataset(tmp_path / "pictures"), tmp_path / "one", ShardSize(images=3))
+    again = open_dataset(f"shards:{tmp_path}/one")
+    write_dataset(again, tmp_path / "other", ShardSize(images=3))
+    one = {name: content for name, content in contents(tmp_path / "one").items() if not name.endswith(".index")}
+    assert one == contents(tmp_path / "other")
+
+
+def test_shards_that_are_there_are_kept_unless_they_are_to_be_replaced(tmp_path):
+    few, many = folder_dataset(tmp_path / "few", 2), folder_dataset(tmp_path / "many", 9)
+    out = tmp_path / "out"
+    write_dataset(many, out, ShardSize(images=3))
+    before = contents(out)
+    with pytest.raises(InputError) as caught:
+        write_dataset(few, out, ShardSize(images=3))
+    one_line(caught, out / "train-000000.tar", "--overwrite")
+    assert contents(out) == before
+    assert len(open_dataset(f"shards:{out}").train) == 18
+    write_dataset(few, out, ShardSize(images=3), ["train"], overwrite=True)
+    assert len(open_dataset(f"shards:{out}").train) == 4 and len(open_dataset(f"shards:{out}").test) == 18
+    assert ".train-000005.tar.index" not in contents(out)
+
+
+def test_one_split_can_be_added_but_not_with_other_classes(tmp_path):
+    write_dataset(folder_dataset(tmp_path / "pictures"), tmp_path / "out", ShardSize(images=3), ["train"])
+    write_dataset(folder_dataset(tmp_path / "pictures"), tmp_path / "out", ShardSize(images=3), ["test"])
+    assert len(open_dataset(f"shards:{tmp_path}/out").test) == 10
+    with pytest.raises(InputError) as caught:
+        write_dataset(open_dataset("digits"), tmp_path / "out2", ShardSize(images=3000), ["train"])
+        write_dataset(folder_dataset(tmp_path / "pictures"), tmp_path / "out2", ShardSize(images=3), ["test"])
+    one_line(caught, "classes.txt", "other classes")
+
+
+@pytest.mark.parametrize("error", [InputError, KeyboardInterrupt])
+def test_a_writer_that_fails_leaves_nothing(tmp_path, error, monkeypatch):
+    dataset = folder_dataset(tmp_path / "pictures")
+    calls = iter(range(100))
+
+    def fail_at_the_seventh():
+        if next(calls) == 7:
+            raise error("enough")
+
+    with pytest.raises(error):
+        write_dataset(dataset, tmp_path / "out", ShardSize(images=2), progress=fail_at_the_seventh)
+    assert contents(tmp_path / "out") == {}
+
+
+KILLED = """
+import os, signal, sys
+from nfnumpy.datasets import open_dataset
+from nfnumpy.datasets.shards import ShardSize, write_dataset
+calls = iter(range(100))
+write_dataset(open_dataset("folder:" + sys.argv[1], 8), sys.argv[2], ShardSize(images=2),
+              progress=lambda: next(calls) == 7 and os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+def test_a_writer_that_is_killed_leaves_no_shard_and_the_next_one_cleans_up(tmp_path):
+    dataset = folder_dataset(tmp_path / "pictures")
+    out = tmp_path / "out"
+    ended = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "pictures", out])
+    assert ended.returncode == -signal.SIGKILL
+    assert [path.name for path in out.iterdir() if not path.name.startswith(".")] == []
+    assert len(list(out.iterdir())) == 1
+    write_dataset(dataset, out, ShardSize(images=100))
+    assert sorted(contents(out)) == ["classes.txt", "test-000000.tar", "train-000000.tar"]
+
+
+def test_the_folder_of_another_writer_at_work_is_left_alone(tmp_path):
+    with staging_folder(tmp_path) as one:
+        with staging_folder(tmp_path) as other:
+            assert one.is_dir() and other.is_dir()
+        assert one.is_dir() and not other.exists()
+
+
+def test_the_command_writes_both_splits_and_says_where(tmp_path, capsys, monkeypatch):
+    folder = write_folder(tmp_path / "pictures", count=4)
+    status, printed, _ = run_command(data.main, capsys, monkeypatch, "shards", folder, tmp_path / "out", "--count", 3)
+    assert status == 0
+    assert printed.splitlines() == [f"{tmp_path}/out/train-*.tar: 8 images in 3 shards",
+                                    f"{tmp_path}/out/test-*.tar: 8 images in 3 shards"]
+    status, printed, _ = run_command(data.main, capsys, monkeypatch, "shards", "digits", tmp_path / "digits", "--split",
+                                     "test")
+    assert status == 0 and printed == f"{tmp_path}/digits/test-*.tar: 359 images in 1 shards\n"
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["digits", "OUT", "--count", "0"], ["--count 0", "from 1 up"]),
+    (["digits", "OUT", "--size-mb", "-3"], ["--size-mb -3", "from 1 up"]),
+    (["digits", "OUT", "--size-mb", "3", "--count", "2"], ["not allowed with"]),
+    (["digits", "FILE"], ["FILE", "cannot be written"]),
+    (["digits", "FILE/x"], ["FILE", "cannot be written"]),
+    (["nothing", "OUT"], ["nothing", "shards:DIR-OR-PATTERN"]),
+    (["digits"], ["OUT"]),
+    ([], ["DATA"]),
+])
+def test_a_command_that_cannot_be_run_is_one_line(tmp_path, capsys, monkeypatch, arguments, words):
+    (tmp_path / "FILE").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    status, _, error = run_command(data.main, capsys, monkeypatch, "shards", *arguments)
+    expect_one_line(status, error, *words)
+    assert not (tmp_path / "OUT").exists()
