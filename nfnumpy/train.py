@@ -26,6 +26,16 @@ def text_or_off(text: str) -> str | None:
 number_or_off.__name__ = "number (or off)"  # argparse names the type in its errors
 
 
+class JoinedByCommas(argparse.Action):
+    """A flag that may be given several times: its values become one text, with commas in between."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
+                 option_string: str | None = None) -> None:
+        """Take in one more value."""
+        before = getattr(namespace, self.dest, None)
+        setattr(namespace, self.dest, values if before is None else f"{before},{values}")
+
+
 def parser() -> Parser:
     """The flags; those not given are absent from the result, so that a resumed run knows which were given."""
     p = Parser(prog="python -m nfnumpy.train", epilog=EXAMPLE, argument_default=argparse.SUPPRESS,
@@ -42,6 +52,13 @@ def parser() -> Parser:
     add("--backend", "numpy or cupy", metavar="NAME")
     add("--model", f"a variant such as {', '.join(models.names()[-6:])}; default: one that suits the images' size",
         metavar="NAME")
+    add("--init-from", "a file of weights to start from: a checkpoint, safetensors, PyTorch's .pth, or the authors' "
+        "pickles; it decides the model", metavar="FILE")
+    add("--init-weights", "averaged or last: which weights of a checkpoint --init-from takes", metavar="WHICH")
+    add("--freeze", "parameters that stay as they are, such as 'stem*,blocks.0.*'", action=JoinedByCommas,
+        metavar="PATTERN")
+    add("--lr-scale", "learning rate factor of some parameters, such as 'blocks.*=0.1'", action=JoinedByCommas,
+        metavar="PATTERN=FACTOR")
     add("--data", "digits, idx:DIR (MNIST's files), folder:DIR (train/CLASS/*.png|jpg, test/ or val/) or "
         "shards:DIR, shards:PATH/train-{000..146}.tar (WebDataset's tar files)", metavar="SPEC")
     add("--image-size", "side of the images in pixels; default: as the data has it", int, metavar="PX")

@@ -43,22 +43,25 @@ def clipped_update(params: list[Array], grads: list[Array], velocities: list[Arr
                    momentum: float = 0.9, nesterov: bool = True, weight_decays: Sequence[float],
                    clippings: Sequence[float | None], eps: float = 1e-3, inverse_scale: Array | None = None,
                    proceed: Array | None = None) -> tuple[list[Array], list[Array], Array]:
-    """One step of a whole model: (list of new params, list of new velocities, how many units AGC clipped, an array ()).
+    """One step of a whole model: (list of new params, list of new velocities, how many units AGC clipped of each).
 
-    params, grads, velocities: lists of arrays of one dtype; weight_decays, clippings: a number for each, clippings
-    None where AGC does not apply. inverse_scale: an array () that gradients are multiplied by first, the inverse of
-    what their loss was multiplied by; proceed: an array () of bool: where False, all stays bit for bit as it was.
+    params, grads, velocities: lists of arrays of one dtype; the counts are one array of int64 in their order.
+    weight_decays, clippings: a number for each, clippings None where AGC does not apply. inverse_scale: an array ()
+    that gradients are multiplied by first, the inverse of what their loss was multiplied by; proceed: an array () of
+    bool: where False, all stays bit for bit as it was.
     """
     xp = namespace(params[0])
     new_params, new_velocities = [], []
-    clipped_units = xp.zeros((), dtype=xp.int64)
+    counts = []
     for param, grad, velocity, weight_decay, clipping in zip(params, grads, velocities, weight_decays, clippings,
                                                              strict=True):
         if inverse_scale is not None:
             grad = grad * inverse_scale
-        if clipping is not None:
+        if clipping is None:
+            counts.append(xp.zeros((), dtype=xp.int64))
+        else:
             grad, clipped = adaptive_gradient_clip(grad, param, clipping, eps, return_clipped=True)
-            clipped_units = clipped_units + xp.sum(xp.astype(clipped, xp.int64))
+            counts.append(xp.sum(xp.astype(clipped, xp.int64)))
         new_param, new_velocity = sgd_update(param, grad, velocity, lr=lr, momentum=momentum, nesterov=nesterov,
                                              weight_decay=weight_decay)
         if proceed is not None:
@@ -66,7 +69,7 @@ def clipped_update(params: list[Array], grads: list[Array], velocities: list[Arr
             new_velocity = xp.where(proceed, new_velocity, velocity)
         new_params.append(as_array(new_param))
         new_velocities.append(as_array(new_velocity))
-    return new_params, new_velocities, as_array(clipped_units)
+    return new_params, new_velocities, xp.stack(counts)
 
 
 class SGD:
@@ -81,7 +84,8 @@ class SGD:
     nothing but it.
 
     Parameters whose `requires_grad` is False stay as they are; `step()` reads the others' `.grad`. After a step
-    `clipped_units`, an array () where the parameters are, is the number of units that AGC shortened, of `units`.
+    `clipped_counts`, an array where the parameters are, has the number of units that AGC shortened in each parameter
+    of `units_of`; `units` is how many it checked in all.
     """
 
     def __init__(self, model: Module | dict[str, Tensor], *, lr: float, momentum: float = 0.9, nesterov: bool = True,
@@ -116,7 +120,7 @@ class SGD:
             self.clipped = chosen(clipped, names, "clipped")
         self.velocity = {name: buffer_pool.copy_into_pool(namespace(parameter.data).zeros_like(parameter.data))
                          for name, parameter in self.parameters.items()}
-        self.clipped_units: Array | None = None
+        self.clipped_counts: Array | None = None
         self.units = 0
 
     def step(self) -> None:
@@ -124,10 +128,10 @@ class SGD:
 
         Parameters of large models change part by part: an interrupted step has changed some of them, and others not.
         """
-        trained = {name: parameter for name, parameter in self.parameters.items() if parameter.requires_grad}
+        trained = self._trained()
         for name, parameter in trained.items():
             _check_gradient(name, parameter)
-        self.units = sum(unit_count(parameter.shape) for name, parameter in trained.items() if name in self.clipped)
+        self.clipped_counts, self.units = None, 0
         if not trained:
             return
         inverse_scale, proceed = None, None
@@ -135,21 +139,23 @@ class SGD:
             inverse_scale = self.loss_scale.inverse()
             proceed = self.loss_scale.finite([parameter.grad for parameter in trained.values()])
             self.loss_scale.update(proceed)
-        counts = [self._change(part, self.lr * factor, inverse_scale, proceed)
-                  for factor, group in by_factor(trained, self.lr_factors).items() for part in parts(group)]
-        self.clipped_units = as_array(sum(counts[1:], start=counts[0]))
+        changed = [(self.lr * factor, part) for factor, group in by_factor(trained, self.lr_factors).items()
+                   for part in parts(group)]
+        counts = [self._change(part, lr, inverse_scale, proceed) for lr, part in changed]
+        self.clipped_counts = counts[0] if len(counts) == 1 else namespace(counts[0]).concat(counts)
+        self.units = sum(self.units_of.values())
 
     def _change(self, part, lr, inverse_scale, proceed):
         """Change the parameters and velocities of a part (name -> Tensor) at learning rate lr; forget its gradients.
 
-        Returns how many units AGC clipped, an array ().
+        Returns how many units AGC clipped of each.
         """
         params = [parameter.data for parameter in part.values()]
         grads = [parameter.grad for parameter in part.values()]
         velocities = [self.velocity[name] for name in part]
         weight_decays = [self.weight_decay if name in self.decayed else 0.0 for name in part]
         clippings = [self.clipping if name in self.clipped else None for name in part]
-        new_params, new_velocities, count = clipped_update(
+        new_params, new_velocities, counts = clipped_update(
             params, grads, velocities, lr=lr, momentum=self.momentum, nesterov=self.nesterov,
             weight_decays=weight_decays, clippings=clippings, eps=self.eps, inverse_scale=inverse_scale,
             proceed=proceed)
@@ -157,7 +163,21 @@ class SGD:
         for parameter, new_param in zip(part.values(), new_params, strict=True):
             parameter.data = new_param
             parameter.grad = None
-        return count
+        return counts
+
+    def _trained(self):
+        return {name: parameter for name, parameter in self.parameters.items() if parameter.requires_grad}
+
+    @property
+    def units_of(self) -> dict[str, int]:
+        """name -> how many units of a trained parameter AGC checks, 0 where it does not apply; in the counts' order."""
+        return {name: unit_count(parameter.shape) if name in self.clipped else 0
+                for group in by_factor(self._trained(), self.lr_factors).values() for name, parameter in group.items()}
+
+    @property
+    def clipped_units(self) -> Array | None:
+        """How many units AGC shortened in the last step, an array () where the parameters are; None before it."""
+        return None if self.clipped_counts is None else as_array(self.clipped_counts.sum())
 
     def zero_grad(self) -> None:
         """Forget the gradients."""

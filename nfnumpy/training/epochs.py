@@ -7,13 +7,13 @@ from typing import Any
 from .. import datasets
 from ..augment import augmentation_of
 from ..backend import CounterRNG, blas_threads
-from ..errors import InputError
 from . import report
 from .checkpoint import Checkpoint
+from .epoch_sums import EpochSums, restored
 from .metrics import MetricsFile
 from .progress import Progress
 from .run_folder import CHECKPOINT, METRICS, RunFolder
-from .step_metrics import DelayedMetrics, NotFinite, StepValues
+from .step_metrics import DelayedMetrics, NotFinite
 from .trainer import Trainer
 
 
@@ -25,7 +25,7 @@ class TrainingRun:
         self.options = trainer.options
         self.model_name = model_name
         self.folder = folder
-        self.sums = {"loss": 0.0, "correct": 0, "clipped": 0.0}  # of the current epoch's steps
+        self.sums = EpochSums()
         if stored is not None:
             self._restore(stored)
         up_to_step = None if stored is None else trainer.step
@@ -36,10 +36,7 @@ class TrainingRun:
     def _restore(self, stored: Checkpoint) -> None:
         """Continue from a checkpoint's state and sums."""
         progress = self.trainer.restore(*stored)
-        for name, zero in self.sums.items():
-            if not isinstance(progress.get(name), (int, float)):
-                raise InputError(f"checkpoint: its progress has no number called {name!r}")
-            self.sums[name] = type(zero)(progress[name])
+        self.sums = restored(progress)
         report.log_other_threads(progress.get("threads"), blas_threads.thread_count())
 
     def run(self) -> list[dict[str, Any]]:
@@ -69,8 +66,8 @@ class TrainingRun:
             values_of_steps = DelayedMetrics((trainer.train_step(*batch) for batch in batches), self._saves_after)
             for step, values in enumerate(values_of_steps, start=done + 1):
                 speed = (step - done) * trainer.batch_size / (time.perf_counter() - started)
-                self._add(values)
-                progress.step(self.sums["loss"] / step, self.sums["correct"] / (step * trainer.batch_size), speed,
+                self.sums.add(values)
+                progress.step(self.sums.loss / step, self.sums.correct / (step * trainer.batch_size), speed,
                               trainer.optimizer.lr, values.clipped)
                 if self._saves_after(epoch * trainer.steps_per_epoch + step):
                     self._save()
@@ -78,7 +75,7 @@ class TrainingRun:
         self.seconds += seconds
         self._evaluate(epoch + 1, {"images_per_second": speed, "seconds": seconds,
                                    "waited_seconds": loader.waited_seconds - waited})
-        self.sums = {name: type(value)(0) for name, value in self.sums.items()}
+        self.sums = EpochSums()
         self._save()
 
     def _order(self, epoch: int, done: int) -> Any:
@@ -99,12 +96,6 @@ class TrainingRun:
         every = self.options.checkpoint_every
         return every is not None and step % every == 0 and step % self.trainer.steps_per_epoch != 0
 
-    def _add(self, values: StepValues) -> None:
-        """Add a step's values to the epoch's sums."""
-        self.sums["loss"] += values.loss
-        self.sums["correct"] += values.correct
-        self.sums["clipped"] += values.clipped
-
     def _evaluate(self, epoch: int, timings: dict[str, float]) -> None:
         """Evaluate on the test images, write the entry to the metrics and log its line."""
         trainer = self.trainer
@@ -114,13 +105,13 @@ class TrainingRun:
         for name, value in scores.items():
             if not math.isfinite(value):
                 raise NotFinite(f"{name} became {value} at step {trainer.step}")
-        steps = trainer.steps_per_epoch
-        entry = {"epoch": epoch, "step": trainer.step, "train_loss": self.sums["loss"] / steps,
-                 "train_accuracy": self.sums["correct"] / (steps * trainer.batch_size), **scores,
-                 "learning_rate": trainer.optimizer.lr, "clipped_fraction": self.sums["clipped"] / steps, **timings}
+        means = self.sums.means(trainer.steps_per_epoch, trainer.batch_size, trainer.optimizer.units_of)
+        entry = {"epoch": epoch, "step": trainer.step, **means, **scores, "learning_rate": trainer.optimizer.lr,
+                 "weight_norm": trainer.weight_norm(), **timings}
         self.metrics.append(entry)
         report.log_epoch(entry, self.options.epochs)
 
     def _save(self) -> None:
         """Write a checkpoint."""
-        self.trainer.save(self.folder.file(CHECKPOINT), {**self.sums, "threads": blas_threads.thread_count()})
+        progress = {**self.sums.as_progress(), "threads": blas_threads.thread_count()}
+        self.trainer.save(self.folder.file(CHECKPOINT), progress)

@@ -7,6 +7,7 @@ from .. import augment
 from ..datasets import PIXEL_LIMIT, checked_max_pixels
 from ..errors import InputError
 from ..validation import NOT_NEGATIVE, POSITIVE, SHARE, Interval, check_fields
+from .parameter_patterns import parsed_factors, parsed_patterns
 
 INTERVALS = {
     **dict.fromkeys(("epochs", "batch_size", "workers", "checkpoint_every", "image_size", "max_pixels", "agc", "sam"),
@@ -16,7 +17,7 @@ INTERVALS = {
     "sam_fraction": Interval(0.0, 1.0, with_least=False, with_greatest=True),
 }
 CHOICES = {"precision": (None, "bf16", "fp16"), "tf32": ("on", "off"), "cuda_graph": ("on", "off"),
-           "augment": augment.KINDS}
+           "augment": augment.KINDS, "init_weights": ("averaged", "last")}
 # A resumed run may change these: they do not change what is computed, apart from a backend's rounding.
 FREE_ON_RESUME = ("backend", "tf32", "cuda_graph", "workers", "checkpoint_every", "max_pixels", "out")
 
@@ -25,12 +26,17 @@ FREE_ON_RESUME = ("backend", "tf32", "cuda_graph", "workers", "checkpoint_every"
 class TrainingOptions:
     """The options of a run, as `python -m nfnumpy.train --help` explains them.
 
-    None means "off", or, of image_size, model, dropout, stochdepth_rate and out, that data or variant decide.
+    None means "off", or, of image_size, model, dropout, stochdepth_rate and out, that data, variant or the weights of
+    init_from decide.
     InputError for values of the wrong type or outside of their range.
     """
 
     backend: str = "numpy"
     model: str | None = None
+    init_from: str | None = None
+    init_weights: str = "averaged"
+    freeze: str | None = None
+    lr_scale: str | None = None
     data: str = "digits"
     image_size: int | None = None
     augment: str = "none"
@@ -59,12 +65,16 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         check_fields(self, INTERVALS, CHOICES, describe=lambda name, value: f"{_flag(name)} {value}", none="off")
-        for name in ("model", "out", "data"):
+        for name in ("model", "out", "data", "init_from"):
             if getattr(self, name) == "":
                 raise InputError(f"{_flag(name)}: expected a name, got an empty one")
         checked_max_pixels(self.max_pixels)
         if self.sam is None and self.sam_fraction != 1.0:
             raise InputError(f"--sam-fraction {self.sam_fraction}: it needs --sam RHO, such as --sam 0.05")
+        if self.init_from is None and self.init_weights != "averaged":
+            raise InputError(f"--init-weights {self.init_weights}: it needs --init-from FILE")
+        parsed_patterns(self.freeze)
+        parsed_factors(self.lr_scale)
 
 
 def _flag(name: str) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from ..backend import blas_threads, openblas
 from .curves import draw_curves
+from .parameter_patterns import frozen_share
 from .progress import log
 from .run_folder import CHECKPOINT, CURVES, RunFolder, short_name
 from .trainer import Trainer
@@ -18,6 +19,9 @@ def log_start(trainer: Trainer, model_name: str) -> None:
     log(f"{options.data}: {len(data.train)} training and {len(data.test)} test images of "
         f"{data.image_size} px, {len(data.classes)} classes; "
         f"{model_name}: {parameters:,} parameters{position}")
+    frozen = frozen_share(trainer.model.parameters())
+    if frozen is not None:
+        log(frozen)
     if trainer.warmup_steps < trainer.wanted_warmup_steps:
         log(f"--warmup-epochs {options.warmup_epochs:g}: the warm-up takes at most half of the run, here "
             f"{trainer.warmup_steps} of {trainer.total_steps} steps")

@@ -7,6 +7,7 @@ from . import checkpoint
 from .checkpoint import Checkpoint
 from .data import open_data
 from .epochs import TrainingRun
+from .initial_weights import read_initial_weights
 from .options import TrainingOptions, resumed_options
 from .progress import log
 from .run_folder import CHECKPOINT, RunFolder, default_folder
@@ -26,9 +27,16 @@ def train(given: dict[str, Any], resume: bool = False) -> list[dict[str, Any]]:
     else:
         folder = RunFolder(default_folder(given.get("data", TrainingOptions.data), resume))
     options, stored = _options(given, folder, resume)
+    initial = None
+    if stored is None and options.init_from is not None:
+        initial = read_initial_weights(options)
+        options = initial.completed(options)
     dataset = open_data(options)
     name, config = _model(options, dataset)
-    trainer = Trainer(options, config, dataset)
+    if initial is not None:
+        log(initial.summary(options, dataset.classes))
+    trainer = Trainer(options, config, dataset, initial)
+    del initial  # the trainer has copied it
     with folder.locked(options, resume, is_chosen_here="out" not in given and not resume):
         run = TrainingRun(trainer, name, folder, stored)
         try:

@@ -6,33 +6,43 @@ from typing import Any, NamedTuple
 
 from ..backend.arrays import Array
 from ..errors import NotFinite
-from ..optim import LossScale
+from ..optim import SGD
 
 
 class StepValues(NamedTuple):
-    """A step's numbers: mean loss, number of images classified correctly, share of units that AGC clipped."""
+    """A step's numbers.
+
+    loss: the mean; correct: number of images classified correctly; clipped: share of units that AGC clipped;
+    clipped_counts: how many it clipped in each parameter; gradient_norm: None where it was not measured.
+    """
 
     loss: float
     correct: int
     clipped: float
+    clipped_counts: list[int]
+    gradient_norm: float | None
 
 
 class StepMetrics:
     """The values of step number `step`: arrays () of `backend`, which are being copied to the host.
 
-    clipped: how many units AGC clipped, of the `units` that it checked; None without AGC. loss_scale: of float16.
+    optimizer: after its step, with the counts of units that AGC clipped; gradient_norm: an array (), times the loss
+    scale of float16 if the optimizer has one; None where it was not measured.
     """
 
-    def __init__(self, backend: Any, step: int, loss: Array, correct: Array, clipped: Array | None, units: int,
-                 loss_scale: LossScale | None = None) -> None:
+    def __init__(self, backend: Any, step: int, loss: Array, correct: Array, optimizer: SGD,
+                 gradient_norm: Array | None = None) -> None:
         self.step = step
-        self._loss_scale = loss_scale
-        self._units = max(1, units)
+        self._loss_scale = optimizer.loss_scale
+        self._units = max(1, optimizer.units)
+        self._has_norm = gradient_norm is not None
         xp = backend.xp
-        if clipped is None:
-            clipped = xp.zeros_like(loss)
-        skipped = xp.zeros_like(loss) if loss_scale is None else loss_scale.skipped_steps
-        values = xp.stack([xp.astype(value, xp.float64) for value in (loss, correct, clipped, skipped)])
+        zero = xp.zeros_like(loss)
+        skipped = zero if self._loss_scale is None else self._loss_scale.skipped_steps
+        norm = zero if gradient_norm is None else gradient_norm
+        values = xp.stack([xp.astype(value, xp.float64) for value in (loss, correct, skipped, norm)])
+        if optimizer.clipped_counts is not None:
+            values = xp.concat([values, xp.astype(optimizer.clipped_counts, xp.float64)])
         self._values = backend.copy_to_host_async(values)
 
     def read(self) -> StepValues:
@@ -40,11 +50,12 @@ class StepMetrics:
 
         Raises NotFinite for a loss that is not finite, and when the loss scale has skipped too many steps.
         """
-        loss, correct, clipped, skipped = (float(value) for value in self._values())
+        loss, correct, skipped, norm, *counts = self._values().tolist()
         check_loss(loss, self.step)
         if self._loss_scale is not None:
             self._loss_scale.check(int(skipped))
-        return StepValues(loss, int(correct), clipped / self._units)
+        return StepValues(loss, int(correct), sum(counts) / self._units, list(map(int, counts)),
+                          norm if self._has_norm else None)
 
 
 def check_loss(loss: float, step: int) -> None:

@@ -13,21 +13,27 @@ from ..backend.arrays import Array
 from ..datasets import Dataset, to_input
 from ..errors import InputError, NotFinite
 from ..functional.losses import softmax_cross_entropy
-from ..functional.metrics import count_correct
+from ..functional.metrics import count_correct, count_in_top
 from . import checkpoint
 from .captured import CapturedInference, CapturedTraining
+from .initial_weights import InitialWeights
 from .options import TrainingOptions
+from .parameter_patterns import freeze, learning_rate_factor
 from .step_metrics import StepMetrics, check_loss
+
+NORM_INTERVAL = 10  # steps; on a small network the norm takes more than a hundredth of a step
+TOP = 5  # the k of top-k accuracy
 
 
 class Trainer:
     """Model, optimizer, SAM, averaged weights and schedule of one run, at `self.step` steps taken.
 
-    config: the model's configuration. An epoch has `self.steps_per_epoch` batches of `self.batch_size` images; images
-    that do not fill a last batch are left out.
+    config: the model's configuration; initial: the weights that it starts from, if not fresh ones. An epoch has
+    `self.steps_per_epoch` batches of `self.batch_size` images; images that do not fill a last batch are left out.
     """
 
-    def __init__(self, options: TrainingOptions, config: Any, dataset: Dataset) -> None:
+    def __init__(self, options: TrainingOptions, config: Any, dataset: Dataset,
+                 initial: InitialWeights | None = None) -> None:
         self.options = options
         self.config = config
         self.dataset = dataset
@@ -37,14 +43,21 @@ class Trainer:
         self.input_dtype = self.backend.compute_dtype(options.precision, options.dtype)
         self.loss_scale = optim.LossScale(self.backend) if options.precision == "fp16" else None
         self.model = models.from_config(config, backend=self.backend, dtype=options.dtype, seed=options.seed)
+        if initial is not None:
+            initial.load_into(self.model, dataset.classes)
+        parameters = self.model.parameters()
+        freeze(parameters, options.freeze)
         self.weight_dtype = self.model.linear.weight.dtype
         self.optimizer = optim.SGD(self.model, lr=0.0, momentum=options.momentum, weight_decay=options.weight_decay,
-                                   clipping=options.agc, loss_scale=self.loss_scale)
+                                   clipping=options.agc, loss_scale=self.loss_scale,
+                                   lr_factor=learning_rate_factor(parameters, options.lr_scale))
         self.sam = optim.SAM(self.optimizer, options.sam, options.sam_fraction) if options.sam else None
         self.ema = optim.ExponentialMovingAverage(self.model, options.ema) if options.ema else None
-        self._pass: Callable[..., tuple[Array, ...]] = self._backward
+        self._compute: Callable[..., tuple[Array, ...]] = self._backward
         if options.cuda_graph == "on":
-            self._pass = CapturedTraining(self._backward, self.model)
+            self._compute = CapturedTraining(self._backward, self.model)
+        self._measures_norm = False
+        self._gradient_norm: Array | None = None  # of the step's last pass, if it was measured
         self.total_steps = options.epochs * self.steps_per_epoch
         self.wanted_warmup_steps = round(min(options.warmup_epochs, options.epochs) * self.steps_per_epoch)
         self.warmup_steps = min(self.wanted_warmup_steps, self.total_steps // 2)
@@ -66,6 +79,8 @@ class Trainer:
         images, labels = self.backend.asarray(images), self.backend.asarray(labels)
         scale = () if self.loss_scale is None else (self.loss_scale.scale,)
         self.optimizer.lr = self.schedule(self.step)
+        self._measures_norm = self.step % self.steps_per_epoch % NORM_INTERVAL == 0
+        self._gradient_norm = None
         with self._computing():
             if self.sam is None:
                 result = self._pass(images, labels, *scale)
@@ -80,14 +95,26 @@ class Trainer:
                 proceeded = None if self.loss_scale is None else self.loss_scale.proceeded
                 self.ema.update(proceeded)
             loss, correct = result
-            return StepMetrics(self.backend, self.step, loss, correct, self.optimizer.clipped_units,
-                               self.optimizer.units, self.loss_scale)
+            return StepMetrics(self.backend, self.step, loss, correct, self.optimizer, self._gradient_norm)
 
     @contextlib.contextmanager
     def _computing(self) -> Iterator[None]:
         """Context of the backend's threads or stream, and of the rounding of products that the options choose."""
         with self.backend.computing(), backends.tf32(self.options.tf32 == "on"):
             yield
+
+    def _pass(self, images: Array, labels: Array, *scale: Array) -> tuple[Array, ...]:
+        """What `_backward` returns; at every NORM_INTERVAL-th step of an epoch, the gradients' norm is taken too."""
+        result = self._compute(images, labels, *scale)
+        if self._measures_norm:
+            gradients = [parameter.grad for parameter in self.optimizer.parameters.values()]
+            norm = optim.global_norm([gradient for gradient in gradients if gradient is not None])
+            self._gradient_norm = norm / scale[0] if scale else norm
+        return result
+
+    def weight_norm(self) -> float:
+        """The L2 norm of all parameters taken as one vector."""
+        return float(optim.global_norm([parameter.data for parameter in self.optimizer.parameters.values()]))
 
     def _backward(self, images: Array, labels: Array, scale: Array | None = None) -> tuple[Array, ...]:
         """(loss, number correct) as arrays (), with the gradients, multiplied by `scale`, in the parameters."""
@@ -107,8 +134,9 @@ class Trainer:
     def evaluate(self, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
         """Mean loss without smoothing and share correct over (images, labels) batches.
 
-        Returns a dict with test_loss and test_accuracy and, for the averaged weights, ema_test_loss and
-        ema_test_accuracy.
+        Returns a dict with test_loss and test_accuracy and, where there are more than TOP classes,
+        test_top5_accuracy, the share of images whose class is among the five most probable; for the averaged weights
+        the same, as ema_test_loss and so on.
         """
         sums: dict[str, float] = {}
         count = 0
@@ -136,6 +164,9 @@ class Trainer:
         correct = int(count_correct(logits, labels))
         sums[f"{prefix}loss"] = sums.get(f"{prefix}loss", 0) + loss
         sums[f"{prefix}accuracy"] = sums.get(f"{prefix}accuracy", 0) + correct
+        if logits.shape[1] > TOP:
+            in_top = int(count_in_top(logits, labels, TOP))
+            sums[f"{prefix}top{TOP}_accuracy"] = sums.get(f"{prefix}top{TOP}_accuracy", 0) + in_top
 
     def save(self, path: str, progress: dict[str, Any]) -> None:
         """Write the whole state to the checkpoint file `path`; `progress`: a dict that `restore` returns.

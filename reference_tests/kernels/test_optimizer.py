@@ -103,12 +103,12 @@ def test_a_whole_update_is_the_formula_within_rounding(problem, inverse_scale, p
         expect_within(result, value, [roundings(w, 24) * m for w, m in zip(params, magnitudes, strict=True)], dtype)
 
     norms = [(w, optim.unitwise_norm(g * options_64["inverse_scale"] if inverse_scale else g),
-              clipping * np.maximum(optim.unitwise_norm(w_64), options["eps"]))
-             for w, w_64, g, clipping in zip(params, *in_double[:2], options["clippings"], strict=True) if clipping]
-    doubtful = sum(np.sum(np.abs(norm - limit) <= roundings(w, 8) * limit) for w, norm, limit in norms)
-    clipped_units = results[2]
-    assert clipped_units.shape == () and clipped_units.dtype == np.int64
-    assert abs(int(clipped_units) - int(expected[2])) <= doubtful
+              (clipping or 0.0) * np.maximum(optim.unitwise_norm(w_64), options["eps"]))
+             for w, w_64, g, clipping in zip(params, *in_double[:2], options["clippings"], strict=True)]
+    doubtful = np.array([np.sum(np.abs(norm - limit) <= roundings(w, 8) * limit) for w, norm, limit in norms])
+    counts = results[2]
+    assert counts.shape == (len(params),) and counts.dtype == np.int64
+    assert np.all(np.abs(cupy.asnumpy(counts) - expected[2]) <= doubtful)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -118,12 +118,25 @@ def test_units_are_counted_and_clipped_each_for_itself(dtype):
     params, grads = [cupy.asarray(np.ones((4, 33), dtype))], [cupy.asarray(grad.astype(dtype))]
     zeros = [cupy.asarray(np.zeros((4, 33), dtype))]
     options = {**OPTIONS, "momentum": 0.0, "weight_decays": [0.0]}
-    _, (velocity,), clipped_units = fast.clipped_update(params, grads, zeros, **options, clippings=[0.02])
+    _, (velocity,), counts = fast.clipped_update(params, grads, zeros, **options, clippings=[0.02])
     np.testing.assert_allclose(cupy.asnumpy(velocity), np.minimum(grad, 0.02), rtol=10 * np.finfo(dtype).eps)
-    assert int(clipped_units) == 16
-    _, (velocity,), clipped_units = fast.clipped_update(params, grads, zeros, **options, clippings=[None])
+    assert counts.get().tolist() == [16]
+    _, (velocity,), counts = fast.clipped_update(params, grads, zeros, **options, clippings=[None])
     np.testing.assert_array_equal(cupy.asnumpy(velocity), grad.astype(dtype))
-    assert int(clipped_units) == 0
+    assert counts.get().tolist() == [0]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_units_are_counted_for_each_tensor(order):
+    """Tensors of many pieces, of one and of none, in sequence; of every second unit the norm is too large."""
+    shapes = [(2, 700), (5,), (0, 3), (3, 1, 9), (4, 2), (), (2, 4099)][::order]
+    grads = [np.where(np.indices(shape)[-1] % 2, 0.01, 1.0) if shape else np.ones(()) for shape in shapes]
+    lists = [on_device(arrays) for arrays in ([np.ones(shape) for shape in shapes], grads, grads)]
+    options = {**OPTIONS, "weight_decays": [0.0] * 7, "clippings": [0.02, 0.02, 0.02, 0.02, None, 0.02, 0.02][::order]}
+    expected = [350, 1, 0, 5, 0, 1, 2050][::order]
+    assert fast.clipped_update(*lists, **options)[2].get().tolist() == expected
+    assert optim.clipped_update.plain(*map(on_host, lists), **options)[2].tolist() == expected
+    assert optim.clipped_update(*map(on_host, lists), **options)[2].tolist() == expected
 
 
 def test_the_least_divisor_is_a_millionth():
@@ -131,9 +144,9 @@ def test_the_least_divisor_is_a_millionth():
     grad = np.asarray([[3e-7, 0.0], [4e-7, 0.0]])
     arrays = [[cupy.asarray(array)] for array in (np.zeros((2, 2)), grad, np.zeros((2, 2)))]
     options = {**OPTIONS, "eps": 1e-5, "weight_decays": [0.0], "clippings": [0.01]}
-    _, (velocity,), clipped_units = fast.clipped_update(*arrays, **options)
+    _, (velocity,), counts = fast.clipped_update(*arrays, **options)
     np.testing.assert_allclose(cupy.asnumpy(velocity), grad / 10, rtol=1e-15)
-    assert int(clipped_units) == 1
+    assert counts.get().tolist() == [1]
 
 
 @given(problem=updates(), value=st.sampled_from([np.nan, np.inf, 1.0]))
@@ -159,7 +172,7 @@ def test_infinities_and_nan_appear_as_in_the_formula(which, value, decay, clippi
         expected = optim.clipped_update.plain(*three, **options)
     for result, formula in zip([*results[0], *results[1]], [*expected[0], *expected[1]], strict=True):
         np.testing.assert_allclose(cupy.asnumpy(result), formula, rtol=1e-12)  # 200 entries, NaN where it has NaN
-    assert int(results[2]) == int(expected[2])
+    assert results[2].get().tolist() == expected[2].tolist()
 
 
 def test_the_same_shapes_clipped_otherwise_are_cut_otherwise():
@@ -292,8 +305,8 @@ def every_kernel(params, grads, velocities):
     results = [*fast.scaled_global_norm(grads), *fast.sam_perturb(params, grads, rho=0.05),
                *fast.moving_average(params, grads, decay=0.9)]
     for each in (options, unclipped):
-        new_params, new_velocities, clipped_units = fast.clipped_update(params, grads, velocities, **each)
-        results += [*new_params, *new_velocities, clipped_units]
+        new_params, new_velocities, counts = fast.clipped_update(params, grads, velocities, **each)
+        results += [*new_params, *new_velocities, counts]
     return results
 
 
@@ -404,7 +417,7 @@ def test_a_step_is_two_launches_and_waits_for_nothing():
     waited = dict(waits)
     for action, expected in (
             (ascend, {"sums_of_squares<float>": 1, "sam_perturb<float>": 1}),
-            (sam.second_step, {"clipped_update<float>": 1, "total<int64>": 1}),
+            (sam.second_step, {"clipped_update<float>": 1, "totals<int64>": 1}),
             (average.update, {"moving_average<float>": 1})):
         before = dict(launches)
         action()

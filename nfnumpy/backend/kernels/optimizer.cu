@@ -224,12 +224,14 @@ clipped_update(const Piece* pieces, const UpdateEntry<T>* entries, T lr, T momen
     if (threadIdx.x == 0) clipped_units[blockIdx.x] = clipped;
 }
 
-// By one block.
-template <class A> __global__ void __launch_bounds__(1024) total(const A* values, int64 count, A* out) {
+// out[t] = Σ values[order[i]], starts[t] ≤ i < starts[t + 1], by a block for each t.
+template <class A>
+__global__ void __launch_bounds__(1024) totals(const A* values, const int64* order, const int64* starts, A* out) {
     A sum = 0;
-    for (int64 i = threadIdx.x; i < count; i += blockDim.x) sum += values[i];
+    for (int64 i = starts[blockIdx.x] + threadIdx.x; i < starts[blockIdx.x + 1]; i += blockDim.x)
+        sum += values[order[i]];
     sum = block_sum(sum);
-    if (threadIdx.x == 0) *out = sum;
+    if (threadIdx.x == 0) out[blockIdx.x] = sum;
 }
 
 // ---- the norm of everything, and a step along it

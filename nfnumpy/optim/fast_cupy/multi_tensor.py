@@ -22,8 +22,9 @@ from ..sgd import clipped_update as clipped_update_formula
 RUN = 16384  # entries that a block takes of a tensor that may be cut anywhere
 UNITS = 8  # units that a block takes: see `_unit_pieces`
 THREADS, UNIT_THREADS = 512, 256  # of such blocks
+TOTAL_THREADS = 128  # of a block that adds up the counts of one tensor's pieces, at most some hundred
 SUMS = 512  # blocks that share out a sum of squares; as many numbers are then added up by the threads of one block
-KERNELS = cuda.KernelFile("optimizer", {"total": (("int64",),), **dict.fromkeys(
+KERNELS = cuda.KernelFile("optimizer", {"totals": (("int64",),), **dict.fromkeys(
     ("clipped_update", "sums_of_squares", "norm", "sam_perturb", "moving_average", "copy_arrays"),
     (cuda.FULL_PRECISION,))})
 
@@ -58,13 +59,11 @@ def _unit_pieces(tensor, shape):
     return [tensor, first, size // shape[-1], shape[-1], numpy.minimum(shape[-1] - first, UNITS)]
 
 
-@functools.lru_cache(maxsize=32)
-def _pieces(device, shapes, in_units):
-    """All pieces of tensors of these shapes, the largest first, as an array (pieces, 5) on the GPU `device`.
+def _piece_table(shapes, in_units):
+    """All pieces of tensors of these shapes, the largest first, as a host array (pieces, 5).
 
     in_units: for each tensor whether its units stay whole.
     """
-    import cupy
     tables = [numpy.empty((0, 5), numpy.int64)]
     for tensor, (shape, whole) in enumerate(zip(shapes, in_units, strict=True)):
         size = math.prod(shape)
@@ -73,7 +72,24 @@ def _pieces(device, shapes, in_units):
             tables.append(numpy.stack(numpy.broadcast_arrays(*numpy.atleast_1d(*fields)), axis=1))
     pieces = numpy.concatenate(tables).astype(numpy.int64)
     order = numpy.argsort(-pieces[:, 2] * pieces[:, 4], kind="stable")
-    return cupy.asarray(pieces[order], blocking=True)  # cached: other streams will read it without waiting
+    return pieces[order]
+
+
+@functools.lru_cache(maxsize=32)
+def _pieces(device, shapes, in_units):
+    """`_piece_table` on the GPU `device`."""
+    import cupy
+    return cupy.asarray(_piece_table(shapes, in_units), blocking=True)  # cached: other streams read it without waiting
+
+
+@functools.lru_cache(maxsize=8)
+def _pieces_by_tensor(device, shapes, in_units):
+    """(order, starts) on the GPU `device`: order[starts[t]:starts[t + 1]] are the numbers of tensor t's pieces."""
+    import cupy
+    owners = _piece_table(shapes, in_units)[:, 0]
+    starts = numpy.searchsorted(numpy.sort(owners), numpy.arange(len(shapes) + 1))
+    return (cupy.asarray(numpy.argsort(owners, kind="stable"), blocking=True),
+            cupy.asarray(starts.astype(numpy.int64), blocking=True))
 
 
 def _pieces_of(shapes, in_units=None):
@@ -126,16 +142,18 @@ def clipped_update(params: list[Array], grads: list[Array], velocities: list[Arr
                    momentum: float = 0.9, nesterov: bool = True, weight_decays: Sequence[float],
                    clippings: Sequence[float | None], eps: float = 1e-3, inverse_scale: Array | None = None,
                    proceed: Array | None = None) -> tuple[list[Array], list[Array], Array]:
-    """Norms and update in one launch, the count of clipped units in a second one."""
+    """Norms and update in one launch, the counts of clipped units in a second one."""
     shapes = _common_shapes(params, grads, velocities)
     thresholds = [-1.0 if clipping is None else clipping for clipping in clippings]
     if (shapes is None or not _are_numbers(lr, momentum, eps, *weight_decays, *thresholds)
             or not len(shapes) == len(weight_decays) == len(clippings)
             or not _is_scalar(inverse_scale, params[0].dtype) or not _is_scalar(proceed, numpy.bool_)):
         return NotImplemented
+    import cupy
     dtype = params[0].dtype
     wide = cuda.accumulator_type(dtype)
-    pieces = _pieces_of(shapes, tuple(clipping is not None for clipping in clippings))
+    in_units = tuple(clipping is not None for clipping in clippings)
+    pieces = _pieces_of(shapes, in_units)
     lists = [cuda.contiguous(*arrays) for arrays in (params, grads, velocities)]
     new_params = [cuda.empty(shape, dtype) for shape in shapes]
     new_velocities = [cuda.empty(shape, dtype) for shape in shapes]
@@ -144,9 +162,10 @@ def clipped_update(params: list[Array], grads: list[Array], velocities: list[Arr
     KERNELS.launch("clipped_update", (dtype,), len(pieces), UNIT_THREADS, pieces, entries, wide(lr), wide(momentum),
                    numpy.bool_(nesterov), wide(eps), wide(SMALLEST_GRADIENT_NORM), _address(inverse_scale),
                    _address(proceed), clipped)
-    clipped_units = cuda.empty((), numpy.int64)
-    KERNELS.launch("total", ("int64",), 1, UNIT_THREADS, clipped, numpy.int64(len(pieces)), clipped_units)
-    return new_params, new_velocities, clipped_units
+    counts = cuda.empty((len(shapes),), numpy.int64)
+    by_tensor = _pieces_by_tensor(cupy.cuda.runtime.getDevice(), shapes, in_units)
+    KERNELS.launch("totals", ("int64",), len(shapes), TOTAL_THREADS, clipped, *by_tensor, counts)
+    return new_params, new_velocities, counts
 
 
 # ---- the norm over everything, and SAM's step along it

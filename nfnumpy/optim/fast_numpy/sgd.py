@@ -39,8 +39,12 @@ class Tensors(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Whole units, the columns of matrices, with their weight decay and clipping (None for no clipping)."""
+    """Whole units, the columns of matrices, with their weight decay and clipping (None for no clipping).
 
+    number: of the tensor among all.
+    """
+
+    number: int
     tensors: Tensors
     weight_decay: float
     clipping: float | None
@@ -65,17 +69,20 @@ def clipped_update(params: list[numpy.ndarray], grads: list[numpy.ndarray], velo
     tensors = [Tensors(*arrays) for arrays in zip(params, grads, velocities, new_params, new_velocities, strict=True)]
     size = size_of(params)
     pieces: list[Piece] = []
-    vectors: dict[tuple[float, float | None], list[Tensors]] = {}  # by (weight decay, clipping)
-    for own, weight_decay, clipping in zip(tensors, weight_decays, clippings, strict=True):
+    vectors: dict[tuple[float, float | None], list[int]] = {}  # their numbers, by (weight decay, clipping)
+    for number, (own, weight_decay, clipping) in enumerate(zip(tensors, weight_decays, clippings, strict=True)):
         if is_single_unit(own.param.shape):
-            vectors.setdefault((weight_decay, clipping), []).append(own)
+            vectors.setdefault((weight_decay, clipping), []).append(number)
         elif own.param.size:
-            pieces += [Piece(columns, weight_decay, clipping) for columns in _columns(own, size)]
+            pieces += [Piece(number, columns, weight_decay, clipping) for columns in _columns(own, size)]
     pieces.sort(key=lambda piece: -piece.tensors.param.size)
-    clipped = sum(blocking.map_by_work(lambda piece: _update_units(piece, options), pieces, size))
-    for (weight_decay, clipping), together in vectors.items():
-        clipped += _update_vectors(together, weight_decay, clipping, options)
-    return new_params, new_velocities, numpy.asarray(clipped, dtype=numpy.int64)
+    counts = numpy.zeros(len(params), dtype=numpy.int64)
+    counts_of_pieces = blocking.map_by_work(lambda piece: _update_units(piece, options), pieces, size)
+    for piece, clipped in zip(pieces, counts_of_pieces, strict=True):
+        counts[piece.number] += numpy.count_nonzero(clipped)
+    for (weight_decay, clipping), numbers in vectors.items():
+        counts[numbers] = _update_vectors([tensors[number] for number in numbers], weight_decay, clipping, options)
+    return new_params, new_velocities, counts
 
 
 def _columns(tensors, size):
@@ -94,19 +101,19 @@ def _columns(tensors, size):
 
 
 def _update_units(piece, options):
-    """Update a piece, of which each column is a unit; how many of them are clipped."""
+    """Update a piece, of which each column is a unit; whether each is clipped."""
     tensors = piece.tensors
     if piece.clipping is None:
         _update(tensors, None, piece.weight_decay, options)
-        return 0
-    tensors, factor, count = _clip(tensors, column_norms(tensors.grad), column_norms(tensors.param), piece.clipping,
+        return False
+    tensors, factor, clipped = _clip(tensors, column_norms(tensors.grad), column_norms(tensors.param), piece.clipping,
                                    options)
     _update(tensors, factor, piece.weight_decay, options)
-    return count
+    return clipped
 
 
 def _clip(tensors, grad_norms, param_norms, clipping, options, sizes=None):
-    """(tensors, factor, count): what each column's gradient is multiplied by, None for 1, and how many are clipped.
+    """(tensors, factor, clipped): what each column's gradient is multiplied by, None for 1; which units are clipped.
 
     grad_norms, param_norms: of the units, as norms.py returns them; sizes: of units that are pieces of one row, not
     columns. Where a shrink other than 1 acts, the gradients returned have been multiplied by it.
@@ -116,16 +123,15 @@ def _clip(tensors, grad_norms, param_norms, clipping, options, sizes=None):
         factor, clipped = _factors_without_shrink(norm, param_norms.unscaled(), clipping, options.eps)
     else:
         shrink, factor, clipped = unit_factors(norm, shrink, param_norms.unscaled(), clipping, options.eps)
-    count = numpy.count_nonzero(clipped)
-    if not count:
-        return tensors, None, 0
+    if not clipped.any():
+        return tensors, None, clipped
 
     def of_columns(values):
         return values if sizes is None else numpy.repeat(values, sizes)
 
     if shrink is not None:
         tensors = tensors._replace(grad=tensors.grad * of_columns(shrink))
-    return tensors, of_columns(factor), count
+    return tensors, of_columns(factor), clipped
 
 
 def _factors_without_shrink(norm, param_norm, clipping, eps):
@@ -138,15 +144,15 @@ def _factors_without_shrink(norm, param_norm, clipping, eps):
 
 
 def _update_vectors(together, weight_decay, clipping, options):
-    """Update tensors of one unit each as if they were one long row; how many of them are clipped."""
+    """Update tensors of one unit each as if they were one long row; whether each is clipped."""
     sizes = numpy.asarray([tensors.param.size for tensors in together])
     rows = [numpy.concatenate([array.reshape(1, -1) for array in arrays], axis=1)
             for arrays in list(zip(*together, strict=True))[:3]]
     row = Tensors(*rows, numpy.empty_like(rows[0]), numpy.empty_like(rows[0]))
     updated = row
-    factor, count = None, 0
+    factor, clipped = None, False
     if clipping is not None:
-        updated, factor, count = _clip(row, piece_norms(row.grad[0], sizes), piece_norms(row.param[0], sizes),
+        updated, factor, clipped = _clip(row, piece_norms(row.grad[0], sizes), piece_norms(row.param[0], sizes),
                                        clipping, options, sizes)
     for run in blocking.split_evenly(row.param.size, -(-row.param.size // tuning.BLOCK_VALUES)):
         _update(updated.map(lambda array, run=run: array[:, run]), None if factor is None else factor[run],
@@ -155,7 +161,7 @@ def _update_vectors(together, weight_decay, clipping, options):
     for tensors, start, stop in zip(together, ends - sizes, ends, strict=True):
         tensors.new_param.reshape(-1)[...] = row.new_param[0, start:stop]
         tensors.new_velocity.reshape(-1)[...] = row.new_velocity[0, start:stop]
-    return count
+    return clipped
 
 
 def _update(tensors, factor, weight_decay, options):
