@@ -18,12 +18,18 @@ def number_or_off(text: str) -> float | None:
     return None if text == "off" else float(text)
 
 
+def int_or_off(text: str) -> int | None:
+    """A whole number, or None for "off"."""
+    return None if text == "off" else int(text)
+
+
 def text_or_off(text: str) -> str | None:
     """The text, or None for "off"."""
     return None if text == "off" else text
 
 
 number_or_off.__name__ = "number (or off)"  # argparse names the type in its errors
+int_or_off.__name__ = "whole number (or off)"
 
 
 class JoinedByCommas(argparse.Action):
@@ -43,7 +49,7 @@ def parser() -> Parser:
 
     def add(flag: str, meaning: str, convert: Callable[[str], object] = str, **more: Any) -> None:
         default = getattr(TrainingOptions, flag[2:].replace("-", "_"))
-        if default is None and convert is number_or_off:
+        if default is None and convert in (number_or_off, int_or_off):
             default = "off"
         if default is not None:
             meaning = f"{meaning} (default: {default})"
@@ -64,6 +70,13 @@ def parser() -> Parser:
     add("--image-size", "side of the images in pixels; default: as the data has it", int, metavar="PX")
     add("--augment", "none, flip-shift (small pictures), flip-crop, or nfnet: flip-crop and RandAugment as the variant "
         "is trained in the paper", metavar="NAME")
+    add("--mixup", "alpha of MixUp's ratio, 0.2 in the papers, or off", number_or_off, metavar="ALPHA")
+    add("--cutmix", "alpha of CutMix's ratio, 1 in the papers, or off", number_or_off, metavar="ALPHA")
+    add("--mixing", "released (each example has a partner of its own) or timm (batches are mixed with themselves)",
+        metavar="FORM")
+    add("--augment-before-mix", "on or off: RandAugment before mixing; auto: off if released, on in timm's form",
+        metavar="NAME")
+    add("--mixup-off-epoch", "epochs after which images are no longer mixed, or off", int_or_off, metavar="N")
     add("--epochs", "passes over the training images", int, metavar="N")
     add("--batch-size", "images a step", int, metavar="B")
     add("--lr", "peak learning rate", float, metavar="LR")

@@ -16,18 +16,23 @@ from ..functional.checks import real_number, shown
 from .cropping import Crop, checked_size
 
 ALPHA = 0.2  # of the Beta distribution of MixUp's ratio
-BETA_ATTEMPTS = 64  # of which each succeeds with a probability of 0.95 or more, up to ALPHA
+BETA_ATTEMPTS = 64  # each succeeds with a probability of at least 1/2, up to ALPHA of at least 0.95
 
 
-def draw_ratio(randomness: CounterRNG, pair: int, alpha: float = ALPHA) -> float:
+def draw_ratio(randomness: CounterRNG, pair: int | str, alpha: float = ALPHA) -> float:
     """MixUp's share of the first image: Beta(alpha, alpha), by the method of Jöhnk (1964), for alpha up to 1.
 
     It depends on the seed and step of `randomness` (the epoch) and on the number of the pair alone.
     """
-    alpha = real_number(alpha, "draw_ratio: alpha")
+    return _beta(f"MixUp {pair}", randomness, alpha)
+
+
+def _beta(site, randomness, alpha):
+    """A draw of Beta(alpha, alpha)."""
+    alpha = real_number(alpha, "Beta distribution: alpha")
     if not 0.0 < alpha <= 1.0:
-        raise InputError(f"draw_ratio: alpha={shown(alpha)}: expected a number above 0 and up to 1")
-    for first, second in randomness.uniform(f"MixUp {pair}", (BETA_ATTEMPTS, 2)).tolist():
+        raise InputError(f"Beta distribution: alpha={shown(alpha)}: expected a number above 0 and up to 1")
+    for first, second in randomness.uniform(site, (BETA_ATTEMPTS, 2)).tolist():
         x, y = first ** (1.0 / alpha), second ** (1.0 / alpha)
         if 0.0 < x + y <= 1.0:
             return x / (x + y)
@@ -41,19 +46,28 @@ def mixup(first: numpy.ndarray, second: numpy.ndarray, ratio: float) -> numpy.nd
     return share * first.astype(numpy.float32) + (numpy.float32(1.0) - share) * second.astype(numpy.float32)
 
 
-def draw_box(size: tuple[int, int], randomness: CounterRNG, pair: int) -> Crop:
+def draw_box(size: tuple[int, int], randomness: CounterRNG, pair: int | str, alpha: float = 1.0,
+             odd_sides: bool = False) -> Crop:
     """CutMix's box in images of `size` = (height, width).
 
-    Its sides are sqrt(1 - p) of the image's, p uniform, around a uniform pixel, cut at the image's edges: on average a
-    bit less than half of the image.
+    Its sides are sqrt(1 - p) of the image's, p ~ Beta(alpha, alpha), which is uniform for 1, around a uniform pixel,
+    cut at the image's edges: on average a bit less than half of the image.
+    odd_sides: odd sides are kept, as in timm; the released code makes them even, by cutting off a pixel.
     """
     height, width = checked_size(size)
     row_draw, column_draw, p = randomness.uniform(f"CutMix {pair}", (3,)).tolist()
+    if alpha != 1.0:
+        p = _beta(f"CutMix ratio {pair}", randomness, alpha)
     side = math.sqrt(1.0 - p)
-    half_height, half_width = int(side * height) // 2, int(side * width) // 2
-    row, column = int(row_draw * height), int(column_draw * width)
-    top, left = max(0, row - half_height), max(0, column - half_width)
-    return Crop(top, left, min(height, row + half_height) - top, min(width, column + half_width) - left)
+    top, rows = _cut(int(row_draw * height), int(side * height), height, odd_sides)
+    left, columns = _cut(int(column_draw * width), int(side * width), width, odd_sides)
+    return Crop(top, left, rows, columns)
+
+
+def _cut(center, side, length, odd_sides):
+    """(first pixel, number of pixels) of a box along one axis of `length` pixels."""
+    first = max(0, center - side // 2)
+    return first, min(length, center + (side + odd_sides) // 2) - first
 
 
 def cutmix(first: numpy.ndarray, second: numpy.ndarray, box: Crop) -> tuple[numpy.ndarray, float]:

@@ -1,4 +1,6 @@
-"""From a picture to a training example, without mixing.
+"""From a picture to a training example, in two stages between which pictures may be mixed.
+
+`place` cuts, flips and resizes, `change` changes colours and geometry of an image that has the network's size.
 
 As the authors' released code has it: a random crop, a flip with probability 1/2, bicubic resizing, values clipped to
 0 … 255 and cut to whole numbers, then RandAugment. As small pictures such as CIFAR's are used to be trained on: a flip,
@@ -6,7 +8,7 @@ and a shift by up to an eighth of the side (He et al., 2016, section 4.2, where 
 What is drawn for an example depends on the seed, the epoch and the example's number: not on the batch that it is in,
 nor on the thread that reads it.
 
-Used by: training/run.py, sheet.py. Test: reference_tests/augment/test_pipeline.py.
+Used by: examples.py, sheet.py. Test: reference_tests/augment/test_pipeline.py.
 """
 
 import dataclasses
@@ -38,16 +40,22 @@ class Augmentation:
     magnitude: float = 0.0
 
     def __call__(self, picture: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
-        """The example, uint8 (size, size, 3), of a picture, uint8 (H, W, 3).
+        """The example, uint8 (size, size, 3), of a picture, uint8 (H, W, 3): both stages.
 
         randomness: of the run's seed, its step being the epoch; example: the picture's number in the data set.
         """
+        return self.change(as_pixels(self.place(picture, randomness, example)), randomness, example)
+
+    def place(self, picture: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
+        """A random part of the picture, flipped or not, resized: float32 (size, size, 3), not clamped."""
         crop = released_crop(picture.shape[:2], self.size, randomness, example)
         part = picture[crop.top:crop.top + crop.height, crop.left:crop.left + crop.width]
         if randomness.uniform(f"flip {example}", (1,))[0] < 0.5:
             part = part[:, ::-1]
-        resized = bicubic_resize(part, (self.size, self.size))
-        image = numpy.clip(resized, 0.0, 255.0).astype(numpy.uint8)
+        return bicubic_resize(part, (self.size, self.size))
+
+    def change(self, image: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
+        """The image, uint8 (size, size, 3), after RandAugment."""
         layers = draw_layers(randomness, example, self.layers)
         return rand_augment(image, layers, self.magnitude, pixel=min(1.0, self.size / SMALLEST))
 
@@ -64,6 +72,10 @@ class FlipShift:
 
     def __call__(self, picture: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
         """As Augmentation.__call__."""
+        return self.place(picture, randomness, example)
+
+    def place(self, picture: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
+        """The picture resized, cut, flipped or not, and shifted: uint8 (size, size, 3)."""
         image = resize_image(picture, self.size)
         most = self.size // 8
         flip, down, across = randomness.uniform(f"flip and shift {example}", (3,)).tolist()
@@ -72,6 +84,15 @@ class FlipShift:
         padded = numpy.pad(image, ((most, most), (most, most), (0, 0)), mode="reflect")
         top, left = int(down * (2 * most + 1)), int(across * (2 * most + 1))
         return padded[top:top + self.size, left:left + self.size]
+
+    def change(self, image: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
+        """The image as it is."""
+        return image
+
+
+def as_pixels(values: numpy.ndarray) -> numpy.ndarray:
+    """uint8 values as they are; others clipped to 0 … 255 and cut to whole numbers, as the released code does."""
+    return values if values.dtype == numpy.uint8 else numpy.clip(values, 0.0, 255.0).astype(numpy.uint8)
 
 
 def augmentation_of(kind: str, model_name: str, image_size: int) -> Augmentation | FlipShift | None:

@@ -3,7 +3,7 @@
 import os
 
 from ..errors import InputError
-from .dataset import ArraySplit, Dataset, Split, Transform
+from .dataset import ArraySplit, Dataset, Examples, Split
 from .digits import open_digits
 from .folder import FolderSplit, open_folder
 from .idx import open_idx, read_idx, write_idx
@@ -19,13 +19,13 @@ __all__ = [
     "PIXEL_LIMIT",
     "ArraySplit",
     "Dataset",
+    "Examples",
     "FolderSplit",
     "ImageReader",
     "Loader",
     "ReadingOptions",
     "ShardSplit",
     "Split",
-    "Transform",
     "checked_max_pixels",
     "imagenet_classes",
     "open_dataset",

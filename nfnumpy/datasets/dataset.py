@@ -2,9 +2,8 @@
 
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,17 +12,32 @@ from ..errors import InputError
 from ..functional.checks import shown
 from .images import encode_png, resize_image
 
-Transform: TypeAlias = Callable[[np.ndarray, int], np.ndarray]
 
+class Examples(ABC):
+    """What a loader reads: numbered square images, and what a network's outputs for them are compared with.
 
-class Split(ABC):
-    """Labelled images read by index.
-
-    `labels` is int64 (N,), `image_size` the side of every image in pixels, and `needs_decoding` says whether reading
-    one takes enough work to be worth a thread.
+    `image_size` is the side of every image in pixels, and `needs_decoding` says whether making one takes enough work to
+    be worth a thread.
     """
 
+    image_size: int
     needs_decoding = True
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many there are; they are numbered from 0."""
+
+    @abstractmethod
+    def take(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The images with these `numbers` (n,), in that order, as uint8 (n, image_size, image_size, 3)."""
+
+    @abstractmethod
+    def targets(self, numbers: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The labels int64 (n,) of the images with these `numbers` (n,); of mixed images also shares (n, classes)."""
+
+
+class Split(Examples):
+    """Labelled images read by index: `labels` is int64 (N,)."""
 
     def __init__(self, labels: npt.ArrayLike, image_size: int) -> None:
         self.labels = _whole_labels(labels)
@@ -56,15 +70,16 @@ class Split(ABC):
         for index, label in enumerate(self.labels):
             yield self.name(index), int(label), zlib.crc32(self.read_whole(index).tobytes())
 
-    def take(self, indices: Sequence[int] | np.ndarray, transform: Transform | None = None) -> np.ndarray:
-        """The images at `indices` (n,), in that order, as uint8 (n, image_size, image_size, 3).
-
-        transform: what makes such an image of a whole one and its index; None for `read`.
-        """
+    def take(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """As Examples.take."""
         images = np.empty((len(indices), self.image_size, self.image_size, 3), dtype=np.uint8)
         for position, index in enumerate(indices):
-            images[position] = self.read(index) if transform is None else transform(self.read_whole(index), int(index))
+            images[position] = self.read(index)
         return images
+
+    def targets(self, indices: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The labels int64 (n,) at `indices` (n,)."""
+        return (self.labels[indices],)
 
 
 class ArraySplit(Split):
@@ -102,10 +117,10 @@ class ArraySplit(Split):
         """(a PNG with the pixels of one image, ".png"); grey stays grey."""
         return encode_png(self.images[index]), ".png"
 
-    def take(self, indices: Sequence[int] | np.ndarray, transform: Transform | None = None) -> np.ndarray:
-        """As Split.take."""
-        if self.needs_decoding or transform is not None:
-            return super().take(indices, transform)
+    def take(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """As Examples.take."""
+        if self.needs_decoding:
+            return super().take(indices)
         return _three_channels(self.images[indices], rank=3)
 
 

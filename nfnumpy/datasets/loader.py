@@ -11,26 +11,26 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from .dataset import Split, Transform
+from .dataset import Examples
 
-Batch = tuple[np.ndarray, np.ndarray]  # images uint8 (n, H, W, 3), labels int64 (n,)
+Batch = tuple[np.ndarray, ...]  # images uint8 (n, H, W, 3), labels int64 (n,); of mixed images shares (n, classes)
 
 # Images in a task: enough that submitting it costs little beside decoding them, few enough to stop soon.
 CHUNK = 32
 
 
 class Loader:
-    """Reads batches of a split in a given order, `prefetch` batches ahead on `workers` threads.
+    """Reads batches of examples in a given order, `prefetch` batches ahead on `workers` threads.
 
-    With `workers=0`, and for splits that need no decoding, the caller's thread reads. `waited_seconds` is the total
+    With `workers=0`, and for examples that need no decoding, the caller's thread reads. `waited_seconds` is the total
     time for which the caller waited for batches. Use as a context manager, or call `close()`.
     """
 
-    def __init__(self, split: Split, batch_size: int, workers: int = 2, prefetch: int = 4) -> None:
+    def __init__(self, examples: Examples, batch_size: int, workers: int = 2, prefetch: int = 4) -> None:
         _require("batch_size", batch_size, at_least=1)
         _require("workers", workers, at_least=0)
         _require("prefetch", prefetch, at_least=1)
-        self.split = split
+        self.examples = examples
         self.batch_size = batch_size
         self.workers = workers
         self.prefetch = prefetch
@@ -38,20 +38,20 @@ class Loader:
         self._closed = False
         self._streams: weakref.WeakSet[Generator[Batch, None, None]] = weakref.WeakSet()
 
-    def batches(self, order: npt.ArrayLike, transform: Transform | None = None) -> Generator[Batch, None, None]:
-        """Generate (images uint8 (n, H, W, 3), labels int64 (n,)) in exactly the order of the indices `order` (M,).
+    def batches(self, order: npt.ArrayLike) -> Generator[Batch, None, None]:
+        """Generate (images uint8 (n, H, W, 3), *targets) in exactly the order of the examples' numbers `order` (M,).
 
-        transform: what makes an image of a whole one and its index, as Split.take has it. The last batch is the short
-        one. Raises InputError at once for indices outside the split, and for an image that cannot be read when its
-        batch comes up. Closing the generator early stops its threads.
+        The targets are those of Examples.targets: labels int64 (n,). The last batch is the short one. Raises
+        InputError at once for numbers of no example, and for an image that cannot be read when its batch comes up.
+        Closing the generator early stops its threads.
         """
         if self._closed:
             raise InputError("batches() was called on a Loader that is closed, expected an open one")
-        order = _checked_order(order, len(self.split))
+        order = _checked_order(order, len(self.examples))
         batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
-        threaded = (self.split.needs_decoding or transform is not None) and self.workers > 0
+        threaded = self.examples.needs_decoding and self.workers > 0
         read = self._read_ahead if threaded else self._read_directly
-        stream = read(batches, transform)
+        stream = read(batches)
         self._streams.add(stream)
         return stream
 
@@ -67,36 +67,34 @@ class Loader:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _read_directly(self, batches: list[np.ndarray],
-                       transform: Transform | None) -> Generator[Batch, None, None]:
+    def _read_directly(self, batches: list[np.ndarray]) -> Generator[Batch, None, None]:
         for batch in batches:
             begin = perf_counter()
-            images = self.split.take(batch, transform)
+            images = self.examples.take(batch)
             self.waited_seconds += perf_counter() - begin
-            yield images, self.split.labels[batch]
+            yield images, *self.examples.targets(batch)
 
-    def _read_ahead(self, batches: list[np.ndarray], transform: Transform | None) -> Generator[Batch, None, None]:
+    def _read_ahead(self, batches: list[np.ndarray]) -> Generator[Batch, None, None]:
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="nfnumpy-loader")
         try:
-            started = (self._submit(pool, batch, transform) for batch in batches)
+            started = (self._submit(pool, batch) for batch in batches)
             ahead = deque(islice(started, self.prefetch))
             while ahead:
-                images, labels, tasks = ahead.popleft()
-                self._wait_for(tasks)
+                images, targets, tasks = ahead.popleft()
+                self._wait_for([*tasks, targets])
                 ahead.extend(islice(started, 1))
-                yield images, labels
+                yield images, *targets.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _submit(self, pool: ThreadPoolExecutor, batch: np.ndarray,
-                transform: Transform | None) -> tuple[np.ndarray, np.ndarray, list[Future]]:
-        """(images to be filled, labels, tasks that fill them) of one batch."""
-        side = self.split.image_size
+    def _submit(self, pool: ThreadPoolExecutor, batch: np.ndarray) -> tuple[np.ndarray, Future, list[Future]]:
+        """(images to be filled, the task of their targets, tasks that fill them) of one batch."""
+        side = self.examples.image_size
         images = np.empty((len(batch), side, side, 3), dtype=np.uint8)
         chunk = min(CHUNK, -(-len(batch) // self.workers))
         cuts = [slice(start, start + chunk) for start in range(0, len(batch), chunk)]
-        tasks = [pool.submit(_fill, images[cut], self.split, batch[cut], transform) for cut in cuts]
-        return images, self.split.labels[batch], tasks
+        tasks = [pool.submit(_fill, images[cut], self.examples, batch[cut]) for cut in cuts]
+        return images, pool.submit(self.examples.targets, batch), tasks
 
     def _wait_for(self, tasks: list[Future]) -> None:
         """Wait until all tasks are done; raises the error of the first one that failed."""
@@ -109,8 +107,8 @@ class Loader:
             self.waited_seconds += perf_counter() - begin
 
 
-def _fill(images: np.ndarray, split: Split, indices: np.ndarray, transform: Transform | None) -> None:
-    images[:] = split.take(indices, transform)
+def _fill(images: np.ndarray, examples: Examples, numbers: np.ndarray) -> None:
+    images[:] = examples.take(numbers)
 
 
 def _require(name: str, value: object, at_least: int) -> None:
@@ -124,6 +122,6 @@ def _checked_order(order: npt.ArrayLike, count: int) -> np.ndarray:
         raise InputError(f"batches() was given an order of {order.dtype} {order.shape}, expected integers (M,)")
     outside = (order < 0) | (order >= count)
     if outside.any():
-        raise InputError(f"batches() was given index {order[outside][0]}, expected 0..{count - 1} as the split has")
+        raise InputError(f"batches() was given number {order[outside][0]}, expected 0..{count - 1}")
     # A copy: the caller may shuffle its array while batches are still being read.
     return order.astype(np.int64)

@@ -5,11 +5,11 @@ import time
 from typing import Any
 
 from .. import datasets
-from ..augment import augmentation_of
-from ..backend import CounterRNG, blas_threads
+from ..backend import blas_threads
 from . import report
 from .checkpoint import Checkpoint
 from .epoch_sums import EpochSums, restored
+from .examples import training_examples
 from .metrics import MetricsFile
 from .progress import Progress
 from .run_folder import CHECKPOINT, METRICS, RunFolder
@@ -31,7 +31,7 @@ class TrainingRun:
         up_to_step = None if stored is None else trainer.step
         self.metrics = MetricsFile(folder.file(METRICS), up_to_step)
         self.seconds = 0.0
-        self.augmentation = augmentation_of(self.options.augment, model_name, trainer.dataset.image_size)
+        self.examples = training_examples(trainer, model_name)
 
     def _restore(self, stored: Checkpoint) -> None:
         """Continue from a checkpoint's state and sums."""
@@ -43,7 +43,7 @@ class TrainingRun:
         """Train all remaining epochs; returns the metrics' entries."""
         trainer = self.trainer
         report.log_start(trainer, self.model_name)
-        with datasets.Loader(trainer.dataset.train, trainer.batch_size, workers=self.options.workers) as loader:
+        with datasets.Loader(self.examples, trainer.batch_size, workers=self.options.workers) as loader:
             try:
                 while trainer.step < trainer.total_steps:
                     self._epoch(loader)
@@ -62,7 +62,7 @@ class TrainingRun:
         speed = 0.0
         with Progress(epoch + 1, self.options.epochs, trainer.steps_per_epoch, done) as progress:
             batches = trainer.backend.prefetch_to_device(
-                loader.batches(self._order(epoch, done), self._transform(epoch)))
+                loader.batches(self.examples.numbers(epoch, done, trainer.steps_per_epoch)))
             values_of_steps = DelayedMetrics((trainer.train_step(*batch) for batch in batches), self._saves_after)
             for step, values in enumerate(values_of_steps, start=done + 1):
                 speed = (step - done) * trainer.batch_size / (time.perf_counter() - started)
@@ -77,19 +77,6 @@ class TrainingRun:
                                    "waited_seconds": loader.waited_seconds - waited})
         self.sums = EpochSums()
         self._save()
-
-    def _order(self, epoch: int, done: int) -> Any:
-        """The indices of the epoch's training images in their order, without those of the `done` first steps."""
-        trainer = self.trainer
-        order = CounterRNG(self.options.seed, epoch).permutation("order of training images", len(trainer.dataset.train))
-        return order[done * trainer.batch_size:trainer.steps_per_epoch * trainer.batch_size]
-
-    def _transform(self, epoch: int) -> datasets.Transform | None:
-        """What makes an example of a picture and its index in this epoch; None without augmentation."""
-        if self.augmentation is None:
-            return None
-        augmentation, randomness = self.augmentation, CounterRNG(self.options.seed, epoch)
-        return lambda picture, index: augmentation(picture, randomness, index)
 
     def _saves_after(self, step: int) -> bool:
         """Whether a checkpoint is written after `step`, a step inside an epoch."""

@@ -10,14 +10,15 @@ from ..validation import NOT_NEGATIVE, POSITIVE, SHARE, Interval, check_fields
 from .parameter_patterns import parsed_factors, parsed_patterns
 
 INTERVALS = {
-    **dict.fromkeys(("epochs", "batch_size", "workers", "checkpoint_every", "image_size", "max_pixels", "agc", "sam"),
-                    POSITIVE),
+    **dict.fromkeys(("epochs", "batch_size", "workers", "checkpoint_every", "image_size", "max_pixels", "agc", "sam",
+                     "mixup_off_epoch"), POSITIVE),
     **dict.fromkeys(("lr", "warmup_epochs", "weight_decay"), NOT_NEGATIVE),
     **dict.fromkeys(("momentum", "label_smoothing", "stochdepth_rate", "dropout", "ema"), SHARE),
-    "sam_fraction": Interval(0.0, 1.0, with_least=False, with_greatest=True),
+    **dict.fromkeys(("sam_fraction", "mixup", "cutmix"), Interval(0.0, 1.0, with_least=False, with_greatest=True)),
 }
 CHOICES = {"precision": (None, "bf16", "fp16"), "tf32": ("on", "off"), "cuda_graph": ("on", "off"),
-           "augment": augment.KINDS, "init_weights": ("averaged", "last")}
+           "augment": augment.KINDS, "mixing": augment.MIXING_FORMS, "augment_before_mix": ("auto", "on", "off"),
+           "init_weights": ("averaged", "last")}
 # A resumed run may change these: they do not change what is computed, apart from a backend's rounding.
 FREE_ON_RESUME = ("backend", "tf32", "cuda_graph", "workers", "checkpoint_every", "max_pixels", "out")
 
@@ -40,6 +41,11 @@ class TrainingOptions:
     data: str = "digits"
     image_size: int | None = None
     augment: str = "none"
+    mixup: float | None = None
+    cutmix: float | None = None
+    mixing: str = "released"
+    augment_before_mix: str = "auto"
+    mixup_off_epoch: int | None = None
     epochs: int = 20
     batch_size: int = 32
     lr: float = 0.2

@@ -68,29 +68,32 @@ class Trainer:
         """Number of steps taken, which is also the state of the random numbers."""
         return self.model.randomness.step
 
-    def train_step(self, images: Array, labels: Array) -> StepMetrics:
+    def train_step(self, images: Array, labels: Array, shares: Array | None = None) -> StepMetrics:
         """One step on uint8 images (N, H, W, 3) and labels (N,), as `backend.prefetch_to_device` yields them.
 
+        shares: of the classes in mixed images, (N, classes), which the loss compares with; the labels count correct
+        images only.
         The returned StepMetrics wait for the step only when they are read. With SAM on the whole batch their loss and
         accuracy are those before the ascent step, otherwise those of the pass whose gradient is used.
         Raises NotFinite, and does not change the weights, for a loss that is not finite. On a GPU, which computes the
         step later, reading the metrics raises it.
         """
-        images, labels = self.backend.asarray(images), self.backend.asarray(labels)
+        given = images, labels, *(() if shares is None else (shares,))
+        batch = [self.backend.asarray(array) for array in given]
         scale = () if self.loss_scale is None else (self.loss_scale.scale,)
         self.optimizer.lr = self.schedule(self.step)
         self._measures_norm = self.step % self.steps_per_epoch % NORM_INTERVAL == 0
         self._gradient_norm = None
         with self._computing():
             if self.sam is None:
-                result = self._pass(images, labels, *scale)
+                result = self._pass(*batch, *scale)
                 self.optimizer.step()
             elif self.sam.ascent_fraction == 1.0:
-                result = self.sam.step(lambda: self._pass(images, labels, *scale))
+                result = self.sam.step(lambda: self._pass(*batch, *scale))
             else:
                 part = self.sam.ascent_size(len(labels))
-                result = self.sam.step(lambda: self._pass(images, labels, *scale),
-                                       lambda: self._pass(images[:part], labels[:part], *scale))
+                result = self.sam.step(lambda: self._pass(*batch, *scale),
+                                       lambda: self._pass(*(array[:part] for array in batch), *scale))
             if self.ema is not None:
                 proceeded = None if self.loss_scale is None else self.loss_scale.proceeded
                 self.ema.update(proceeded)
@@ -103,24 +106,30 @@ class Trainer:
         with self.backend.computing(), backends.tf32(self.options.tf32 == "on"):
             yield
 
-    def _pass(self, images: Array, labels: Array, *scale: Array) -> tuple[Array, ...]:
+    def _pass(self, *arrays: Array) -> tuple[Array, ...]:
         """What `_backward` returns; at every NORM_INTERVAL-th step of an epoch, the gradients' norm is taken too."""
-        result = self._compute(images, labels, *scale)
+        result = self._compute(*arrays)
         if self._measures_norm:
             gradients = [parameter.grad for parameter in self.optimizer.parameters.values()]
             norm = optim.global_norm([gradient for gradient in gradients if gradient is not None])
-            self._gradient_norm = norm / scale[0] if scale else norm
+            self._gradient_norm = norm if self.loss_scale is None else norm / arrays[-1]
         return result
 
     def weight_norm(self) -> float:
         """The L2 norm of all parameters taken as one vector."""
         return float(optim.global_norm([parameter.data for parameter in self.optimizer.parameters.values()]))
 
-    def _backward(self, images: Array, labels: Array, scale: Array | None = None) -> tuple[Array, ...]:
-        """(loss, number correct) as arrays (), with the gradients, multiplied by `scale`, in the parameters."""
+    def _backward(self, images: Array, labels: Array, *more: Array) -> tuple[Array, ...]:
+        """(loss, number correct) as arrays (), with the gradients in the parameters.
+
+        more: the shares of mixed images, if they are mixed, and the loss scale that multiplies the gradients, if there
+        is one.
+        """
+        scale = None if self.loss_scale is None else more[-1]
+        targets = labels if len(more) == (scale is not None) else more[0]
         with trust_saved_arrays():
             logits = self._logits(images, training=True)
-            loss = ops.softmax_cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)
+            loss = ops.softmax_cross_entropy(logits, targets, label_smoothing=self.options.label_smoothing)
             if not self.backend.asynchronous:
                 check_loss(loss.item(), self.step)
             loss.backward(scale)
@@ -131,7 +140,7 @@ class Trainer:
         logits = self.model(to_input(images, self.backend, self.input_dtype), training=training)
         return logits if self.input_dtype == self.weight_dtype else ops.cast(logits, dtype=self.weight_dtype)
 
-    def evaluate(self, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+    def evaluate(self, batches: Iterable[tuple[np.ndarray, ...]]) -> dict[str, float]:
         """Mean loss without smoothing and share correct over (images, labels) batches.
 
         Returns a dict with test_loss and test_accuracy and, where there are more than TOP classes,

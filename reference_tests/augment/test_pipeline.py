@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 import nfnumpy as nf
 from nfnumpy import InputError
@@ -20,7 +20,7 @@ from nfnumpy.augment import (
     released_crop,
 )
 from nfnumpy.backend import CounterRNG
-from nfnumpy.datasets import ArraySplit, FolderSplit, Loader
+from nfnumpy.datasets import ArraySplit
 from nfnumpy.training import TrainingOptions
 from reference_tests.augment.test_operations import PICTURE
 
@@ -78,38 +78,9 @@ def test_every_flip_and_shift_is_as_likely():
     assert len(seen) == 50 and chi_square < 105  # 49 degrees of freedom: by chance with a probability below 1e-5
 
 
-class Files(FolderSplit):
-    """Pictures of several sizes, as if decoded from files."""
-
-    def __init__(self, count):
-        super().__init__([str(number) for number in range(count)], np.zeros(count), 6)
-
-    def read_whole(self, index):
-        return np.random.default_rng(index).integers(0, 256, (9 + index % 5, 12, 3), dtype=np.uint8)
-
-
-def arrays(count):
-    return ArraySplit(np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8), np.zeros(count), 6)
-
-
-@settings(max_examples=10)
-@given(order=st.lists(st.integers(0, 39), min_size=1, max_size=60), batch_size=st.integers(1, 40),
-       split=st.sampled_from([Files(40), arrays(40), ArraySplit(arrays(40).images, np.zeros(40))]))
-def test_examples_are_the_same_for_any_batches_and_any_number_of_workers(order, batch_size, split):
-    augmentation = Augmentation(split.image_size, 2, 10)
-    randomness = CounterRNG(1, 4)
-    expected = [augmentation(split.read_whole(index), randomness, index) for index in order]
-    for workers in (0, 1, 4):
-        with Loader(split, batch_size, workers) as loader:
-            batches = loader.batches(np.array(order), lambda picture, index: augmentation(picture, randomness, index))
-            found = np.concatenate([images for images, _ in batches])
-        assert np.array_equal(found, expected)
-
-
 def test_grey_pictures_have_three_channels():
     split = ArraySplit(np.arange(2 * 8 * 8, dtype=np.uint8).reshape(2, 8, 8), np.zeros(2), 6)
     assert split.read_whole(1).shape == (8, 8, 3)
-    assert split.take([0, 1], lambda image, index: image[:6, :6]).shape == (2, 6, 6, 3)
 
 
 @pytest.mark.parametrize("model, layers_and_magnitude", [
@@ -141,8 +112,8 @@ def test_a_run_sees_every_picture_anew_in_every_epoch(few_digits, tmp_path, monk
         seen.append((randomness.seed, randomness.step, example, image.tobytes()))
         return image
 
-    original = Augmentation.__call__
-    monkeypatch.setattr(Augmentation, "__call__", watched)
+    original = Augmentation.place
+    monkeypatch.setattr(Augmentation, "place", watched)
     nf.training.train({"data": f"idx:{few_digits}", "epochs": 3, "batch_size": 12, "augment": "flip-crop", "seed": 5,
                        "ema": None, "out": str(tmp_path / "run")})
     assert sorted(key[:3] for key in seen) == [(5, epoch, example) for epoch in range(3) for example in range(24)]

@@ -134,13 +134,13 @@ def test_no_more_than_prefetch_batches_are_read_ahead(pools):
     stream = Loader(Numbered(200), 10, workers=2, prefetch=3).batches(np.arange(200))
     for taken in range(1, 6):
         next(stream)
-        assert pools[0].tasks == 2 * (taken + 3)
+        assert pools[0].tasks == (2 + 1) * (taken + 3)  # two for images and one for targets
     stream.close()
 
 
 def test_a_large_batch_is_handed_out_in_chunks(pools):
     next(Loader(Numbered(250), 250, workers=2).batches(np.arange(250)))
-    assert pools[0].tasks == -(-250 // loader.CHUNK)
+    assert pools[0].tasks == -(-250 // loader.CHUNK) + 1  # of the targets
 
 
 def test_closing_the_generator_early_drops_what_has_not_begun(pools):

@@ -17,6 +17,7 @@ from nfnumpy.backend import CounterRNG, cublas, cublas_library, cuda_graph, draw
 from nfnumpy.functional.fast_cupy import implicit_convolution
 from nfnumpy.training import TrainingOptions
 from nfnumpy.training.captured import CapturedInference, CapturedTraining
+from nfnumpy.training.examples import training_examples
 from nfnumpy.training.trainer import Trainer
 from reference_tests.conftest import GPU
 
@@ -47,8 +48,9 @@ def trained(cuda_graph, **options):
     for name, parameter in trainer.model.parameters().items():
         if name.endswith("skip_gain"):
             parameter.data.fill(1.0)
-    with datasets.Loader(dataset.train, BATCH) as loader:
-        batches = trainer.backend.prefetch_to_device(loader.batches(range(STEPS * BATCH)))
+    examples = training_examples(trainer, "nfnet_8px")
+    with datasets.Loader(examples, BATCH) as loader:
+        batches = trainer.backend.prefetch_to_device(loader.batches(examples.numbers(0, 0, STEPS)))
         values = [trainer.train_step(*batch).read() for batch in batches]
     with datasets.Loader(dataset.test, 2) as loader:
         scores = trainer.evaluate(loader.batches(range(6)))
@@ -56,8 +58,9 @@ def trained(cuda_graph, **options):
 
 
 @pytest.mark.parametrize("options", [
-    {}, {"sam": 0.05, "sam_fraction": 0.5, "precision": "bf16"}, {"sam": 0.05, "precision": "fp16"}],
-    ids=["sgd", "sam on a part in bf16", "sam in fp16"])
+    {}, {"sam": 0.05, "sam_fraction": 0.5, "precision": "bf16", "mixup": 0.2},
+    {"sam": 0.05, "precision": "fp16"}, {"precision": "fp16", "mixup": 0.2, "cutmix": 1.0}],
+    ids=["sgd", "sam on a part in bf16, mixed", "sam in fp16", "mixed in fp16"])
 def test_a_captured_run_gives_the_bits_of_an_uncaptured_one(options):
     captured, uncaptured = trained("on", **options), trained("off", **options)
     assert captured[0] == uncaptured[0] and captured[2] == uncaptured[2]

@@ -1,0 +1,24 @@
+"""The training examples that a run's options choose.
+
+Used by: epochs.py. Test: reference_tests/training/test_mixed_training.py.
+"""
+
+from ..augment import Mixing, TrainingExamples, augmentation_of
+from .options import TrainingOptions
+from .trainer import Trainer
+
+
+def training_examples(trainer: Trainer, model_name: str) -> TrainingExamples:
+    """The examples of a run of the named variant. InputError for an augmentation that the variant does not have."""
+    options, dataset = trainer.options, trainer.dataset
+    augmentation = augmentation_of(options.augment, model_name, dataset.image_size)
+    return TrainingExamples(dataset.train, len(dataset.classes), trainer.batch_size, options.epochs, options.seed,
+                            augmentation, mixing_of(options))
+
+
+def mixing_of(options: TrainingOptions) -> Mixing | None:
+    """The mixing that the options choose; None for none."""
+    if options.mixup is None and options.cutmix is None:
+        return None
+    augment_first = {"auto": None, "on": True, "off": False}[options.augment_before_mix]
+    return Mixing(options.mixup, options.cutmix, options.mixing, options.mixup_off_epoch, augment_first)
