@@ -10,7 +10,7 @@ COMMANDS = {  # name: (module, purpose)
     "data": ("nfnumpy.data", "check a data set, or write it as tar shards"),
     "predict": ("nfnumpy.predict", "classify image files with a checkpoint or with published weights"),
     "augment": ("nfnumpy.augment.__main__", "draw pictures as a network sees them in training"),
-    "weights": ("nfnumpy.weights.__main__", "convert weights between nfnumpy, timm and the authors' files"),
+    "weights": ("nfnumpy.weights.__main__", "convert weights between nfnumpy, timm and the authors'; export to ONNX"),
     "verify": ("nfnumpy.verify.__main__", "check another implementation against the reference"),
     "bench": ("nfnumpy.bench.__main__", "measure the processor or a GPU beside PyTorch"),
 }

@@ -1,6 +1,6 @@
 """Writing weights under the names, in the layout and in the file format of another implementation.
 
-Used by: weights/__main__.py. Test: reference_tests/weights/test_formats.py.
+Used by: weights/__main__.py. Tests: reference_tests/weights/test_formats.py, test_endings.py.
 """
 
 import os
@@ -14,43 +14,60 @@ from ..backend.arrays import Array
 from ..errors import InputError
 from ..files import atomic_write
 from ..models import variant_of
+from .endings import check_ending
 from .files import save
 from .haiku import to_haiku
 from .loading import is_checkpoint, load
 from .naming import family_of
 from .timm import to_timm
+from .timm_gains import changed_for_timm
 
 SCHEMES = ("nfnumpy", "timm", "haiku")
+GAINS = ("exact", "as-stored")
 # What a user of the written file has to know, because equal names alone do not make equal networks.
 TIMM_NOTES = {
-    "NFNet": "timm's dm_nfnet_* have these names; they add 1e-5 to the weights' variance and use the erf GELU",
+    "NFNet": "for timm's dm_nfnet_*, which use the erf GELU",
     "NFResNet": "timm's nf_resnet* pool before their projections and pad otherwise: with these names, other networks",
     "NFRegNet": "timm's nf_regnet* need skipinit, gamma_in_act, same_padding, ch_div=1; B3 and B5 then fit",
 }
 
 
-def convert(source: str | os.PathLike, target: str | os.PathLike, to: str) -> list[str]:
+def convert(source: str | os.PathLike, target: str | os.PathLike, to: str, gains: str = "exact") -> list[str]:
     """Read weights of any kind from the file `source`, write them to `target` for `to`: "nfnumpy", "timm" or "haiku".
 
-    Of a training checkpoint, the averaged weights if it has them. Returns lines that describe what was written.
-    InputError when `source` cannot be read, is not a normalizer-free network, or is the same file as `target`.
+    Of a training checkpoint, the averaged weights if it has them. gains, for timm: "exact" changes the gains so that
+    timm computes the same function, in spite of the epsilon that it adds, and `load` restores them; "as-stored" renames
+    only. Returns lines that describe what was written.
+    InputError when `source` cannot be read, is not a normalizer-free network, or is the same file as `target`, and when
+    the ending of `target` says that it holds something else.
     """
     if to not in SCHEMES:
         raise InputError(f"--to {to}: expected one of {', '.join(SCHEMES)}")
-    if os.path.exists(target) and os.path.exists(source) and os.path.samefile(source, target):
-        raise InputError(f"{target} is the file to read; write to another one")
+    if gains not in GAINS:
+        raise InputError(f"--gains {gains}: expected one of {', '.join(GAINS)}")
+    check_target(source, target, "pickle" if to == "haiku" else "safetensors")
     state = network_state(source)
     family = family_of(state)  # InputError for other networks, before anything is written
     if to == "timm":
-        save(target, to_timm(state), {"format": "pt"})
+        changed, metadata = changed_for_timm(state) if gains == "exact" else (state, {})
+        save(target, to_timm(changed), {"format": "pt", **metadata})
     elif to == "haiku":
         save_haiku(target, state)
     else:
         save(target, state)
-    lines = [f"{target}: {len(state)} arrays of {_description(state)} under the names of {to}"]
+    lines = [f"{target}: {len(state)} arrays of {described(state)} under the names of {to}"]
     if to == "timm":
+        epsilon = "gains changed to undo" if gains == "exact" else "gains as they are, without regard to"
+        lines.append(f"note: {epsilon} the 1e-5 that timm adds to the weights' variance")
         lines.append(f"note: {TIMM_NOTES[family]}; see docs/weights.md")
     return lines
+
+
+def check_target(source: str | os.PathLike, target: str | os.PathLike, kind: str) -> None:
+    """InputError unless a file of `kind`, a key of endings.ENDINGS, that is made from `source` can be at `target`."""
+    check_ending(target, kind)
+    if os.path.exists(target) and os.path.exists(source) and os.path.samefile(source, target):
+        raise InputError(f"{target} is the file to read; write to another one")
 
 
 def network_state(path: str | os.PathLike, averaged: bool = True) -> dict[str, np.ndarray]:
@@ -70,7 +87,7 @@ def save_haiku(path: str | os.PathLike, state: Mapping[str, Array]) -> None:
     atomic_write(path, pickle.dumps(tree, protocol=4))
 
 
-def _description(state: Mapping[str, Array]) -> str:
+def described(state: Mapping[str, Array]) -> str:
     """The variant of `state` and its number of classes; where it is no named variant, its family."""
     try:
         return f"{variant_of(state)} with {state['linear.bias'].shape[0]} classes"

@@ -18,6 +18,7 @@ from .haiku import from_haiku
 from .naming import check_names
 from .numpy_pickles import read_pickle
 from .timm import from_timm
+from .timm_gains import original_state
 from .torch_containers import LEGACY_START
 from .torch_files import read_torch
 
@@ -30,7 +31,8 @@ def load(path: str | os.PathLike, group: str | None = None) -> dict[str, np.ndar
 
     The file: nfnumpy's or timm's safetensors, PyTorch's .pth, or a pickle of the authors' tree. Of a training
     checkpoint, all its arrays ("model.NAME", "ema.NAME", "velocity.NAME"), or those of one `group` without that prefix;
-    `group` has no effect on other files. InputError, one line, for a file that cannot be read, and for unknown names.
+    `group` has no effect on other files. Of a file that `convert` wrote for timm, the gains as they were before.
+    InputError, one line, for a file that cannot be read, and for unknown names.
     """
     path = os.fspath(path)
     with _open_weights(path) as (file, kind):
@@ -97,7 +99,7 @@ def _state_in_safetensors(state: dict[str, np.ndarray], metadata: Mapping[str, s
             there = [name for name in GROUPS if any(key.startswith(f"{name}.") for key in state)]
             raise InputError(f"the checkpoint has no group {group!r}; it has {', '.join(there)}")
         return part
-    return from_timm(state) if _has_timm_names(state) else state
+    return original_state(from_timm(state), metadata) if _has_timm_names(state) else state
 
 
 def _state_in_pickle(value: Any) -> dict[str, np.ndarray]:

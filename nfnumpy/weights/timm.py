@@ -1,14 +1,14 @@
 """The names and layouts of timm's models: outputs first, gains (C, 1, 1, 1), squeeze-and-excite as 1×1 convolutions.
 
 The renaming is exact. The networks differ slightly: timm's dm_ models add 1e-5 to the variance of the weights, which
-`with_timm_epsilon` accounts for, and use the erf GELU. Its models without dm_ fold gamma into the weights, have no skip
-gain and pad on all sides: they are not these networks. Used by: loading.py, conversion.py, verify.
-Tests: reference_tests/weights/test_weights.py, test_formats.py; against timm: reference_tests/tools/against_timm.py.
+`with_timm_epsilon` and `without_timm_epsilon` account for, and use the erf GELU. Its models without dm_ fold gamma into
+the weights, have no skip gain and pad on all sides: they are not these networks. Used by: loading.py, conversion.py,
+timm_gains.py, verify. Tests: reference_tests/weights/test_weights.py, test_formats.py, test_timm_gains.py; against
+timm: reference_tests/tools/against_timm.py.
 """
 
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ..backend import namespace
 from ..backend.arrays import Array
@@ -117,15 +117,32 @@ def with_timm_epsilon(state: Mapping[str, Array]) -> dict[str, Array]:
     """A state of nfnumpy with its gains changed so that our network computes what timm's computes with `state`.
 
     timm standardizes with √(sigma² + 1e-5) where ours has √max(sigma², 1e-4/N), N being the fan-in; each gain is
-    multiplied by the ratio of the two. Both networks still have GELUs of their own.
+    multiplied by the ratio of the two, in float64. Both networks still have GELUs of their own.
     """
+    return _with_gains(state, lambda gain, ratio: gain * ratio)
+
+
+def without_timm_epsilon(state: Mapping[str, Array]) -> dict[str, Array]:
+    """A state of nfnumpy with its gains changed so that timm's network computes with it what ours does with `state`.
+
+    The inverse of `with_timm_epsilon`, up to rounding: gains are divided by the ratio. `to_timm` of the result are the
+    weights to load in timm.
+    """
+    return _with_gains(state, lambda gain, ratio: gain / ratio)
+
+
+def _with_gains(state: Mapping[str, Array], change: Callable[[Array, Array], Array]) -> dict[str, Array]:
+    """`state` with change(gain, ratio), computed in float64, for every gain; ratio: ours to timm's deviation."""
     changed = dict(state)
     for name, gain in state.items():
         if name.endswith(".gain"):
-            weight = state[name.removesuffix("gain") + "weight"]
+            weight = state.get(name.removesuffix("gain") + "weight")
+            if weight is None or 0 in weight.shape or tuple(gain.shape) != tuple(weight.shape[-1:]):
+                raise InputError(f"state: {name[:80]!r} has no weight of as many units beside it")
             xp = namespace(weight)
-            fan_in = math.prod(weight.shape[:-1])
-            variance = xp.var(weight, axis=tuple(range(weight.ndim - 1)))
-            floored = xp.clip(variance, FLOOR / fan_in, None)
-            changed[name] = gain * xp.sqrt(floored / (variance + EPSILON))
+            # Copied to one layout, so that the sums have one order and their last bits do not depend on views.
+            units = xp.astype(xp.reshape(weight, (-1, weight.shape[-1]), copy=True), xp.float64)
+            variance = xp.var(units, axis=0)
+            ratio = xp.sqrt(xp.clip(variance, FLOOR / units.shape[0], None) / (variance + EPSILON))
+            changed[name] = xp.astype(change(xp.astype(gain, xp.float64), ratio), gain.dtype)
     return changed

@@ -52,7 +52,12 @@ def graph():
 
 
 def area_of(module):
-    """The area, a file or folder directly in the package, that a module lies in; "" for the package itself."""
+    """The area, a file or folder directly in the package, that a module lies in; "" for the package itself.
+
+    A command (`python -m nfnumpy.AREA`) is above all areas, wherever its file is: it may use any of them.
+    """
+    if module.endswith(".__main__"):
+        return "__main__"
     return module.split(".")[1] if "." in module else ""
 
 

@@ -2,7 +2,7 @@
 
 `python reference_tests/tools/against_timm.py` needs timm, installed as docs/weights.md describes, so the tests do not
 run it. Each line: the largest difference of logits, as a share of the largest logit; first with the weights as they
-are, then with timm's epsilon carried by the gains.
+are, then with timm's epsilon carried by the gains. The last lines go from our weights to timm's.
 """
 
 import numpy as np
@@ -52,15 +52,32 @@ def unfolded(state, activation):
     return {**result, "head.fc.weight": state["head.fc.weight"] / gamma}
 
 
-def difference(model, state, ours, pixels, turned=False, **changes):
+def converted(name, ours, pixels, dtype):
+    """Print, for weights converted to timm: renamed, with exact gains, and that with timm's GELU in the tanh form."""
+    theirs = {key: tensor.numpy() for key, tensor in random_timm(name).state_dict().items()}
+    state = {key: array.astype(dtype) for key, array in nf.weights.from_timm(theirs).items()}
+    figures = []
+    for change, tanh in ((dict, False), (nf.weights.without_timm_epsilon, False),
+                         (nf.weights.without_timm_epsilon, True)):
+        model = timm.create_model(name, pretrained=False).to(getattr(torch, dtype)).eval()
+        arrays = nf.weights.to_timm(change(state))
+        model.load_state_dict({key: torch.from_numpy(np.array(array)) for key, array in arrays.items()})
+        for module in model.modules() if tanh else ():
+            if hasattr(module, "act_fn"):
+                module.act_fn = lambda x, inplace=False: torch.nn.functional.gelu(x, approximate="tanh")
+        figures.append(difference(model, state, ours, pixels, dtype=dtype))
+    print(f"{name:14} {pixels:4} px {dtype}  " + "  ".join(f"{figure:.1e}" for figure in figures), flush=True)
+
+
+def difference(model, state, ours, pixels, turned=False, dtype="float64", **changes):
     """max |our logits - timm's| / max |timm's|; turned: ours gets kernels and images turned by 180°."""
-    images = np.random.default_rng(2).standard_normal((2, pixels, pixels, 3))
+    images = np.random.default_rng(2).standard_normal((2, pixels, pixels, 3)).astype(dtype)
     with torch.no_grad():
         theirs = model(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()).numpy()
     if turned:
         images = images[:, ::-1, ::-1].copy()
         state = {name: array[::-1, ::-1] if array.ndim == 4 else array for name, array in state.items()}
-    network = nf.models.create(ours, dtype="float64", shapes_only=True, **changes)
+    network = nf.models.create(ours, dtype=dtype, shapes_only=True, **changes)
     network.load_state_dict(state)
     with nf.no_grad():
         return np.abs(network(images).numpy() - theirs).max() / np.abs(theirs).max()
@@ -97,3 +114,6 @@ if __name__ == "__main__":
         compare(name, name, 64)
     for pixels, turned in ((193, False), (64, False), (64, True)):
         compare("nfnet_f0", "nfnet_f0", pixels, unfold="gelu", turned=turned, changes={"activation": "gelu_erf"})
+    print("converted to timm: renamed, with exact gains, that with timm's GELU in the tanh form")
+    for dtype in ("float64", "float32"):
+        converted("dm_nfnet_f0", "nfnet_f0", 192, dtype)
