@@ -59,8 +59,9 @@ def trained(cuda_graph, **options):
 
 @pytest.mark.parametrize("options", [
     {}, {"sam": 0.05, "sam_fraction": 0.5, "precision": "bf16", "mixup": 0.2},
-    {"sam": 0.05, "precision": "fp16"}, {"precision": "fp16", "mixup": 0.2, "cutmix": 1.0}],
-    ids=["sgd", "sam on a part in bf16, mixed", "sam in fp16", "mixed in fp16"])
+    {"sam": 0.05, "precision": "fp16", "freeze": "stem*,blocks.0.conv0.*", "lr_scale": "blocks.*=0.1"},
+    {"precision": "fp16", "mixup": 0.2, "cutmix": 1.0}],
+    ids=["sgd", "sam on a part in bf16, mixed", "sam in fp16, a part frozen", "mixed in fp16"])
 def test_a_captured_run_gives_the_bits_of_an_uncaptured_one(options):
     captured, uncaptured = trained("on", **options), trained("off", **options)
     assert captured[0] == uncaptured[0] and captured[2] == uncaptured[2]
