@@ -1,12 +1,17 @@
 """`python -m nfnumpy.data`: check a data set, and write it as tar shards."""
 
 import argparse
+import io
+import json
 import os
 
-from .cli import Parser, progress_bar, run
+from .backend import blas_threads
+from .cli import BAD_INPUT, Parser, printable, progress_bar, run
 from .datasets import FORMS, Dataset, open_dataset
+from .datasets.check import Findings, draw_samples, examine_dataset, to_json, to_text
 from .datasets.shards import SPLITS, ShardSize, write_dataset
 from .errors import InputError
+from .files import atomic_write, check_writable
 
 EXAMPLE = """examples:
   python -m nfnumpy.data check folder:pictures --picture sheet.png
@@ -19,8 +24,18 @@ def parser() -> Parser:
     """The flags."""
     p = Parser(prog="python -m nfnumpy.data", epilog=EXAMPLE, description="Look after a data set of labelled images.")
     commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_check(commands)
     _add_shards(commands)
     return p
+
+
+def _add_check(commands: argparse._SubParsersAction) -> None:
+    p = commands.add_parser("check", help="read all of a data set once and report what is in it",
+                            description="Read and decode every image once; report sizes, formats, classes, broken "
+                            "files and duplicates. The status is 0 if every image can be read, otherwise 2.")
+    p.add_argument("data", metavar="DATA", help=f"a folder, or {FORMS}")
+    p.add_argument("--json", metavar="FILE", help="write everything that was found to this file")
+    p.add_argument("--picture", metavar="FILE", help="draw samples of every class into this PNG")
 
 
 def _add_shards(commands: argparse._SubParsersAction) -> None:
@@ -38,7 +53,31 @@ def _add_shards(commands: argparse._SubParsersAction) -> None:
 def main(arguments: list[str]) -> int:
     """Run one of the commands."""
     given = parser().parse_args(arguments)
-    return _write_shards(given)
+    return _check(given) if given.command == "check" else _write_shards(given)
+
+
+def _check(given: argparse.Namespace) -> int:
+    """Print the report and write what was asked for; the status says whether every image can be read."""
+    for flag, path in (("--json", given.json), ("--picture", given.picture)):
+        check_writable(flag, path)
+    dataset = _open(given.data)
+    with progress_bar(total=len(dataset.train) + len(dataset.test), desc="check", unit="image") as bar:
+        findings = examine_dataset(dataset, blas_threads.thread_count(), progress=bar.update)
+    for line in to_text(findings).splitlines():
+        print(printable(line))
+    _write_findings(findings, given.json, given.picture)
+    return 0 if findings.is_usable else BAD_INPUT
+
+
+def _write_findings(findings: Findings, json_file: str | None, picture_file: str | None) -> None:
+    """Write the JSON and the sheet to the files that are given."""
+    if json_file is not None:
+        atomic_write(json_file, json.dumps(to_json(findings), indent=1).encode() + b"\n")
+    if picture_file is not None:
+        encoded = io.BytesIO()
+        draw_samples(findings).save(encoded, "PNG")
+        atomic_write(picture_file, encoded.getvalue())
+        print(f"samples: {picture_file}")
 
 
 def _write_shards(given: argparse.Namespace) -> int:

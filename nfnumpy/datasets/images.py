@@ -6,7 +6,7 @@ import os
 from typing import IO, Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ..errors import InputError
 
@@ -60,6 +60,9 @@ def read_image(source: str | os.PathLike[str] | IO[bytes], size: int | None = No
         return np.array(picture)
     except FileNotFoundError as error:
         raise InputError(f"{name}: expected an image ({', '.join(FORMATS)}), but there is no such file") from error
+    except UnidentifiedImageError as error:  # whose message has the address of an open file
+        raise InputError(f"{name}: expected a whole image ({', '.join(FORMATS)}), but it begins as none of them does") \
+            from error
     # Damaged files make Pillow raise nearly everything: OSError, SyntaxError, struct.error, IndexError and more.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
