@@ -68,8 +68,13 @@ def parser() -> Parser:
     add("--data", "digits, idx:DIR (MNIST's files), folder:DIR (train/CLASS/*.png|jpg, test/ or val/) or "
         "shards:DIR, shards:PATH/train-{000..146}.tar (WebDataset's tar files)", metavar="SPEC")
     add("--image-size", "side of the images in pixels; default: as the data has it", int, metavar="PX")
-    add("--augment", "none, flip-shift (small pictures), flip-crop, or nfnet: flip-crop and RandAugment as the variant "
-        "is trained in the paper", metavar="NAME")
+    add("--augment", "none, flip-shift (small pictures), flip-crop, nfnet (flip-crop and RandAugment as the variant is "
+        "trained in the paper), timm (its crop and flip), or timm:STRING, such as timm:rand-m9-mstd0.5-inc1",
+        metavar="NAME")
+    add("--color-jitter", "how far brightness, contrast and saturation change, such as 0.4, or off", number_or_off,
+        metavar="STRENGTH")
+    add("--erase", "probability with which a rectangle of an image is erased, or off", number_or_off, metavar="P")
+    add("--erase-mode", "const (the mean colour), rand (a random colour) or pixel (random pixels)", metavar="MODE")
     add("--mixup", "alpha of MixUp's ratio, 0.2 in the papers, or off", number_or_off, metavar="ALPHA")
     add("--cutmix", "alpha of CutMix's ratio, 1 in the papers, or off", number_or_off, metavar="ALPHA")
     add("--mixing", "released (each example has a partner of its own) or timm (batches are mixed with themselves)",

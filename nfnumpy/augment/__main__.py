@@ -8,7 +8,7 @@ from ..cli import Parser, run
 from ..datasets import FORMS, open_dataset
 from ..errors import InputError
 from ..files import atomic_write, check_writable
-from .pipeline import KINDS, augmentation_of
+from .kinds import augmentation_of
 from .sheet import draw_sheet
 
 EXAMPLE = """example:
@@ -22,7 +22,7 @@ def parser() -> Parser:
                description="Draw training pictures as the network sees them, a row each.")
     p.add_argument("command", choices=["show"], help="the only command")
     p.add_argument("data", metavar="DATA", help=f"{FORMS}, as nfnumpy.train has it")
-    p.add_argument("--augment", choices=KINDS, default="nfnet", help="as nfnumpy.train has it (default: nfnet)")
+    p.add_argument("--augment", default="nfnet", metavar="NAME", help="as nfnumpy.train has it (default: nfnet)")
     p.add_argument("--model", metavar="NAME",
                    help="the variant whose RandAugment is meant; default: one that suits the images' size")
     p.add_argument("--image-size", type=int, metavar="PX", help="side of the images; default: as the data has it")

@@ -14,9 +14,11 @@ import numpy
 
 from ..backend import CounterRNG
 from ..datasets import Examples, Split
+from .erasing import RandomErasing
+from .jitter import ColorJitter
 from .mixing import mixed_labels
 from .pairs import Mix, Mixing
-from .pipeline import Augmentation, FlipShift, as_pixels
+from .pipeline import AnyAugmentation, as_pixels
 
 
 @functools.lru_cache(maxsize=4)
@@ -28,13 +30,16 @@ def _order(site: str, seed: int, epoch: int, count: int) -> numpy.ndarray:
 class TrainingExamples(Examples):
     """Examples number 0 … epochs·N - 1 of a split of N pictures, N to an epoch.
 
-    classes: how many there are; batch_size: of the steps, which mixing depends on; augmentation, mixing: None for none.
+    classes: how many there are; batch_size: of the steps, which mixing depends on; None for no augmentation, mixing,
+    color jitter or erasing. Color jitter follows the augmentation's RandAugment; what is erased is erased last, after
+    mixing.
     In the released form of mixing a picture is read twice in an epoch, once as an example's first image and once as
     a partner, with another crop.
     """
 
     def __init__(self, split: Split, classes: int, batch_size: int, epochs: int, seed: int,
-                 augmentation: Augmentation | FlipShift | None = None, mixing: Mixing | None = None) -> None:
+                 augmentation: AnyAugmentation | None = None, mixing: Mixing | None = None,
+                 jitter: ColorJitter | None = None, erasing: RandomErasing | None = None) -> None:
         self.split = split
         self.classes = classes
         self.batch_size = batch_size
@@ -42,8 +47,10 @@ class TrainingExamples(Examples):
         self.seed = seed
         self.augmentation = augmentation
         self.mixing = mixing or Mixing()
+        self.jitter = jitter
+        self.erasing = erasing
         self.image_size = split.image_size
-        self.needs_decoding = split.needs_decoding or augmentation is not None or mixing is not None
+        self.needs_decoding = split.needs_decoding or any((augmentation, mixing, jitter, erasing))
 
     def __len__(self) -> int:
         return self.epochs * len(self.split)
@@ -65,7 +72,8 @@ class TrainingExamples(Examples):
         images = numpy.empty((len(numbers), self.image_size, self.image_size, 3), dtype=numpy.uint8)
         made: dict[tuple[int, int], numpy.ndarray] = {}
         for row, number in enumerate(numbers):
-            images[row] = self._example(int(number), made)
+            image = self._example(int(number), made)
+            images[row] = image if self.erasing is None else self._erased(image, int(number))
         return images
 
     def targets(self, numbers: numpy.ndarray) -> tuple[numpy.ndarray, ...]:
@@ -116,7 +124,13 @@ class TrainingExamples(Examples):
     def _changed(self, values, randomness, example):
         """Values as an image whose colours and geometry are augmented, uint8."""
         image = as_pixels(values)
-        return image if self.augmentation is None else self.augmentation.change(image, randomness, example)
+        if self.augmentation is not None:
+            image = self.augmentation.change(image, randomness, example)
+        return image if self.jitter is None else self.jitter(image, randomness, example)
+
+    def _erased(self, image, number):
+        """The finished image of an example with a part of it erased."""
+        return self.erasing(image, CounterRNG(self.seed, number // len(self.split)), self.index(number))
 
     def _mix(self, number: int) -> Mix:
         """How the example is mixed with its partner."""

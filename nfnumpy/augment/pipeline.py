@@ -4,26 +4,28 @@
 
 As the authors' released code has it: a random crop, a flip with probability 1/2, bicubic resizing, values clipped to
 0 … 255 and cut to whole numbers, then RandAugment. As small pictures such as CIFAR's are used to be trained on: a flip,
-and a shift by up to an eighth of the side (He et al., 2016, section 4.2, where it is 4 pixels of 32).
+and a shift by up to an eighth of the side (He et al., 2016, section 4.2, where it is 4 pixels of 32). As timm has it:
+another random crop, Pillow's resizing, another RandAugment.
 What is drawn for an example depends on the seed, the epoch and the example's number: not on the batch that it is in,
 nor on the thread that reads it.
 
-Used by: examples.py, sheet.py. Test: reference_tests/augment/test_pipeline.py.
+Used by: examples.py, kinds.py. Test: reference_tests/augment/test_pipeline.py.
 """
 
 import dataclasses
+from typing import TypeAlias
 
 import numpy
+from PIL import Image
 
 from ..backend import CounterRNG
 from ..datasets.images import resize_image
-from ..errors import InputError
-from ..models import randaugment_of
-from .cropping import released_crop
+from .cropping import released_crop, timm_crop
 from .randaugment import draw_layers, rand_augment
 from .resizing import bicubic_resize
+from .timm_randaugment import TimmRandAugment
 
-KINDS = ("none", "flip-shift", "flip-crop", "nfnet")  # the last one is flip-crop with RandAugment
+FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)  # timm draws one for each picture
 SMALLEST = 192  # pixels of F0's images, for which RandAugment's lengths in pixels are meant, and those of larger ones
 
 
@@ -90,24 +92,37 @@ class FlipShift:
         return image
 
 
+@dataclasses.dataclass(frozen=True)
+class TimmAugmentation:
+    """Makes training examples of `size` pixels as timm does: a random part, flipped or not, and timm's RandAugment.
+
+    The part is resized by Pillow, antialiased, bilinear or bicubic with probability 1/2. rand_augment: None for none.
+    """
+
+    size: int
+    rand_augment: TimmRandAugment | None = None
+
+    def __call__(self, picture: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
+        """As Augmentation.__call__."""
+        return self.change(self.place(picture, randomness, example), randomness, example)
+
+    def place(self, picture: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
+        """A random part of the picture, resized, flipped or not: uint8 (size, size, 3)."""
+        crop = timm_crop(picture.shape[:2], randomness, example)
+        part = picture[crop.top:crop.top + crop.height, crop.left:crop.left + crop.width]
+        flip, chosen = randomness.uniform(f"flip and interpolation {example}", (2,)).tolist()
+        resized = Image.fromarray(part).resize((self.size, self.size), FILTERS[int(chosen * len(FILTERS))])
+        image = numpy.asarray(resized)
+        return image[:, ::-1] if flip < 0.5 else image
+
+    def change(self, image: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
+        """The image, uint8 (size, size, 3), after RandAugment."""
+        return image if self.rand_augment is None else self.rand_augment(image, randomness, example)
+
+
 def as_pixels(values: numpy.ndarray) -> numpy.ndarray:
     """uint8 values as they are; others clipped to 0 … 255 and cut to whole numbers, as the released code does."""
     return values if values.dtype == numpy.uint8 else numpy.clip(values, 0.0, 255.0).astype(numpy.uint8)
 
 
-def augmentation_of(kind: str, model_name: str, image_size: int) -> Augmentation | FlipShift | None:
-    """The augmentation that `kind`, one of KINDS, means for a named variant; None for "none".
-
-    InputError for RandAugment of a network that the papers train without it.
-    """
-    if kind == "none":
-        return None
-    if kind == "flip-shift":
-        return FlipShift(image_size)
-    if kind == "flip-crop":
-        return Augmentation(image_size)
-    try:
-        layers, magnitude = randaugment_of(model_name)
-    except InputError as error:
-        raise InputError(f"--augment {kind}: {error}; there is --augment flip-crop") from None
-    return Augmentation(image_size, layers, magnitude)
+AnyAugmentation: TypeAlias = Augmentation | FlipShift | TimmAugmentation

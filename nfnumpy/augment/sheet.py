@@ -8,14 +8,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..backend import CounterRNG
 from ..datasets import Split
-from .pipeline import Augmentation, FlipShift
+from .pipeline import AnyAugmentation
 
 LEAST_SIDE = 96  # pixels of a picture on the sheet; smaller ones are enlarged by a whole number
 GAP, HEADING = 6, 18  # pixels between pictures, and for the line above them
 PAPER, INK = 255, 0
 
 
-def draw_sheet(split: Split, augmentation: Augmentation | FlipShift | None, indices: list[int], epochs: int,
+def draw_sheet(split: Split, augmentation: AnyAugmentation | None, indices: list[int], epochs: int,
                seed: int) -> Image.Image:
     """The pictures at `indices` of a split, one a row: as read without augmentation, then in epoch 1 … `epochs`.
 

@@ -3,7 +3,7 @@
 Used by: epochs.py. Test: reference_tests/training/test_mixed_training.py.
 """
 
-from ..augment import Mixing, TrainingExamples, augmentation_of
+from ..augment import ColorJitter, Mixing, RandomErasing, TrainingExamples, augmentation_of
 from .options import TrainingOptions
 from .trainer import Trainer
 
@@ -13,7 +13,9 @@ def training_examples(trainer: Trainer, model_name: str) -> TrainingExamples:
     options, dataset = trainer.options, trainer.dataset
     augmentation = augmentation_of(options.augment, model_name, dataset.image_size)
     return TrainingExamples(dataset.train, len(dataset.classes), trainer.batch_size, options.epochs, options.seed,
-                            augmentation, mixing_of(options))
+                            augmentation, mixing_of(options),
+                            None if options.color_jitter is None else ColorJitter(options.color_jitter),
+                            None if options.erase is None else RandomErasing(options.erase, options.erase_mode))
 
 
 def mixing_of(options: TrainingOptions) -> Mixing | None:

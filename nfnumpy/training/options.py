@@ -11,14 +11,15 @@ from .parameter_patterns import parsed_factors, parsed_patterns
 
 INTERVALS = {
     **dict.fromkeys(("epochs", "batch_size", "workers", "checkpoint_every", "image_size", "max_pixels", "agc", "sam",
-                     "mixup_off_epoch"), POSITIVE),
+                     "mixup_off_epoch", "color_jitter"), POSITIVE),
     **dict.fromkeys(("lr", "warmup_epochs", "weight_decay"), NOT_NEGATIVE),
     **dict.fromkeys(("momentum", "label_smoothing", "stochdepth_rate", "dropout", "ema"), SHARE),
-    **dict.fromkeys(("sam_fraction", "mixup", "cutmix"), Interval(0.0, 1.0, with_least=False, with_greatest=True)),
+    **dict.fromkeys(("sam_fraction", "mixup", "cutmix", "erase"),
+                    Interval(0.0, 1.0, with_least=False, with_greatest=True)),
 }
 CHOICES = {"precision": (None, "bf16", "fp16"), "tf32": ("on", "off"), "cuda_graph": ("on", "off"),
-           "augment": augment.KINDS, "mixing": augment.MIXING_FORMS, "augment_before_mix": ("auto", "on", "off"),
-           "init_weights": ("averaged", "last")}
+           "erase_mode": augment.ERASE_MODES, "mixing": augment.MIXING_FORMS,
+           "augment_before_mix": ("auto", "on", "off"), "init_weights": ("averaged", "last")}
 # A resumed run may change these: they do not change what is computed, apart from a backend's rounding.
 FREE_ON_RESUME = ("backend", "tf32", "cuda_graph", "workers", "checkpoint_every", "max_pixels", "out")
 
@@ -41,6 +42,9 @@ class TrainingOptions:
     data: str = "digits"
     image_size: int | None = None
     augment: str = "none"
+    color_jitter: float | None = None
+    erase: float | None = None
+    erase_mode: str = "const"
     mixup: float | None = None
     cutmix: float | None = None
     mixing: str = "released"
@@ -75,6 +79,7 @@ class TrainingOptions:
             if getattr(self, name) == "":
                 raise InputError(f"{_flag(name)}: expected a name, got an empty one")
         checked_max_pixels(self.max_pixels)
+        augment.check_kind(self.augment)
         if self.sam is None and self.sam_fraction != 1.0:
             raise InputError(f"--sam-fraction {self.sam_fraction}: it needs --sam RHO, such as --sam 0.05")
         if self.init_from is None and self.init_weights != "averaged":
