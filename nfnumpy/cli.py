@@ -12,11 +12,12 @@ from typing import Any, NoReturn
 
 import tqdm
 
-from .errors import InputError
+from .errors import InputError, Terminated
 
 BAD_INPUT = 2
 UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h: a mistake in nfnumpy, not a result and not bad input
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+TERMINATED = 143  # 128 + SIGTERM
 PIPE_CLOSED = 141  # 128 + SIGPIPE
 # Errors of writing. Those of files are InputErrors already (files.atomic_write), so these concern standard output.
 OUTPUT_ERRORS = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG)
@@ -65,9 +66,9 @@ def progress_bar(items: Iterable | None = None, **options: Any) -> tqdm.tqdm:
 def run(main: Command) -> NoReturn:
     """Call `main(arguments)` as a command and exit with its status.
 
-    Bad input, or something that the operating system refuses: one line and status 2. An interruption: status 130.
-    Output into a closed pipe: status 141. Any other exception is a mistake in nfnumpy: one line and status 70, which no
-    verdict has. With NFNUMPY_TRACEBACK=1 the traceback of every error is printed before its line.
+    Bad input, or something that the operating system refuses: one line and status 2. An interruption: status 130, or
+    143 for SIGTERM. Output into a closed pipe: status 141. Any other exception is a mistake in nfnumpy: one line and
+    status 70, which no verdict has. With NFNUMPY_TRACEBACK=1 the traceback of every error is printed before its line.
     """
     warnings.filterwarnings("ignore")  # a command reports in one line of its own
     for stream in (sys.stdout, sys.stderr):
@@ -92,8 +93,9 @@ def _report(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         if sys.stderr is not None and sys.stderr.isatty():
             print(file=sys.stderr)  # the terminal has printed ^C
-        _print_line("; ".join(["interrupted", *hints]))
-        return INTERRUPTED
+        terminated = isinstance(error, Terminated)
+        _print_line("; ".join([f"{'terminated' if terminated else 'interrupted'} {error}".rstrip(), *hints]))
+        return TERMINATED if terminated else INTERRUPTED
     if isinstance(error, BrokenPipeError):
         _discard_output()
         return PIPE_CLOSED

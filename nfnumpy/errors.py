@@ -1,4 +1,4 @@
-"""The exceptions for bad input and for numbers that are not finite."""
+"""The exceptions for bad input, for numbers that are not finite, and for SIGTERM."""
 
 
 class InputError(ValueError):
@@ -10,6 +10,10 @@ class InputError(ValueError):
 
 class NotFinite(InputError):
     """A loss, a gradient or a weight is infinite or not a number, and work cannot go on."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM asked the process to end; as KeyboardInterrupt, which is what SIGINT raises, it is no error."""
 
 
 def first_line(error: object) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import secrets
+import shutil
 import stat
 import sys
 from typing import IO, Any
@@ -102,6 +103,27 @@ def _replace(target: str, content: bytes, status: os.stat_result | None) -> None
         raise
     with contextlib.suppress(OSError):  # not every system can flush a folder; the file itself is safe
         _flush_folder(os.path.dirname(target))
+
+
+def link_or_copy(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Give the file `source` the second name `target` in the same folder, in one step; InputError if that fails.
+
+    A hard link, which costs no space, where the file system has them, else a copy. A file `target` is replaced.
+    """
+    source, target = os.fspath(source), os.fspath(target)
+    temporary = os.path.join(os.path.dirname(target), f".{secrets.token_hex(12)}.unfinished")
+    try:
+        if os.path.exists(target) and os.path.samefile(source, target):
+            return  # renaming one name of a file to another one does nothing
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copy(source, temporary)
+        os.replace(temporary, target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise InputError(f"cannot write {target}: {error.strerror or error}") from None
 
 
 def remove_unfinished(folder: str | os.PathLike[str]) -> None:

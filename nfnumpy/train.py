@@ -6,7 +6,9 @@ from typing import Any
 
 from . import models
 from .cli import Parser, run
-from .training import TrainingOptions, train
+from .training import TrainingOptions, recipes, train
+from .training.config_file import read_config
+from .training.ending import duration
 
 EXAMPLE = """example:
   python -m nfnumpy.train --data folder:pictures --model nfnet_32px --epochs 10 --agc 0.02 --sam 0.05
@@ -23,6 +25,11 @@ def int_or_off(text: str) -> int | None:
     return None if text == "off" else int(text)
 
 
+def duration_or_off(text: str) -> int | None:
+    """The seconds of a duration, or None for "off"."""
+    return None if text == "off" else duration(text)
+
+
 def text_or_off(text: str) -> str | None:
     """The text, or None for "off"."""
     return None if text == "off" else text
@@ -30,6 +37,7 @@ def text_or_off(text: str) -> str | None:
 
 number_or_off.__name__ = "number (or off)"  # argparse names the type in its errors
 int_or_off.__name__ = "whole number (or off)"
+duration_or_off.__name__ = "duration such as 2h30m, 45m or 5400 (or off)"
 
 
 class JoinedByCommas(argparse.Action):
@@ -104,8 +112,16 @@ def parser() -> Parser:
     add("--cuda-graph", "on or off: capture the launches of a step and start them together (cupy)", metavar="NAME")
     add("--workers", "threads that decode images", int, metavar="N")
     add("--max-pixels", "the largest image to decode, in pixels", int, metavar="N")
-    add("--checkpoint-every", "steps between checkpoints; default: one an epoch", int, metavar="STEPS")
+    add("--checkpoint-every", "steps between checkpoints; default: one an epoch", int_or_off, metavar="STEPS")
+    add("--keep", "checkpoints to keep beside the last one: best:N (by test accuracy), last:N or all; default: off",
+        text_or_off, metavar="RULE")
+    add("--early-stop", "epochs without a better test accuracy after which the run ends; default: off", int_or_off,
+        metavar="N")
+    add("--time-limit", "time after which the run saves and ends, such as 2h30m, 45m or 5400 (seconds); default: off",
+        duration_or_off, metavar="TIME")
     add("--out", "folder for what the run writes; default: runs/NAME-OF-DATA, numbered if taken", metavar="DIR")
+    p.add_argument("--config", metavar="FILE", help="a TOML file of options, or recipe:NAME; flags overrule it; list: "
+                                                    "print the recipes")
     p.add_argument("--resume", action="store_true", default=False, help="go on with the run in --out")
     return p
 
@@ -114,6 +130,12 @@ def main(arguments: list[str]) -> int:
     """Train with the options on the command line."""
     given = vars(parser().parse_args(arguments))
     resume = given.pop("resume")
+    config = given.pop("config", None)
+    if config == "list":
+        print(recipes.listing())
+        return 0
+    if config is not None:
+        given = {**read_config(config), **given}
     train(given, resume=resume)
     return 0
 

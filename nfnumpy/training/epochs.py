@@ -1,60 +1,76 @@
-"""The epochs of a run: steps, an evaluation after each epoch, and checkpoints on disk to resume from."""
+"""The epochs of a run: steps, a checkpoint on disk to resume from after each epoch, and its evaluation."""
 
 import math
 import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .. import datasets
 from ..backend import blas_threads
 from . import report
 from .checkpoint import Checkpoint
+from .ending import Ending
 from .epoch_sums import EpochSums, restored
 from .examples import training_examples
-from .metrics import MetricsFile
+from .keep import epochs_without_improvement, parsed_keep
+from .kept_checkpoints import keep_checkpoint, set_aside, take_back
+from .metrics import MetricsFile, checked_trained
 from .progress import Progress
-from .run_folder import CHECKPOINT, METRICS, RunFolder
+from .run_folder import CHECKPOINT, METRICS, PREVIOUS, RunFolder
 from .step_metrics import DelayedMetrics, NotFinite
 from .trainer import Trainer
 
 
 class TrainingRun:
-    """One call of `train`: the trainer, the files of the run, and the sums over the current epoch's steps."""
+    """One call of `train`: the trainer, the files of the run, and the sums over the current epoch's steps.
 
-    def __init__(self, trainer: Trainer, model_name: str, folder: RunFolder, stored: Checkpoint | None) -> None:
+    ending: says when to save and end before the last epoch. digest: of the inventory of the data.
+    """
+
+    def __init__(self, trainer: Trainer, folder: RunFolder, stored: Checkpoint | None, ending: Ending,
+                 digest: str) -> None:
         self.trainer = trainer
         self.options = trainer.options
-        self.model_name = model_name
         self.folder = folder
-        self.sums = EpochSums()
+        self.ending = ending
+        self.digest = digest
+        self.sums = EpochSums()  # of the current epoch
+        self.trained: dict[str, Any] = {}  # the entry, without scores, of an epoch that is trained and not evaluated
         if stored is not None:
             self._restore(stored)
         up_to_step = None if stored is None else trainer.step
         self.metrics = MetricsFile(folder.file(METRICS), up_to_step)
+        self.keep = None if self.options.keep is None else parsed_keep(self.options.keep)
+        self.last_step: int | None = None  # of the epoch, after which the run ends early
         self.seconds = 0.0
-        self.examples = training_examples(trainer, model_name)
+        self.examples = training_examples(trainer)
 
     def _restore(self, stored: Checkpoint) -> None:
         """Continue from a checkpoint's state and sums."""
         progress = self.trainer.restore(*stored)
         self.sums = restored(progress)
+        self.trained = checked_trained(progress.get("trained", {}))
         report.log_other_threads(progress.get("threads"), blas_threads.thread_count())
 
     def run(self) -> list[dict[str, Any]]:
         """Train all remaining epochs; returns the metrics' entries."""
         trainer = self.trainer
-        report.log_start(trainer, self.model_name)
+        report.log_start(trainer)
+        self.ending.begin(trainer.state_bytes)
         with datasets.Loader(self.examples, trainer.batch_size, workers=self.options.workers) as loader:
             try:
-                while trainer.step < trainer.total_steps:
+                if self.trained:
+                    self._finish_epoch(is_first=True)
+                while trainer.step < trainer.total_steps and not self._stops_early():
                     self._epoch(loader)
             except NotFinite as error:
                 raise NotFinite(f"{error}; {report.advice(self.options.agc, self.folder)}") from None
         if self.metrics.entries:
-            report.log_end(trainer, self.model_name, self.folder, self.metrics.entries, self.seconds)
+            report.log_end(trainer, self.folder, self.metrics.entries, self.seconds)
         return self.metrics.entries
 
     def _epoch(self, loader: datasets.Loader) -> None:
-        """Train the rest of the current epoch, evaluate, and write a checkpoint."""
+        """Train the rest of the current epoch, write a checkpoint, and evaluate."""
         trainer = self.trainer
         epoch, done = divmod(trainer.step, trainer.steps_per_epoch)
         started = time.perf_counter()
@@ -63,42 +79,104 @@ class TrainingRun:
         with Progress(epoch + 1, self.options.epochs, trainer.steps_per_epoch, done) as progress:
             batches = trainer.backend.prefetch_to_device(
                 loader.batches(self.examples.numbers(epoch, done, trainer.steps_per_epoch)))
-            values_of_steps = DelayedMetrics((trainer.train_step(*batch) for batch in batches), self._saves_after)
+            values_of_steps = DelayedMetrics((trainer.train_step(*batch) for batch in batches), self._is_read_at_once)
             for step, values in enumerate(values_of_steps, start=done + 1):
                 speed = (step - done) * trainer.batch_size / (time.perf_counter() - started)
                 self.sums.add(values)
                 progress.step(self.sums.loss / step, self.sums.correct / (step * trainer.batch_size), speed,
                               trainer.optimizer.lr, values.clipped)
-                if self._saves_after(epoch * trainer.steps_per_epoch + step):
-                    self._save()
+                self._save_inside_epoch(epoch * trainer.steps_per_epoch + step)
         seconds = time.perf_counter() - started
         self.seconds += seconds
-        self._evaluate(epoch + 1, {"images_per_second": speed, "seconds": seconds,
-                                   "waited_seconds": loader.waited_seconds - waited})
+        self.trained = self._entry(epoch + 1, {"images_per_second": speed, "seconds": seconds,
+                                               "waited_seconds": loader.waited_seconds - waited})
         self.sums = EpochSums()
-        self._save()
+        set_aside(self.folder)
+        try:
+            self._save()
+        except BaseException:
+            self.folder.remove(PREVIOUS)  # the checkpoint is as it was
+            raise
+        self._finish_epoch()
+
+    def _is_read_at_once(self, step: int) -> bool:
+        """Whether the values of `step` are read before the next one starts; decides whether the run ends after it."""
+        if self.ending.is_due():
+            self.last_step = step
+        return step == self.last_step or self._saves_after(step)
 
     def _saves_after(self, step: int) -> bool:
-        """Whether a checkpoint is written after `step`, a step inside an epoch."""
+        """Whether --checkpoint-every wants a checkpoint after `step`."""
         every = self.options.checkpoint_every
-        return every is not None and step % every == 0 and step % self.trainer.steps_per_epoch != 0
+        return every is not None and step % every == 0
 
-    def _evaluate(self, epoch: int, timings: dict[str, float]) -> None:
-        """Evaluate on the test images, write the entry to the metrics and log its line."""
+    def _save_inside_epoch(self, step: int) -> None:
+        """Write a checkpoint after `step` if one is due there, unless the epoch ends; end the run if that is due."""
+        if step % self.trainer.steps_per_epoch == 0 or not (step == self.last_step or self._saves_after(step)):
+            return
+        self._save()
+        if step == self.last_step:
+            self.ending.end(f"after step {step} of {self.trainer.total_steps}, which is saved")
+
+    def _entry(self, epoch: int, timings: dict[str, float]) -> dict[str, Any]:
+        """The entry of a trained epoch in the metrics, as far as it is known before the evaluation."""
+        trainer = self.trainer
+        means = self.sums.means(trainer.steps_per_epoch, trainer.batch_size, trainer.optimizer.units_of)
+        return {"epoch": epoch, "step": trainer.step, **means, "learning_rate": trainer.optimizer.lr,
+                "weight_norm": trainer.weight_norm(), **timings}
+
+    def _finish_epoch(self, is_first: bool = False) -> None:
+        """Evaluate the epoch that is trained, unless the metrics have it, and keep its checkpoint if --keep wants it.
+
+        Where the evaluation is not finite, the checkpoint before it becomes the checkpoint again. is_first: the run was
+        resumed for it; then --time-limit does not end it, so that a chain of runs reaches its end.
+        """
+        entries = self.metrics.entries
+        if not entries or entries[-1]["step"] < self.trainer.step:
+            try:
+                scores = self._evaluate(in_time=not is_first)
+            except NotFinite:
+                take_back(self.folder)
+                raise
+            self.metrics.append({**self.trained, **scores})
+            report.log_epoch(entries[-1], self.options.epochs)
+        self.trained = {}
+        self.folder.remove(PREVIOUS)
+        if self.keep is not None and keep_checkpoint(self.folder, self.keep, entries):
+            report.log_best(entries[-1])
+        if self.trainer.step < self.trainer.total_steps and not is_first and self.ending.is_due():
+            self.ending.end(f"after epoch {entries[-1]['epoch']} of {self.options.epochs}, which is saved")
+
+    def _evaluate(self, in_time: bool) -> dict[str, float]:
+        """The scores on the test images. in_time: whether --time-limit may end the run before them."""
         trainer = self.trainer
         test = trainer.dataset.test
         with datasets.Loader(test, trainer.batch_size, workers=self.options.workers) as loader:
-            scores = trainer.evaluate(loader.batches(range(len(test))))
+            scores = trainer.evaluate(self._until_due(loader.batches(range(len(test))), in_time))
         for name, value in scores.items():
             if not math.isfinite(value):
                 raise NotFinite(f"{name} became {value} at step {trainer.step}")
-        means = self.sums.means(trainer.steps_per_epoch, trainer.batch_size, trainer.optimizer.units_of)
-        entry = {"epoch": epoch, "step": trainer.step, **means, **scores, "learning_rate": trainer.optimizer.lr,
-                 "weight_norm": trainer.weight_norm(), **timings}
-        self.metrics.append(entry)
-        report.log_epoch(entry, self.options.epochs)
+        return scores
+
+    def _until_due(self, batches: Iterable[Any], in_time: bool) -> Iterator[Any]:
+        """The batches of an evaluation; ends the run before one of them if that is due."""
+        for batch in batches:
+            if self.ending.is_due(in_time):
+                self.ending.end(f"after epoch {self.trained['epoch']} of {self.options.epochs}, which is trained and "
+                                f"saved, and will be evaluated first")
+            yield batch
+
+    def _stops_early(self) -> bool:
+        """Whether --early-stop ends the run here, at the end of an epoch; says so."""
+        limit, entries = self.options.early_stop, self.metrics.entries
+        is_inside = self.trainer.step % self.trainer.steps_per_epoch != 0
+        if limit is None or is_inside or epochs_without_improvement(entries) < limit:
+            return False
+        report.log_early_stop(limit, entries)
+        return True
 
     def _save(self) -> None:
         """Write a checkpoint."""
-        progress = {**self.sums.as_progress(), "threads": blas_threads.thread_count()}
-        self.trainer.save(self.folder.file(CHECKPOINT), progress)
+        with self.ending.saving():
+            self.trainer.save(self.folder.file(CHECKPOINT), {**self.sums.as_progress(), "trained": self.trained,
+                              "inventory": self.digest, "threads": blas_threads.thread_count()})

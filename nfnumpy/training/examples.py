@@ -8,10 +8,10 @@ from .options import TrainingOptions
 from .trainer import Trainer
 
 
-def training_examples(trainer: Trainer, model_name: str) -> TrainingExamples:
-    """The examples of a run of the named variant. InputError for an augmentation that the variant does not have."""
+def training_examples(trainer: Trainer) -> TrainingExamples:
+    """The examples of a run. InputError for an augmentation that the variant does not have."""
     options, dataset = trainer.options, trainer.dataset
-    augmentation = augmentation_of(options.augment, model_name, dataset.image_size)
+    augmentation = augmentation_of(options.augment, str(options.model), dataset.image_size)
     return TrainingExamples(dataset.train, len(dataset.classes), trainer.batch_size, options.epochs, options.seed,
                             augmentation, mixing_of(options),
                             None if options.color_jitter is None else ColorJitter(options.color_jitter),

@@ -11,6 +11,14 @@ from ..files import atomic_write
 NEEDED = ("epoch", "step", "train_loss", "test_loss", "test_accuracy")  # numbers of every line; others are dropped
 
 
+def checked_trained(entry: Any) -> dict[str, Any]:
+    """The entry of an epoch that is trained and not evaluated, as a checkpoint has it; InputError if it is none."""
+    needed = [key for key in NEEDED if not key.startswith("test_")]
+    if not isinstance(entry, dict) or (entry and not all(isinstance(entry.get(key), (int, float)) for key in needed)):
+        raise InputError("checkpoint: its progress has no usable entry of the epoch that is to be evaluated")
+    return entry
+
+
 class MetricsFile:
     """The evaluations of a run, in memory as `.entries` and on disk at `path`."""
 

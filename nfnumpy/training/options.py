@@ -1,17 +1,17 @@
 """The options of a training run, checked when they are set."""
 
 import dataclasses
-from typing import Any
 
 from .. import augment
 from ..datasets import PIXEL_LIMIT, checked_max_pixels
 from ..errors import InputError
 from ..validation import NOT_NEGATIVE, POSITIVE, SHARE, Interval, check_fields
+from .keep import parsed_keep
 from .parameter_patterns import parsed_factors, parsed_patterns
 
 INTERVALS = {
     **dict.fromkeys(("epochs", "batch_size", "workers", "checkpoint_every", "image_size", "max_pixels", "agc", "sam",
-                     "mixup_off_epoch", "color_jitter"), POSITIVE),
+                     "mixup_off_epoch", "color_jitter", "early_stop", "time_limit"), POSITIVE),
     **dict.fromkeys(("lr", "warmup_epochs", "weight_decay"), NOT_NEGATIVE),
     **dict.fromkeys(("momentum", "label_smoothing", "stochdepth_rate", "dropout", "ema"), SHARE),
     **dict.fromkeys(("sam_fraction", "mixup", "cutmix", "erase"),
@@ -20,8 +20,6 @@ INTERVALS = {
 CHOICES = {"precision": (None, "bf16", "fp16"), "tf32": ("on", "off"), "cuda_graph": ("on", "off"),
            "erase_mode": augment.ERASE_MODES, "mixing": augment.MIXING_FORMS,
            "augment_before_mix": ("auto", "on", "off"), "init_weights": ("averaged", "last")}
-# A resumed run may change these: they do not change what is computed, apart from a backend's rounding.
-FREE_ON_RESUME = ("backend", "tf32", "cuda_graph", "workers", "checkpoint_every", "max_pixels", "out")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +28,7 @@ class TrainingOptions:
 
     None means "off", or, of image_size, model, dropout, stochdepth_rate and out, that data, variant or the weights of
     init_from decide.
+    time_limit: in seconds.
     InputError for values of the wrong type or outside of their range.
     """
 
@@ -71,15 +70,20 @@ class TrainingOptions:
     workers: int = 2
     max_pixels: int = PIXEL_LIMIT
     checkpoint_every: int | None = None
+    keep: str | None = None
+    early_stop: int | None = None
+    time_limit: float | None = None
     out: str | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, INTERVALS, CHOICES, describe=lambda name, value: f"{_flag(name)} {value}", none="off")
+        check_fields(self, INTERVALS, CHOICES, describe=lambda name, value: f"{flag(name)} {value}", none="off")
         for name in ("model", "out", "data", "init_from"):
             if getattr(self, name) == "":
-                raise InputError(f"{_flag(name)}: expected a name, got an empty one")
+                raise InputError(f"{flag(name)}: expected a name, got an empty one")
         checked_max_pixels(self.max_pixels)
         augment.check_kind(self.augment)
+        if self.keep is not None:
+            parsed_keep(self.keep)
         if self.sam is None and self.sam_fraction != 1.0:
             raise InputError(f"--sam-fraction {self.sam_fraction}: it needs --sam RHO, such as --sam 0.05")
         if self.init_from is None and self.init_weights != "averaged":
@@ -88,26 +92,14 @@ class TrainingOptions:
         parsed_factors(self.lr_scale)
 
 
-def _flag(name: str) -> str:
+def check_option(name: str, value: object) -> None:
+    """InputError unless the option `name` may have this value, whatever the other options are."""
+    record = object.__new__(TrainingOptions)  # not through __init__, which checks options against each other
+    for field in dataclasses.fields(TrainingOptions):
+        object.__setattr__(record, field.name, value if field.name == name else field.default)
+    check_fields(record, INTERVALS, CHOICES, describe=lambda name, value: f"{name} = {value!r}", none="off")
+
+
+def flag(name: str) -> str:
+    """The command-line flag of the option `name`."""
     return "--" + name.replace("_", "-")
-
-
-def resumed_options(stored: object, given: dict[str, Any]) -> TrainingOptions:
-    """The options of a resumed run: those `stored` in the checkpoint (a dict), replaced by those `given` (a dict).
-
-    Options that are newer than the checkpoint have their defaults. InputError when a given option would make it a
-    different run, and when `stored` is not a dict of options.
-    """
-    if not isinstance(stored, dict):
-        raise InputError("the checkpoint holds no options")
-    defaults = {field.name: field.default for field in dataclasses.fields(TrainingOptions)}
-    unknown = sorted(set(stored) - set(defaults))
-    if unknown:
-        raise InputError(f"the checkpoint was written by another version of nfnumpy: its option {unknown[0]!r} is not "
-                         f"known here")
-    stored = {**defaults, **stored}
-    for name, value in given.items():
-        if name not in FREE_ON_RESUME and stored[name] != value:
-            raise InputError(f"{_flag(name)} {value}: the run to resume was started with {stored[name]}; leave the "
-                             f"flag out, or start a new run with another --out")
-    return TrainingOptions(**{**stored, **given})

@@ -1,24 +1,24 @@
 """What a run says in words: its lines at the start, after an epoch and at the end, and advice when it diverges."""
 
 import math
-from typing import Any
 
 from ..backend import blas_threads, openblas
 from .curves import draw_curves
+from .keep import Entry, ranked, score
 from .parameter_patterns import frozen_share
 from .progress import log
-from .run_folder import CHECKPOINT, CURVES, RunFolder, short_name
+from .run_folder import BEST, CHECKPOINT, CURVES, RunFolder, short_name
 from .trainer import Trainer
 
 
-def log_start(trainer: Trainer, model_name: str) -> None:
+def log_start(trainer: Trainer) -> None:
     """Log data, model and step, and remarks that matter before a run of many hours."""
     data, options = trainer.dataset, trainer.options
     parameters = sum(math.prod(parameter.shape) for parameter in trainer.model.parameters().values())
     position = f"; resuming at step {trainer.step} of {trainer.total_steps}" if trainer.step else ""
     log(f"{options.data}: {len(data.train)} training and {len(data.test)} test images of "
         f"{data.image_size} px, {len(data.classes)} classes; "
-        f"{model_name}: {parameters:,} parameters{position}")
+        f"{options.model}: {parameters:,} parameters{position}")
     frozen = frozen_share(trainer.model.parameters())
     if frozen is not None:
         log(frozen)
@@ -36,7 +36,7 @@ def log_other_threads(before: object, now: int) -> None:
         log(f"resuming with {now} threads a run that began with {before}: the last bits will differ")
 
 
-def log_epoch(entry: dict[str, Any], epochs: int) -> None:
+def log_epoch(entry: Entry, epochs: int) -> None:
     """Log the line that shows an evaluation."""
     averaged = ""
     if "ema_test_accuracy" in entry:
@@ -46,16 +46,35 @@ def log_epoch(entry: dict[str, Any], epochs: int) -> None:
         f"lr {entry['learning_rate']:.3g}  clipped {100 * entry['clipped_fraction']:.0f} %")
 
 
-def log_end(trainer: Trainer, model_name: str, folder: RunFolder, entries: list[dict[str, Any]],
-            seconds: float) -> None:
+def log_end(trainer: Trainer, folder: RunFolder, entries: list[Entry], seconds: float) -> None:
     """Draw the curves of the evaluations `entries`, at least one, and log the last line. seconds: of training."""
     options, last = trainer.options, entries[-1]
     curves = folder.file(CURVES)
-    drawn = draw_curves(entries, curves, f"{model_name} on {short_name(options.data)}",
+    drawn = draw_curves(entries, curves, f"{options.model} on {short_name(options.data)}",
                         smoothed=options.label_smoothing > 0.0)
     hint = f"see {curves}" if drawn else "for a picture of the curves: pip install 'nfnumpy[plots]'"
     log(f"test accuracy {100 * last['test_accuracy']:.2f} % after {last['epoch']} epochs, {seconds:.1f} s of "
         f"training; {hint}")
+
+
+def log_best(entry: Entry) -> None:
+    """Log that the checkpoint of the epoch of `entry` has become best.safetensors."""
+    log(f"{BEST}: epoch {entry['epoch']}, test accuracy {100 * score(entry):.2f} %")
+
+
+def log_early_stop(limit: int, entries: list[Entry]) -> None:
+    """Log that --early-stop ends the run after the evaluations `entries`."""
+    best = ranked(entries)[0]
+    log(f"--early-stop {limit}: no epoch since epoch {best['epoch']} is better than its test accuracy of "
+        f"{100 * score(best):.2f} %")
+
+
+def log_more_epochs(before: int, trainer: Trainer) -> None:
+    """Log what another number of epochs than the one `before` does to the learning rate."""
+    now = trainer.options.epochs
+    rate = trainer.schedule(trainer.step)
+    log(f"--epochs {now}: the run began with {before}; from step {trainer.step} on the learning rate is that of a run "
+        f"of {now} epochs, now {rate:.3g}")
 
 
 def advice(agc: float | None, folder: RunFolder) -> str:

@@ -1,16 +1,21 @@
 """A whole run, from its options to its last line: data, model, trainer and folder, then the epochs."""
 
+import dataclasses
 from typing import Any
 
 from .. import datasets, models
-from . import checkpoint
+from . import checkpoint, report
 from .checkpoint import Checkpoint
+from .config_file import write_config
 from .data import open_data
+from .ending import Ending, TimeIsUp
 from .epochs import TrainingRun
 from .initial_weights import read_initial_weights
-from .options import TrainingOptions, resumed_options
+from .inventory import check_same_data, write_inventory
+from .options import TrainingOptions
 from .progress import log
-from .run_folder import CHECKPOINT, RunFolder, default_folder
+from .resumption import check_identity, resumed_options, stored_digest
+from .run_folder import CHECKPOINT, CONFIG, INVENTORY, RunFolder, default_folder
 from .step_metrics import NotFinite
 from .trainer import Trainer
 
@@ -18,34 +23,26 @@ from .trainer import Trainer
 def train(given: dict[str, Any], resume: bool = False) -> list[dict[str, Any]]:
     """Train with the options `given` (fields of TrainingOptions; the rest are defaults); returns the metrics' entries.
 
-    Writes checkpoint.safetensors, metrics.jsonl and curves.png to the folder `out`. resume: continue from the
-    checkpoint there, bit for bit, or, if the run ended before its first checkpoint, start it again with its options.
-    InputError for options, data or a folder that cannot be used; NotFinite when the training diverges.
+    Writes checkpoint.safetensors, metrics.jsonl, config.toml and curves.png to the folder `out`. resume: continue from
+    the checkpoint there, bit for bit, or, if the run ended before its first checkpoint, start it again with its
+    options. InputError for options, data or a folder that cannot be used; NotFinite when the training diverges.
+    After SIGINT and SIGTERM, which first wait for the step and its checkpoint, KeyboardInterrupt and Terminated.
     """
     if "out" in given:
         folder = RunFolder(given["out"])
     else:
         folder = RunFolder(default_folder(given.get("data", TrainingOptions.data), resume))
     options, stored = _options(given, folder, resume)
-    initial = None
-    if stored is None and options.init_from is not None:
-        initial = read_initial_weights(options)
-        options = initial.completed(options)
-    dataset = open_data(options)
-    name, config = _model(options, dataset)
-    if initial is not None:
-        log(initial.summary(options, dataset.classes))
-    trainer = Trainer(options, config, dataset, initial)
-    del initial  # the trainer has copied it
-    with folder.locked(options, resume, is_chosen_here="out" not in given and not resume):
-        run = TrainingRun(trainer, name, folder, stored)
-        try:
-            return run.run()
-        except NotFinite:
-            raise  # the same options would lead to the same end
-        except (Exception, KeyboardInterrupt) as error:
-            error.add_note(f"to go on: --resume --out {folder.path}")
-            raise
+    with Ending(options.time_limit) as ending:
+        trainer = _trainer(options, is_new=stored is None)
+        with folder.locked(trainer.options, resume, is_chosen_here="out" not in given and not resume):
+            try:
+                return _run(trainer, folder, stored, ending)
+            except NotFinite:
+                raise  # the same options would lead to the same end
+            except (Exception, KeyboardInterrupt) as error:
+                error.add_note(f"to go on: --resume --out {folder.path}")
+                raise
 
 
 def _options(given: dict[str, Any], folder: RunFolder, resume: bool) -> tuple[TrainingOptions, Checkpoint | None]:
@@ -56,10 +53,28 @@ def _options(given: dict[str, Any], folder: RunFolder, resume: bool) -> tuple[Tr
         return TrainingOptions(**given), None
     if folder.has(CHECKPOINT):
         stored = checkpoint.load(folder.file(CHECKPOINT))
-        return resumed_options(stored.facts["options"], given), stored
-    options = resumed_options(folder.options_of_unfinished_run(), given)
+        return resumed_options(stored.facts, given), stored
+    options = resumed_options(folder.facts_of_unfinished_run(), given)
     log(f"{folder.path}: the run ended before its first checkpoint and begins again")
     return options, None
+
+
+def _trainer(options: TrainingOptions, is_new: bool) -> Trainer:
+    """The trainer, whose options say what data and variant decide where `options` leave it open.
+
+    is_new: whether the run starts from its initial weights, not from a checkpoint of its own.
+    """
+    initial = None
+    if is_new and options.init_from is not None:
+        initial = read_initial_weights(options)
+        options = initial.completed(options)
+    dataset = open_data(options)
+    name, config = _model(options, dataset)
+    if initial is not None:
+        log(initial.summary(options, dataset.classes))
+    decided = dataclasses.replace(options, image_size=dataset.image_size, model=name, dropout=config.drop_rate,
+                                  stochdepth_rate=config.stochdepth_rate)
+    return Trainer(decided, config, dataset, initial)
 
 
 def _model(options: TrainingOptions, dataset: datasets.Dataset) -> tuple[str, Any]:
@@ -71,3 +86,30 @@ def _model(options: TrainingOptions, dataset: datasets.Dataset) -> tuple[str, An
     if options.stochdepth_rate is not None:
         changes["stochdepth_rate"] = options.stochdepth_rate
     return name, models.config_of(name, **changes)
+
+
+def _run(trainer: Trainer, folder: RunFolder, stored: Checkpoint | None, ending: Ending) -> list[dict[str, Any]]:
+    """Train in the locked folder, from the beginning or from what is `stored`."""
+    digest = _check_data(trainer, folder, stored)
+    write_config(folder.file(CONFIG), trainer.options)
+    run = TrainingRun(trainer, folder, stored, ending, digest)
+    if stored is not None and stored.facts["options"]["epochs"] != trainer.options.epochs:
+        report.log_more_epochs(stored.facts["options"]["epochs"], trainer)
+    try:
+        return run.run()
+    except TimeIsUp as end:
+        log(f"--time-limit: the run ends {end}; to go on: --resume --out {folder.path}")
+        return run.metrics.entries
+
+
+def _check_data(trainer: Trainer, folder: RunFolder, stored: Checkpoint | None) -> str:
+    """The digest of the data's inventory, which the folder has afterwards; InputError for other data than `stored`."""
+    digest = None
+    if stored is not None:
+        check_identity(stored.facts, trainer.config, trainer.dataset)
+        digest = stored_digest(stored.facts)
+        if digest is not None:
+            check_same_data(trainer.dataset, trainer.options.data, digest, folder)
+    if digest is None or not folder.has(INVENTORY):
+        digest = write_inventory(trainer.dataset, folder)
+    return digest

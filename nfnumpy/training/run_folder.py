@@ -14,6 +14,10 @@ from .options import TrainingOptions
 CHECKPOINT = "checkpoint.safetensors"
 METRICS = "metrics.jsonl"
 CURVES = "curves.png"
+CONFIG = "config.toml"
+INVENTORY = "inventory.tsv.gz"
+PREVIOUS = "previous.safetensors"  # the last checkpoint, while the weights after it are evaluated
+BEST = "best.safetensors"
 LOCK = "run.lock"  # JSON: options and process; exists during a run, and after a run that left no checkpoint
 
 
@@ -35,26 +39,32 @@ class RunFolder:
         """Whether there is a file `name`."""
         return os.path.exists(self.file(name))
 
+    def remove(self, name: str) -> None:
+        """Remove the file `name`, if there is one."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.file(name))
+
     def refuse_another_run(self) -> None:
         """InputError if a new run would destroy files of another one."""
-        there = [name for name in (CHECKPOINT, METRICS, CURVES) if self.has(name)]
+        there = [name for name in (CHECKPOINT, BEST, METRICS, CURVES) if self.has(name)]
         is_unfinished = self.has(LOCK) and not self.has(CHECKPOINT)
         if there and not is_unfinished:
             raise InputError(f"--out {self.path}: {there[0]} of another run is there already; --resume continues it, "
                              f"another --out starts anew")
 
-    def options_of_unfinished_run(self) -> dict[str, Any]:
-        """The options of a run that ended before its first checkpoint; InputError if there was none."""
+    def facts_of_unfinished_run(self) -> dict[str, Any]:
+        """The "options" of a run that ended before its first checkpoint, and its process; InputError without one."""
         try:
             with open(self.file(LOCK), encoding="utf-8") as file:
-                options = json.load(file)["options"]
+                facts = json.load(file)
+                facts["options"]
         except FileNotFoundError:
             raise InputError(f"--resume --out {self.path}: there is no {CHECKPOINT} and no run to resume; without "
                              f"--resume a new run starts") from None
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise InputError(f"--resume --out {self.path}: there is no {CHECKPOINT}, and {LOCK} cannot be read; "
                              f"without --resume the run starts anew") from None
-        return options
+        return facts
 
     @contextlib.contextmanager
     def locked(self, options: TrainingOptions, resume: bool, is_chosen_here: bool) -> Iterator[None]:

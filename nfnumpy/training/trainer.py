@@ -11,7 +11,7 @@ from .. import backend as backends, models, ops, optim
 from ..autograd import Tensor, no_grad, trust_saved_arrays
 from ..backend.arrays import Array
 from ..datasets import Dataset, to_input
-from ..errors import InputError, NotFinite
+from ..errors import NotFinite
 from ..functional.losses import softmax_cross_entropy
 from ..functional.metrics import count_correct, count_in_top
 from . import checkpoint
@@ -19,6 +19,7 @@ from .captured import CapturedInference, CapturedTraining
 from .initial_weights import InitialWeights
 from .options import TrainingOptions
 from .parameter_patterns import freeze, learning_rate_factor
+from .resumption import check_identity, identity_of
 from .step_metrics import StepMetrics, check_loss
 
 NORM_INTERVAL = 10  # steps; on a small network the norm takes more than a hundredth of a step
@@ -67,6 +68,12 @@ class Trainer:
     def step(self) -> int:
         """Number of steps taken, which is also the state of the random numbers."""
         return self.model.randomness.step
+
+    @property
+    def state_bytes(self) -> int:
+        """About how many bytes a checkpoint has: weights, momentum and, if there are any, averaged weights."""
+        copies = 2 if self.ema is None else 3
+        return copies * sum(parameter.data.nbytes for parameter in self.model.parameters().values())
 
     def train_step(self, images: Array, labels: Array, shares: Array | None = None) -> StepMetrics:
         """One step on uint8 images (N, H, W, 3) and labels (N,), as `backend.prefetch_to_device` yields them.
@@ -193,24 +200,12 @@ class Trainer:
             groups["loss_scale"] = self.loss_scale.state
         ema_updates = None if self.ema is None else int(self.ema.updates)
         facts = {"step": self.step, "ema_updates": ema_updates, "options": dataclasses.asdict(self.options),
-                 "progress": progress, **self._identity()}
+                 "progress": progress, **identity_of(self.config, self.dataset)}
         checkpoint.save(path, groups, facts)
-
-    def _identity(self) -> dict[str, Any]:
-        """The facts that a run to resume must have in common with this one, in JSON's types."""
-        return {"family": type(self.config).__name__, "config": _as_json(dataclasses.asdict(self.config)),
-                "classes": list(self.dataset.classes), "image_size": self.dataset.image_size,
-                "training_images": len(self.dataset.train)}
 
     def restore(self, groups: dict[str, dict[str, np.ndarray]], facts: dict[str, Any]) -> dict[str, Any]:
         """Load a checkpoint's content; returns the progress saved with it. InputError if it is another run's."""
-        for key, own in self._identity().items():
-            stored = facts.get(key)
-            if key == "config" and isinstance(stored, dict):
-                stored = {**_as_json(_defaults(self.config)), **stored}  # fields that are newer than the checkpoint
-            if stored != own:
-                raise InputError(f"the run to resume had another {key.replace('_', ' ')}: {stored!r}, and now it is "
-                                 f"{own!r}")
+        check_identity(facts, self.config, self.dataset)
         self.model.load_state_dict(groups.get("model", {}))
         checkpoint.restore(groups.get("velocity", {}), self.optimizer.velocity, "momentum")
         if self.ema is not None:
@@ -220,14 +215,3 @@ class Trainer:
             self.loss_scale.restore(groups.get("loss_scale", {}))
         self.model.randomness.step = facts["step"]
         return facts["progress"]
-
-
-def _as_json(config: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a configuration as JSON gives them back: lists in place of tuples."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()}
-
-
-def _defaults(config: Any) -> dict[str, Any]:
-    """The defaults of a configuration's fields."""
-    return {field.name: field.default for field in dataclasses.fields(config)
-            if field.default is not dataclasses.MISSING}

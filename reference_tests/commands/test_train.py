@@ -17,6 +17,8 @@ from nfnumpy import datasets, train, weights
 from nfnumpy.training import checkpoint, load_classifier
 from reference_tests.helpers.command_line import expect_one_line, run_command
 
+WRITTEN = ["checkpoint.safetensors", "config.toml", "curves.png", "inventory.tsv.gz", "metrics.jsonl"]
+
 
 @pytest.fixture
 def command(capsys, monkeypatch):
@@ -180,7 +182,7 @@ def test_a_failed_run_does_not_block_the_repaired_command(command, tmp_path):
     refuses(command(*arguments), spoiled, f"to go on: --resume --out {tmp_path / 'run'}")
     spoiled.unlink()
     assert command(*arguments)[0] == 0
-    assert sorted(os.listdir(tmp_path / "run")) == ["checkpoint.safetensors", "curves.png", "metrics.jsonl"]
+    assert sorted(os.listdir(tmp_path / "run")) == WRITTEN
 
 
 def test_a_run_that_diverged_does_not_block_the_repaired_command(command, quick, tmp_path):
@@ -288,7 +290,7 @@ def test_a_disk_full_while_saving_leaves_the_old_checkpoint(command, finished, r
     request.getfixturevalue("small_disk")
     refuses(command("--resume", "--out", finished), "cannot write", "untouched", "to go on: --resume")
     assert (finished / "checkpoint.safetensors").read_bytes() == before
-    assert sorted(os.listdir(finished)) == ["checkpoint.safetensors", "curves.png", "metrics.jsonl"]
+    assert sorted(os.listdir(finished)) == WRITTEN
 
 
 def test_no_space_left_while_writing_metrics_is_one_line(command, quick, tmp_path, monkeypatch):

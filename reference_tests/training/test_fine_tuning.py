@@ -12,7 +12,7 @@ from PIL import Image
 from nfnumpy import InputError, Tensor, datasets, models, train as command, weights
 from nfnumpy.autograd.backward import reverse_topological_order
 from nfnumpy.datasets import ArraySplit, Dataset
-from nfnumpy.training import Trainer, TrainingOptions, checkpoint, epochs, load_classifier, parameter_patterns, train
+from nfnumpy.training import Trainer, TrainingOptions, checkpoint, load_classifier, parameter_patterns, train
 from nfnumpy.training.initial_weights import read_initial_weights
 from reference_tests.helpers.command_line import expect_one_line, run_command
 
@@ -217,7 +217,7 @@ def test_a_run_resumes_without_the_file_bit_for_bit(file, pictures, tmp_path, mo
     options = {**OPTIONS, "data": f"folder:{pictures}", "init_from": str(copy), "checkpoint_every": 1}
     train({**options, "out": str(tmp_path / "whole")})
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(epochs.TrainingRun, "_evaluate", interrupt)
+        patch.setattr(Trainer, "evaluate", interrupt)
         train({**options, "out": str(tmp_path / "part")})
     copy.unlink()
     train({"out": str(tmp_path / "part")}, resume=True)

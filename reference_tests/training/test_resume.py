@@ -14,6 +14,7 @@ from nfnumpy.training import report, train
 from reference_tests.conftest import ROOT
 
 TIMED = ("images_per_second", "seconds", "waited_seconds")
+WRITTEN = {"checkpoint.safetensors", "config.toml", "inventory.tsv.gz", "metrics.jsonl"}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def expect_same(folder, expected):
     assert arrays.keys() == expected[0].keys() and entries == expected[1]
     for name, array in expected[0].items():
         assert np.array_equal(arrays[name], array), name
-    assert {path.name for path in folder.iterdir()} - {"curves.png"} == {"checkpoint.safetensors", "metrics.jsonl"}
+    assert {path.name for path in folder.iterdir()} - {"curves.png"} == WRITTEN
 
 
 def content_of(folder):
@@ -61,7 +62,7 @@ def record_states(monkeypatch, folder, states):
             return function(path, *arguments, **options)
         return recorded
 
-    for owner, name in ((os, "makedirs"), (os, "replace"), (os, "unlink"), (builtins, "open")):
+    for owner, name in ((os, "makedirs"), (os, "replace"), (os, "link"), (os, "unlink"), (builtins, "open")):
         monkeypatch.setattr(owner, name, recording(getattr(owner, name)))
 
 
@@ -129,7 +130,7 @@ def test_without_a_checkpoint_resuming_keeps_the_options(tmp_path, monkeypatch, 
         interrupt_at(patch, "idx:")
         train({**options, **out})
     assert interruption.value.__notes__ == [f"to go on: --resume --out {out['out']}"]
-    assert sorted(os.listdir(out["out"])) == ["metrics.jsonl", "run.lock"]
+    assert sorted(os.listdir(out["out"])) == ["config.toml", "inventory.tsv.gz", "metrics.jsonl", "run.lock"]
     with pytest.raises(InputError, match=r"--lr 0\.1: the run to resume was started with 0\.2"):
         train({**out, "lr": 0.1}, resume=True)
     train(out, resume=True)

@@ -1,0 +1,105 @@
+"""Which images a run is trained and tested on: a list in its folder, whose digest is in its checkpoints.
+
+inventory.tsv.gz has a line for each image, in order: split, label, mark, name within the split, with tabs between. The
+mark is the size of a file in bytes, or the CRC-32 of an array. So a data folder may be moved or renamed, and an image
+that was changed, swapped, added or given another label is noticed, unless its size in bytes is the same.
+"""
+
+import gzip
+import hashlib
+import io
+import itertools
+import zlib
+from collections.abc import Iterator
+
+from ..datasets import Dataset
+from ..errors import InputError
+from ..files import atomic_write
+from .run_folder import INVENTORY, RunFolder
+
+LINES = 4096  # hashed and compressed together
+
+
+def _lines(dataset: Dataset) -> Iterator[bytes]:
+    """The lines of the inventory, without their ends."""
+    for split, images in (("train", dataset.train), ("test", dataset.test)):
+        for name, label, mark in images.inventory():
+            name = name.replace("\\", "\\\\").replace("\n", "\\n")
+            yield f"{split}\t{label}\t{mark}\t{name}".encode("utf-8", "surrogateescape")
+
+
+def digest_of(dataset: Dataset) -> str:
+    """The digest of the inventory of `dataset`, as text."""
+    return _digest_and_content(dataset, compress=False)[0]
+
+
+def write_inventory(dataset: Dataset, folder: RunFolder) -> str:
+    """Write the inventory of `dataset` to the folder of a run; returns its digest."""
+    digest, content = _digest_and_content(dataset, compress=True)
+    atomic_write(folder.file(INVENTORY), content)
+    return digest
+
+
+def _digest_and_content(dataset: Dataset, compress: bool) -> tuple[str, bytes]:
+    """(digest, compressed lines) of the inventory; without `compress` the second one is empty."""
+    digest = hashlib.blake2b(digest_size=16)
+    content = io.BytesIO()
+    with gzip.GzipFile(fileobj=content, mode="wb", compresslevel=1, mtime=0) as file:
+        lines = _lines(dataset)
+        while part := list(itertools.islice(lines, LINES)):
+            block = b"\n".join(part) + b"\n"
+            digest.update(block)
+            if compress:
+                file.write(block)
+    return digest.hexdigest(), content.getvalue() if compress else b""
+
+
+def check_same_data(dataset: Dataset, spec: str, digest: str, folder: RunFolder) -> None:
+    """InputError that names the first difference, unless `dataset` has the inventory whose digest is given.
+
+    spec: the value of --data, for the message.
+    """
+    if digest_of(dataset) == digest:
+        return
+    beginning = f"--data {spec}: these are not the images that the run began with"
+    before, now = _stored_lines(folder), list(_lines(dataset))
+    if before is None:
+        raise InputError(f"{beginning}; which ones differ cannot be said, because {folder.file(INVENTORY)} cannot be "
+                         f"read")
+    raise InputError(f"{beginning}: {_first_difference(before, now, dataset.classes)}")
+
+
+def _stored_lines(folder: RunFolder) -> list[bytes] | None:
+    """The lines of the inventory in the folder of the run; None if it cannot be read."""
+    try:
+        with gzip.open(folder.file(INVENTORY)) as file:
+            return file.read().splitlines()
+    except (OSError, EOFError, zlib.error):
+        return None
+
+
+def _first_difference(before: list[bytes], now: list[bytes], classes: tuple[str, ...]) -> str:
+    """What the first lines that differ say."""
+    pairs = itertools.zip_longest(before, now)
+    old, new = next(((old, new) for old, new in pairs if old != new), (None, None))
+    if old is not None and new is not None and _name(old) == _name(new):
+        labels = [line.split(b"\t")[1].decode() for line in (old, new)]
+        if labels[0] != labels[1]:
+            return f"{_name(new)} was {_class(labels[0], classes)}, and now it is {_class(labels[1], classes)}"
+        return f"{_name(new)} has another content"
+    if new is not None and _name(new) not in set(map(_name, before)):
+        return f"{_name(new)} was added"
+    if old is not None and _name(old) not in set(map(_name, now)):
+        return f"{_name(old)} is missing"
+    return "they come in another order" if old is not None else f"{INVENTORY} was changed"
+
+
+def _name(line: bytes) -> str:
+    """SPLIT/NAME of a line."""
+    fields = line.split(b"\t", 3)
+    return f"{fields[0].decode()}/{fields[-1].decode('utf-8', 'surrogateescape')}"
+
+
+def _class(label: str, classes: tuple[str, ...]) -> str:
+    """The name of the class with the number `label`."""
+    return classes[int(label)] if label.isdigit() and int(label) < len(classes) else f"class {label}"
