@@ -32,7 +32,7 @@ def read_config(source: str) -> dict[str, Any]:
     text = recipes.text_of(name) if kind == "recipe" else _text(source)
     try:
         given = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError also for a number with too many digits
         raise InputError(f"--config {source}: not valid TOML: {error}") from None
     return {name: _value(source, name, value) for name, value in given.items()}
 
@@ -54,8 +54,9 @@ def _text(path: str) -> str:
 def _value(source: str, name: str, value: Any) -> Any:
     """The option's value as TrainingOptions has it; InputError if it cannot be."""
     if name not in FIELDS:
-        near = difflib.get_close_matches(name.replace("-", "_"), FIELDS, n=1, cutoff=0.0)[0]
-        raise InputError(f"--config {source}: unknown option {name!r}: did you mean {near!r}?")
+        near = difflib.get_close_matches(name.replace("-", "_"), FIELDS, n=1, cutoff=0.7)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(FIELDS)}"
+        raise InputError(f"--config {source}: unknown option {name!r}: {hint}")
     if isinstance(value, dict):
         raise InputError(f"--config {source}: {name} is a table, expected {name} = value")
     try:
