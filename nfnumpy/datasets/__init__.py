@@ -7,8 +7,8 @@ from .dataset import ArraySplit, Dataset, Examples, Split
 from .digits import open_digits
 from .folder import FolderSplit, open_folder
 from .idx import open_idx, read_idx, write_idx
-from .imagenet import imagenet_classes
-from .images import PIXEL_LIMIT, checked_image_size, checked_max_pixels, read_image
+from .imagenet import imagenet_classes, imagenet_numbers
+from .images import PIXEL_LIMIT, checked_image_size, checked_max_pixels, read_image, resize_image
 from .loader import Loader
 from .preprocessing import to_input
 from .reading import ImageReader, ReadingOptions
@@ -28,9 +28,11 @@ __all__ = [
     "Split",
     "checked_max_pixels",
     "imagenet_classes",
+    "imagenet_numbers",
     "open_dataset",
     "read_idx",
     "read_image",
+    "resize_image",
     "to_input",
     "write_idx",
 ]

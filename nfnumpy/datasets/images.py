@@ -69,9 +69,9 @@ def read_image(source: str | os.PathLike[str] | IO[bytes], size: int | None = No
         raise InputError(f"{name}: expected a whole image ({', '.join(FORMATS)}), but: {reason}") from error
 
 
-def resize_image(image: np.ndarray, size: int) -> np.ndarray:
-    """Resize uint8 (H, W) or (H, W, 3) to (size, size[, 3]) pixels: shorter side bicubic, then the centre cut out."""
-    return np.array(_square(Image.fromarray(image), size))
+def resize_image(image: np.ndarray, size: int, crop_margin: int = 0, keep_aspect: bool = True) -> np.ndarray:
+    """Resize uint8 (H, W) or (H, W, 3) and cut the centre out, (size, size[, 3]), as read_image does with a file."""
+    return np.array(_square(Image.fromarray(image), size, crop_margin, keep_aspect))
 
 
 def encode_png(image: np.ndarray) -> bytes:

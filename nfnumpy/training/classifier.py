@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from .. import models, weights
 from ..autograd import no_grad
 from ..backend import backend_of, get
+from ..backend.arrays import Array
 from ..datasets import PIXEL_LIMIT, imagenet_classes, read_image, to_input
 from ..errors import InputError
 from ..functional.activations import softmax
@@ -28,28 +30,60 @@ class EvalTransform(NamedTuple):
     keep_aspect: bool = True
 
 
+class RunFacts(NamedTuple):
+    """What a checkpoint says about its weights.
+
+    averaged: whether they are the averaged ones; batch_size: how many images the run evaluated at a time.
+    """
+
+    averaged: bool
+    batch_size: int
+
+
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """A model, the names of its classes, and how pictures are resized and cut for it."""
+    """A model, the names of its classes, and how pictures are resized and cut for it.
+
+    run: the facts of a checkpoint; None of weights alone, whose classes have no stored names.
+    """
 
     model: models.NormalizerFreeNetwork
     classes: tuple[str, ...]
     transform: EvalTransform
+    run: RunFacts | None = None
 
     def read(self, path: str | os.PathLike[str], max_pixels: int = PIXEL_LIMIT) -> np.ndarray:
         """The picture in the file at `path`, resized and cut for the model: uint8 (1, image_size, image_size, 3)."""
         return read_image(path, *self.transform, max_pixels=max_pixels)[None]
 
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Host array (N, classes) of the softmax of the logits, for uint8 images (N, H, W, 3) on the host."""
+    def with_image_size(self, image_size: int) -> "Classifier":
+        """The same classifier for images of another size in pixels."""
+        return dataclasses.replace(self, transform=self.transform._replace(image_size=image_size))
+
+    def logits(self, images: np.ndarray) -> Array:
+        """The logits (N, classes), on the model's backend, of uint8 images (N, H, W, 3) on the host."""
         weight = self.model.linear.weight
         backend = backend_of(weight.data)
-        with no_grad():
-            logits = self.model(to_input(images, backend, weight.dtype))
-        probabilities = backend.to_numpy(softmax(logits.data))
-        if not bool(backend.xp.isfinite(logits.data).all()):
+        with no_grad(), backend.computing():
+            return self.model(to_input(images, backend, weight.dtype)).data
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Host array (N, classes) of the softmax of the logits, for uint8 images (N, H, W, 3) on the host.
+
+        InputError when a logit is infinite or not a number.
+        """
+        logits = self.logits(images)
+        backend = backend_of(logits)
+        if not bool(backend.xp.isfinite(logits).all()):
             raise InputError("the network's weights give no finite probabilities for this image")
-        return probabilities
+        with backend.computing():
+            return backend.to_numpy(softmax(logits))
+
+    def check_weights(self) -> None:
+        """InputError, naming the first, when a weight is infinite or not a number."""
+        for name, array in self.model.state_dict().items():
+            if not bool(backend_of(array).xp.isfinite(array).all()):
+                raise InputError(f"the model's {name} is not finite: expected numbers that are")
 
 
 def load_classifier(path: str | os.PathLike[str], backend: str = "numpy", averaged: bool = True) -> Classifier:
@@ -85,7 +119,13 @@ def _from_checkpoint(path: str | os.PathLike[str], backend: str, averaged: bool)
     get(backend)
     model = models.from_config(config, shapes_only=True, backend=backend, dtype=dtype)
     model.load_state_dict(state)
-    return Classifier(model, classes, EvalTransform(facts["image_size"]))
+    return Classifier(model, classes, EvalTransform(facts["image_size"]), RunFacts(group == "ema", _batch_size(facts)))
+
+
+def _batch_size(facts: Mapping[str, Any]) -> int:
+    """How many images the run of a checkpoint evaluated at a time: `--batch-size`, or all training images if fewer."""
+    sizes = (facts["options"].get("batch_size", TrainingOptions.batch_size), facts.get("training_images"))
+    return min((size for size in sizes if type(size) is int and size > 0), default=TrainingOptions.batch_size)
 
 
 def _from_weights(path: str | os.PathLike[str], backend: str) -> Classifier:

@@ -1,7 +1,12 @@
 """`python -m nfnumpy.predict`: classifies pictures, and refuses what is not a checkpoint or a picture."""
 
+import csv
+import io
 import json
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -137,26 +142,122 @@ def test_what_is_not_a_picture_is_one_line_that_names_it(command, tmp_path, chec
     elif make != "missing":
         content = b"hello" if make == "text" else b""
         path.write_bytes(content)
-    status, _, error = command(checkpoint_path, path)
-    expect_one_line(status, error, "picture.png")
+    expect_one_failed(command(checkpoint_path, path), "picture.png")
+
+
+def expect_one_failed(finished_command, *words):
+    """Status 1 and one line on the error stream with these words; returns standard output."""
+    status, printed, error = finished_command
+    expect_one_line(status + 1, error, *words)
+    return printed
 
 
 def test_pictures_after_a_bad_one_are_classified_too(command, tmp_path, checkpoint_path, digit):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"")
-    status, printed, error = command(checkpoint_path, digit, bad, digit)
-    expect_one_line(status, error, bad)
+    printed = expect_one_failed(command(checkpoint_path, digit, bad, digit), bad)
     assert [line.partition(": ")[0] for line in printed.splitlines()] == [str(digit)] * 2
+
+
+def test_several_bad_pictures_are_named_once_more_at_the_end(command, tmp_path, checkpoint_path, digit):
+    status, printed, error = command(checkpoint_path, digit, *(tmp_path / f"{k}.png" for k in range(7)))
+    *lines, last = error.splitlines()
+    assert status == 1 and printed.count("\n") == 1 and len(lines) == 7
+    assert "7 of 8" in last and "4.png" in last and "5.png" not in last and last.endswith(", …")
+
+
+@pytest.fixture
+def gallery(tmp_path, digit):
+    """A folder with a digit, a broken file, and a digit one folder below."""
+    (tmp_path / "gallery" / "inner").mkdir(parents=True)
+    for name in ("a.png", "inner/c.png"):
+        (tmp_path / "gallery" / name).write_bytes(digit.read_bytes())
+    (tmp_path / "gallery" / "b.png").write_bytes(b"no picture")
+    return tmp_path / "gallery"
+
+
+def test_json_and_csv_have_a_line_for_every_picture_in_order(command, checkpoint_path, gallery, digit):
+    """Also for those that failed; the probabilities are those of the model, to six digits."""
+    expected = load_classifier(checkpoint_path).probabilities(datasets.read_image(digit, 8)[None])[0]
+    best = np.argsort(-expected)[:3]
+    as_json = expect_one_failed(command(checkpoint_path, digit, gallery, "--json", "--top", 3), "b.png")
+    as_csv = expect_one_failed(command(checkpoint_path, digit, gallery, "--csv", "--top", 3), "b.png")
+    objects = [json.loads(line) for line in as_json.splitlines()]
+    rows = list(csv.DictReader(as_csv.splitlines()))
+    paths = [str(path) for path in (digit, gallery / "a.png", gallery / "b.png", gallery / "inner" / "c.png")]
+    assert [record["file"] for record in objects] == [row["file"] for row in rows] == paths
+    for position, (record, row) in enumerate(zip(objects, rows, strict=True)):
+        if position == 2:
+            assert "b.png" in record["error"] and row["error"] == record["error"] and row["class_1"] == ""
+            continue
+        assert row["error"] == "" and "error" not in record
+        for k, guess in enumerate(record["classes"]):
+            assert guess["class"] == row[f"class_{k + 1}"] == str(best[k])
+            assert guess["probability"] == float(row[f"probability_{k + 1}"])
+            assert guess["probability"] == pytest.approx(expected[best[k]], rel=1e-5)  # six digits, other batches
+
+
+def test_paths_are_read_from_standard_input(command, checkpoint_path, gallery, digit, monkeypatch):
+    """One a line, or separated by NUL characters, which leaves every name possible."""
+    odd = os.path.join(os.fsencode(gallery), b"line\nbreak\xff.png")
+    with open(odd, "wb") as file:
+        file.write(digit.read_bytes())
+    for arguments, listed in ((["-", "-0"], odd + b"\0\0" + os.fsencode(digit)),
+                              (["-", digit], os.fsencode(gallery / "a.png") + b"\n")):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(listed)))
+        status, printed, error = command(checkpoint_path, *arguments)
+        assert status == 0 and error == "" and printed.count("\n") == 2 and str(digit) in printed.splitlines()[1]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(odd)))
+    found = json.loads(command(checkpoint_path, "-", "-0", "--json")[1])
+    assert os.fsencode(found["file"]) == odd
+
+
+def test_nothing_on_standard_input_is_nothing_to_do(command, checkpoint_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    assert command(checkpoint_path, "-") == (0, "", "")
+    monkeypatch.setattr(sys, "stdin", None)
+    status, _, error = command(checkpoint_path, "-")
+    expect_one_line(status, error, "standard input is closed")
+
+
+def test_a_folder_without_pictures_is_named_and_the_rest_goes_on(command, checkpoint_path, tmp_path, digit):
+    (tmp_path / "empty").mkdir()
+    printed = expect_one_failed(command(checkpoint_path, tmp_path / "empty", digit), "empty", "no images")
+    assert printed.startswith(str(digit))
+
+
+def test_more_classes_than_there_are_print_all(command, tmp_path, digit):
+    weights.save(tmp_path / "w", models.create("nfnet_8px", num_classes=1).state_dict())
+    assert command(tmp_path / "w", digit, "--top", 7) == (0, f"{digit}: class 0 100.00 %\n", "")
+    table = command(tmp_path / "w", digit, "--top", 7, "--csv")[1]
+    assert table == f"file,class_1,probability_1,error\n{digit},class 0,1.0,\n"
+
+
+def test_weights_that_are_not_finite_are_one_error_for_all_pictures(command, tmp_path, digit):
+    state = models.create("nfnet_8px", num_classes=3).state_dict()
+    weights.save(tmp_path / "w", state | {"linear.bias": np.full(3, np.nan, np.float32)})
+    status, printed, error = command(tmp_path / "w", digit, digit, digit)
+    expect_one_line(status, error, "linear.bias is not finite")
+    assert printed == ""
+
+
+def test_a_closed_pipe_ends_the_command(checkpoint_path, gallery, digit):
+    """The program that reads the first line ends; the rest is not computed, and there is no traceback."""
+    command = [sys.executable, "-m", "nfnumpy.predict", checkpoint_path, *[digit] * 3, "--batch-size", "1"]
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as output:
+        finished = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, timeout=60)
+    assert finished.returncode == 141 and finished.stderr == b""
 
 
 def test_a_picture_above_the_limit_of_pixels_names_the_option(command, tmp_path, checkpoint_path, digit):
     """The option raises or lowers the limit, up to twice the default."""
-    status, _, error = command(checkpoint_path, digit, "--max-pixels", 63)
-    expect_one_line(status, error, digit, "8x8 pixels are more than 63", "--max-pixels")
+    expect_one_failed(command(checkpoint_path, digit, "--max-pixels", 63), digit, "8x8 pixels are more than 63",
+                      "--max-pixels")
     assert command(checkpoint_path, digit, "--max-pixels", 64)[0] == 0
     (tmp_path / "large.png").write_bytes(png_declaring(10_000, 10_000))
-    status, _, error = command(checkpoint_path, tmp_path / "large.png")
-    expect_one_line(status, error, "--max-pixels", "178956970")
+    expect_one_failed(command(checkpoint_path, tmp_path / "large.png"), "--max-pixels", "178956970")
 
 
 def test_control_characters_in_names_are_escaped(command, tmp_path, checkpoint_path, digit):
@@ -171,7 +272,9 @@ def test_control_characters_in_names_are_escaped(command, tmp_path, checkpoint_p
 
 
 @pytest.mark.parametrize("arguments", [[], ["only_checkpoint"], ["a", "b", "--top", "0"], ["a", "b", "--top", "x"],
-                                       ["missing.safetensors", "b.png"], ["a", "b", "--max-pixels", "0"]])
+                                       ["missing.safetensors", "b.png"], ["a", "b", "--max-pixels", "0"],
+                                       ["a", "b", "--batch-size", "0"], ["a", "b", "--workers", "0"],
+                                       ["a", "b", "--json", "--csv"]])
 def test_bad_arguments_are_one_line_and_status_2(command, arguments):
     status, _, error = command(*arguments)
     expect_one_line(status, error)

@@ -13,8 +13,8 @@ import nfnumpy
 PACKAGE = Path(nfnumpy.__file__).parent
 AREAS = (  # from the ground up
     "errors", "validation", "files", "cli", "backend", "functional", "autograd", "ops", "nn", "models", "optim",
-    "datasets", "augment", "weights", "training", "analysis", "ports", "verify", "bench", "data", "train", "predict",
-    "__main__")
+    "datasets", "augment", "weights", "training", "analysis", "evaluation", "ports", "verify", "bench", "data", "train",
+    "evaluate", "predict", "__main__")
 
 
 def module_of(path):

@@ -1,0 +1,99 @@
+"""What a classifier predicts for every image of a split, and how sure it is.
+
+Used by: evaluate.py. Test: reference_tests/evaluation/test_outcome.py.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from time import perf_counter
+
+import numpy as np
+
+from ..backend import backend_of
+from ..datasets import Loader, Split
+from ..errors import InputError
+from ..functional.activations import softmax
+from ..functional.losses import softmax_cross_entropy
+from ..training import Classifier
+from ..training.trainer import TOP
+from .inputs import ClassifierInputs
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """Of N images, in the order of the split. Classes are numbers of the model's outputs.
+
+    labels, predictions: int64 (N,); confidences, label_probabilities: (N,), the probabilities of the predicted class
+    and of the right one; is_in_top5: bool (N,), whether the right class is among the five most probable ones; loss: the
+    mean cross-entropy; seconds: of reading and computing; waited_seconds: of these, waiting for images.
+    """
+
+    labels: np.ndarray
+    predictions: np.ndarray
+    confidences: np.ndarray
+    label_probabilities: np.ndarray
+    is_in_top5: np.ndarray
+    loss: float
+    seconds: float
+    waited_seconds: float
+
+    @property
+    def is_correct(self) -> np.ndarray:
+        """Bool (N,), whether the prediction is the label."""
+        return self.predictions == self.labels
+
+    @property
+    def accuracy(self) -> float:
+        """The share of images whose prediction is the label."""
+        return float(np.mean(self.is_correct))
+
+    @property
+    def top5_accuracy(self) -> float:
+        """The share of images whose label is among the five most probable classes."""
+        return float(np.mean(self.is_in_top5))
+
+
+def evaluate(classifier: Classifier, inputs: ClassifierInputs, batch_size: int, workers: int = 2,
+             on_batch: Callable[[int], object] | None = None) -> Outcome:
+    """The Outcome of `classifier` on at least one image.
+
+    batch_size: images at a time; workers: threads that decode; on_batch: called with the number of images after every
+    batch. With the batch size of training the numbers are those of its evaluation, to the last bit. InputError for an
+    image that cannot be read, and for logits that are not finite.
+    """
+    backend = backend_of(classifier.model.linear.weight.data)
+    batches: list[tuple[np.ndarray, ...]] = []
+    loss = 0.0
+    count = 0
+    started = perf_counter()
+    with Loader(inputs, batch_size, workers=workers) as loader:
+        for images, labels in loader.batches(range(len(inputs))):
+            logits = classifier.logits(images)
+            _check_finite(backend.to_numpy(logits), classifier, inputs.split, count)
+            with backend.computing():
+                loss += softmax_cross_entropy(logits, backend.asarray(labels)).item() * len(labels)
+                batches.append(_columns(backend.to_numpy(logits), backend.to_numpy(softmax(logits)), labels))
+            count += len(labels)
+            if on_batch is not None:
+                on_batch(len(labels))
+        seconds, waited = perf_counter() - started, loader.waited_seconds
+    labels, predictions, confidences, label_probabilities, is_in_top5 = map(np.concatenate, zip(*batches, strict=True))
+    return Outcome(labels, predictions, confidences, label_probabilities, is_in_top5, loss / count, seconds, waited)
+
+
+def _columns(logits: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The first five fields of the Outcome of a batch."""
+    rows = np.arange(len(labels))
+    predictions = logits.argmax(axis=1)
+    own = logits[rows, labels][:, None]
+    is_before = (logits > own) | ((logits == own) & (np.arange(logits.shape[1]) < labels[:, None]))
+    return (labels, predictions, probabilities[rows, predictions], probabilities[rows, labels],
+            is_before.sum(axis=1) < TOP)
+
+
+def _check_finite(logits: np.ndarray, classifier: Classifier, split: Split, first: int) -> None:
+    """InputError, naming the weight or else the image, for logits of images `first`, first + 1, … with NaN in them."""
+    is_finite = np.isfinite(logits).all(axis=1)
+    if not is_finite.all():
+        classifier.check_weights()
+        raise InputError(f"{split.name(first + int(np.argmin(is_finite)))}: the model's logits are not finite")
