@@ -97,7 +97,7 @@ def _write_shards(given: argparse.Namespace) -> int:
 
 def _open(data: str) -> Dataset:
     """The data set that DATA names; a folder's name alone is enough."""
-    spec = f"folder:{data}" if os.path.isdir(data) else data
+    spec = f"folder:{data}" if os.path.isdir(data) and data != "digits" else data
     return open_dataset(spec, image_size=1)  # images are not resized here, and none has to be read for its size
 
 

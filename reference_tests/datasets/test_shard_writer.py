@@ -177,9 +177,13 @@ def test_the_command_writes_both_splits_and_says_where(tmp_path, capsys, monkeyp
     assert status == 0
     assert printed.splitlines() == [f"{tmp_path}/out/train-*.tar: 8 images in 3 shards",
                                     f"{tmp_path}/out/test-*.tar: 8 images in 3 shards"]
-    status, printed, _ = run_command(data.main, capsys, monkeypatch, "shards", "digits", tmp_path / "digits", "--split",
-                                     "test")
-    assert status == 0 and printed == f"{tmp_path}/digits/test-*.tar: 359 images in 1 shards\n"
+
+
+def test_the_command_means_the_embedded_digits_even_where_a_folder_has_their_name(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    status, printed, _ = run_command(data.main, capsys, monkeypatch, "shards", "digits", "out", "--split", "test")
+    assert status == 0 and printed == "out/test-*.tar: 359 images in 1 shards\n"
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
