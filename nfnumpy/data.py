@@ -47,6 +47,8 @@ def _add_shards(commands: argparse._SubParsersAction) -> None:
     size.add_argument("--size-mb", type=int, default=256, metavar="MB",
                       help="the most that a shard has, in millions of bytes (default: 256)")
     size.add_argument("--count", type=int, metavar="N", help="images in a shard, instead of a size")
+    p.add_argument("--shuffle", type=int, metavar="SEED",
+                   help="write the training images in a random order, for programs that read shards as a stream")
     p.add_argument("--overwrite", action="store_true", help="replace the shards that are in OUT")
 
 
@@ -89,7 +91,7 @@ def _write_shards(given: argparse.Namespace) -> int:
     splits = SPLITS if given.split == "both" else (given.split,)
     dataset = _open(given.data)
     with progress_bar(total=sum(len(getattr(dataset, name)) for name in splits), desc="shards", unit="image") as bar:
-        counts = write_dataset(dataset, given.out, size, splits, given.overwrite, bar.update)
+        counts = write_dataset(dataset, given.out, size, splits, given.overwrite, given.shuffle, bar.update)
     for name, count in counts.items():
         print(f"{os.path.join(given.out, name)}-*.tar: {len(getattr(dataset, name))} images in {count} shards")
     return 0

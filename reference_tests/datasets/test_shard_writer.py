@@ -119,6 +119,18 @@ def test_shards_that_are_there_are_kept_unless_they_are_to_be_replaced(tmp_path)
     assert ".train-000005.tar.index" not in contents(out)
 
 
+def test_shuffled_shards_hold_the_same_training_images_in_an_order_that_the_seed_decides(tmp_path):
+    dataset = folder_dataset(tmp_path / "pictures", count=20)
+    orders = {}
+    for name, seed in (("plain", None), ("one", 1), ("again", 1), ("two", 2)):
+        write_dataset(dataset, tmp_path / name, ShardSize(images=7), seed=seed)
+        orders[name] = read_by_webdataset(*sorted((tmp_path / name).glob("train-*.tar")))
+        assert read_by_webdataset(*sorted((tmp_path / name).glob("test-*.tar"))) == read_by_webdataset(
+            *sorted((tmp_path / "plain").glob("test-*.tar")))
+    assert orders["one"] == orders["again"] and len({tuple(order) for order in orders.values()}) == 3
+    assert all(sorted(order) == orders["plain"] for order in orders.values())
+
+
 def test_one_split_can_be_added_but_not_with_other_classes(tmp_path):
     write_dataset(folder_dataset(tmp_path / "pictures"), tmp_path / "out", ShardSize(images=3), ["train"])
     write_dataset(folder_dataset(tmp_path / "pictures"), tmp_path / "out", ShardSize(images=3), ["test"])
@@ -189,6 +201,7 @@ def test_the_command_means_the_embedded_digits_even_where_a_folder_has_their_nam
 @pytest.mark.parametrize(("arguments", "words"), [
     (["digits", "OUT", "--count", "0"], ["--count 0", "from 1 up"]),
     (["digits", "OUT", "--size-mb", "-3"], ["--size-mb -3", "from 1 up"]),
+    (["digits", "OUT", "--shuffle", "x"], ["--shuffle", "x"]),
     (["digits", "OUT", "--size-mb", "3", "--count", "2"], ["not allowed with"]),
     (["digits", "FILE"], ["FILE", "cannot be written"]),
     (["digits", "FILE/x"], ["FILE", "cannot be written"]),

@@ -20,12 +20,14 @@ SPLITS = ("train", "test")
 
 
 def write_dataset(dataset: Dataset, out: str | os.PathLike[str], size: ShardSize, splits: Sequence[str] = SPLITS,
-                  overwrite: bool = False, progress: Callable[[], object] = lambda: None) -> dict[str, int]:
+                  overwrite: bool = False, seed: int | None = None,
+                  progress: Callable[[], object] = lambda: None) -> dict[str, int]:
     """Write OUT/train-000000.tar …, OUT/test-000000.tar … and OUT/classes.txt; returns the number of shards by split.
 
     The shards get their names together, after the last one is whole: a writer that is killed leaves none of them.
     overwrite: whether shards of these splits that are there are replaced; otherwise they are an InputError, as is a
-    folder that cannot be written to and an image that cannot be read. progress: called after each image.
+    folder that cannot be written to and an image that cannot be read. seed: of a random order of the training images;
+    None for their own order. progress: called after each image.
     """
     folder = Path(out)
     content = class_names_file(dataset.classes)
@@ -34,7 +36,7 @@ def write_dataset(dataset: Dataset, out: str | os.PathLike[str], size: ShardSize
         before = [path for name in splits for path in _shards_of(name, folder)]
         _check_what_is_there(folder, before, content, overwrite)
         with staging_folder(folder) as staging:
-            counts = {name: _write_split(dataset, name, staging, size, progress) for name in splits}
+            counts = {name: _write_split(dataset, name, staging, size, seed, progress) for name in splits}
             atomic_write(folder / TEXT, content)
             for path in before:
                 path.unlink()
@@ -56,10 +58,11 @@ def _check_what_is_there(folder: Path, shards: Sequence[Path], classes: bytes, o
                          "or choose another folder")
 
 
-def _write_split(dataset: Dataset, name: str, folder: Path, size: ShardSize, progress: Callable[[], object]) -> int:
-    """The number of shards that one split takes."""
+def _write_split(dataset: Dataset, name: str, folder: Path, size: ShardSize, seed: int | None,
+                 progress: Callable[[], object]) -> int:
+    """Write one split; returns the number of shards that it takes."""
     count = 0
-    for shard in write_shards(getattr(dataset, name), folder, name, size):
+    for shard in write_shards(getattr(dataset, name), folder, name, size, seed if name == "train" else None):
         if shard is None:
             progress()
         else:

@@ -8,10 +8,11 @@ Used by: data.py. Test: reference_tests/datasets/test_shard_writer.py.
 import io
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...backend import CounterRNG
 from ...errors import InputError
 from ..dataset import Split
 from .samples import LABEL, METADATA
@@ -32,16 +33,19 @@ class ShardSize:
         return too_many or (self.bytes_ is not None and bytes_ > self.bytes_)
 
 
-def write_shards(split: Split, folder: Path, name: str, size: ShardSize) -> Iterator[Path | None]:
+def write_shards(split: Split, folder: Path, name: str, size: ShardSize,
+                 seed: int | None = None) -> Iterator[Path | None]:
     """Write the images of a split, in their order, to FOLDER/NAME-000000.tar, FOLDER/NAME-000001.tar, …
 
+    seed: write them in a random order instead, which this seed and the number of images decide.
     Generates the path of each shard once it is whole and on the disk, and None after each image, for a progress bar.
     A sample is the image's file under its name in the split and its label as "cls"; an image of an array is a PNG under
     its number. InputError for an image that cannot be read.
     """
     shard = _Shard(folder / f"{name}-{0:06d}.tar")
     number = 0
-    for index, (listed, label, _) in enumerate(split.inventory()):
+    for index, listed in _ordered_names(split, seed):
+        label = int(split.labels[index])
         content, ending = split.encoded(index)
         key = base_key(listed, ending, index)
         if shard.count and size.is_exceeded(shard.count + 1, shard.bytes_with(content, label)):
@@ -53,6 +57,15 @@ def write_shards(split: Split, folder: Path, name: str, size: ShardSize) -> Iter
         yield None
     shard.close()
     yield shard.path
+
+
+def _ordered_names(split: Split, seed: int | None) -> Iterable[tuple[int, str]]:
+    """(index, name) of every image, in order or, with a seed, in a random one."""
+    names = (name for name, _, _ in split.inventory())
+    if seed is None:
+        return enumerate(names)
+    listed = list(names)
+    return ((int(index), listed[index]) for index in CounterRNG(seed).permutation("order in shards", len(listed)))
 
 
 def base_key(name: str, ending: str, index: int) -> str:
