@@ -205,6 +205,12 @@ def test_the_command_prints_the_report_and_writes_json_and_picture(folder, tmp_p
     assert not json.loads((tmp_path / "found.json").read_text())["usable"]
 
 
+def test_without_a_terminal_the_progress_is_lines_on_the_error_stream(folder, capsys, monkeypatch):
+    monkeypatch.setattr(data, "SECONDS_BETWEEN_LINES", -1.0)
+    _, _, errors = run_command(data.main, capsys, monkeypatch, "check", folder)
+    assert errors.splitlines() == ["check: 6 of 12 images", "check: 12 of 12 images"]
+
+
 def test_a_name_cannot_control_the_terminal(folder, capsys, monkeypatch):
     (folder / "train" / "cat" / "a\x1b[2Jb\nc.png").write_bytes(b"no")
     (folder / "train" / "dog\x1b[0m").mkdir()

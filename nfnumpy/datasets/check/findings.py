@@ -10,7 +10,7 @@ import numpy as np
 
 from ..dataset import Dataset, Split
 from ..images import PIXEL_LIMIT
-from .images import SplitFacts, examine_split
+from .images import UNKNOWN, SplitFacts, examine_split
 
 SPLITS = ("train", "test")
 
@@ -95,8 +95,7 @@ def _duplicates(splits: dict[str, Split], facts: dict[str, SplitFacts]) -> Seque
     """The groups of images with equal hashes, in the order of their first images."""
     digests = np.concatenate([facts[name].digests for name in SPLITS])
     _, group_of, sizes = np.unique(digests, return_inverse=True, return_counts=True)
-    # An empty hash belongs to a file that could not be opened.
-    repeated = np.flatnonzero((sizes[group_of] > 1) & (digests != np.zeros(1, digests.dtype)))
+    repeated = np.flatnonzero((sizes[group_of] > 1) & (digests != UNKNOWN))
     training = len(splits["train"])
     groups: dict[int, list[Place]] = {}
     for position in repeated.tolist():

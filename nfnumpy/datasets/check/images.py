@@ -22,6 +22,7 @@ from ..images import FORMATS, PIXEL_LIMIT, read_image
 CHUNK = 32  # images in a task
 AHEAD = 4  # tasks a thread that wait for it
 DIGEST = 16  # bytes of a hash: two different files of a million share one with a probability below 1e-26
+UNKNOWN = b""  # the hash of a file that could not be opened
 
 
 class Facts(NamedTuple):
@@ -71,7 +72,7 @@ def examine_split(split: Split, threads: int, max_pixels: int = PIXEL_LIMIT,
                   progress: Callable[[int], object] = lambda count: None) -> SplitFacts:
     """Read and decode every image of a split. progress: called with the number of images that were read since."""
     count = len(split)
-    found = SplitFacts(np.zeros(count, f"V{DIGEST}"), np.zeros(count, np.int64), np.zeros(count, np.int64),
+    found = SplitFacts(np.zeros(count, f"S{DIGEST}"), np.zeros(count, np.int64), np.zeros(count, np.int64),
                        np.zeros(count, np.int64))
     chunks = (range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
     pool = ThreadPoolExecutor(threads, thread_name_prefix="nfnumpy-check")
@@ -112,7 +113,7 @@ def _facts_of_file(split: Split, index: int, max_pixels: int) -> Facts:
     try:
         content, _ = split.encoded(index)
     except InputError as error:
-        return Facts(b"", 0, broken=str(error))
+        return Facts(UNKNOWN, 0, broken=str(error))
     digest = hashlib.blake2b(content, digest_size=DIGEST).digest()
     try:
         height, width, _ = read_image(io.BytesIO(content), max_pixels=max_pixels, name=split.name(index)).shape
