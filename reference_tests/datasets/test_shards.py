@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import tarfile
 
-import braceexpand
 import numpy as np
 import pytest
 import webdataset
@@ -17,7 +16,6 @@ from nfnumpy.datasets import Loader, open_dataset
 from nfnumpy.datasets.shards import ShardSize, write_dataset
 from nfnumpy.datasets.shards.index import build_index, from_bytes, to_bytes
 from nfnumpy.datasets.shards.opening import FIELDS, index_path, load_indices
-from nfnumpy.datasets.shards.patterns import expand
 from nfnumpy.errors import InputError
 from reference_tests.datasets.test_tar import archive
 from reference_tests.helpers.dataset_files import encoded, one_line, plain, write_folder
@@ -289,30 +287,3 @@ def test_a_compressed_shard_is_named(tmp_path):
     with tarfile.open(tmp_path / "train-0.tar", "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("a.png"), io.BytesIO())
     assert "train-0.tar: is compressed (gzip), expected a plain tar file" in refusal(spec)
-
-
-PIECES = st.sampled_from(["a", "{1..3}", "{08..11}", "{9..10}", "{a,b}", "{,x}", "{", "}", ",", "..", "/", "\\"])
-
-
-@given(st.lists(PIECES, max_size=6))
-def test_names_in_braces_are_those_of_a_shell_or_refused(pieces):
-    pattern = "".join(pieces)
-    try:
-        names = expand(pattern)
-    except InputError:
-        assert "{" in pieces or "}" in pieces
-        return
-    assert names == list(braceexpand.braceexpand(pattern, escape=False))
-
-
-@pytest.mark.parametrize("pattern", ["a{000..146}b", "{9..11}", "{09..11}", "{1..3}{a,b}x", "{,a}", "{08..08}"])
-def test_numbers_in_braces_keep_their_digits(pattern):
-    assert expand(pattern) == list(braceexpand.braceexpand(pattern, escape=False))
-
-
-@pytest.mark.parametrize("pattern", ["{}", "{a}", "{a", "a}", "{{1..2}}", "{3..1}", "{1..x}", "{0..999999999}",
-                                     "{0..9999}{0..9999}", "{1..2..3}"])
-def test_other_braces_are_refused(pattern):
-    with pytest.raises(InputError) as caught:
-        expand(pattern)
-    one_line(caught, pattern)
