@@ -112,6 +112,7 @@ def parser() -> Parser:
     add("--cuda-graph", "on or off: capture the launches of a step and start them together (cupy)", metavar="NAME")
     add("--workers", "threads that decode images", int, metavar="N")
     add("--max-pixels", "the largest image to decode, in pixels", int, metavar="N")
+    add("--memory-check", "on or off: compare the memory that a step will take with what is available", metavar="NAME")
     add("--checkpoint-every", "steps between checkpoints; default: one an epoch", int_or_off, metavar="STEPS")
     add("--keep", "checkpoints to keep beside the last one: best:N (by test accuracy), last:N or all; default: off",
         text_or_off, metavar="RULE")

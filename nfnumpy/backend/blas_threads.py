@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ import numpy
 import threadpoolctl
 
 from ..errors import InputError
+from . import control_groups
 from .forking import at_fork
 
 MOST_THREADS = 256  # far more than cores only costs: docs/training.md has the times; thousands are a typing error
@@ -56,54 +57,24 @@ def _parse_thread_count(given: str) -> int:
     return count
 
 
-def cpu_quota(membership: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup") -> float | None:
+def cpu_quota(membership: str = control_groups.MEMBERSHIP, root: str = control_groups.ROOT) -> float | None:
     """The CPU quota of this process's control group in cores, such as 1.5; None without a quota or outside of Linux.
 
     membership: the file that names the control groups of the process; root: the folder where their settings are. A
     quota of an enclosing group counts too: the least is returned. Version 2 (cpu.max) and version 1
     (cpu.cfs_quota_us) of control groups are read.
     """
-    try:
-        lines = Path(membership).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    quotas: list[float] = []
-    for line in lines:
-        _, _, rest = line.partition(":")  # "hierarchy:controllers:group"; no controllers in version 2
-        controllers, colon, group = rest.partition(":")
-        if not colon:
-            continue
-        if not controllers:
-            quotas += _quotas(Path(root), group, _quota_of_version_2)
-        elif "cpu" in controllers.split(","):
-            quotas += _quotas(Path(root) / controllers, group, _quota_of_version_1)
-            quotas += _quotas(Path(root) / "cpu", group, _quota_of_version_1)
-    return min(quotas, default=None)
-
-
-def _quotas(root: Path, group: str, read: Callable[[Path], float | None]) -> Iterator[float]:
-    """The quotas of a group and of all groups around it, up to the folder `root`.
-
-    A container may see the group's name on the host but only its own folder: folders that are missing are passed over.
-    """
-    names = [name for name in group.split("/") if name not in ("", ".", "..")]
-    for depth in range(len(names) + 1):
-        try:
-            quota = read(root.joinpath(*names[:depth]))
-        except (OSError, ValueError):
-            continue
-        if quota is not None and quota > 0:
-            yield quota
+    return control_groups.least("cpu", _quota_of_version_2, _quota_of_version_1, membership, root)
 
 
 def _quota_of_version_2(folder: Path) -> float | None:
     quota, period = (folder / "cpu.max").read_text().split()
-    return None if quota == "max" else int(quota) / max(1, int(period))
+    return None if quota == "max" or int(quota) <= 0 else int(quota) / max(1, int(period))
 
 
 def _quota_of_version_1(folder: Path) -> float | None:
     quota = int((folder / "cpu.cfs_quota_us").read_text())
-    return None if quota < 0 else quota / max(1, int((folder / "cpu.cfs_period_us").read_text()))
+    return None if quota <= 0 else quota / max(1, int((folder / "cpu.cfs_period_us").read_text()))
 
 
 class _ProcessSetting:

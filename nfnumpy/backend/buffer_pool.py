@@ -27,6 +27,19 @@ SPARE = 1.25  # the pool may keep that many times the bytes that were ever in us
 SPARE_BYTES = 1 << 27  # … and this many more in any case: inference uses few bytes at a time, in many sizes
 
 
+def spare_bytes(most: int) -> int:
+    """How many bytes a pool may keep beyond the `most` that were ever in use at a time."""
+    return max(round((SPARE - 1.0) * most), SPARE_BYTES)
+
+
+def resident_bytes(size: int) -> int:
+    """What an array of `size` bytes takes of the system's memory: whole pages, large ones where they are used."""
+    if size < SMALLEST:
+        return size
+    page = LARGE_PAGE if size >= LARGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE") else SMALLEST
+    return -(-size // page) * page
+
+
 class BufferPool:
     """Pieces of memory, lent to arrays and returned when those are gone; safe to use from several threads."""
 
@@ -51,7 +64,7 @@ class BufferPool:
                 self.waiting_bytes -= size
             else:
                 most = max(self.most_lent_bytes, self.lent_bytes + size)
-                self._shrink(max(SPARE * most, most + SPARE_BYTES) - self.lent_bytes - size)
+                self._shrink(most + spare_bytes(most) - self.lent_bytes - size)
                 piece = _fresh(size)
             self.lent_bytes += size
             self.most_lent_bytes = max(self.most_lent_bytes, self.lent_bytes)

@@ -65,6 +65,11 @@ class CupyBackend:
         """The batches (tuples of host arrays) as arrays on the GPU, each copied while the previous one is in use."""
         return streams.prefetch_to_device(batches)
 
+    def available_memory(self) -> int | None:
+        """Bytes of the GPU that new arrays may take: free ones, and those that CuPy's pool has left."""
+        free, _ = self.xp.cuda.runtime.memGetInfo()
+        return free + self.xp.get_default_memory_pool().free_bytes()
+
     def computing(self) -> contextlib.AbstractContextManager[None]:
         """Context for a loop that checks its own results for infinities and NaN (a GPU gives no warnings of them)."""
         return contextlib.nullcontext()

@@ -8,7 +8,7 @@ import numpy
 from numpy.typing import DTypeLike
 
 from ..errors import InputError
-from . import blas_threads
+from . import blas_threads, host_memory
 from .arrays import Array
 
 DTYPES = ("float32", "float64")
@@ -52,6 +52,10 @@ class NumpyBackend:
     def prefetch_to_device(self, batches: Iterable[tuple[numpy.ndarray, ...]]) -> Iterable[tuple[Array, ...]]:
         """The batches (tuples of host arrays) as arrays of this backend: as they are."""
         return batches
+
+    def available_memory(self) -> int | None:
+        """Bytes that new arrays may take; None where the system does not tell."""
+        return host_memory.available()
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:

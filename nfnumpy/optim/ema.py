@@ -13,7 +13,7 @@ import numbers
 from collections.abc import Iterator
 
 from ..autograd import Tensor
-from ..backend import as_array, formula, is_floating, namespace
+from ..backend import as_array, buffer_pool, formula, is_floating, namespace
 from ..backend.arrays import Array
 from ..errors import InputError
 from ..functional.checks import shown
@@ -67,7 +67,8 @@ class ExponentialMovingAverage:
         self.decay: float = decay
         self.updates: int | Array = 0
         self.average: dict[str, Array] = {}
-        self.average.update({name: parameter.data.copy() for name, parameter in self.parameters.items()})
+        self.average.update({name: buffer_pool.copy_into_pool(parameter.data.copy())
+                             for name, parameter in self.parameters.items()})
         self.average.update({name: array.copy() for name, array in self._buffers().items()})
 
     def update(self, proceeded: Array | None = None) -> None:

@@ -19,7 +19,8 @@ INTERVALS = {
 }
 CHOICES = {"precision": (None, "bf16", "fp16"), "tf32": ("on", "off"), "cuda_graph": ("on", "off"),
            "erase_mode": augment.ERASE_MODES, "mixing": augment.MIXING_FORMS,
-           "augment_before_mix": ("auto", "on", "off"), "init_weights": ("averaged", "last")}
+           "augment_before_mix": ("auto", "on", "off"), "init_weights": ("averaged", "last"),
+           "memory_check": ("on", "off")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +70,7 @@ class TrainingOptions:
     cuda_graph: str = "off"
     workers: int = 2
     max_pixels: int = PIXEL_LIMIT
+    memory_check: str = "on"
     checkpoint_every: int | None = None
     keep: str | None = None
     early_stop: int | None = None

@@ -12,6 +12,7 @@ from .ending import Ending, TimeIsUp
 from .epochs import TrainingRun
 from .initial_weights import read_initial_weights
 from .inventory import check_same_data, write_inventory
+from .memory_check import check_memory
 from .options import TrainingOptions
 from .progress import log
 from .resumption import check_identity, resumed_options, stored_digest
@@ -70,6 +71,7 @@ def _trainer(options: TrainingOptions, is_new: bool) -> Trainer:
         options = initial.completed(options)
     dataset = open_data(options)
     name, config = _model(options, dataset)
+    check_memory(options, name, config, dataset)
     if initial is not None:
         log(initial.summary(options, dataset.classes))
     decided = dataclasses.replace(options, image_size=dataset.image_size, model=name, dropout=config.drop_rate,

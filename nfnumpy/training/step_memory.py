@@ -1,0 +1,83 @@
+"""How much memory a training run takes, predicted before its first step.
+
+Measured against the peak of the process's resident memory in docs/training.md.
+
+Used by: training/memory_check.py, analysis/summary.py. Test: reference_tests/training/test_memory.py.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+from .. import models
+from ..backend import blas_threads, buffer_pool
+from ..optim.chunks import PART_BYTES
+from .memory import Recording, peak_of_passes
+
+SCRATCH_BYTES = 16 << 20  # of one thread on NumPy: working memory of convolutions
+PATCH_BYTES = 256 << 20  # on CuPy: the patches of a convolution, see functional/fast_cupy/convolution.py
+COPIES_TO_SAVE = 2  # of weights, momentum and averages, while a checkpoint is written
+CUPY_PIECE = 512  # bytes; CuPy's pool lends multiples of it
+
+
+@dataclasses.dataclass(frozen=True)
+class StepMemory:
+    """Bytes of a training run, beside what the process holds before it.
+
+    state: weights, momentum, averaged weights and SAM's second copy of the weights; passes: activations that the
+    backward pass needs, cotangents and gradients at their peak, or what the update takes, if that is more; scratch:
+    working memory; spare: memory that is kept for the next arrays; checkpoint: copies made while one is written, in
+    main memory.
+    """
+
+    state: int
+    passes: int
+    scratch: int
+    spare: int
+    checkpoint: int
+    is_on_host: bool
+
+    @property
+    def total(self) -> int:
+        """All of it, in main memory or on the GPU, wherever the network is."""
+        return self.state + self.passes + self.scratch + self.spare + self.checkpoint * self.is_on_host
+
+
+class MemoryPrediction:
+    """The memory of a training run for any batch size.
+
+    config: of the model; image_size: pixels; dtype: of the weights; is_on_host: on NumPy, not on CuPy; half_precision:
+    whether activations have two bytes; sam, ema: whether these options are on. Nothing is computed on a GPU.
+    """
+
+    def __init__(self, config: Any, image_size: int, dtype: str = "float32", *, is_on_host: bool = True,
+                 half_precision: bool = False, sam: bool = False, ema: bool = True) -> None:
+        model = models.from_config(config, dtype=dtype, shapes_only=True)
+        self._recording = Recording(model, image_size, image_size)
+        self._is_on_host = is_on_host
+        self._share_of_image = 0.5 if half_precision else 1.0
+        self._rounding = buffer_pool.resident_bytes if self._is_on_host else _of_cupy
+        arrays = [math.prod(parameter.shape) * parameter.data.dtype.itemsize
+                  for parameter in model.parameters().values()]
+        self._largest = max(arrays)
+        self._weights = sum(map(self._rounding, arrays))
+        self._sam, self._ema = sam, ema
+
+    def of_batch(self, batch_size: int) -> StepMemory:
+        """The memory of a run whose steps take so many images."""
+        saved = (2 + self._ema) * self._weights
+        state = saved + self._sam * self._weights
+        changed = self._weights  # at a time, by the update
+        if self._is_on_host:
+            changed = min(self._weights, PART_BYTES + self._largest)
+        passes = peak_of_passes(self._recording, batch_size * self._share_of_image, self._rounding)
+        passes = max(passes, self._weights + 2 * changed)  # gradients, new weights and new momentum
+        if not self._is_on_host:
+            return StepMemory(state, passes, PATCH_BYTES, 0, COPIES_TO_SAVE * saved, False)
+        spare = min(buffer_pool.spare_bytes(state + passes), state + passes)
+        scratch = SCRATCH_BYTES * blas_threads.thread_count()
+        return StepMemory(state, passes, scratch, spare, COPIES_TO_SAVE * saved, True)
+
+
+def _of_cupy(size: int) -> int:
+    return -(-size // CUPY_PIECE) * CUPY_PIECE
