@@ -60,6 +60,7 @@ class TrainingOptions:
     dropout: float | None = None
     stochdepth_rate: float | None = None
     agc: float | None = 0.01
+    agc_except: str | None = None
     sam: float | None = None
     sam_fraction: float = 1.0
     ema: float | None = 0.99999
@@ -90,7 +91,10 @@ class TrainingOptions:
             raise InputError(f"--sam-fraction {self.sam_fraction}: it needs --sam RHO, such as --sam 0.05")
         if self.init_from is None and self.init_weights != "averaged":
             raise InputError(f"--init-weights {self.init_weights}: it needs --init-from FILE")
-        parsed_patterns(self.freeze)
+        if self.agc is None and self.agc_except is not None:
+            raise InputError(f"--agc-except {self.agc_except}: it needs --agc LAMBDA, such as --agc 0.01")
+        parsed_patterns(self.freeze, "--freeze")
+        parsed_patterns(self.agc_except, "--agc-except")
         parsed_factors(self.lr_scale)
 
 

@@ -1,4 +1,4 @@
-"""`--freeze` and `--lr-scale`: parts of a network chosen by patterns of parameter names.
+"""`--freeze`, `--lr-scale` and `--agc-except`: parts of a network chosen by patterns of parameter names.
 
 A pattern is compared with whole names, as shells compare patterns with file names: `*` stands for any text, dots too,
 `?` for one character, `[ab]` for one of these. Several are separated by commas.
@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterable
 
 from ..autograd import Tensor
 from ..errors import InputError
+from ..nn import Module
+from ..optim import clipped_by_default
 
 Parameters = dict[str, Tensor]
 
 
-def parsed_patterns(text: str | None) -> list[str]:
-    """The patterns in the value of --freeze; InputError if one is empty."""
+def parsed_patterns(text: str | None, flag: str) -> list[str]:
+    """The patterns in the value of `flag`, as --freeze and --agc-except have it; InputError if one is empty."""
     patterns = [] if text is None else [part.strip() for part in text.split(",")]
     if not all(patterns):
-        raise InputError(f"--freeze {text}: expected patterns of parameter names, separated by commas, such as "
+        raise InputError(f"{flag} {text}: expected patterns of parameter names, separated by commas, such as "
                          f"'stem*,blocks.0.*'")
     return patterns
 
@@ -53,7 +55,7 @@ def freeze(parameters: Parameters, text: str | None) -> None:
     InputError for a pattern that matches none, and if all are matched.
     """
     frozen: set[str] = set()
-    for pattern in parsed_patterns(text):
+    for pattern in parsed_patterns(text, "--freeze"):
         frozen.update(_matching(pattern, parameters, "--freeze"))
     if frozen and len(frozen) == len(parameters):
         raise InputError(f"--freeze {text}: it matches all parameters, so there is nothing to train")
@@ -91,6 +93,18 @@ def learning_rate_factor(parameters: Parameters, text: str | None) -> Callable[[
                              f"are")
         factors.update(dict.fromkeys(names, factor))
     return factors.__getitem__
+
+
+def clipped_parameters(model: Module, text: str | None) -> Callable[[str], bool]:
+    """Which parameters AGC clips, as SGD takes it: the default ones without those that --agc-except matches.
+
+    InputError for a pattern that matches no parameter.
+    """
+    names = dict(model.parameters())
+    exempt = {name for pattern in parsed_patterns(text, "--agc-except")
+              for name in _matching(pattern, names, "--agc-except")}
+    is_clipped = clipped_by_default(model)
+    return lambda name: is_clipped(name) and name not in exempt
 
 
 def _matching(pattern: str, parameters: Parameters, flag: str) -> list[str]:

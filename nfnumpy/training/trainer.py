@@ -18,7 +18,7 @@ from . import checkpoint
 from .captured import CapturedInference, CapturedTraining
 from .initial_weights import InitialWeights
 from .options import TrainingOptions
-from .parameter_patterns import freeze, learning_rate_factor
+from .parameter_patterns import clipped_parameters, freeze, learning_rate_factor
 from .resumption import check_identity, identity_of
 from .step_metrics import StepMetrics, check_loss
 
@@ -50,7 +50,8 @@ class Trainer:
         freeze(parameters, options.freeze)
         self.weight_dtype = self.model.linear.weight.dtype
         self.optimizer = optim.SGD(self.model, lr=0.0, momentum=options.momentum, weight_decay=options.weight_decay,
-                                   clipping=options.agc, loss_scale=self.loss_scale,
+                                   clipping=options.agc, clipped=clipped_parameters(self.model, options.agc_except),
+                                   loss_scale=self.loss_scale,
                                    lr_factor=learning_rate_factor(parameters, options.lr_scale))
         self.sam = optim.SAM(self.optimizer, options.sam, options.sam_fraction) if options.sam else None
         self.ema = optim.ExponentialMovingAverage(self.model, options.ema) if options.ema else None

@@ -240,6 +240,27 @@ def test_flags_given_several_times_add_up(file, pictures, tmp_path, capsys, monk
     assert options["freeze"] == "stem*,blocks.0.*,blocks.1.*" and options["lr_scale"] == "blocks.*=0.1,linear.*=2"
 
 
+def test_agc_leaves_out_what_agc_except_matches_and_the_last_weight(file):
+    names = set(started(file).optimizer.parameters)
+    for text, exempt in ((None, set()), ("*.skip_gain", {name for name in names if name.endswith("skip_gain")}),
+                         ("stem*,linear.bias", {name for name in names if re.match(r"stem|linear\.bias", name)})):
+        assert started(file, agc_except=text).optimizer.clipped == names - exempt - {"linear.weight"}
+
+
+def test_without_clipping_skip_gains_leave_zero_at_once(file):
+    """AGC lets a scalar at 0 move by lr·(1 + momentum)·lambda·eps in its first step: here 0.19 thousandths of lr."""
+    clipped, free = (started(file, agc=0.1, agc_except=text, lr=1.0, warmup_epochs=0.0)
+                     for text in (None, "*.skip_gain"))
+    moved = []
+    for trainer in (clipped, free):
+        gains = [parameter for name, parameter in trainer.model.parameters().items() if name.endswith("skip_gain")]
+        for gain in gains:
+            gain.data = np.zeros_like(gain.data)
+        steps(trainer, 1)
+        moved.append([abs(float(gain.data)) for gain in gains])
+    assert max(moved[0]) <= 1.9e-4 * (1 + 1e-5) < min(moved[1])
+
+
 # ---- what is refused
 
 
@@ -253,6 +274,8 @@ def test_flags_given_several_times_add_up(file, pictures, tmp_path, capsys, monk
     (["--lr-scale", "linear.*=inf"], ["linear.*=inf"]), (["--lr-scale", "linear.*=fast"], ["linear.*=fast"]),
     (["--lr-scale", "linear.*=0"], ["linear.*=0", "--freeze"]), (["--lr-scale", "head=2"], ["--lr-scale head"]),
     (["--freeze", "stem*", "--lr-scale", "stem_convs.0.*=2"], ["stem_convs.0.*=2", "--freeze"]),
+    (["--agc-except", "skip"], ["--agc-except skip", "linear.weight"]), (["--agc-except", ""], ["--agc-except"]),
+    (["--agc-except", "*.skip_gain", "--agc", "off"], ["--agc-except *.skip_gain", "--agc LAMBDA"]),
     (["--init-weights", "last"], ["--init-weights last", "--init-from"]),
     (["--init-weights", "best", "--init-from", "x"], ["--init-weights best", "averaged or last"]),
     (["--init-from", ""], ["--init-from"]), (["--init-from", "/nowhere"], ["/nowhere"]),
