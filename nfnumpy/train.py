@@ -100,7 +100,7 @@ def parser() -> Parser:
     add("--dropout", "dropout rate before the last layer; default: the variant's", float, metavar="RATE")
     add("--stochdepth-rate", "stochastic depth rate of the last block; default: the variant's", float, metavar="RATE")
     add("--agc", "threshold of adaptive gradient clipping, or off", number_or_off, metavar="LAMBDA")
-    add("--agc-except", "parameters that AGC leaves alone beside the last layer's weight, such as '*.skip_gain', or off",
+    add("--agc-except", "parameters that AGC leaves alone beside the last weight, such as '*.skip_gain', or off",
         text_or_off, action=JoinedByCommas, metavar="PATTERN")
     add("--sam", "rho of sharpness-aware minimization, or off", number_or_off, metavar="RHO")
     add("--sam-fraction", "share of the batch that SAM's ascent step uses", float, metavar="SHARE")
