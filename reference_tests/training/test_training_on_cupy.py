@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nfnumpy import backend, datasets, models, predict, train
+from nfnumpy import backend, datasets, evaluate, models, predict, train
 from nfnumpy.training import NotFinite, Trainer, TrainingOptions, checkpoint
 from nfnumpy.training.step_metrics import DelayedMetrics
 from reference_tests.conftest import ROOT, STAND_IN
@@ -159,7 +159,7 @@ def test_no_step_makes_the_host_wait():
     assert finished.returncode == 0, finished.stderr
 
 
-def test_both_commands_run_with_backend_cupy(capsys, monkeypatch, tmp_path):
+def test_the_commands_run_with_backend_cupy(capsys, monkeypatch, tmp_path):
     """Also with half precision; what was trained there is read on numpy."""
     data = write_few_digits(tmp_path / "few", training=10, test=2)
     arguments = ["--backend", "cupy", "--data", f"idx:{data}", "--epochs", 2, "--batch-size", 10, "--precision", "bf16",
@@ -173,6 +173,13 @@ def test_both_commands_run_with_backend_cupy(capsys, monkeypatch, tmp_path):
     printed = [run_command(predict.main, capsys, monkeypatch, tmp_path / "run" / "checkpoint.safetensors", picture,
                            "--backend", name) for name in ("cupy", "numpy")]
     assert printed[0] == printed[1] and printed[0][0] == 0
+    reports = []
+    for name in ("cupy", "numpy"):
+        evaluate.main([str(tmp_path / "run" / "checkpoint.safetensors"), "--data", f"idx:{data}", "--backend", name,
+                       "--json", str(tmp_path / "report.json")])
+        reports.append(json.loads((tmp_path / "report.json").read_text()))
+    assert reports[0]["accuracy"] == reports[1]["accuracy"] and reports[0]["images"] == 2
+    assert reports[0]["loss"] == pytest.approx(reports[1]["loss"], rel=1e-4)  # float32, a dozen layers
 
 
 @pytest.mark.parametrize("first, second", [("cupy", "numpy"), ("numpy", "cupy")])
