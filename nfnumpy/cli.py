@@ -4,6 +4,7 @@ import argparse
 import errno
 import os
 import sys
+import time
 import traceback
 import warnings
 import weakref
@@ -21,6 +22,8 @@ TERMINATED = 143  # 128 + SIGTERM
 PIPE_CLOSED = 141  # 128 + SIGPIPE
 # Errors of writing. Those of files are InputErrors already (files.atomic_write), so these concern standard output.
 OUTPUT_ERRORS = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG)
+
+SECONDS_BETWEEN_LINES = 30.0  # of a display of progress without a terminal
 
 Command = Callable[[list[str]], int]
 
@@ -61,6 +64,35 @@ def progress_bar(items: Iterable | None = None, **options: Any) -> tqdm.tqdm:
     bar = tqdm.tqdm(items, leave=False, disable=not on_terminal, file=sys.stderr, **options)
     _bars.add(bar)
     return bar
+
+
+class ImageProgress:
+    """The display of work on `total` images: a bar on a terminal, elsewhere a line every half minute.
+
+    A context manager: the bar is removed at the end, also after an exception.
+    """
+
+    def __init__(self, title: str, total: int) -> None:
+        self.title = title
+        self.total = total
+        self.done = 0
+        self.bar = progress_bar(total=total, desc=title, unit=" images")
+        self.last_line = time.monotonic()
+
+    def __enter__(self) -> "ImageProgress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.close()
+
+    def update(self, count: int = 1) -> None:
+        """Show that `count` more images are done."""
+        self.done += count
+        if not self.bar.disable:
+            self.bar.update(count)
+        elif time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
+            self.last_line = time.monotonic()
+            _print_line(f"{self.title}: {self.done} of {self.total} images")
 
 
 def run(main: Command) -> NoReturn:

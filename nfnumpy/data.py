@@ -4,11 +4,9 @@ import argparse
 import io
 import json
 import os
-import sys
-import time
 
 from .backend import blas_threads
-from .cli import BAD_INPUT, Parser, printable, progress_bar, run
+from .cli import BAD_INPUT, ImageProgress, Parser, printable, run
 from .datasets import FORMS, Dataset, open_dataset
 from .datasets.check import Findings, draw_samples, examine_dataset, to_json, to_text
 from .datasets.shards import SPLITS, ShardSize, write_dataset
@@ -20,36 +18,6 @@ EXAMPLE = """examples:
   python -m nfnumpy.data shards folder:pictures pictures-shards
   python -m nfnumpy.train --data shards:pictures-shards"""
 MEGABYTE = 10**6
-SECONDS_BETWEEN_LINES = 30.0
-
-
-class _Progress:
-    """The display of work on `total` images: a bar on a terminal, elsewhere a line every half minute.
-
-    A context manager: the bar is removed at the end, also after an exception.
-    """
-
-    def __init__(self, title: str, total: int) -> None:
-        self.title = title
-        self.total = total
-        self.done = 0
-        self.bar = progress_bar(total=total, desc=title, unit=" images")
-        self.last_line = time.monotonic()
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.bar.close()
-
-    def update(self, count: int = 1) -> None:
-        """Show that `count` more images are done."""
-        self.done += count
-        if not self.bar.disable:
-            self.bar.update(count)
-        elif time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
-            self.last_line = time.monotonic()
-            print(f"{self.title}: {self.done} of {self.total} images", file=sys.stderr, flush=True)
 
 
 def parser() -> Parser:
@@ -95,7 +63,7 @@ def _check(given: argparse.Namespace) -> int:
     for flag, path in (("--json", given.json), ("--picture", given.picture)):
         check_writable(flag, path)
     dataset = _open(given.data)
-    with _Progress("check", len(dataset.train) + len(dataset.test)) as bar:
+    with ImageProgress("check", len(dataset.train) + len(dataset.test)) as bar:
         findings = examine_dataset(dataset, blas_threads.thread_count(), progress=bar.update)
     for line in to_text(findings).splitlines():
         print(printable(line))
@@ -122,7 +90,7 @@ def _write_shards(given: argparse.Namespace) -> int:
     size = ShardSize(images=given.count) if given.count else ShardSize(bytes_=given.size_mb * MEGABYTE)
     splits = SPLITS if given.split == "both" else (given.split,)
     dataset = _open(given.data)
-    with _Progress("shards", sum(len(getattr(dataset, name)) for name in splits)) as bar:
+    with ImageProgress("shards", sum(len(getattr(dataset, name)) for name in splits)) as bar:
         counts = write_dataset(dataset, given.out, size, splits, given.overwrite, given.shuffle, bar.update)
     for name, count in counts.items():
         print(f"{os.path.join(given.out, name)}-*.tar: {len(getattr(dataset, name))} images in {count} shards")

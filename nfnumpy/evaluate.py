@@ -6,7 +6,7 @@ from typing import Any
 
 from . import datasets
 from .backend import blas_threads
-from .cli import Parser, printable, progress_bar, run
+from .cli import ImageProgress, Parser, printable, run
 from .datasets import PIXEL_LIMIT, Dataset, ReadingOptions
 from .errors import InputError
 from .evaluation import ClassifierInputs, ClassMatch, Outcome, default_batch_size, evaluate, match_classes
@@ -88,8 +88,8 @@ def _outcome(given: argparse.Namespace, classifier: Classifier, inputs: Classifi
     if batch_size is None:
         batch_size = classifier.run.batch_size if classifier.run else default_batch_size(
             classifier.transform.image_size)
-    with progress_bar(total=len(inputs), desc="evaluating", unit=" images") as bar:
-        return evaluate(classifier, inputs, batch_size, given.workers, bar.update)
+    with ImageProgress("evaluate", len(inputs)) as progress:
+        return evaluate(classifier, inputs, batch_size, given.workers, progress.update)
 
 
 def _facts(given: argparse.Namespace, classifier: Classifier, dataset: Dataset,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nfnumpy import evaluate, models, weights
+from nfnumpy import cli, evaluate, models, weights
 from nfnumpy.datasets import open_dataset
 from nfnumpy.evaluation.files import FILES, PICTURES, TABLES
 from nfnumpy.training import checkpoint
@@ -85,6 +85,12 @@ def test_the_summary_says_what_was_found(command, trained, few_digits, tmp_path)
     for words in (f"{100 * report['accuracy']:.2f} %", f"{report['loss']:.4f}", "top-5", "calibration", "images/s"):
         assert words in printed
     assert os.listdir(tmp_path) == ["r.json"]
+
+
+def test_without_a_terminal_the_progress_is_lines_on_the_error_stream(command, trained, few_digits, monkeypatch):
+    monkeypatch.setattr(cli, "SECONDS_BETWEEN_LINES", -1.0)
+    errors = command(trained, "--data", f"idx:{few_digits}", "--batch-size", 5)[2]
+    assert errors.splitlines() == ["evaluate: 5 of 8 images", "evaluate: 8 of 8 images"]
 
 
 def test_the_training_images_can_be_evaluated(command, trained, few_digits):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 from PIL import Image
 
-from nfnumpy import data
+from nfnumpy import cli, data
 from nfnumpy.datasets import ArraySplit, Dataset, open_dataset
 from nfnumpy.datasets.check import draw_samples, examine_dataset, sheet, to_json, to_text
 from nfnumpy.datasets.check.statistics import histogram, summary
@@ -206,7 +206,7 @@ def test_the_command_prints_the_report_and_writes_json_and_picture(folder, tmp_p
 
 
 def test_without_a_terminal_the_progress_is_lines_on_the_error_stream(folder, capsys, monkeypatch):
-    monkeypatch.setattr(data, "SECONDS_BETWEEN_LINES", -1.0)
+    monkeypatch.setattr(cli, "SECONDS_BETWEEN_LINES", -1.0)
     _, _, errors = run_command(data.main, capsys, monkeypatch, "check", folder)
     assert errors.splitlines() == ["check: 6 of 12 images", "check: 12 of 12 images"]
 
