@@ -1,4 +1,4 @@
-"""`python -m nfnumpy.data`: check a data set, and write it as tar shards."""
+"""`python -m nfnumpy.data`: check a data set, and write it as tar shards or as a folder of pictures."""
 
 import argparse
 import io
@@ -9,12 +9,14 @@ from .backend import blas_threads
 from .cli import BAD_INPUT, ImageProgress, Parser, printable, run
 from .datasets import FORMS, Dataset, open_dataset
 from .datasets.check import Findings, draw_samples, examine_dataset, to_json, to_text
+from .datasets.folder_writer import write_folder
 from .datasets.shards import SPLITS, ShardSize, write_dataset
 from .errors import InputError
 from .files import atomic_write, check_writable
 
 EXAMPLE = """examples:
   python -m nfnumpy.data check folder:pictures --picture sheet.png
+  python -m nfnumpy.data folder digits pictures
   python -m nfnumpy.data shards folder:pictures pictures-shards
   python -m nfnumpy.train --data shards:pictures-shards"""
 MEGABYTE = 10**6
@@ -26,6 +28,7 @@ def parser() -> Parser:
     commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_check(commands)
     _add_shards(commands)
+    _add_folder(commands)
     return p
 
 
@@ -52,10 +55,16 @@ def _add_shards(commands: argparse._SubParsersAction) -> None:
     p.add_argument("--overwrite", action="store_true", help="replace the shards that are in OUT")
 
 
+def _add_folder(commands: argparse._SubParsersAction) -> None:
+    p = commands.add_parser("folder", help="write a data set as a folder of pictures, one sub-folder a class")
+    p.add_argument("data", metavar="DATA", help=f"a folder, or {FORMS}")
+    p.add_argument("out", metavar="OUT", help="the folder to write to: train/CLASS/NUMBER.png, test/…")
+
+
 def main(arguments: list[str]) -> int:
     """Run one of the commands."""
     given = parser().parse_args(arguments)
-    return _check(given) if given.command == "check" else _write_shards(given)
+    return {"check": _check, "shards": _write_shards, "folder": _write_folder}[given.command](given)
 
 
 def _check(given: argparse.Namespace) -> int:
@@ -94,6 +103,16 @@ def _write_shards(given: argparse.Namespace) -> int:
         counts = write_dataset(dataset, given.out, size, splits, given.overwrite, given.shuffle, bar.update)
     for name, count in counts.items():
         print(f"{os.path.join(given.out, name)}-*.tar: {len(getattr(dataset, name))} images in {count} shards")
+    return 0
+
+
+def _write_folder(given: argparse.Namespace) -> int:
+    """Write the folder of pictures; print how many there are."""
+    dataset = _open(given.data)
+    with ImageProgress("folder", len(dataset.train) + len(dataset.test)) as bar:
+        counts = write_folder(dataset, given.out, bar.update)
+    for name, count in counts.items():
+        print(f"{os.path.join(given.out, name)}: {count} images in {len(dataset.classes)} classes")
     return 0
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from nfnumpy import data
 from nfnumpy.datasets import ArraySplit, Dataset, open_dataset
 from nfnumpy.datasets.shards import ShardSize, write_dataset
-from nfnumpy.datasets.shards.staging import staging_folder
+from nfnumpy.datasets.staging import staging_folder
 from nfnumpy.errors import InputError
 from reference_tests.helpers.command_line import expect_one_line, run_command
 from reference_tests.helpers.dataset_files import one_line, write_folder

@@ -11,9 +11,9 @@ from pathlib import Path
 from ...errors import InputError
 from ...files import atomic_write
 from ..dataset import Dataset
+from ..staging import move_into_place, staging_folder
 from .class_names import TEXT, class_names_file
 from .opening import index_path
-from .staging import move_into_place, staging_folder
 from .writer import ShardSize, write_shards
 
 SPLITS = ("train", "test")

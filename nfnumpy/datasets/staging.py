@@ -1,6 +1,6 @@
 """A folder for files that are moved to their final names together, once all of them are whole.
 
-Used by: data.py. Test: reference_tests/datasets/test_shard_writer.py.
+Used by: folder_writer.py, shards/export.py. Test: reference_tests/datasets/test_shard_writer.py.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...files import try_lock
+from ..files import try_lock
 
 NAME = re.compile(r"\.[0-9a-f]{24}\.unfinished")
 LOCK = "lock"
