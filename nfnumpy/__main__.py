@@ -9,6 +9,7 @@ COMMANDS = {  # name: (module, purpose)
     "train": ("nfnumpy.train", "train a normalizer-free network on images"),
     "data": ("nfnumpy.data", "check a data set, or write it as tar shards"),
     "evaluate": ("nfnumpy.evaluate", "measure how good a checkpoint or published weights are on labelled images"),
+    "summary": ("nfnumpy.summary", "the blocks of a network, their shapes and costs, and the memory that it takes"),
     "predict": ("nfnumpy.predict", "classify image files with a checkpoint or with published weights"),
     "augment": ("nfnumpy.augment.__main__", "draw pictures as a network sees them in training"),
     "weights": ("nfnumpy.weights.__main__", "convert weights between nfnumpy, timm and the authors'; export to ONNX"),

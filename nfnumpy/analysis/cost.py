@@ -5,10 +5,12 @@ the operations, so the count always describes the code. Test: reference_tests/mo
 """
 
 import math
+from contextlib import AbstractContextManager
 from typing import Any
 
 from ..autograd import no_grad, record_operations
 from ..backend import backend_of
+from ..backend.arrays import Array
 from ..errors import InputError
 from ..models import NormalizerFreeNetwork
 from ..nn import Module
@@ -28,8 +30,20 @@ def operation_costs(model: NormalizerFreeNetwork, height: int, width: int) -> li
 
     It counts convolutions, linear layers and the two inside squeeze-and-excite, as published tables do.
     """
-    costs = []
+    costs: list[Cost] = []
+    with no_grad(), recorded_costs(costs):
+        model(no_images(model, height, width))
+    return costs
 
+
+def no_images(model: NormalizerFreeNetwork, height: int, width: int) -> Array:
+    """A batch of no images of that size, of the model's dtype."""
+    weight = model.linear.weight
+    return backend_of(weight.data).xp.zeros((0, height, width, model.config.in_channels), dtype=weight.dtype)
+
+
+def recorded_costs(costs: list[Cost]) -> AbstractContextManager[None]:
+    """Context in which `costs` gets the Cost of every operation that `operation_costs` counts."""
     def record(name: str, inputs: Any, output: Any, options: Any) -> None:
         if name == "conv2d":
             count = math.prod(output.shape[1:3]) * math.prod(inputs[1].shape)
@@ -41,11 +55,7 @@ def operation_costs(model: NormalizerFreeNetwork, height: int, width: int) -> li
             return
         costs.append((name, (tuple(inputs[0].shape[1:]), tuple(inputs[1].shape)), count))
 
-    weight = model.linear.weight
-    empty = backend_of(weight.data).xp.zeros((0, height, width, model.config.in_channels), dtype=weight.dtype)
-    with no_grad(), record_operations(record):
-        model(empty)
-    return costs
+    return record_operations(record)
 
 
 def count_flops(model: NormalizerFreeNetwork, height: int, width: int) -> int:

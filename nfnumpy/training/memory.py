@@ -118,6 +118,20 @@ def peak_of_passes(recording: Recording, batch_size: float, rounding: Rounding =
     return passes.peak
 
 
+def peak_of_inference(recording: Recording, batch_size: float, rounding: Rounding = int) -> int:
+    """The most bytes that a forward pass holds at a time when nothing is saved, weights not included."""
+    passes = _Passes(recording.sizes(batch_size, rounding), recording.parameters)
+    last_use = {number: position for position, one in enumerate(recording.operations)
+                for number in (*one.inputs, one.output)}
+    passes.hold(recording.images)
+    for position, one in enumerate(recording.operations):
+        passes.hold(one.output)
+        for number in (*one.inputs, one.output):
+            if last_use[number] == position:
+                passes.free(number)
+    return passes.peak
+
+
 class _Passes:
     """Bytes that are held, now and at most, beside the parameters."""
 

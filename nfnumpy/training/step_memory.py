@@ -12,7 +12,7 @@ from typing import Any
 from .. import models
 from ..backend import blas_threads, buffer_pool
 from ..optim.chunks import PART_BYTES
-from .memory import Recording, peak_of_passes
+from .memory import Recording, peak_of_inference, peak_of_passes
 
 SCRATCH_BYTES = 16 << 20  # of one thread on NumPy: working memory of convolutions
 PATCH_BYTES = 256 << 20  # on CuPy: the patches of a convolution, see functional/fast_cupy/convolution.py
@@ -63,6 +63,11 @@ class MemoryPrediction:
         self._weights = sum(map(self._rounding, arrays))
         self._sam, self._ema = sam, ema
 
+    def of_inference(self, batch_size: int) -> int:
+        """Bytes of weights, activations and working memory while so many images are classified."""
+        activations = peak_of_inference(self._recording, batch_size * self._share_of_image, self._rounding)
+        return self._weights + activations + self._scratch()
+
     def of_batch(self, batch_size: int) -> StepMemory:
         """The memory of a run whose steps take so many images."""
         saved = (2 + self._ema) * self._weights
@@ -72,11 +77,11 @@ class MemoryPrediction:
             changed = min(self._weights, PART_BYTES + self._largest)
         passes = peak_of_passes(self._recording, batch_size * self._share_of_image, self._rounding)
         passes = max(passes, self._weights + 2 * changed)  # gradients, new weights and new momentum
-        if not self._is_on_host:
-            return StepMemory(state, passes, PATCH_BYTES, 0, COPIES_TO_SAVE * saved, False)
-        spare = min(buffer_pool.spare_bytes(state + passes), state + passes)
-        scratch = SCRATCH_BYTES * blas_threads.thread_count()
-        return StepMemory(state, passes, scratch, spare, COPIES_TO_SAVE * saved, True)
+        spare = min(buffer_pool.spare_bytes(state + passes), state + passes) if self._is_on_host else 0
+        return StepMemory(state, passes, self._scratch(), spare, COPIES_TO_SAVE * saved, self._is_on_host)
+
+    def _scratch(self) -> int:
+        return SCRATCH_BYTES * blas_threads.thread_count() if self._is_on_host else PATCH_BYTES
 
 
 def _of_cupy(size: int) -> int:

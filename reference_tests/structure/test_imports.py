@@ -14,7 +14,7 @@ PACKAGE = Path(nfnumpy.__file__).parent
 AREAS = (  # from the ground up
     "errors", "validation", "files", "cli", "backend", "functional", "autograd", "ops", "nn", "models", "optim",
     "datasets", "augment", "weights", "training", "analysis", "evaluation", "ports", "verify", "bench", "data", "train",
-    "evaluate", "predict", "__main__")
+    "evaluate", "summary", "predict", "__main__")
 
 
 def module_of(path):
