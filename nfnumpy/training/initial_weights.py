@@ -9,8 +9,7 @@ Used by: run.py, trainer.py. Test: reference_tests/training/test_fine_tuning.py.
 import dataclasses
 from typing import Any
 
-from .. import models, weights
-from ..backend import namespace
+from .. import models
 from ..backend.arrays import Array
 from ..errors import InputError
 from .classifier import load_classifier
@@ -86,12 +85,9 @@ def read_initial_weights(options: TrainingOptions) -> InitialWeights:
     """The weights that --init-from names; InputError unless they are those of a named variant, all of them finite."""
     path = str(options.init_from)
     classifier = load_classifier(path, averaged=options.init_weights == "averaged")
-    is_checkpoint = weights.is_checkpoint(path)
     config, state = classifier.model.config, classifier.model.state_dict()
-    for name, array in state.items():
-        if not bool(namespace(array).isfinite(array).all()):
-            raise InputError(f"--init-from {path}: {name} has values that are not finite")
     try:
+        classifier.check_weights()
         model = models.variant_of(state)
         changes = {name: getattr(config, name) for name in ("num_classes", "drop_rate", "stochdepth_rate")}
         differences = _differences(config, models.config_of(model, **changes))
@@ -100,7 +96,7 @@ def read_initial_weights(options: TrainingOptions) -> InitialWeights:
     if differences:
         raise InputError(f"--init-from {path}: the checkpoint's network is {model} but for its {differences[0]}; "
                          f"expected a named variant")
-    if not is_checkpoint:
+    if classifier.run is None:  # weights alone, with made-up names of classes
         return InitialWeights(path, model, config, state, None, config.train_size)
     return InitialWeights(path, model, config, state, classifier.classes, classifier.transform.image_size)
 
