@@ -122,6 +122,7 @@ def parser() -> Parser:
         metavar="N")
     add("--time-limit", "time after which the run saves and ends, such as 2h30m, 45m or 5400 (seconds); default: off",
         duration_or_off, metavar="TIME")
+    add("--changed-data", "refuse or accept: whether a run is resumed on images that were changed", metavar="NAME")
     add("--out", "folder for what the run writes; default: runs/NAME-OF-DATA, numbered if taken", metavar="DIR")
     p.add_argument("--config", metavar="FILE", help="a TOML file of options, or recipe:NAME; flags overrule it; list: "
                                                     "print the recipes")

@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import datasets
 from ..backend import blas_threads
+from ..errors import InputError
 from . import report
 from .checkpoint import Checkpoint
 from .ending import Ending
@@ -47,7 +48,11 @@ class TrainingRun:
 
     def _restore(self, stored: Checkpoint) -> None:
         """Continue from a checkpoint's state and sums."""
-        progress = self.trainer.restore(*stored)
+        trainer = self.trainer
+        progress = trainer.restore(*stored)
+        if trainer.step > trainer.total_steps:
+            raise InputError(f"--epochs {self.options.epochs}: the run has trained "
+                             f"{trainer.step / trainer.steps_per_epoch:g} epochs already")
         self.sums = restored(progress)
         self.trained = checked_trained(progress.get("trained", {}))
         report.log_other_threads(progress.get("threads"), blas_threads.thread_count())

@@ -13,7 +13,6 @@ import zlib
 from collections.abc import Iterator
 
 from ..datasets import Dataset
-from ..errors import InputError
 from ..files import atomic_write
 from .run_folder import INVENTORY, RunFolder
 
@@ -54,19 +53,17 @@ def _digest_and_content(dataset: Dataset, compress: bool) -> tuple[str, bytes]:
     return digest.hexdigest(), content.getvalue() if compress else b""
 
 
-def check_same_data(dataset: Dataset, spec: str, digest: str, folder: RunFolder) -> None:
-    """InputError that names the first difference, unless `dataset` has the inventory whose digest is given.
+def difference_of(dataset: Dataset, digest: str, folder: RunFolder) -> str | None:
+    """What differs between `dataset` and the inventory, with this digest, in the folder of a run; None for nothing.
 
-    spec: the value of --data, for the message.
+    It names the first image that differs.
     """
     if digest_of(dataset) == digest:
-        return
-    beginning = f"--data {spec}: these are not the images that the run began with"
+        return None
     before, now = _stored_lines(folder), list(_lines(dataset))
     if before is None:
-        raise InputError(f"{beginning}; which ones differ cannot be said, because {folder.file(INVENTORY)} cannot be "
-                         f"read")
-    raise InputError(f"{beginning}: {_first_difference(before, now, dataset.classes)}")
+        return f"which ones differ cannot be said, because {folder.file(INVENTORY)} cannot be read"
+    return _first_difference(before, now, dataset.classes)
 
 
 def _stored_lines(folder: RunFolder) -> list[bytes] | None:

@@ -15,8 +15,8 @@ def file_of(epoch: int) -> str:
 def keep_checkpoint(folder: RunFolder, rule: Keep, entries: list[Entry]) -> bool:
     """Keep checkpoint.safetensors, of the last of the evaluations `entries`, if `rule` wants it; remove what it drops.
 
-    Removed is only what the rule kept an epoch earlier, nothing that was kept under another rule. Returns whether
-    best.safetensors has become that checkpoint. Doing it twice changes nothing.
+    Removed is only what the rule drops with this epoch, nothing of epochs that it would have dropped before, when the
+    run had another rule. Returns whether best.safetensors has become that checkpoint. Doing it twice changes nothing.
     """
     newest = entries[-1]["epoch"]
     kept = rule.epochs(entries)

@@ -20,7 +20,7 @@ INTERVALS = {
 CHOICES = {"precision": (None, "bf16", "fp16"), "tf32": ("on", "off"), "cuda_graph": ("on", "off"),
            "erase_mode": augment.ERASE_MODES, "mixing": augment.MIXING_FORMS,
            "augment_before_mix": ("auto", "on", "off"), "init_weights": ("averaged", "last"),
-           "memory_check": ("on", "off")}
+           "memory_check": ("on", "off"), "changed_data": ("refuse", "accept")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +76,7 @@ class TrainingOptions:
     keep: str | None = None
     early_stop: int | None = None
     time_limit: float | None = None
+    changed_data: str = "refuse"
     out: str | None = None
 
     def __post_init__(self) -> None:

@@ -3,8 +3,10 @@
 import math
 
 from ..backend import blas_threads, openblas
+from ..errors import InputError
 from .curves import draw_curves
 from .keep import Entry, ranked, score
+from .options import TrainingOptions
 from .parameter_patterns import frozen_share
 from .progress import log
 from .run_folder import BEST, CHECKPOINT, CURVES, RunFolder, short_name
@@ -67,6 +69,14 @@ def log_early_stop(limit: int, entries: list[Entry]) -> None:
     best = ranked(entries)[0]
     log(f"--early-stop {limit}: no epoch since epoch {best['epoch']} is better than its test accuracy of "
         f"{100 * score(best):.2f} %")
+
+
+def refuse_or_log_changed_data(difference: str, options: TrainingOptions) -> None:
+    """Say what differs between the images now and when the run began; InputError unless the options accept it."""
+    if options.changed_data != "accept":
+        raise InputError(f"--data {options.data}: these are not the images that the run began with: {difference}; "
+                         f"--changed-data accept goes on with them")
+    log(f"--changed-data accept: these are not the images that the run began with: {difference}")
 
 
 def log_more_epochs(before: int, trainer: Trainer) -> None:

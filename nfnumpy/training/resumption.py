@@ -11,7 +11,7 @@ from .options import TrainingOptions, flag
 # number of epochs, it is an extension of the run. That the images are the same, wherever they are, is checked by
 # inventory.py.
 FREE_ON_RESUME = ("backend", "tf32", "cuda_graph", "workers", "checkpoint_every", "max_pixels", "out", "data", "epochs",
-                  "time_limit", "keep", "early_stop", "memory_check")
+                  "time_limit", "keep", "early_stop", "memory_check", "changed_data")
 
 
 def resumed_options(facts: dict[str, Any], given: dict[str, Any]) -> TrainingOptions:
@@ -28,7 +28,7 @@ def resumed_options(facts: dict[str, Any], given: dict[str, Any]) -> TrainingOpt
     if unknown:
         raise InputError(f"the checkpoint was written by another version of nfnumpy: its option {unknown[0]!r} is not "
                          f"known here")
-    stored = {**defaults, **stored}
+    stored = {**defaults, **stored, "changed_data": defaults["changed_data"]}  # accepted once, not for ever
     stored.update({name: value for name, value in _decided(facts).items() if stored[name] is None})
     for name, value in given.items():
         if stored[name] != value and not _may_change(name, facts):
@@ -69,11 +69,9 @@ def identity_of(config: Any, dataset: Any) -> dict[str, Any]:
 
 
 def check_identity(facts: dict[str, Any], config: Any, dataset: Any) -> None:
-    """InputError unless a checkpoint's `facts` are those of a run of this model on this data."""
+    """InputError unless a checkpoint's `facts` are those of a run of this model on data of this kind and size."""
     for key, own in identity_of(config, dataset).items():
         stored = facts.get(key)
-        if key == "training_images" and stored_digest(facts) is not None:
-            continue  # the inventory says more
         if key == "config" and isinstance(stored, dict):
             stored = {**_as_json(_defaults(config)), **stored}  # fields that are newer than the checkpoint
         if stored != own:

@@ -11,7 +11,7 @@ from .data import open_data
 from .ending import Ending, TimeIsUp
 from .epochs import TrainingRun
 from .initial_weights import read_initial_weights
-from .inventory import check_same_data, write_inventory
+from .inventory import difference_of, write_inventory
 from .memory_check import check_memory
 from .options import TrainingOptions
 from .progress import log
@@ -93,8 +93,8 @@ def _model(options: TrainingOptions, dataset: datasets.Dataset) -> tuple[str, An
 def _run(trainer: Trainer, folder: RunFolder, stored: Checkpoint | None, ending: Ending) -> list[dict[str, Any]]:
     """Train in the locked folder, from the beginning or from what is `stored`."""
     digest = _check_data(trainer, folder, stored)
-    write_config(folder.file(CONFIG), trainer.options)
     run = TrainingRun(trainer, folder, stored, ending, digest)
+    write_config(folder.file(CONFIG), trainer.options)
     if stored is not None and stored.facts["options"]["epochs"] != trainer.options.epochs:
         report.log_more_epochs(stored.facts["options"]["epochs"], trainer)
     try:
@@ -106,12 +106,14 @@ def _run(trainer: Trainer, folder: RunFolder, stored: Checkpoint | None, ending:
 
 def _check_data(trainer: Trainer, folder: RunFolder, stored: Checkpoint | None) -> str:
     """The digest of the data's inventory, which the folder has afterwards; InputError for other data than `stored`."""
-    digest = None
+    digest = None if stored is None else stored_digest(stored.facts)
+    if digest is not None:
+        difference = difference_of(trainer.dataset, digest, folder)
+        if difference is not None:
+            report.refuse_or_log_changed_data(difference, trainer.options)
+            digest = None
     if stored is not None:
         check_identity(stored.facts, trainer.config, trainer.dataset)
-        digest = stored_digest(stored.facts)
-        if digest is not None:
-            check_same_data(trainer.dataset, trainer.options.data, digest, folder)
     if digest is None or not folder.has(INVENTORY):
         digest = write_inventory(trainer.dataset, folder)
     return digest

@@ -71,7 +71,7 @@ def after_calls(monkeypatch, function_name, count, action):
 
 @pytest.mark.parametrize("number, raised, step", [
     (signal.SIGINT, KeyboardInterrupt, 2),
-    *((signal.SIGTERM, Terminated, step) for step in range(1, STEPS_PER_EPOCH * EPOCHS + 1))])
+    *((signal.SIGTERM, Terminated, step) for step in (1, STEPS_PER_EPOCH, STEPS_PER_EPOCH * EPOCHS))])
 def test_a_signal_at_any_step_is_a_checkpoint_of_that_step(tmp_path, monkeypatch, options, uninterrupted, number,
                                                             raised, step):
     """A signal in the last step of an epoch ends the run before the evaluation, which follows when it goes on."""
