@@ -4,6 +4,7 @@ Used by: evaluate.py. Test: reference_tests/evaluation/test_outcome.py.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from time import perf_counter
 
@@ -59,7 +60,7 @@ def evaluate(classifier: Classifier, inputs: ClassifierInputs, batch_size: int, 
 
     batch_size: images at a time; workers: threads that decode; on_batch: called with the number of images after every
     batch. With the batch size of training the numbers are those of its evaluation, to the last bit. InputError for an
-    image that cannot be read, and for logits that are not finite.
+    image that cannot be read, and for logits or a loss that are not finite.
     """
     backend = backend_of(classifier.model.linear.weight.data)
     batches: list[tuple[np.ndarray, ...]] = []
@@ -77,6 +78,9 @@ def evaluate(classifier: Classifier, inputs: ClassifierInputs, batch_size: int, 
             if on_batch is not None:
                 on_batch(len(labels))
         seconds, waited = perf_counter() - started, loader.waited_seconds
+    if not math.isfinite(loss):
+        raise InputError("the mean loss is not finite: the differences of the model's logits are too large for "
+                         f"{classifier.model.linear.weight.dtype}")
     labels, predictions, confidences, label_probabilities, is_in_top5 = map(np.concatenate, zip(*batches, strict=True))
     return Outcome(labels, predictions, confidences, label_probabilities, is_in_top5, loss / count, seconds, waited)
 

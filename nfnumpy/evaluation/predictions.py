@@ -17,7 +17,7 @@ from ..functional.activations import softmax
 from ..training import Classifier
 
 PIXELS_IN_BATCH = 2**20  # bounds the memory of a batch, which grows with its pixels
-MOST_IN_BATCH = 64  # above, nothing is gained
+MOST_IN_BATCH = 64  # above, little is gained
 
 
 class Prediction(NamedTuple):

@@ -1,6 +1,6 @@
 """The report of an evaluation: everything about it as numbers and names that JSON can hold, and its tables as CSV.
 
-Used by: evaluate.py. Test: reference_tests/evaluation/test_report.py.
+Used by: evaluate.py. Test: reference_tests/commands/test_evaluate.py.
 """
 
 import csv

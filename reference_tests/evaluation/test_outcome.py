@@ -100,6 +100,15 @@ def test_weights_that_are_not_finite_are_named(untrained, digits, tmp_path, valu
         outcome_of(load_classifier(tmp_path / "w"), digits)
 
 
+def test_a_loss_that_is_not_finite_is_refused(untrained, digits):
+    """All logits are finite: those of one class are the largest of float32, the others the smallest."""
+    model = models.create("nfnet_8px", num_classes=10, seed=5)
+    bias = np.where(np.arange(10) == 3, 1, -1).astype(np.float32) * np.finfo(np.float32).max
+    model.load_state_dict(model.state_dict() | {"linear.bias": bias})
+    with pytest.raises(InputError, match="loss is not finite.*float32"):
+        outcome_of(Classifier(model, untrained.classes, EvalTransform(8)), digits)
+
+
 def test_an_image_whose_logits_overflow_is_named(untrained, digits):
     """Its weights are finite: the largest of float32."""
     model = models.create("nfnet_8px", num_classes=10, seed=5)
