@@ -126,13 +126,17 @@ class ArraySplit(Split):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a test split over the same classes; `image_size` is the side of every image in pixels."""
+    """A training and a test split over the same classes; `image_size` is the side of a training image in pixels.
+
+    remarks: lines about what was found and chosen, for a log.
+    """
 
     name: str
     classes: tuple[str, ...]
     image_size: int
     train: Split
     test: Split
+    remarks: tuple[str, ...] = ()
 
 
 def _three_channels(images: np.ndarray, rank: int) -> np.ndarray:

@@ -1,34 +1,36 @@
-"""A folder of pictures, one sub-folder a class: train/CLASS/….jpg and test/CLASS/….jpg."""
+"""A folder of pictures, one sub-folder a class: train/CLASS/….jpg and test/CLASS/….jpg, or CLASS/….jpg alone."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
 from .dataset import Dataset, Split
-from .images import read_image
+from .decoders import ENDINGS
+from .file_tree import FileList, FileTree
+from .folder_layout import layout_of
+from .held_out import drawn_for_test
+from .images import image_dimensions
+from .index_file import indexed_images
 from .reading import ImageReader, ReadingOptions
+from .survey import surveyed_size
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-TEST_NAMES = ("test", "val")
+MOST_ENDINGS = 5  # that the line about other files names
 
 
 class FolderSplit(Split):
-    """A split of image files, decoded each time one is read: `paths` (N,) strings, `labels` (N,).
+    """A split of image files, decoded each time one is read: `paths` (N,), `labels` (N,).
 
-    reader: what decodes a file; `image_size` pixels mean the plain one. root: the folder that names in the inventory
-    are relative to.
+    reader: what decodes a file; `image_size` pixels mean the plain one.
     """
 
-    def __init__(self, paths: Iterable[str], labels: npt.ArrayLike, reader: ImageReader | int,
-                 root: str | os.PathLike[str] = ".") -> None:
+    def __init__(self, paths: Sequence[str], labels: npt.ArrayLike, reader: ImageReader | int) -> None:
         self.reader = ImageReader(reader) if isinstance(reader, int) else reader
         super().__init__(labels, self.reader.size)
-        self.paths = tuple(paths)
-        self.root = os.fspath(root)
+        self.paths = paths
 
     def read(self, index: int) -> np.ndarray:
         """One image, decoded from its file: uint8 (image_size, image_size, 3)."""
@@ -51,93 +53,91 @@ class FolderSplit(Split):
             raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
     def inventory(self) -> Iterator[tuple[str, int, int]]:
-        """(path within the folder of the split, label, size in bytes) of every image."""
-        for path, label in zip(self.paths, self.labels, strict=True):
-            yield os.path.relpath(path, self.root), int(label), os.path.getsize(path)
+        """(path within the folder of the split, label, size in bytes) of every image, as they were listed."""
+        if isinstance(self.paths, FileList):
+            files = self.paths.names_and_sizes()
+        else:
+            files = ((path, os.path.getsize(path)) for path in self.paths)
+        for (name, size), label in zip(files, self.labels, strict=True):
+            yield name, int(label), size
 
 
 def open_folder(directory: str | os.PathLike[str], image_size: int | None = None,
                 reading: ReadingOptions | None = None) -> Dataset:
-    """Open DIRECTORY/train/CLASS/… and DIRECTORY/test/CLASS/… (or val/) as a Dataset.
+    """Open DIRECTORY/train/CLASS/… and DIRECTORY/test/CLASS/… (or val, valid, validation) as a Dataset.
 
-    Images are the files ending in .png, .jpg, .jpeg, .bmp or .webp in any case, at any depth below the folder of their
-    class, as torchvision's ImageFolder has it; hidden files and folders are left out. Classes are the sorted names of
-    the sub-folders of train. Without `image_size` (pixels) it is the shorter side of the first training image.
+    Images are the files with one of ENDINGS in any case, at any depth below the folder of their class, as torchvision's
+    ImageFolder has it; hidden files and folders are left out. Classes are the sorted names of the sub-folders of train.
+    With `reading.test_share` the test images are drawn from those of train, or of DIRECTORY/CLASS/… itself. Without
+    `image_size` (pixels) it is the size that `reading` prefers, or one that the images' own sizes suggest.
     Raises InputError when a folder is missing or empty, or a test class was not trained on.
     """
     reading = reading or ReadingOptions()
-    directory = Path(directory)
-    test_directory = _test_directory(directory)
-    train = _class_folders(directory / "train")
-    test = _class_folders(test_directory)
-    classes = {name: label for label, name in enumerate(sorted(train))}
-    for name, path in test.items():
-        if name not in classes:
-            raise InputError(f"{path}: class {name!r} is not a folder of {directory / 'train'}")
-    train_paths, train_labels = _labelled_files(train, classes)
-    test_paths, test_labels = _labelled_files(test, classes)
-    if image_size is None:
-        image_size = min(read_image(train_paths[0], max_pixels=reading.max_pixels).shape[:2])
+    layout = layout_of(directory, reading.test_share)
+    tree = indexed_images(layout.train)
+    classes = _classes_of(tree)
+    labels = _labels(tree, classes, layout.train)
+    if layout.test is None:
+        test_tree, test_labels = tree, labels
+        is_test = drawn_for_test(tree, labels, classes, reading.test_share or 0.0)
+        is_training = (labels >= 0) & ~is_test
+        remarks = [*layout.remarks, *_about_others(tree, labels)]
+    else:
+        test_tree = indexed_images(layout.test)
+        test_labels = _labels(test_tree, classes, layout.train)
+        is_training, is_test = labels >= 0, test_labels >= 0
+        remarks = [*layout.remarks, *_about_others(tree, labels), *_about_others(test_tree, test_labels)]
+    train_files, test_files = FileList(tree, is_training), FileList(test_tree, is_test)
+    size = image_size or reading.preferred_size
+    if size is None:
+        size, remark = surveyed_size(
+            len(train_files), lambda index: image_dimensions(train_files[index], reading.max_pixels),
+            skip_bad=reading.on_bad_image == "skip")
+        remarks.append(remark)
     return Dataset(
-        name=f"folder:{directory}",
-        classes=tuple(classes),
-        image_size=image_size,
-        train=FolderSplit(train_paths, train_labels, reading.training_reader(image_size), directory / "train"),
-        test=FolderSplit(test_paths, test_labels, reading.test_reader(image_size), test_directory),
+        name=f"folder:{os.fspath(directory)}",
+        classes=classes,
+        image_size=size,
+        train=FolderSplit(train_files, labels[is_training], reading.training_reader(size)),
+        test=FolderSplit(test_files, test_labels[is_test], reading.test_reader(size)),
+        remarks=tuple(remarks),
     )
 
 
-def _test_directory(directory: Path) -> Path:
-    """The first folder of TEST_NAMES that is in `directory`; InputError if there is none."""
-    for name in TEST_NAMES:
-        if (directory / name).is_dir():
-            return directory / name
-    raise InputError(f"{directory}: has no folder {' or '.join(TEST_NAMES)}, expected DIR/test/CLASS/IMAGE")
+def _classes_of(tree: FileTree) -> tuple[str, ...]:
+    """The names of the sub-folders of the root, sorted; InputError if there is none."""
+    if not tree.folders[0].folders:
+        raise InputError(f"{tree.root}: has no sub-folders, expected one for each class")
+    return tree.folders[0].folders
 
 
-def _class_folders(directory: Path) -> dict[str, str]:
-    """Class -> path of its folder; InputError if there is none."""
-    folders = {entry.name: entry.path for entry in _visible(directory, os.DirEntry.is_dir)}
-    if not folders:
-        raise InputError(f"{directory}: has no sub-folders, expected one for each class")
-    return folders
+def _labels(tree: FileTree, classes: tuple[str, ...], train: str) -> np.ndarray:
+    """The labels int64 (N,) of a tree's files, -1 of those beside the classes.
 
-
-def _labelled_files(folders: dict[str, str], classes: dict[str, int]) -> tuple[list[str], np.ndarray]:
-    """(paths, labels int64) of the images in `folders` (class -> path); InputError for a folder without images."""
-    paths: list[str] = []
-    labels: list[np.ndarray] = []
-    for name in sorted(folders):
-        found = _image_files(folders[name])
-        if not found:
-            raise InputError(f"{folders[name]}: has no images, expected files ending in {', '.join(ENDINGS)}")
-        paths += found
-        labels.append(np.full(len(found), classes[name], dtype=np.int64))
-    return paths, np.concatenate(labels)
-
-
-def _image_files(directory: str, above: tuple[str, ...] = ()) -> list[str]:
-    """The image files at any depth below `directory`, folder by folder, those of a folder before its sub-folders'.
-
-    above: the real paths of the folders that contain `directory`; a link to one of them would be a cycle.
+    InputError for a class without images, or that is none of `classes`, which are those of the folder `train`.
     """
-    real = os.path.realpath(directory)
-    if real in above:
-        raise InputError(f"{directory}: expected a folder, but it is a link to {real}, which contains it")
-    paths = sorted(entry.path for entry in _visible(directory, _is_image))
-    for folder in sorted(entry.path for entry in _visible(directory, os.DirEntry.is_dir)):
-        paths += _image_files(folder, (*above, real))
-    return paths
+    numbers = {name: label for label, name in enumerate(classes)}
+    for name in _classes_of(tree):
+        if name not in numbers:
+            raise InputError(f"{os.path.join(tree.root, name)}: class {name!r} is not a folder of {train}")
+    of_folders = [numbers[folder.path.partition("/")[0]] if folder.path else -1 for folder in tree.folders]
+    labels = np.repeat(np.array(of_folders, dtype=np.int64), np.diff(tree.starts))
+    counts = np.bincount(labels[labels >= 0], minlength=len(classes))
+    for name in _classes_of(tree):
+        if not counts[numbers[name]]:
+            raise InputError(f"{os.path.join(tree.root, name)}: has no images, expected files ending in "
+                             f"{', '.join(ENDINGS)}")
+    return labels
 
 
-def _is_image(entry: os.DirEntry) -> bool:
-    return entry.name.lower().endswith(ENDINGS) and entry.is_file()
-
-
-def _visible(directory: str | os.PathLike[str], wanted: Callable[[os.DirEntry], bool]) -> list[os.DirEntry]:
-    """The entries of `directory` that are not hidden and for which `wanted` is true."""
-    try:
-        with os.scandir(directory) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".") and wanted(entry)]
-    except (OSError, ValueError) as error:
-        raise InputError(f"{directory}: expected a folder that can be read: {error}") from error
+def _about_others(tree: FileTree, labels: np.ndarray) -> list[str]:
+    """A line about the files that are not read, if there are any."""
+    others = sum((Counter(folder.others) for folder in tree.folders), Counter())
+    parts = [f"{count} {ending or 'without an ending'}" for ending, count in others.most_common(MOST_ENDINGS)]
+    rest = others.total() - sum(count for _, count in others.most_common(MOST_ENDINGS))
+    if rest:
+        parts.append(f"{rest} of other endings")
+    beside = int(np.count_nonzero(labels < 0))
+    if beside:
+        parts.append(f"{beside} pictures beside the folders of the classes")
+    return [f"{tree.root}: files that are not read: {', '.join(parts)}"] if parts else []

@@ -1,17 +1,17 @@
 """Decoding image files of any mode to 8-bit RGB arrays, and resizing them."""
 
+import contextlib
 import io
 import operator
 import os
-from typing import IO, Any
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ..errors import InputError
-
-# Only these decoders are ever tried: no file can reach one that starts another program, as PostScript's does.
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+from .decoders import FORMATS, Source, decode
 
 # Pillow's own default, restated: its limit is a global that any program may lift, and up to twice the limit it only
 # warns. Above twice the limit it refuses.
@@ -33,19 +33,40 @@ TO_UPRIGHT = {
 }
 
 
-def read_image(source: str | os.PathLike[str] | IO[bytes], size: int | None = None, crop_margin: int = 0,
-               keep_aspect: bool = True, max_pixels: int = PIXEL_LIMIT, name: str | None = None) -> np.ndarray:
+def read_image(source: Source, size: int | None = None, crop_margin: int = 0, keep_aspect: bool = True,
+               max_pixels: int = PIXEL_LIMIT, name: str | None = None, decoder: str = "pillow",
+               least: int | None = None) -> np.ndarray:
     """Decode an image file, a path or an open file of bytes, to uint8 (H, W, 3), red, green and blue in 0..255.
 
-    The picture is upright by its EXIF orientation.
-    With `size` (pixels) the shorter side is resized to `size + crop_margin`, bicubic, and the centre cut out:
-    (size, size, 3). Without `keep_aspect` both sides are resized to that length, which changes the proportions.
-    16-bit grey 0..65535 and floats 0..1 are scaled to 0..255; transparent pixels show white. Of an animation, the
-    first frame. Raises InputError, which calls the file `name` (default: its path), for anything that is not a whole
-    image of at most `max_pixels`.
+    The picture is upright by its EXIF orientation. With `size` (pixels) the shorter side is resized to
+    `size + crop_margin`, bicubic, and the centre cut out: (size, size, 3). Without `keep_aspect` both sides are resized
+    to that length, which changes the proportions. 16-bit grey 0..65535 and floats 0..1 are scaled to 0..255;
+    transparent pixels show white. Of an animation, the first frame.
+
+    decoder: one of DECODERS; least: pixels that its shorter side must keep where it decodes a JPEG smaller, None for
+    what `size` needs, or for all of them.
+    Raises InputError, which calls the file `name` (default: its path), for anything that is not a whole image of at
+    most `max_pixels`.
     """
     if size is not None:
         size = checked_image_size(size)
+        least = least or size + crop_margin
+    with _opened(source, name, max_pixels) as image:
+        picture = _to_rgb(_upright(decode(image, source, decoder, least)))
+        if size is not None:
+            picture = _square(picture, size, crop_margin, keep_aspect, max_pixels)
+        return np.array(picture)
+
+
+def image_dimensions(source: Source, max_pixels: int = PIXEL_LIMIT, name: str | None = None) -> tuple[int, int]:
+    """(width, height) in pixels as the header of an image file says; InputError as read_image raises it."""
+    with _opened(source, name, max_pixels) as image:
+        return image.size
+
+
+@contextlib.contextmanager
+def _opened(source: Source, name: str | None, max_pixels: int) -> Iterator[Image.Image]:
+    """Context with the opened image; any error in it is an InputError that names the file."""
     if name is None:
         name = os.fspath(source) if isinstance(source, str | os.PathLike) else "an image"
     try:
@@ -53,11 +74,7 @@ def read_image(source: str | os.PathLike[str] | IO[bytes], size: int | None = No
             raise ValueError("it is not a regular file")  # opening a pipe would wait for a writer
         with Image.open(source, formats=FORMATS) as image:
             _refuse_above(max_pixels, *image.size)
-            image.load()
-            picture = _to_rgb(_upright(image))
-        if size is not None:
-            picture = _square(picture, size, crop_margin, keep_aspect, max_pixels)
-        return np.array(picture)
+            yield image
     except FileNotFoundError as error:
         raise InputError(f"{name}: expected an image ({', '.join(FORMATS)}), but there is no such file") from error
     except UnidentifiedImageError as error:  # whose message has the address of an open file

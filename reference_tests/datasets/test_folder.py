@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import features
 
 from nfnumpy.datasets import FolderSplit, ReadingOptions, open_dataset
 from nfnumpy.errors import InputError
@@ -18,6 +19,91 @@ def test_folder_reads_classes_in_sorted_order(tmp_path):
     assert [dataset.test.read(index)[0, 0].tolist() for index in (1, 5)] == [[255, 1, 0], [0, 2, 255]]
 
 
+@pytest.mark.parametrize("names", [("Train", "Test"), ("TRAIN", "VAL"), ("train", "valid"), ("train", "Validation")])
+def test_folders_of_splits_are_found_in_any_case(tmp_path, names):
+    write_folder(tmp_path)
+    for old, new in zip(("train", "test"), names, strict=True):
+        (tmp_path / old).rename(tmp_path / new)
+    dataset = open_dataset(f"folder:{tmp_path}")
+    assert (len(dataset.train), len(dataset.test)) == (6, 6)
+    assert dataset.train.name(0) == str(tmp_path / names[0] / "cat" / "0000.png")
+
+
+def test_two_folders_of_the_same_name_are_not_guessed_between(tmp_path):
+    write_folder(tmp_path)
+    (tmp_path / "Train").mkdir()
+    with pytest.raises(InputError) as caught:
+        open_dataset(f"folder:{tmp_path}")
+    one_line(caught, tmp_path, "Train and train", "expected one")
+
+
+def test_folders_that_are_not_read_are_named(tmp_path):
+    write_folder(tmp_path)
+    for name in ("val", "validation"):
+        (tmp_path / name).mkdir()
+    assert open_dataset(f"folder:{tmp_path}").remarks[0] == f"not read: val, validation in {tmp_path}"
+
+
+def without_a_test(directory, layout, count):
+    """Pictures in CLASS/ or in train/CLASS/; returns (the folder of the classes, the spec)."""
+    write_folder(directory, count=count)
+    if layout == "beside a test folder without classes":
+        for path in (directory / "test").glob("*/*"):
+            path.rename(directory / "test" / f"{path.parent.name}-{path.name}")
+        for name in ("cat", "dog"):
+            (directory / "test" / name).rmdir()
+        return directory / "train", f"folder:{directory}"
+    (directory / "test").rename(directory.parent / "test-pictures")
+    return directory / "train", f"folder:{directory if layout == 'train' else directory / 'train'}"
+
+
+LAYOUTS = ("train", "classes", "beside a test folder without classes")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.01, 0.99])
+def test_a_share_of_every_class_is_drawn_for_testing(tmp_path, layout, share):
+    """Rounded, at least one picture, not all; the splits together have every picture once."""
+    _, spec = without_a_test(tmp_path / "data", layout, 20)
+    dataset = open_dataset(spec, reading=ReadingOptions(test_share=share))
+    expected = {0.1: 2, 0.25: 5, 0.01: 1, 0.99: 19}[share]
+    assert np.bincount(dataset.test.labels).tolist() == [expected] * 2
+    assert np.bincount(dataset.train.labels).tolist() == [20 - expected] * 2
+    names = [split.name(index) for split in (dataset.train, dataset.test) for index in range(len(split))]
+    assert len(set(names)) == 40
+    assert all(("cat", "dog")[label] in split.name(index) for split in (dataset.train, dataset.test)
+               for index, label in enumerate(split.labels))
+
+
+def test_the_draw_depends_on_names_alone_and_hardly_changes_with_new_pictures(tmp_path):
+    folder, spec = without_a_test(tmp_path / "data", "classes", 40)
+    sharing = ReadingOptions(test_share=0.25)
+    first = [name for name, _, _ in open_dataset(spec, reading=sharing).test.inventory()]
+    assert [name for name, _, _ in open_dataset(spec, reading=sharing).test.inventory()] == first
+    for number in range(4):
+        saved(folder / "cat", plain((0, 0, 0)), f"new-{number}.png")
+    after = [name for name, _, _ in open_dataset(spec, reading=sharing).test.inventory()]
+    assert len(set(first) - set(after)) <= 4
+    # Hashes know nothing of the order: all of the first half of the names for no class, 2 * C(20,10)/C(40,10) = 4e-4.
+    halves = {(name[:3], name[4:8] < "0020") for name in first}
+    assert len(halves) == 4
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_without_test_pictures_the_error_recommends_a_draw(tmp_path, layout):
+    _, spec = without_a_test(tmp_path / "data", layout, 2)
+    with pytest.raises(InputError) as caught:
+        open_dataset(spec)
+    one_line(caught, "--test-share 0.1")
+
+
+def test_a_class_of_one_picture_cannot_be_shared(tmp_path):
+    _, spec = without_a_test(tmp_path / "data", "classes", 1)
+    with pytest.raises(InputError) as caught:
+        open_dataset(spec, reading=ReadingOptions(test_share=0.1))
+    one_line(caught, "class 'cat' has one picture")
+
+
 def test_folder_val_stands_in_for_test_and_test_is_preferred(tmp_path):
     write_folder(tmp_path, test="val", count=2)
     assert len(open_dataset(f"folder:{tmp_path}").test) == 4
@@ -28,24 +114,21 @@ def test_folder_val_stands_in_for_test_and_test_is_preferred(tmp_path):
 def test_folder_reads_image_endings_in_any_case_and_no_others(tmp_path):
     write_folder(tmp_path)
     cats = tmp_path / "train" / "cat"
-    for name in ("A.PNG", "b.JpEg", "c.JPG", "d.bmp", "e.WebP"):
-        saved(cats, plain((1, 2, 3)), name)
-    for name in (".hidden.png", "notes.txt", "Thumbs.db"):
+    pictures = ["A.PNG", "b.JpEg", "c.JPG", "d.bmp", "e.WebP", "f.gif", "g.TIF", "h.tiff", "i.ppm", "j.pgm", "k.pbm",
+                "l.pnm", "m.jfif", *(["n.avif"] if features.check("avif") else [])]
+    for name in pictures:
+        saved(cats, plain((1, 2, 3)), name, format="PPM" if name == "l.pnm" else None)
+    for name in (".hidden.png", "notes.txt", "Thumbs.db", "more.txt", "README"):
         (cats / name).write_text("not a picture")
     (cats / "directory.png").mkdir()
     (tmp_path / "train" / ".cache").mkdir()
     (tmp_path / "train" / "readme.png").write_text("beside the classes")
     dataset = open_dataset(f"folder:{tmp_path}")
     assert dataset.classes == ("cat", "dog")
-    assert np.bincount(dataset.train.labels).tolist() == [8, 3]
-    assert dataset.train.take(range(11)).shape == (11, 8, 8, 3)
-
-
-@pytest.mark.parametrize(("size", "expected"), [((12, 12), 12), ((20, 12), 12), ((12, 20), 12)])
-def test_folder_takes_its_size_from_the_first_image(tmp_path, size, expected):
-    dataset = open_dataset(f"folder:{write_folder(tmp_path, size=size)}")
-    assert dataset.image_size == expected
-    assert dataset.train.read(0).shape == (expected, expected, 3)
+    assert np.bincount(dataset.train.labels).tolist() == [3 + len(pictures), 3]
+    assert dataset.train.take(range(3 + len(pictures))).shape == (3 + len(pictures), 8, 8, 3)
+    assert dataset.remarks[0] == (f"{tmp_path}/train: files that are not read: 2 .txt, 1 .db, 1 without an ending, "
+                                  f"1 pictures beside the folders of the classes")
 
 
 def test_folder_reads_images_at_any_depth_of_a_class(tmp_path):
@@ -103,7 +186,7 @@ def leave_no_classes(directory):
     ("damage", "said"),
     [
         (lambda directory: remove(directory, "train"), "train: expected a folder"),
-        (lambda directory: remove(directory, "test"), "no folder test or val"),
+        (lambda directory: remove(directory, "test"), "no folder test, val, valid or validation"),
         (leave_no_classes, "train: has no sub-folders"),
         (empty_the_cats, "cat: has no images"),
         (lambda directory: saved(directory / "test" / "bird", plain((0, 0, 0))), "class 'bird' is not a folder of"),

@@ -1,0 +1,33 @@
+"""Which pictures of a folder without test pictures are kept for testing.
+
+The draw depends on the pictures' names alone: it is the same for every seed, on every machine, and for training and
+evaluation; and a picture that is added moves hardly any other one from one side to the other.
+
+Used by: folder.py. Test: reference_tests/datasets/test_folder.py.
+"""
+
+import hashlib
+
+import numpy as np
+
+from ..errors import InputError
+from .file_tree import FileTree
+
+
+def drawn_for_test(tree: FileTree, labels: np.ndarray, classes: tuple[str, ...], share: float) -> np.ndarray:
+    """Whether each file of the tree is for testing, bool (N,): of every class those with the lowest hashes of names.
+
+    As many as `share` of the class, rounded, but at least one, and not all. labels: int64 (N,), negative of files of no
+    class. InputError for a class of one picture.
+    """
+    keys = np.fromiter((int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
+                        for name in tree.encoded_names()), dtype=np.uint64, count=len(tree))
+    drawn = np.zeros(len(tree), dtype=bool)
+    for label, name in enumerate(classes):
+        members = np.flatnonzero(labels == label)
+        if len(members) < 2:
+            raise InputError(f"{tree.root}: class {name!r} has one picture, expected at least two, one of them to test "
+                             f"on")
+        count = min(max(1, round(share * len(members))), len(members) - 1)
+        drawn[members[np.argsort(keys[members], kind="stable")[:count]]] = True
+    return drawn
