@@ -29,6 +29,8 @@ def parser() -> Parser:
                                                   "variant, as nfnumpy.predict has it")
     p.add_argument("--data", required=True, metavar="SPEC", help="the labelled images, as nfnumpy.train has it")
     p.add_argument("--split", choices=("test", "train"), default="test", help="which part (default: test)")
+    p.add_argument("--test-share", type=float, metavar="SHARE",
+                   help="of a folder without test pictures, the share that the run had for them")
     p.add_argument("--out", metavar="DIR", help="folder for report, tables and pictures; default: none are written")
     p.add_argument("--json", metavar="FILE", help="write the report to this file too")
     p.add_argument("--image-size", type=int, metavar="PX", help="side of the images in pixels; default: the model's")
@@ -49,7 +51,8 @@ def main(arguments: list[str]) -> int:
     classifier = load_classifier(given.model, given.backend, averaged=not given.raw)
     if given.image_size is not None:
         classifier = classifier.with_image_size(given.image_size)
-    dataset = datasets.open_dataset(given.data, classifier.transform.image_size, ReadingOptions(given.max_pixels))
+    dataset = datasets.open_dataset(given.data, classifier.transform.image_size,
+                                    ReadingOptions(given.max_pixels, test_share=given.test_share))
     split = dataset.train if given.split == "train" else dataset.test
     match = match_classes(classifier.classes, dataset.classes, are_stored=classifier.run is not None)
     inputs = ClassifierInputs(split, classifier.transform, match.outputs)

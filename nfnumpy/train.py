@@ -75,7 +75,19 @@ def parser() -> Parser:
         metavar="PATTERN=FACTOR")
     add("--data", "digits, idx:DIR (MNIST's files), folder:DIR (train/CLASS/*.png|jpg, test/ or val/) or "
         "shards:DIR, shards:PATH/train-{000..146}.tar (WebDataset's tar files)", metavar="SPEC")
-    add("--image-size", "side of the images in pixels; default: as the data has it", int, metavar="PX")
+    add("--test-share", "share of every class of a folder that is drawn to test on, such as 0.1; default: none, it has "
+        "test pictures", float, metavar="SHARE")
+    add("--image-size", "side of the images in pixels; default: the model's, or as the data suggests", int,
+        metavar="PX")
+    add("--test-size", "side of the test images in pixels; default: that of the training images", int, metavar="PX")
+    add("--eval-resize", "how test images become square: shorter-side, or squash, which changes their proportions, as "
+        "the papers have it; both with a margin of 32 pixels from 192 pixels up; default: shorter side, no margin",
+        metavar="NAME")
+    add("--decoder", "pillow; or draft or simplejpeg, which decode large JPEGs at 1/2, 1/4 or 1/8 of their size: "
+        "faster, but other pixels", metavar="NAME")
+    add("--on-bad-image", "error, or skip: leave out pictures that cannot be read, and list them in bad_images.txt",
+        metavar="NAME")
+    add("--loader", "threads, or process: decode images in a process of its own; the same images", metavar="NAME")
     add("--augment", "none, flip-shift (small pictures), flip-crop, nfnet (flip-crop and RandAugment as the variant is "
         "trained in the paper), timm (its crop and flip), or timm:STRING, such as timm:rand-m9-mstd0.5-inc1",
         metavar="NAME")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy
 
-from ..backend import CounterRNG
+from ..backend import CounterRNG, KeyedPermutation
 from ..datasets import Examples, Split
 from .erasing import RandomErasing
 from .jitter import ColorJitter
@@ -22,9 +22,10 @@ from .pipeline import AnyAugmentation, as_pixels
 
 
 @functools.lru_cache(maxsize=4)
-def _order(site: str, seed: int, epoch: int, count: int) -> numpy.ndarray:
+def _order(site: str, seed: int, epoch: int, count: int, is_keyed: bool) -> numpy.ndarray | KeyedPermutation:
     """The pictures of an epoch in their order."""
-    return CounterRNG(seed, epoch).permutation(site, count)
+    randomness = CounterRNG(seed, epoch)
+    return KeyedPermutation(randomness, site, count) if is_keyed else randomness.permutation(site, count)
 
 
 class TrainingExamples(Examples):
@@ -32,14 +33,16 @@ class TrainingExamples(Examples):
 
     classes: how many there are; batch_size: of the steps, which mixing depends on; None for no augmentation, mixing,
     color jitter or erasing. Color jitter follows the augmentation's RandAugment; what is erased is erased last, after
-    mixing.
+    mixing. is_keyed: whether the order of an epoch is a KeyedPermutation, which needs no memory, or sorted random
+    numbers.
     In the released form of mixing a picture is read twice in an epoch, once as an example's first image and once as
     a partner, with another crop.
     """
 
     def __init__(self, split: Split, classes: int, batch_size: int, epochs: int, seed: int,
                  augmentation: AnyAugmentation | None = None, mixing: Mixing | None = None,
-                 jitter: ColorJitter | None = None, erasing: RandomErasing | None = None) -> None:
+                 jitter: ColorJitter | None = None, erasing: RandomErasing | None = None,
+                 is_keyed: bool = False) -> None:
         self.split = split
         self.classes = classes
         self.batch_size = batch_size
@@ -49,16 +52,22 @@ class TrainingExamples(Examples):
         self.mixing = mixing or Mixing()
         self.jitter = jitter
         self.erasing = erasing
+        self.is_keyed = is_keyed
         self.image_size = split.image_size
         self.needs_decoding = split.needs_decoding or any((augmentation, mixing, jitter, erasing))
 
     def __len__(self) -> int:
         return self.epochs * len(self.split)
 
-    def numbers(self, epoch: int, done: int, steps: int) -> numpy.ndarray:
+    @property
+    def bad_images(self) -> dict[int, str]:
+        """Those of the split."""
+        return self.split.bad_images
+
+    def numbers(self, epoch: int, done: int, steps: int) -> range:
         """The numbers of an epoch's examples in their order, without those of the `done` first of its `steps` steps."""
         start = epoch * len(self.split)
-        return numpy.arange(start + done * self.batch_size, start + steps * self.batch_size)
+        return range(start + done * self.batch_size, start + steps * self.batch_size)
 
     def index(self, number: int) -> int:
         """The index in the split of the picture that the example is made of, or of the first of the two."""
@@ -145,7 +154,7 @@ class TrainingExamples(Examples):
         if self.mixing.form == "timm":
             index = int(self._order(epoch)[self._neighbour(position)])
             return index, index
-        index = int(_order("order of partners", self.seed, epoch, count)[position])
+        index = int(_order("order of partners", self.seed, epoch, count, self.is_keyed)[position])
         return count + index, index
 
     def _neighbour(self, position: int) -> int:
@@ -154,5 +163,5 @@ class TrainingExamples(Examples):
         other = place ^ 1
         return position - place + (other if other < self.batch_size else place)
 
-    def _order(self, epoch: int) -> numpy.ndarray:
-        return _order("order of training images", self.seed, epoch, len(self.split))
+    def _order(self, epoch: int) -> numpy.ndarray | KeyedPermutation:
+        return _order("order of training images", self.seed, epoch, len(self.split), self.is_keyed)

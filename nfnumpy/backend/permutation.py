@@ -1,7 +1,9 @@
 """A random order of any number of things, any part of which is computed without the rest of it.
 
-Used by: datasets/loader.py, datasets/survey.py, training/epochs.py. Test: reference_tests/backend/test_permutation.py.
+Used by: datasets/survey.py, augment/examples.py. Test: reference_tests/backend/test_permutation.py.
 """
+
+from typing import overload
 
 import numpy
 
@@ -19,26 +21,26 @@ class KeyedPermutation:
     random permutation (Luby and Rackoff, 1988). This is for shuffling, not for secrets.
     """
 
-    def __init__(self, rng: CounterRNG, site: str, count: int, start: int = 0, stop: int | None = None) -> None:
+    def __init__(self, rng: CounterRNG, site: str, count: int) -> None:
         self.count = count
-        self.start = start
-        self.stop = count if stop is None else stop
         bits = max(2, (count - 1).bit_length())
         self._widths = (bits // 2, bits - bits // 2)  # of the left and the right half
         self._keys = rng.bits(site, ROUNDS)
 
     def __len__(self) -> int:
-        return self.stop - self.start
+        return self.count
 
-    def between(self, start: int, stop: int) -> "KeyedPermutation":
-        """The part from the position `start` up to `stop`."""
-        part = object.__new__(KeyedPermutation)
-        part.__dict__.update(self.__dict__, start=self.start + start, stop=min(self.stop, self.start + stop))
-        return part
+    @overload
+    def __getitem__(self, positions: int) -> int: ...
 
-    def __getitem__(self, positions: slice) -> numpy.ndarray:
-        """The numbers at a slice of positions: a host int64 array."""
-        wanted = range(self.start, self.stop)[positions]
+    @overload
+    def __getitem__(self, positions: slice) -> numpy.ndarray: ...
+
+    def __getitem__(self, positions: int | slice) -> int | numpy.ndarray:
+        """The number at a position, or those at a slice of positions: a host int64 array."""
+        wanted = range(self.count)[positions]
+        if isinstance(wanted, int):
+            return int(self._permuted(numpy.array([wanted], dtype=numpy.uint64))[0])
         return self._permuted(numpy.arange(wanted.start, wanted.stop, wanted.step).astype(numpy.uint64))
 
     def _permuted(self, numbers: numpy.ndarray) -> numpy.ndarray:

@@ -3,30 +3,42 @@
 import os
 
 from ..errors import InputError
+from .bad_images import SkippingSplit
 from .dataset import ArraySplit, Dataset, Examples, Split
+from .decoders import DECODERS, ENDINGS
 from .digits import open_digits
 from .folder import FolderSplit, open_folder
 from .idx import open_idx, read_idx, write_idx
 from .imagenet import imagenet_classes, imagenet_numbers
 from .images import PIXEL_LIMIT, checked_image_size, checked_max_pixels, read_image, resize_image
-from .loader import Loader
+from .listing import image_files
+from .loader import LOADERS, Loader
 from .preprocessing import to_input
-from .reading import ImageReader, ReadingOptions
+from .reading import BAD_IMAGES, EVAL_RESIZES, EvalTransform, ImageReader, ReadingOptions
 from .shards import ShardSplit, open_shards
 
 __all__ = [
+    "BAD_IMAGES",
+    "DECODERS",
+    "ENDINGS",
+    "EVAL_RESIZES",
     "FORMS",
+    "LOADERS",
     "PIXEL_LIMIT",
     "ArraySplit",
     "Dataset",
+    "EvalTransform",
     "Examples",
     "FolderSplit",
     "ImageReader",
     "Loader",
     "ReadingOptions",
     "ShardSplit",
+    "SkippingSplit",
     "Split",
+    "checked_image_size",
     "checked_max_pixels",
+    "image_files",
     "imagenet_classes",
     "imagenet_numbers",
     "open_dataset",
@@ -51,9 +63,11 @@ def open_dataset(spec: str, image_size: int | None = None, reading: ReadingOptio
     """
     if image_size is not None:
         image_size = checked_image_size(image_size)
+    kind, _, directory = str(spec).partition(":")
+    if reading is not None:
+        _check_kind(kind, reading)
     if spec == "digits":
         return open_digits(image_size)
-    kind, _, directory = str(spec).partition(":")
     if kind not in ("idx", "folder", "shards") or not directory:
         raise InputError(f"data set {str(spec)!r} is not known, expected {FORMS}")
     # A shell does not expand the ~ of folder:~/pictures.
@@ -63,3 +77,12 @@ def open_dataset(spec: str, image_size: int | None = None, reading: ReadingOptio
     if kind == "shards":
         return open_shards(directory, image_size, reading)
     return open_folder(directory, image_size, reading)
+
+
+def _check_kind(kind: str, reading: ReadingOptions) -> None:
+    """InputError for options of folders and shards with data of another kind."""
+    for flag, value, kinds in (("--test-share", reading.test_share, ("folder",)),
+                               ("--test-size", reading.test_size, ("folder", "shards")),
+                               ("--eval-resize", reading.eval_resize, ("folder", "shards"))):
+        if value is not None and kind not in kinds:
+            raise InputError(f"{flag} {value}: it is for data of the kind {' or '.join(kinds)}, not for {kind}")

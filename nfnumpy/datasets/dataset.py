@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ..errors import InputError
 from ..functional.checks import shown
 from .images import encode_png, resize_image
+from .reading import EvalTransform
 
 
 class Examples(ABC):
@@ -22,6 +23,11 @@ class Examples(ABC):
 
     image_size: int
     needs_decoding = True
+
+    @property
+    def bad_images(self) -> dict[int, str]:
+        """Index -> error of the images that could not be read so far and that others took the place of."""
+        return {}
 
     @abstractmethod
     def __len__(self) -> int:
@@ -45,6 +51,11 @@ class Split(Examples):
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def transform(self) -> EvalTransform:
+        """How `read` resizes and cuts an image."""
+        return EvalTransform(self.image_size)
 
     @abstractmethod
     def read(self, index: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from .folder_layout import layout_of
 from .held_out import drawn_for_test
 from .images import image_dimensions
 from .index_file import indexed_images
-from .reading import ImageReader, ReadingOptions
+from .reading import EvalTransform, ImageReader, ReadingOptions
 from .survey import surveyed_size
 
 MOST_ENDINGS = 5  # that the line about other files names
@@ -31,6 +32,11 @@ class FolderSplit(Split):
         self.reader = ImageReader(reader) if isinstance(reader, int) else reader
         super().__init__(labels, self.reader.size)
         self.paths = paths
+
+    @property
+    def transform(self) -> EvalTransform:
+        """How the reader resizes and cuts an image."""
+        return self.reader.transform
 
     def read(self, index: int) -> np.ndarray:
         """One image, decoded from its file: uint8 (image_size, image_size, 3)."""

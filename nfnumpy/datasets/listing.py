@@ -3,13 +3,14 @@
 A folder's entries are those that were listed if its stamp is the same: adding, removing and renaming a file change its
 times. A file whose content is overwritten in place changes no folder.
 
-Used by: folder.py. Test: reference_tests/datasets/test_listing.py.
+Used by: index_file.py, evaluation/sources.py. Test: reference_tests/datasets/test_listing.py.
 """
 
 import os
 import time
 from array import array
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,6 +33,13 @@ def list_images(root: str | os.PathLike[str], known: FileTree | None = None) -> 
     walk = _Walk(root, known)
     walk.run()
     return known if known is not None and not walk.has_changed else walk.tree()
+
+
+def image_files(directory: str | os.PathLike[str]) -> Iterator[str]:
+    """The paths of the image files below a folder, in the order of list_images; InputError as it raises it."""
+    tree = list_images(directory)
+    for name in tree.encoded_names():
+        yield os.path.join(tree.root, os.fsdecode(name))
 
 
 @dataclass

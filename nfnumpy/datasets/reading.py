@@ -4,6 +4,7 @@ Used by: folder.py, training/data.py, training/classifier.py. Test: reference_te
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,14 @@ BAD_IMAGES = ("error", "skip")
 
 # The shorter side that a decoder of smaller JPEGs keeps of a picture that crops are cut from, in images.
 KEPT_FOR_CROPS = 2
+
+
+class EvalTransform(NamedTuple):
+    """How an image is resized and cut for evaluation, as datasets.read_image has it."""
+
+    image_size: int
+    crop_margin: int = 0
+    keep_aspect: bool = True
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,11 @@ class ImageReader:
         """
         return read_image(source, None, max_pixels=self.max_pixels, name=name, decoder=self.decoder,
                           least=KEPT_FOR_CROPS * self.size)
+
+    @property
+    def transform(self) -> EvalTransform:
+        """How `square` resizes and cuts."""
+        return EvalTransform(self.size, self.crop_margin, self.keep_aspect)
 
     def dimensions(self, source: Source, name: str | None = None) -> tuple[int, int]:
         """(width, height) in pixels of the picture in the file `source`, of which only the header is read."""

@@ -1,6 +1,6 @@
 """Which size the images of a data set are trained at, when neither the user nor the model says it.
 
-Used by: folder.py. Test: reference_tests/datasets/test_survey.py.
+Used by: folder.py, shards/opening.py. Test: reference_tests/datasets/test_survey.py.
 """
 
 from collections.abc import Callable

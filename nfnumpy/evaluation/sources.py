@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
-from ..datasets.folder import ENDINGS, _image_files as image_files
+from ..datasets import ENDINGS, image_files
 from ..errors import InputError
 from .predictions import Prediction
 

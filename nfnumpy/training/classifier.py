@@ -11,23 +11,12 @@ from .. import models, weights
 from ..autograd import no_grad
 from ..backend import backend_of, get
 from ..backend.arrays import Array
-from ..datasets import PIXEL_LIMIT, imagenet_classes, read_image, to_input
+from ..datasets import PIXEL_LIMIT, EvalTransform, checked_image_size, imagenet_classes, read_image, to_input
+from ..datasets.reading import CROP_MARGIN, SMALLEST_WITH_MARGIN
 from ..errors import InputError
 from ..functional.activations import softmax
 from . import checkpoint
 from .options import TrainingOptions
-
-# The authors' released code resizes to 32 pixels more than the network's input and cuts the centre out.
-CROP_MARGIN = 32  # pixels
-SMALLEST_WITH_MARGIN = 192  # pixels; images of the small variants are not cut
-
-
-class EvalTransform(NamedTuple):
-    """How an image is resized and cut for evaluation, as datasets.read_image has it."""
-
-    image_size: int
-    crop_margin: int = 0
-    keep_aspect: bool = True
 
 
 class RunFacts(NamedTuple):
@@ -119,7 +108,18 @@ def _from_checkpoint(path: str | os.PathLike[str], backend: str, averaged: bool)
     get(backend)
     model = models.from_config(config, shapes_only=True, backend=backend, dtype=dtype)
     model.load_state_dict(state)
-    return Classifier(model, classes, EvalTransform(facts["image_size"]), RunFacts(group == "ema", _batch_size(facts)))
+    return Classifier(model, classes, _stored_transform(path, facts), RunFacts(group == "ema", _batch_size(facts)))
+
+
+def _stored_transform(path: str | os.PathLike[str], facts: Mapping[str, Any]) -> EvalTransform:
+    """How the run that wrote a checkpoint prepared its test images; InputError for what no run does."""
+    if "evaluation" not in facts:
+        return EvalTransform(facts["image_size"])  # as all runs of older versions did
+    stored = facts["evaluation"]
+    kinds = [type(value) for value in stored] if isinstance(stored, list) else []
+    if kinds != [int, int, bool] or not 0 <= stored[1] <= CROP_MARGIN:
+        raise InputError(f"{path}: the checkpoint's 'evaluation' has a wrong type or value")
+    return EvalTransform(checked_image_size(stored[0]), *stored[1:])
 
 
 def _batch_size(facts: Mapping[str, Any]) -> int:

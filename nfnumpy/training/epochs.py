@@ -9,10 +9,11 @@ from .. import datasets
 from ..backend import blas_threads
 from ..errors import InputError
 from . import report
+from .bad_images import BadImagesFile
 from .checkpoint import Checkpoint
 from .ending import Ending
 from .epoch_sums import EpochSums, restored
-from .examples import training_examples
+from .examples import is_keyed_by_default, training_examples
 from .keep import epochs_without_improvement, parsed_keep
 from .kept_checkpoints import keep_checkpoint, set_aside, take_back
 from .metrics import MetricsFile, checked_trained
@@ -37,6 +38,7 @@ class TrainingRun:
         self.digest = digest
         self.sums = EpochSums()  # of the current epoch
         self.trained: dict[str, Any] = {}  # the entry, without scores, of an epoch that is trained and not evaluated
+        self.has_keyed_order = is_keyed_by_default(trainer.dataset)
         if stored is not None:
             self._restore(stored)
         up_to_step = None if stored is None else trainer.step
@@ -44,7 +46,8 @@ class TrainingRun:
         self.keep = None if self.options.keep is None else parsed_keep(self.options.keep)
         self.last_step: int | None = None  # of the epoch, after which the run ends early
         self.seconds = 0.0
-        self.examples = training_examples(trainer)
+        self.examples = training_examples(trainer, self.has_keyed_order)
+        self.bad_images = BadImagesFile(folder)
 
     def _restore(self, stored: Checkpoint) -> None:
         """Continue from a checkpoint's state and sums."""
@@ -54,6 +57,7 @@ class TrainingRun:
             raise InputError(f"--epochs {self.options.epochs}: the run has trained "
                              f"{trainer.step / trainer.steps_per_epoch:g} epochs already")
         self.sums = restored(progress)
+        self.has_keyed_order = progress.get("keyed_order", False) is True
         self.trained = checked_trained(progress.get("trained", {}))
         report.log_other_threads(progress.get("threads"), blas_threads.thread_count())
 
@@ -62,7 +66,7 @@ class TrainingRun:
         trainer = self.trainer
         report.log_start(trainer)
         self.ending.begin(trainer.state_bytes)
-        with datasets.Loader(self.examples, trainer.batch_size, workers=self.options.workers) as loader:
+        with self._loader(self.examples) as loader:
             try:
                 if self.trained:
                     self._finish_epoch(is_first=True)
@@ -72,6 +76,7 @@ class TrainingRun:
                 raise NotFinite(f"{error}; {report.advice(self.options.agc, self.folder)}") from None
         if self.metrics.entries:
             report.log_end(trainer, self.folder, self.metrics.entries, self.seconds)
+            self.bad_images.log()
         return self.metrics.entries
 
     def _epoch(self, loader: datasets.Loader) -> None:
@@ -93,6 +98,7 @@ class TrainingRun:
                 self._save_inside_epoch(epoch * trainer.steps_per_epoch + step)
         seconds = time.perf_counter() - started
         self.seconds += seconds
+        self.bad_images.add(loader.bad_images.values())
         self.trained = self._entry(epoch + 1, {"images_per_second": speed, "seconds": seconds,
                                                "waited_seconds": loader.waited_seconds - waited})
         self.sums = EpochSums()
@@ -103,6 +109,12 @@ class TrainingRun:
             self.folder.remove(PREVIOUS)  # the checkpoint is as it was
             raise
         self._finish_epoch()
+
+    def _loader(self, examples: datasets.Examples) -> datasets.Loader:
+        """A loader of examples as the options choose it."""
+        options = self.options
+        return datasets.Loader(examples, self.trainer.batch_size, workers=options.workers, kind=options.loader,
+                               leaves_out=options.on_bad_image == "skip")
 
     def _is_read_at_once(self, step: int) -> bool:
         """Whether the values of `step` are read before the next one starts; decides whether the run ends after it."""
@@ -156,8 +168,9 @@ class TrainingRun:
         """The scores on the test images. in_time: whether --time-limit may end the run before them."""
         trainer = self.trainer
         test = trainer.dataset.test
-        with datasets.Loader(test, trainer.batch_size, workers=self.options.workers) as loader:
+        with self._loader(test) as loader:
             scores = trainer.evaluate(self._until_due(loader.batches(range(len(test))), in_time))
+            self.bad_images.add(loader.bad_images.values())
         for name, value in scores.items():
             if not math.isfinite(value):
                 raise NotFinite(f"{name} became {value} at step {trainer.step}")
@@ -184,4 +197,5 @@ class TrainingRun:
         """Write a checkpoint."""
         with self.ending.saving():
             self.trainer.save(self.folder.file(CHECKPOINT), {**self.sums.as_progress(), "trained": self.trained,
-                              "inventory": self.digest, "threads": blas_threads.thread_count()})
+                              "inventory": self.digest, "threads": blas_threads.thread_count(),
+                              "keyed_order": self.has_keyed_order})

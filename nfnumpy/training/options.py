@@ -3,7 +3,7 @@
 import dataclasses
 
 from .. import augment
-from ..datasets import PIXEL_LIMIT, checked_max_pixels
+from ..datasets import BAD_IMAGES, DECODERS, EVAL_RESIZES, LOADERS, PIXEL_LIMIT, checked_max_pixels
 from ..errors import InputError
 from ..validation import NOT_NEGATIVE, POSITIVE, SHARE, Interval, check_fields
 from .keep import parsed_keep
@@ -11,16 +11,18 @@ from .parameter_patterns import parsed_factors, parsed_patterns
 
 INTERVALS = {
     **dict.fromkeys(("epochs", "batch_size", "workers", "checkpoint_every", "image_size", "max_pixels", "agc", "sam",
-                     "mixup_off_epoch", "color_jitter", "early_stop", "time_limit"), POSITIVE),
+                     "mixup_off_epoch", "color_jitter", "early_stop", "time_limit", "test_size"), POSITIVE),
     **dict.fromkeys(("lr", "warmup_epochs", "weight_decay"), NOT_NEGATIVE),
     **dict.fromkeys(("momentum", "label_smoothing", "stochdepth_rate", "dropout", "ema"), SHARE),
     **dict.fromkeys(("sam_fraction", "mixup", "cutmix", "erase"),
                     Interval(0.0, 1.0, with_least=False, with_greatest=True)),
+    "test_share": Interval(0.0, 1.0, with_least=False),
 }
 CHOICES = {"precision": (None, "bf16", "fp16"), "tf32": ("on", "off"), "cuda_graph": ("on", "off"),
            "erase_mode": augment.ERASE_MODES, "mixing": augment.MIXING_FORMS,
            "augment_before_mix": ("auto", "on", "off"), "init_weights": ("averaged", "last"),
-           "memory_check": ("on", "off"), "changed_data": ("refuse", "accept")}
+           "memory_check": ("on", "off"), "changed_data": ("refuse", "accept"), "loader": LOADERS, "decoder": DECODERS,
+           "on_bad_image": BAD_IMAGES, "eval_resize": (None, *EVAL_RESIZES)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +42,13 @@ class TrainingOptions:
     freeze: str | None = None
     lr_scale: str | None = None
     data: str = "digits"
+    test_share: float | None = None
     image_size: int | None = None
+    test_size: int | None = None
+    eval_resize: str | None = None
+    decoder: str = "pillow"
+    on_bad_image: str = "error"
+    loader: str = "threads"
     augment: str = "none"
     color_jitter: float | None = None
     erase: float | None = None

@@ -18,8 +18,11 @@ def log_start(trainer: Trainer) -> None:
     data, options = trainer.dataset, trainer.options
     parameters = sum(math.prod(parameter.shape) for parameter in trainer.model.parameters().values())
     position = f"; resuming at step {trainer.step} of {trainer.total_steps}" if trainer.step else ""
+    for line in data.remarks:
+        log(line)
+    other_size = f" ({data.test.image_size} px to test)" if data.test.image_size != data.image_size else ""
     log(f"{options.data}: {len(data.train)} training and {len(data.test)} test images of "
-        f"{data.image_size} px, {len(data.classes)} classes; "
+        f"{data.image_size} px{other_size}, {len(data.classes)} classes; "
         f"{options.model}: {parameters:,} parameters{position}")
     frozen = frozen_share(trainer.model.parameters())
     if frozen is not None:

@@ -18,6 +18,7 @@ CONFIG = "config.toml"
 INVENTORY = "inventory.tsv.gz"
 PREVIOUS = "previous.safetensors"  # the last checkpoint, while the weights after it are evaluated
 BEST = "best.safetensors"
+BAD_IMAGES = "bad_images.txt"
 LOCK = "run.lock"  # JSON: options and process; exists during a run, and after a run that left no checkpoint
 
 

@@ -201,7 +201,8 @@ class Trainer:
             groups["loss_scale"] = self.loss_scale.state
         ema_updates = None if self.ema is None else int(self.ema.updates)
         facts = {"step": self.step, "ema_updates": ema_updates, "options": dataclasses.asdict(self.options),
-                 "progress": progress, **identity_of(self.config, self.dataset)}
+                 "progress": progress, "evaluation": list(self.dataset.test.transform),
+                 **identity_of(self.config, self.dataset)}
         checkpoint.save(path, groups, facts)
 
     def restore(self, groups: dict[str, dict[str, np.ndarray]], facts: dict[str, Any]) -> dict[str, Any]:

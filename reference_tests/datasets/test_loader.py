@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from nfnumpy.datasets import ArraySplit, Loader, Split, loader, open_dataset
+from nfnumpy.datasets import ArraySplit, Loader, Split, batch_reading, open_dataset
 from nfnumpy.errors import InputError
 from reference_tests.helpers.dataset_files import one_line, plain, saved, write_folder
 
@@ -59,6 +59,20 @@ def test_folder_batches_are_the_same_for_any_number_of_workers(tmp_path, workers
     order = np.random.default_rng(0).permutation(40)
     images = np.concatenate([images for images, _ in Loader(split, 16, workers).batches(order)])
     assert np.array_equal(images, np.stack([split.read(index) for index in order]))
+
+
+@pytest.mark.parametrize("order", [range(0), range(3, 47), range(49, 2, -3), range(7, 8)])
+def test_a_range_is_read_like_the_array_of_its_numbers(order):
+    for workers in (0, 2):
+        reader = Loader(Numbered(50), 10, workers)
+        pairs = zip(reader.batches(order), reader.batches(np.array(order)), strict=True)
+        assert all(np.array_equal(a, b) for left, right in pairs for a, b in zip(left, right, strict=True))
+
+
+@pytest.mark.parametrize("order", [range(51), range(-1, 5), range(60, 40, -1)])
+def test_a_range_of_no_examples_is_refused_at_once(order):
+    with pytest.raises(InputError, match="expected 0..49"):
+        Loader(Numbered(50), 10).batches(order)
 
 
 def test_array_split_is_sliced_without_threads():
@@ -126,7 +140,7 @@ def pools(monkeypatch):
             self.gate.set()
             super().shutdown(wait=wait)
 
-    monkeypatch.setattr(loader, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(batch_reading, "ThreadPoolExecutor", Pool)
     return made
 
 
@@ -140,7 +154,7 @@ def test_no_more_than_prefetch_batches_are_read_ahead(pools):
 
 def test_a_large_batch_is_handed_out_in_chunks(pools):
     next(Loader(Numbered(250), 250, workers=2).batches(np.arange(250)))
-    assert pools[0].tasks == -(-250 // loader.CHUNK) + 1  # of the targets
+    assert pools[0].tasks == -(-250 // batch_reading.CHUNK) + 1  # of the targets
 
 
 def test_closing_the_generator_early_drops_what_has_not_begun(pools):
@@ -206,7 +220,8 @@ def test_order_that_does_not_index_the_split_is_refused_at_once(order):
         Loader(Numbered(50), 10).batches(order)
 
 
-@pytest.mark.parametrize("setting", [{"batch_size": 0}, {"batch_size": 2.0}, {"workers": -1}, {"prefetch": 0}])
+@pytest.mark.parametrize("setting", [{"batch_size": 0}, {"batch_size": 2.0}, {"workers": -1}, {"prefetch": 0},
+                                     {"kind": "magic"}])
 def test_impossible_loader_setting_is_named(setting):
     with pytest.raises(InputError, match=next(iter(setting))):
         Loader(Numbered(50), **({"batch_size": 10} | setting))

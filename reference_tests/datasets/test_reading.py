@@ -23,11 +23,24 @@ def test_an_image_in_memory_reads_like_a_file_and_has_the_name_that_is_given(tmp
     one_line(caught, "shard-3.tar: 0017.png: expected a whole image")
 
 
-@pytest.mark.parametrize("options", [{"max_pixels": 0}, {"max_pixels": "many"}, {"max_pixels": 2**40}])
+@pytest.mark.parametrize("options, transform", [
+    ({}, (200, 0, True)), ({"eval_resize": "squash"}, (200, 32, False)),
+    ({"eval_resize": "shorter-side"}, (200, 32, True)),
+    ({"eval_resize": "squash", "test_size": 191}, (191, 0, False)), ({"test_size": 256}, (256, 0, True)),
+    ({"eval_resize": "shorter-side", "test_size": 192}, (192, 32, True))])
+def test_test_images_have_a_margin_from_192_pixels_up_if_a_form_is_chosen(options, transform):
+    reading = ReadingOptions(**options)
+    assert reading.test_reader(200).transform == transform
+    assert reading.training_reader(200).transform == (200, 0, True)
+
+
+@pytest.mark.parametrize("options", [
+    {"max_pixels": 0}, {"max_pixels": "many"}, {"max_pixels": 2**40}, {"decoder": "other"}, {"on_bad_image": "ignore"},
+    {"test_share": 0.0}, {"test_share": 1.0}, {"test_size": 0}, {"eval_resize": "crop"}, {"preferred_size": 2**40}])
 def test_reading_options_that_cannot_be_used_are_named(options):
     with pytest.raises(InputError) as caught:
         ReadingOptions(**options)
-    one_line(caught, *options)
+    one_line(caught, "image_size" if set(options) & {"test_size", "preferred_size"} else next(iter(options)))
 
 
 def test_the_inventory_of_a_folder_has_names_labels_and_sizes_in_bytes(tmp_path):

@@ -11,8 +11,9 @@ from ...cli import progress_bar
 from ...errors import InputError
 from ...files import atomic_write
 from ..dataset import Dataset
-from ..folder import ENDINGS
+from ..decoders import ENDINGS
 from ..reading import ReadingOptions
+from ..survey import surveyed_size
 from .class_names import read_class_names
 from .index import ShardIndex, build_index, from_bytes, to_bytes
 from .patterns import TEST_NAMES, find_shards
@@ -25,8 +26,8 @@ def open_shards(location: str, image_size: int | None = None, reading: ReadingOp
     """Open the tar shards of a folder or a pattern such as PATH/name-{000000..000146}.tar as a Dataset.
 
     find_shards says which files are meant, read_class_names what the classes are called. Without `image_size` (pixels)
-    it is the shorter side of the first training image. Raises InputError when there are no shards, and for those that
-    cannot be read or hold something else than labelled images.
+    it is the size that `reading` prefers, or one that the images' own sizes suggest. Raises InputError when there are
+    no shards, and for those that cannot be read or hold something else than labelled images.
     """
     reading = reading or ReadingOptions()
     train_paths, test_paths = find_shards(location)
@@ -38,14 +39,18 @@ def open_shards(location: str, image_size: int | None = None, reading: ReadingOp
     unknown = _largest_label(test_indices, test_paths[0])
     if unknown >= len(classes):
         raise InputError(f"{test_paths[0]}: a test label is {unknown}, expected 0..{len(classes) - 1} as in training")
-    train = ShardSplit(train_paths, train_indices, reading.training_reader(image_size or 1))
-    image_size = image_size or min(train.read_whole(0).shape[:2])
+    image_size, remarks = image_size or reading.preferred_size, []
+    if image_size is None:
+        unsized = ShardSplit(train_paths, train_indices, reading.training_reader(1))
+        image_size, remark = surveyed_size(len(unsized), unsized.dimensions, skip_bad=reading.on_bad_image == "skip")
+        remarks.append(remark)
     return Dataset(
         name=f"shards:{location}",
         classes=classes,
         image_size=image_size,
         train=ShardSplit(train_paths, train_indices, reading.training_reader(image_size)),
         test=ShardSplit(test_paths, test_indices, reading.test_reader(image_size)),
+        remarks=tuple(remarks),
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import InputError
 from ..dataset import Split
-from ..reading import ImageReader
+from ..reading import EvalTransform, ImageReader
 from .index import ShardIndex
 
 
@@ -36,6 +36,11 @@ class ShardSplit(Split):
         """Field -> number of the members that are neither image nor label."""
         return dict(sum((Counter(index.ignored) for index in self.indices), Counter()))
 
+    @property
+    def transform(self) -> EvalTransform:
+        """How the reader resizes and cuts an image."""
+        return self.reader.transform
+
     def read(self, index: int) -> np.ndarray:
         """One image, decoded from its shard: uint8 (image_size, image_size, 3)."""
         return self.reader.square(io.BytesIO(self._content(index)), self.name(index))
@@ -43,6 +48,10 @@ class ShardSplit(Split):
     def read_whole(self, index: int) -> np.ndarray:
         """One image of the size that it has in its shard, uint8 (H, W, 3)."""
         return self.reader.whole(io.BytesIO(self._content(index)), self.name(index))
+
+    def dimensions(self, index: int) -> tuple[int, int]:
+        """(width, height) in pixels of one image, of which only the header is decoded."""
+        return self.reader.dimensions(io.BytesIO(self._content(index)), self.name(index))
 
     def encoded(self, index: int) -> tuple[bytes, str]:
         """(content, ending) of an image as it is in its shard."""
