@@ -133,14 +133,27 @@ def mean(x):
 VECTOR = np.array([0.5, -1.5, 2.0], np.float32)
 KERNEL = np.random.default_rng(0).standard_normal((3, 2, 3, 4)).astype(np.float32)
 MATRIX = np.random.default_rng(1).standard_normal((3, 3)).astype(np.float32)
+KERNEL_1 = np.random.default_rng(2).standard_normal((1, 1, 3, 3)).astype(np.float32)
+
+
+def excited(x):
+    """Squeeze-and-excite with constant weights."""
+    return ops.squeeze_excite(x, MATRIX, VECTOR, MATRIX, VECTOR)
+
+
+def to_itself(x):
+    """A residual update whose two inputs are one array, which factors of the residual alone must not change."""
+    return ops.skip_init(x, x, np.float32(0.7), alpha=0.2)
+
+
 TABLE = {  # operation: a function of images (N, H, W, 3) with one result a class, (N, classes)
     "conv2d": lambda x: mean(ops.conv2d(ops.relu(x) * 1.0, KERNEL, stride=(2, 1), dilation=(1, 2), padding="VALID")),
     "linear": lambda x: ops.linear(ops.global_mean(x), MATRIX),
     "avg_pool": lambda x: mean(ops.avg_pool(x, window=3, stride=2)),
     "max_pool": lambda x: mean(ops.max_pool(ops.log_sigmoid(x), window=(2, 3), padding=((1, 0), (0, 2)))),
-    "global_mean": lambda x: ops.global_mean(ops.log_sigmoid(x)),
-    "squeeze_excite": lambda x: mean(ops.relu(ops.squeeze_excite(x, MATRIX, VECTOR, MATRIX, VECTOR))),
-    "skip_init": lambda x: mean(ops.skip_init(x, ops.tanh(x), np.float32(0.7), alpha=0.2)),
+    "global_mean": lambda x: ops.global_mean(ops.log_sigmoid(x)) + ops.global_mean(excited(x)),
+    "squeeze_excite": lambda x: mean(ops.relu(excited(ops.log_sigmoid(x)))),
+    "skip_init": lambda x: mean(to_itself(ops.conv2d(x, KERNEL_1)) + to_itself(excited(x))),
     "scaled_nonlinearity": lambda x: mean(ops.scaled_nonlinearity(x, name="gelu", scale=1.7)),
     **{name: lambda x, name=name: mean(getattr(ops, name)(x)) for name in
        ("identity", "relu", "relu6", "leaky_relu", "tanh", "sigmoid", "gelu", "gelu_erf", "silu", "elu", "celu", "selu",

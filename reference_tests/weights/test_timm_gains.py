@@ -1,6 +1,8 @@
 """Gains carry timm's epsilon in both directions: timm's standardization then gives our weights, and files come back."""
 
+import base64
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -66,8 +68,15 @@ def test_a_file_for_timm_holds_the_changed_gains_or_on_request_the_stored_ones(t
     assert np.all(changed > 1.0)  # the epsilon makes timm's weights smaller
 
 
+def packed(content):
+    """An entry with this content."""
+    return json.dumps({"differences": base64.b64encode(zlib.compress(content)).decode()})
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"differences": 5}', '{"differences": "!"}',
-                                  '{"differences": "AAAA"}', "[" * 10_000, "{\"differences\": \"eJwDAAAAAAE=\"}"])
+                                  '{"differences": "AAAA"}', "[" * 10_000, packed(b""), packed(bytes(2**24))],
+                         ids=["empty", "list", "no differences", "number", "not base64", "not zlib", "nested", "short",
+                              "long"])
 def test_an_entry_that_does_not_fit_is_refused_in_one_line(tmp_path, text):
     state = random_state(SMALL[1])
     nf.weights.save(tmp_path / "timm", nf.weights.to_timm(state), {"format": "pt", ENTRY: text})

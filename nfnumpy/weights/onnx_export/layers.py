@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import InputError
 from ...functional.convolution import conv2d_windows
 from ...functional.pooling import image_windows
 from ...functional.windows import Windows
@@ -88,6 +89,8 @@ def _nonlinearity(to: Emitter, x: Value, *, name: str, scale: float = 1.0) -> Va
     applied = to.graph.applied(x)
     if name in ELEMENTWISE:
         result = ELEMENTWISE[name](to.graph, applied)
+    elif name not in ALONG_CHANNELS:
+        raise InputError(f"export: the nonlinearity {name!r} has no ONNX form here")
     else:
         result = ALONG_CHANNELS[name](to.graph, applied, _channel_axis(x), x.shape[-1])
     return dataclasses.replace(result, scale=result.scale * scale)
