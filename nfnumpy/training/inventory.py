@@ -10,7 +10,7 @@ import hashlib
 import io
 import itertools
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..datasets import Dataset
 from ..files import atomic_write
@@ -60,33 +60,32 @@ def difference_of(dataset: Dataset, digest: str, folder: RunFolder) -> str | Non
     """
     if digest_of(dataset) == digest:
         return None
-    before, now = _stored_lines(folder), list(_lines(dataset))
-    if before is None:
-        return f"which ones differ cannot be said, because {folder.file(INVENTORY)} cannot be read"
-    return _first_difference(before, now, dataset.classes)
-
-
-def _stored_lines(folder: RunFolder) -> list[bytes] | None:
-    """The lines of the inventory in the folder of the run; None if it cannot be read."""
     try:
-        with gzip.open(folder.file(INVENTORY)) as file:
-            return file.read().splitlines()
+        return _first_difference(lambda: _stored_lines(folder), lambda: _lines(dataset), dataset.classes)
     except (OSError, EOFError, zlib.error):
-        return None
+        return f"which ones differ cannot be said, because {folder.file(INVENTORY)} cannot be read"
 
 
-def _first_difference(before: list[bytes], now: list[bytes], classes: tuple[str, ...]) -> str:
-    """What the first lines that differ say."""
-    pairs = itertools.zip_longest(before, now)
+def _stored_lines(folder: RunFolder) -> Iterator[bytes]:
+    """The lines of the inventory in the folder of the run; OSError, EOFError or zlib.error if it cannot be read."""
+    with gzip.open(folder.file(INVENTORY)) as file:
+        for line in file:
+            yield line.rstrip(b"\n")
+
+
+def _first_difference(before: Callable[[], Iterator[bytes]], now: Callable[[], Iterator[bytes]],
+                      classes: tuple[str, ...]) -> str:
+    """What the first lines that differ say; `before`, `now`: the lines then and now, read anew by each call."""
+    pairs = itertools.zip_longest(before(), now())
     old, new = next(((old, new) for old, new in pairs if old != new), (None, None))
     if old is not None and new is not None and _name(old) == _name(new):
         labels = [line.split(b"\t")[1].decode() for line in (old, new)]
         if labels[0] != labels[1]:
             return f"{_name(new)} was {_class(labels[0], classes)}, and now it is {_class(labels[1], classes)}"
         return f"{_name(new)} has another content"
-    if new is not None and _name(new) not in set(map(_name, before)):
+    if new is not None and _name(new) not in map(_name, before()):
         return f"{_name(new)} was added"
-    if old is not None and _name(old) not in set(map(_name, now)):
+    if old is not None and _name(old) not in map(_name, now()):
         return f"{_name(old)} is missing"
     return "they come in another order" if old is not None else f"{INVENTORY} was changed"
 
