@@ -52,9 +52,8 @@ class Augmentation:
         """A random part of the picture, flipped or not, resized: float32 (size, size, 3), not clamped."""
         crop = released_crop(picture.shape[:2], self.size, randomness, example)
         part = picture[crop.top:crop.top + crop.height, crop.left:crop.left + crop.width]
-        if randomness.uniform(f"flip {example}", (1,))[0] < 0.5:
-            part = part[:, ::-1]
-        return bicubic_resize(part, (self.size, self.size))
+        is_flipped = bool(randomness.uniform(f"flip {example}", (1,))[0] < 0.5)
+        return bicubic_resize(part, (self.size, self.size), mirrored=is_flipped)
 
     def change(self, image: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
         """The image, uint8 (size, size, 3), after RandAugment."""

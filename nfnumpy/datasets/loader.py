@@ -8,6 +8,7 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
+from ..backend.freed_memory import keep_freed_memory
 from ..errors import InputError
 from .batch_reading import Batch, Order, Part, Rules, read_parts
 from .dataset import Examples
@@ -37,6 +38,8 @@ class Loader:
         self.rules = Rules(batch_size, workers, prefetch, leaves_out)
         self.kind = kind
         self.waited_seconds = 0.0
+        if examples.needs_decoding:
+            keep_freed_memory()
         self._closed = False
         self._bad: dict[int, str] = {}
         self._process: DecodingProcess | None = None

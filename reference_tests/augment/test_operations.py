@@ -184,3 +184,14 @@ def test_mistakes_are_one_line(change):
     with pytest.raises(InputError) as error:
         nf.augment.apply_operation(**given)
     assert "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+@given(image=IMAGES, horizontal=st.booleans(), halves=st.booleans(), pixels=st.floats(-15, 15))
+def test_a_translation_is_that_of_a_transform_with_a_slope_of_nothing(image, horizontal, halves, pixels):
+    """A slope so small that it changes no place in float32 takes the way of shears: pixel by pixel."""
+    pixels = round(2 * pixels) / 2 if halves else pixels
+    shift = (pixels, 0.0) if horizontal else (0.0, pixels)
+    moved = (geometry.translate_x if horizontal else geometry.translate_y)(image, pixels)
+    slope = 1e-30
+    sheared = geometry.transform(image, (1.0, slope, shift[0], slope, 1.0, shift[1]))
+    assert np.array_equal(moved, sheared)

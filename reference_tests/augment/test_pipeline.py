@@ -32,7 +32,8 @@ def test_an_example_is_made_step_by_step(epoch, example, layers, size):
     randomness = CounterRNG(3, epoch)
     top, left, height, width = released_crop(PICTURE.shape[:2], size, randomness, example)
     part = PICTURE[top:top + height, left:left + width]
-    values = [np.clip(bicubic_resize(side, (size, size)), 0, 255).astype(np.uint8) for side in (part, part[:, ::-1])]
+    values = [np.clip(bicubic_resize(part, (size, size), mirrored), 0, 255).astype(np.uint8)
+              for mirrored in (False, True)]
     drawn = draw_layers(randomness, example, layers)
     found = Augmentation(size, layers, 5)(PICTURE, randomness, example)
     assert found.shape == (size, size, 3) and found.dtype == np.uint8

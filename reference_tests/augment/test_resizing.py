@@ -7,7 +7,7 @@ from PIL import Image
 
 from nfnumpy import InputError
 from nfnumpy.augment import bicubic_resize
-from nfnumpy.augment.resizing import STEP, keys
+from nfnumpy.augment.resizing import STEP, keys, taps
 from reference_tests.augment.test_operations import VECTORS
 from reference_tests.helpers.strategies import seeds
 
@@ -30,6 +30,23 @@ def test_enlarging_is_pillows_in_floating_point(old, factor, seed):
     new = tuple(side * times for side, times in zip(old, factor, strict=True))
     expected = np.asarray(Image.fromarray(values).resize(new[::-1], Image.Resampling.BICUBIC))
     assert np.max(np.abs(bicubic_resize(values[..., None], new)[..., 0] - expected)) < 2 * STEEPEST * STEP / 2 * 255
+
+
+@given(old=st.tuples(SIDES, st.integers(1, 60)), new=st.tuples(SIDES, st.integers(1, 60)), seed=seeds)
+def test_the_mirror_image_is_resized_without_being_made(old, new, seed):
+    """The four terms of a pixel are added in another order."""
+    image = np.random.default_rng(seed).integers(0, 256, (*old, 3), dtype=np.uint8)
+    found, expected = bicubic_resize(image, new, mirrored=True), bicubic_resize(image[:, ::-1], new)
+    assert np.max(np.abs(found - expected)) < 16 * 255 * np.finfo(np.float32).eps
+
+
+@pytest.mark.parametrize("old, new", [((3, 500), (40, 33)), ((100, 1), (16, 17)), ((7, 9), (1, 160))])
+def test_every_pixel_is_the_sum_of_its_four_shares(old, new):
+    image = np.random.default_rng(0).integers(0, 256, (*old, 3), dtype=np.uint8)
+    (rows, row_shares), (columns, column_shares) = (taps(*sides) for sides in zip(old, new, strict=True))
+    values = image[np.clip(rows, 0, old[0] - 1)][:, :, np.clip(columns, 0, old[1] - 1)].astype(float)
+    expected = np.einsum("yixjc,yi,xj->yxc", values, row_shares.astype(float), column_shares.astype(float))
+    assert np.max(np.abs(bicubic_resize(image, new) - expected)) < 16 * 255 * np.finfo(np.float32).eps
 
 
 @given(size=st.tuples(SIDES, SIDES), seed=seeds)
