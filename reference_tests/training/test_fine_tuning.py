@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 from PIL import Image
 
-from nfnumpy import InputError, Tensor, datasets, models, train as command, weights
+from nfnumpy import InputError, Tensor, datasets, evaluate, models, train as command, weights
 from nfnumpy.autograd.backward import reverse_topological_order
 from nfnumpy.datasets import ArraySplit, Dataset
 from nfnumpy.training import Trainer, TrainingOptions, checkpoint, load_classifier, parameter_patterns, train
@@ -211,8 +211,8 @@ def interrupt(*arguments):
     raise KeyboardInterrupt
 
 
-def test_a_run_resumes_without_the_file_bit_for_bit(file, pictures, tmp_path, monkeypatch):
-    """Interrupted after its first step, and with the file gone. What it leaves is what predict reads."""
+def test_a_run_resumes_without_the_file_bit_for_bit(file, pictures, tmp_path, capsys, monkeypatch):
+    """Interrupted after its first epoch's steps, and with the file gone. What it leaves is what evaluate reads."""
     copy = shutil.copy(file, tmp_path / "start.safetensors")
     options = {**OPTIONS, "data": f"folder:{pictures}", "init_from": str(copy), "checkpoint_every": 1}
     train({**options, "out": str(tmp_path / "whole")})
@@ -224,9 +224,11 @@ def test_a_run_resumes_without_the_file_bit_for_bit(file, pictures, tmp_path, mo
     found, expected = (weights.load(tmp_path / name / "checkpoint.safetensors") for name in ("part", "whole"))
     assert found.keys() == expected.keys()
     assert all(np.array_equal(found[name], expected[name]) for name in found)
-    classifier = load_classifier(tmp_path / "part" / "checkpoint.safetensors")
-    assert classifier.classes == ("one", "seven")
-    assert classifier.probabilities(classifier.read(pictures / "test" / "one" / "4.png")).shape == (1, 2)
+    checkpoint_file = tmp_path / "part" / "checkpoint.safetensors"
+    assert load_classifier(checkpoint_file).classes == ("one", "seven")
+    status, printed, _ = run_command(evaluate.main, capsys, monkeypatch, checkpoint_file, "--data",
+                                     f"folder:{pictures}")
+    assert status == 0 and "4 images of 8 px, 2 classes" in printed
 
 
 def test_flags_given_several_times_add_up(file, pictures, tmp_path, capsys, monkeypatch):
