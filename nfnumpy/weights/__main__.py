@@ -4,11 +4,13 @@ import argparse
 import dataclasses
 import importlib.util
 import json
+from typing import Any
 
 from ..cli import Parser, printable, run
 from ..datasets.preprocessing import MEAN, STANDARD_DEVIATION
 from ..errors import InputError
 from ..files import check_writable
+from ..models import NormalizerFreeNetwork
 from ..training import Classifier, load_classifier
 from .conversion import GAINS, SCHEMES, check_target, convert, described
 from .onnx_export import OnnxOptions, compare_with_onnxruntime, onnx_model, save_onnx
@@ -83,20 +85,28 @@ def _export(given: argparse.Namespace) -> list[str]:
         raise InputError(f"--check on: {RUNTIME}")
     batch = None if given.batch == "dynamic" else _batch(given.batch)
     classifier = load_classifier(given.source, averaged=not given.raw)
-    size = classifier.transform.image_size if given.image_size is None else given.image_size
-    options = OnnxOptions(size, batch, given.uint8 == "on", given.layout, given.softmax == "on", given.opset)
-    proto = onnx_model(classifier.model, options, _metadata(classifier, options))
-    compared = "not compared: --check off" if given.check == "off" else f"not compared: {RUNTIME}"
-    if given.check != "off":
-        comparison = compare_with_onnxruntime(classifier.model, proto.SerializeToString(), options)
-        if comparison is not None:
-            compared = (f"compared with nfnumpy in float64: logits of onnxruntime {comparison.runtime} differ by "
-                        f"{comparison.exported:.1e} of the largest, nfnumpy's in float32 by {comparison.own:.1e}")
+    classifier.check_weights()
+    if given.image_size is not None:
+        classifier = classifier.with_image_size(given.image_size)
+    options = OnnxOptions(classifier.transform.image_size, batch, given.uint8 == "on", given.layout,
+                          given.softmax == "on", given.opset)
+    model = classifier.model
+    proto = onnx_model(model, options, _metadata(classifier, options))
+    compared = "not compared: --check off" if given.check == "off" else _comparison(model, proto, options)
     save_onnx(given.target, proto)
-    shape = ", ".join(map(str, options.input_shape(classifier.model.config.in_channels)))
+    shape = ", ".join(map(str, options.input_shape(model.config.in_channels)))
     kind = "uint8" if options.uint8 else "normalized float32"
-    return [f"{given.target}: {described(classifier.model.state_dict())}, opset {options.opset}; images ({shape}) of "
-            f"{kind}", compared]
+    written = f"{given.target}: {described(model.state_dict())}, opset {options.opset}; images ({shape}) of {kind}"
+    return [written, compared]
+
+
+def _comparison(model: NormalizerFreeNetwork, proto: Any, options: OnnxOptions) -> str:
+    """A line about the comparison with onnxruntime, which must succeed where that is installed."""
+    found = compare_with_onnxruntime(model, proto, options)
+    if found is None:
+        return f"not compared: {RUNTIME}"
+    return (f"compared with nfnumpy in float64: logits of onnxruntime {found.runtime} differ by {found.exported:.1e} "
+            f"of the largest, nfnumpy's in float32 by {found.own:.1e}")
 
 
 def _batch(text: str) -> int:
@@ -109,9 +119,8 @@ def _batch(text: str) -> int:
 def _metadata(classifier: Classifier, options: OnnxOptions) -> dict[str, str]:
     """What a user of the exported file needs to know, each entry as JSON."""
     config = classifier.model.config
-    transform = classifier.transform._replace(image_size=options.image_size)._asdict()
-    preprocessing = {**transform, "input": "uint8" if options.uint8 else "float32", "layout": options.layout,
-                     "mean": MEAN, "standard_deviation": STANDARD_DEVIATION}
+    preprocessing = {**classifier.transform._asdict(), "input": "uint8" if options.uint8 else "float32",
+                     "layout": options.layout, "mean": MEAN, "standard_deviation": STANDARD_DEVIATION}
     facts = {"classes": classifier.classes, "preprocessing": preprocessing,
              "network": {"family": type(classifier.model).__name__, **dataclasses.asdict(config)}}
     return {name: json.dumps(fact) for name, fact in facts.items()}

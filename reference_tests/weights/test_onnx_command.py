@@ -113,11 +113,14 @@ def test_without_onnxruntime_the_command_says_that_nothing_was_compared(export, 
     (["weights.pth", "out.onnx", "--layout", "CHWN"], "CHWN"), (["no.pth", "out.onnx"], "no weight file at no.pth"),
     (["weights.pth", "out.pth"], "name it out.onnx"), (["weights.pth", "no/folder/out.onnx"], "no such folder"),
     (["weights.pth", "."], "nothing may be written"), (["weights.pth", "weights.pth"], "name it weights.onnx"),
-    (["text", "out.onnx"], "not a weight file"), (["other", "out.onnx"], "no variant")])
+    (["text", "out.onnx"], "not a weight file"), (["other", "out.onnx"], "no variant"),
+    (["infinite", "out.onnx", "--check", "off"], "blocks.1.conv1.bias is not finite")])
 def test_mistakes_are_one_line_and_status_2_and_leave_no_file(export, arguments, complaint):
     with open("text", "w") as file:
         file.write("no weights")
     nf.weights.save("other", {"a": np.zeros(3)})
+    bias = np.full(32, np.inf, np.float32)
+    nf.weights.save("infinite", {**nf.weights.load("weights.pth"), "blocks.1.conv1.bias": bias})
     before = sorted(os.listdir())
     status, printed, error = export(*arguments)
     expect_one_line(status, error, complaint)

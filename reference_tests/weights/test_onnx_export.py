@@ -18,7 +18,7 @@ from nfnumpy.datasets.preprocessing import MEAN, STANDARD_DEVIATION
 from nfnumpy.models.config import ACTIVATIONS
 from nfnumpy.verify.tolerance import allowed, distance
 from nfnumpy.weights import OnnxOptions, onnx_export
-from nfnumpy.weights.onnx_export import comparison, model as onnx_file
+from nfnumpy.weights.onnx_export import model as onnx_file
 from nfnumpy.weights.onnx_export.model import OPERATIONS
 
 TINY = {"widths": (16, 24), "depths": (1, 2), "num_classes": 7}
@@ -292,15 +292,24 @@ def test_a_wrong_network_is_found_by_the_comparison_and_a_right_one_passes():
     model = with_random_weights(NFNET)
     options = OnnxOptions(16, uint8=True)
     proto = nf.weights.onnx_model(model, options)
-    right = onnx_export.compare_with_onnxruntime(model, proto.SerializeToString(), options)
+    right = onnx_export.compare_with_onnxruntime(model, proto, options)
     assert right.runtime == onnxruntime.__version__ and 0.0 < right.exported <= right.allowed < 1e-4
     constant = next(one for one in proto.graph.initializer if one.name == "blocks.1.conv1.weight")
     changed = onnx.numpy_helper.to_array(constant) * np.float32(1.001)
     constant.CopyFrom(onnx.numpy_helper.from_array(changed, constant.name))
     with pytest.raises(nf.InputError, match="differ by .* rounding explains .* nothing was written"):
-        onnx_export.compare_with_onnxruntime(model, proto.SerializeToString(), options)
+        onnx_export.compare_with_onnxruntime(model, proto, options)
+    proto.graph.node[0].op_type = "Unheard"
     with pytest.raises(nf.InputError, match="onnxruntime refuses the network"):
-        onnx_export.compare_with_onnxruntime(model, b"no protobuf", options)
+        onnx_export.compare_with_onnxruntime(model, proto, options)
+
+
+def test_a_file_for_large_batches_is_compared_on_two_images_and_stays_as_it_is():
+    model, options = with_random_weights(NFNET), OnnxOptions(16, batch=10**6)
+    proto = nf.weights.onnx_model(model, options)
+    content = proto.SerializeToString()
+    assert onnx_export.compare_with_onnxruntime(model, proto, options) is not None
+    assert proto.SerializeToString() == content
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")  # infinity times 0
@@ -311,4 +320,4 @@ def test_nothing_is_compared_where_no_logit_says_anything(value, complaint):
                            "linear.bias": np.zeros(7, np.float32)})
     options = OnnxOptions(16)
     with pytest.raises(nf.InputError, match=f"{complaint}.*--check off"):
-        comparison.compare_with_onnxruntime(model, nf.weights.onnx_model(model, options).SerializeToString(), options)
+        onnx_export.compare_with_onnxruntime(model, nf.weights.onnx_model(model, options), options)

@@ -18,7 +18,7 @@ from ...models import NormalizerFreeNetwork, from_config
 from .model import INPUT, LOGITS, OnnxOptions
 
 LEEWAY = 8.0  # times the measured rounding error, or epsilons of float32
-IMAGES = 2  # compared where the batch is not fixed
+IMAGES = 2  # compared, also where the file is for batches of another size
 
 
 class Comparison(NamedTuple):
@@ -34,10 +34,10 @@ class Comparison(NamedTuple):
     allowed: float
 
 
-def compare_with_onnxruntime(model: NormalizerFreeNetwork, content: bytes, options: OnnxOptions) -> Comparison | None:
-    """Run the ONNX file `content` on random images and compare with `model`; None where onnxruntime is not installed.
+def compare_with_onnxruntime(model: NormalizerFreeNetwork, proto: Any, options: OnnxOptions) -> Comparison | None:
+    """Run the onnx.ModelProto of `model` on random images and compare; None where onnxruntime is not installed.
 
-    InputError when onnxruntime refuses the file, or its logits differ by more than rounding explains.
+    InputError when onnxruntime refuses it, or its logits differ by more than rounding explains.
     """
     try:
         runtime: Any = importlib.import_module("onnxruntime")
@@ -45,7 +45,7 @@ def compare_with_onnxruntime(model: NormalizerFreeNetwork, content: bytes, optio
         return None
     images = _random_images(model, options)
     expected, own = (_logits(model, images, dtype) for dtype in ("float64", "float32"))
-    found = _run(runtime, content, _as_input(images, options))
+    found = _run(runtime, _content(proto, options), _as_input(images, options))
     scale = float(np.max(np.abs(expected)))
     if not np.isfinite(scale) or scale == 0.0:
         raise InputError(f"export: the network's logits on random images are {'all 0' if scale == 0.0 else 'infinite'}"
@@ -60,7 +60,7 @@ def compare_with_onnxruntime(model: NormalizerFreeNetwork, content: bytes, optio
 
 def _random_images(model: NormalizerFreeNetwork, options: OnnxOptions) -> np.ndarray:
     """uint8 (N, H, W, C)."""
-    shape = (options.batch or IMAGES, options.image_size, options.image_size, model.config.in_channels)
+    shape = (IMAGES, options.image_size, options.image_size, model.config.in_channels)
     return (CounterRNG(0).uniform("images of the comparison", shape) * 256.0).astype(np.uint8)
 
 
@@ -81,6 +81,17 @@ def _logits(model: NormalizerFreeNetwork, images: np.ndarray, dtype: str) -> np.
     copy.load_state_dict(model.state_dict(), cast=True)
     with no_grad():
         return copy(_normalized(images, dtype)).numpy()
+
+
+def _content(proto: Any, options: OnnxOptions) -> bytes:
+    """The content of the file, for any number of images."""
+    batches = [value.type.tensor_type.shape.dim[0] for value in (*proto.graph.input, *proto.graph.output)]
+    for batch in batches:
+        batch.dim_param = "batch"
+    content = proto.SerializeToString()
+    for batch in batches if options.batch else ():
+        batch.dim_value = options.batch
+    return content
 
 
 def _run(runtime: Any, content: bytes, images: np.ndarray) -> np.ndarray:

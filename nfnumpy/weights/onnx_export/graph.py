@@ -44,7 +44,7 @@ class Graph:
         self.nodes: list[GraphNode] = []
         self.constants: dict[str, np.ndarray] = {}
         self._names: set[str] = set()
-        self._numbers: dict[tuple[str, float], str] = {}
+        self._numbers: dict[tuple[str, bytes], str] = {}
         self._convolutions: dict[str, tuple[str, ...]] = {}  # output -> the constants that it is linear in
         self._applied: dict[tuple[str, float, str | None], str] = {}
 
@@ -69,7 +69,7 @@ class Graph:
         return outputs
 
     def rename_output(self, name: str, new: str) -> None:
-        """Call the output `name` of the last node that made it `new`; it is an output of the graph."""
+        """Call the value `name` `new`, which is the name of an output of the graph."""
         for position, node in enumerate(self.nodes):
             outputs, inputs = (tuple(new if one == name else one for one in names)
                                for names in (node.outputs, node.inputs))
