@@ -7,10 +7,11 @@ from typing import Any
 from . import datasets
 from .backend import blas_threads
 from .cli import ImageProgress, Parser, printable, run
-from .datasets import PIXEL_LIMIT, Dataset, ReadingOptions
+from .datasets import BAD_IMAGES, DECODERS, PIXEL_LIMIT, Dataset, ReadingOptions
 from .errors import InputError
 from .evaluation import ClassifierInputs, ClassMatch, Outcome, default_batch_size, evaluate, match_classes
 from .evaluation.files import FILES, encoded, write_files
+from .evaluation.reading import reading_options
 from .evaluation.report import make_report
 from .evaluation.summary import summary_lines
 from .files import atomic_write, check_writable
@@ -19,6 +20,7 @@ from .training import Classifier, load_classifier
 EXAMPLE = """example:
   python -m nfnumpy.evaluate runs/digits/checkpoint.safetensors --data digits --out runs/digits/evaluation
 writes there """ + ", ".join(FILES)
+READING = ("max_pixels", "test_share", "on_bad_image", "decoder")  # flags
 
 
 def parser() -> Parser:
@@ -30,7 +32,12 @@ def parser() -> Parser:
     p.add_argument("--data", required=True, metavar="SPEC", help="the labelled images, as nfnumpy.train has it")
     p.add_argument("--split", choices=("test", "train"), default="test", help="which part (default: test)")
     p.add_argument("--test-share", type=float, metavar="SHARE",
-                   help="of a folder without test pictures, the share that the run had for them")
+                   help="of a folder without test pictures, the share that is drawn for them; default: the run's, for "
+                        "its data")
+    p.add_argument("--on-bad-image", choices=BAD_IMAGES,
+                   help="an image that cannot be read is an error, or left out; default: as the run had it")
+    p.add_argument("--decoder", choices=DECODERS,
+                   help="as nfnumpy.train has it; default: the run's, or pillow")
     p.add_argument("--out", metavar="DIR", help="folder for report, tables and pictures; default: none are written")
     p.add_argument("--json", metavar="FILE", help="write the report to this file too")
     p.add_argument("--image-size", type=int, metavar="PX", help="side of the images in pixels; default: the model's")
@@ -51,12 +58,12 @@ def main(arguments: list[str]) -> int:
     classifier = load_classifier(given.model, given.backend, averaged=not given.raw)
     if given.image_size is not None:
         classifier = classifier.with_image_size(given.image_size)
-    dataset = datasets.open_dataset(given.data, classifier.transform.image_size,
-                                    ReadingOptions(given.max_pixels, test_share=given.test_share))
+    reading = reading_options(classifier.run, given.data, {name: getattr(given, name) for name in READING})
+    dataset = datasets.open_dataset(given.data, classifier.transform.image_size, reading)
     split = dataset.train if given.split == "train" else dataset.test
     match = match_classes(classifier.classes, dataset.classes, are_stored=classifier.run is not None)
     inputs = ClassifierInputs(split, classifier.transform, match.outputs)
-    outcome = _outcome(given, classifier, inputs)
+    outcome = _outcome(given, classifier, inputs, reading)
     report = make_report(_facts(given, classifier, dataset, match), match.names, outcome, split)
     for line in summary_lines(report):
         print(printable(line))
@@ -85,14 +92,15 @@ def _check(given: argparse.Namespace) -> None:
             check_writable("--out", os.path.join(given.out, name))
 
 
-def _outcome(given: argparse.Namespace, classifier: Classifier, inputs: ClassifierInputs) -> Outcome:
+def _outcome(given: argparse.Namespace, classifier: Classifier, inputs: ClassifierInputs,
+             reading: ReadingOptions) -> Outcome:
     """The outcome, with a progress bar meanwhile."""
     batch_size = given.batch_size
     if batch_size is None:
         batch_size = classifier.run.batch_size if classifier.run else default_batch_size(
             classifier.transform.image_size)
     with ImageProgress("evaluate", len(inputs)) as progress:
-        return evaluate(classifier, inputs, batch_size, given.workers, progress.update)
+        return evaluate(classifier, inputs, batch_size, given.workers, reading.on_bad_image == "skip", progress.update)
 
 
 def _facts(given: argparse.Namespace, classifier: Classifier, dataset: Dataset,

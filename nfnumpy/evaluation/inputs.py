@@ -7,13 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..datasets import Examples, Split, resize_image
+from ..datasets import EvalTransform, Examples, Split, resize_image
 from ..errors import InputError
-from ..training.classifier import EvalTransform
 
 
 class ClassifierInputs(Examples):
-    """The images of `split`, resized and cut as `transform` says, with the model's outputs as labels.
+    """The images of `split`, resized and cut as `transform` says, with the model's outputs and numbers as targets.
 
     outputs: int64 (classes of the data,), the model's output for each class, as match_classes finds it; None where
     labels are numbers of outputs. InputError if the split has images of another size than the transform.
@@ -27,7 +26,7 @@ class ClassifierInputs(Examples):
         self.transform = transform
         self.outputs = outputs
         self.image_size = transform.image_size
-        self.is_read_as_it_is = transform == EvalTransform(split.image_size)
+        self.is_read_as_it_is = transform == split.transform
         self.needs_decoding = split.needs_decoding or not self.is_read_as_it_is
 
     def __len__(self) -> int:
@@ -43,6 +42,6 @@ class ClassifierInputs(Examples):
         return images
 
     def targets(self, numbers: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The outputs int64 (n,) of the classes of the images with these numbers."""
+        """(outputs int64 (n,) of the classes of the images with these numbers, the numbers)."""
         labels = self.split.labels[numbers]
-        return (labels if self.outputs is None else self.outputs[labels],)
+        return labels if self.outputs is None else self.outputs[labels], numbers

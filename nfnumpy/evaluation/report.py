@@ -34,7 +34,8 @@ def make_report(facts: dict[str, Any], classes: Sequence[str], outcome: Outcome,
     report.update(images_per_second=count / outcome.seconds, seconds=outcome.seconds,
                   waited_seconds=outcome.waited_seconds, classes=_class_entries(confusion, classes),
                   confusions=_confusions(confusion, classes),
-                  mistakes=list(_mistakes(outcome, split, classes, MISTAKES)))
+                  mistakes=list(_mistakes(outcome, split, classes, MISTAKES)),
+                  bad_images=list(outcome.bad_images.values()))
     return report
 
 
@@ -67,7 +68,8 @@ def _mistakes(outcome: Outcome, split: Split, classes: Sequence[str],
     """The mistakes, or the `most` confident ones, most confident first: the image, classes and their probabilities."""
     wrong = np.flatnonzero(~outcome.is_correct)
     for k in wrong[np.argsort(-outcome.confidences[wrong], kind="stable")][:most].tolist():
-        yield {"index": k, "name": split.name(k), "class": classes[outcome.labels[k]],
+        number = int(outcome.numbers[k])
+        yield {"index": number, "name": split.name(number), "class": classes[outcome.labels[k]],
                "predicted": classes[outcome.predictions[k]], "probability": _six_digits(outcome.confidences[k]),
                "probability_of_class": _six_digits(outcome.label_probabilities[k])}
 

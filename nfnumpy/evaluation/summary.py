@@ -27,6 +27,8 @@ def summary_lines(report: dict[str, Any]) -> Iterator[str]:
     yield (f"speed        {report['images_per_second']:8.0f}     images/s; {report['seconds']:.1f} s, of these "
            f"{report['waited_seconds']:.1f} s waiting for images")
     yield from _class_lines(report["classes"])
+    if report["bad_images"]:
+        yield f"left out: {len(report['bad_images'])} images that cannot be read, first {report['bad_images'][0]}"
     for pair in report["confusions"][:CONFUSIONS]:
         yield f"{pair['class']} predicted as {pair['predicted']}: {pair['images']}"
 

@@ -22,11 +22,13 @@ from .options import TrainingOptions
 class RunFacts(NamedTuple):
     """What a checkpoint says about its weights.
 
-    averaged: whether they are the averaged ones; batch_size: how many images the run evaluated at a time.
+    averaged: whether they are the averaged ones; batch_size: how many images the run evaluated at a time; options: of
+    the run, as they are stored, unchecked.
     """
 
     averaged: bool
     batch_size: int
+    options: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +110,8 @@ def _from_checkpoint(path: str | os.PathLike[str], backend: str, averaged: bool)
     get(backend)
     model = models.from_config(config, shapes_only=True, backend=backend, dtype=dtype)
     model.load_state_dict(state)
-    return Classifier(model, classes, _stored_transform(path, facts), RunFacts(group == "ema", _batch_size(facts)))
+    run = RunFacts(group == "ema", _batch_size(facts), facts["options"])
+    return Classifier(model, classes, _stored_transform(path, facts), run)
 
 
 def _stored_transform(path: str | os.PathLike[str], facts: Mapping[str, Any]) -> EvalTransform:
