@@ -7,7 +7,7 @@ import os
 
 from .backend import blas_threads
 from .cli import BAD_INPUT, ImageProgress, Parser, printable, run
-from .datasets import FORMS, Dataset, open_dataset
+from .datasets import FORMS, Dataset, ReadingOptions, open_dataset
 from .datasets.check import Findings, draw_samples, examine_dataset, to_json, to_text
 from .datasets.folder_writer import write_folder
 from .datasets.shards import SPLITS, ShardSize, write_dataset
@@ -32,18 +32,25 @@ def parser() -> Parser:
     return p
 
 
+def _add_data(p: argparse.ArgumentParser) -> None:
+    """The arguments of every command that say which data are meant."""
+    p.add_argument("data", metavar="DATA", help=f"a folder, or {FORMS}")
+    p.add_argument("--test-share", type=float, metavar="SHARE",
+                   help="draw this share of every class's images for testing, as nfnumpy.train does")
+
+
 def _add_check(commands: argparse._SubParsersAction) -> None:
     p = commands.add_parser("check", help="read all of a data set once and report what is in it",
                             description="Read and decode every image once; report sizes, formats, classes, broken "
                             "files and duplicates. The status is 0 if every image can be read, otherwise 2.")
-    p.add_argument("data", metavar="DATA", help=f"a folder, or {FORMS}")
+    _add_data(p)
     p.add_argument("--json", metavar="FILE", help="write everything that was found to this file")
     p.add_argument("--picture", metavar="FILE", help="draw samples of every class into this PNG")
 
 
 def _add_shards(commands: argparse._SubParsersAction) -> None:
     p = commands.add_parser("shards", help="write a data set as tar shards that WebDataset reads too")
-    p.add_argument("data", metavar="DATA", help=f"a folder, or {FORMS}")
+    _add_data(p)
     p.add_argument("out", metavar="OUT", help="the folder to write to: train-000000.tar, …, classes.txt")
     p.add_argument("--split", choices=[*SPLITS, "both"], default="both", help="what to write (default: both)")
     size = p.add_mutually_exclusive_group()
@@ -57,7 +64,7 @@ def _add_shards(commands: argparse._SubParsersAction) -> None:
 
 def _add_folder(commands: argparse._SubParsersAction) -> None:
     p = commands.add_parser("folder", help="write a data set as a folder of pictures, one sub-folder a class")
-    p.add_argument("data", metavar="DATA", help=f"a folder, or {FORMS}")
+    _add_data(p)
     p.add_argument("out", metavar="OUT", help="the folder to write to: train/CLASS/NUMBER.png, test/…")
 
 
@@ -71,7 +78,7 @@ def _check(given: argparse.Namespace) -> int:
     """Print the report and write what was asked for; the status says whether every image can be read."""
     for flag, path in (("--json", given.json), ("--picture", given.picture)):
         check_writable(flag, path)
-    dataset = _open(given.data)
+    dataset = _open(given.data, given.test_share)
     with ImageProgress("check", len(dataset.train) + len(dataset.test)) as bar:
         findings = examine_dataset(dataset, blas_threads.thread_count(), progress=bar.update)
     for line in to_text(findings).splitlines():
@@ -98,7 +105,7 @@ def _write_shards(given: argparse.Namespace) -> int:
             raise InputError(f"{flag} {value}: expected a whole number from 1 up")
     size = ShardSize(images=given.count) if given.count else ShardSize(bytes_=given.size_mb * MEGABYTE)
     splits = SPLITS if given.split == "both" else (given.split,)
-    dataset = _open(given.data)
+    dataset = _open(given.data, given.test_share)
     with ImageProgress("shards", sum(len(getattr(dataset, name)) for name in splits)) as bar:
         counts = write_dataset(dataset, given.out, size, splits, given.overwrite, given.shuffle, bar.update)
     for name, count in counts.items():
@@ -108,7 +115,7 @@ def _write_shards(given: argparse.Namespace) -> int:
 
 def _write_folder(given: argparse.Namespace) -> int:
     """Write the folder of pictures; print how many there are."""
-    dataset = _open(given.data)
+    dataset = _open(given.data, given.test_share)
     with ImageProgress("folder", len(dataset.train) + len(dataset.test)) as bar:
         counts = write_folder(dataset, given.out, bar.update)
     for name, count in counts.items():
@@ -116,10 +123,11 @@ def _write_folder(given: argparse.Namespace) -> int:
     return 0
 
 
-def _open(data: str) -> Dataset:
+def _open(data: str, test_share: float | None) -> Dataset:
     """The data set that DATA names; a folder's name alone is enough."""
     spec = f"folder:{data}" if os.path.isdir(data) and data != "digits" else data
-    return open_dataset(spec, image_size=1)  # images are not resized here, and none has to be read for its size
+    # Images are not resized here, and none has to be read for its size.
+    return open_dataset(spec, image_size=1, reading=ReadingOptions(test_share=test_share))
 
 
 if __name__ == "__main__":

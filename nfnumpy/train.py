@@ -75,8 +75,8 @@ def parser() -> Parser:
         metavar="PATTERN=FACTOR")
     add("--data", "digits, idx:DIR (MNIST's files), folder:DIR (train/CLASS/*.png|jpg, test/ or val/) or "
         "shards:DIR, shards:PATH/train-{000..146}.tar (WebDataset's tar files)", metavar="SPEC")
-    add("--test-share", "share of every class of a folder that is drawn to test on, such as 0.1; default: none, it has "
-        "test pictures", float, metavar="SHARE")
+    add("--test-share", "share of every class of a folder or of shards that is drawn to test on, such as 0.1; default: "
+        "none, there are test pictures", float, metavar="SHARE")
     add("--image-size", "side of the images in pixels; default: the model's, or as the data suggests", int,
         metavar="PX")
     add("--test-size", "side of the test images in pixels; default: that of the training images", int, metavar="PX")

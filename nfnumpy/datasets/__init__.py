@@ -81,8 +81,7 @@ def open_dataset(spec: str, image_size: int | None = None, reading: ReadingOptio
 
 def _check_kind(kind: str, reading: ReadingOptions) -> None:
     """InputError for options of folders and shards with data of another kind."""
-    for flag, value, kinds in (("--test-share", reading.test_share, ("folder",)),
-                               ("--test-size", reading.test_size, ("folder", "shards")),
-                               ("--eval-resize", reading.eval_resize, ("folder", "shards"))):
-        if value is not None and kind not in kinds:
-            raise InputError(f"{flag} {value}: it is for data of the kind {' or '.join(kinds)}, not for {kind}")
+    for flag, value in (("--test-share", reading.test_share), ("--test-size", reading.test_size),
+                        ("--eval-resize", reading.eval_resize)):
+        if value is not None and kind not in ("folder", "shards"):
+            raise InputError(f"{flag} {value}: it is for data of the kind folder or shards, not for {kind}")

@@ -85,7 +85,7 @@ def open_folder(directory: str | os.PathLike[str], image_size: int | None = None
     labels = _labels(tree, classes, layout.train)
     if layout.test is None:
         test_tree, test_labels = tree, labels
-        is_test = drawn_for_test(tree, labels, classes, reading.test_share or 0.0)
+        is_test = drawn_for_test(tree.root, tree.encoded_names(), labels, classes, reading.test_share or 0.0)
         is_training = (labels >= 0) & ~is_test
         remarks = [*layout.remarks, *_about_others(tree, labels)]
     else:

@@ -1,33 +1,36 @@
-"""Which pictures of a folder without test pictures are kept for testing.
+"""Which pictures of a folder or of shards without test pictures are kept for testing.
 
 The draw depends on the pictures' names alone: it is the same for every seed, on every machine, and for training and
 evaluation; and a picture that is added moves hardly any other one from one side to the other.
 
-Used by: folder.py. Test: reference_tests/datasets/test_folder.py.
+Used by: folder.py, shards/opening.py. Test: reference_tests/datasets/test_folder.py.
 """
 
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 
 from ..errors import InputError
-from .file_tree import FileTree
 
 
-def drawn_for_test(tree: FileTree, labels: np.ndarray, classes: tuple[str, ...], share: float) -> np.ndarray:
-    """Whether each file of the tree is for testing, bool (N,): of every class those with the lowest hashes of names.
+def drawn_for_test(what: str, names: Iterable[bytes], labels: np.ndarray, classes: tuple[str, ...],
+                   share: float) -> np.ndarray:
+    """Whether each of N pictures is for testing, bool (N,): of every class those with the lowest hashes of names.
 
-    As many as `share` of the class, rounded, but at least one, and not all. labels: int64 (N,), negative of files of no
+    As many as `share` of the class, rounded, but at least one, and not all. what: what an InputError calls the data.
+    names: of the pictures, without the folder or shard that all are in. labels: int64 (N,), negative of pictures of no
     class. InputError for a class of one picture.
     """
-    keys = np.fromiter((int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
-                        for name in tree.encoded_names()), dtype=np.uint64, count=len(tree))
-    drawn = np.zeros(len(tree), dtype=bool)
+    keys = np.fromiter((int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little") for name in names),
+                       dtype=np.uint64, count=len(labels))
+    drawn = np.zeros(len(labels), dtype=bool)
     for label, name in enumerate(classes):
         members = np.flatnonzero(labels == label)
+        if len(members) == 0:
+            continue  # a class of shards may have a name and no picture
         if len(members) < 2:
-            raise InputError(f"{tree.root}: class {name!r} has one picture, expected at least two, one of them to test "
-                             f"on")
+            raise InputError(f"{what}: class {name!r} has one picture, expected at least two, one of them to test on")
         count = min(max(1, round(share * len(members))), len(members) - 1)
         drawn[members[np.argsort(keys[members], kind="stable")[:count]]] = True
     return drawn

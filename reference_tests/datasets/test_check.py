@@ -122,6 +122,31 @@ def test_the_report_is_the_same_for_any_number_of_threads_and_from_shards(folder
     assert len(shards["broken"]) == len(one["broken"]) == 1
 
 
+def test_the_report_says_what_is_not_read_and_at_which_size_training_would_be(folder):
+    (folder / "train" / "cat" / "notes.txt").write_text("x")
+    assert open_dataset(f"folder:{folder}").remarks == (
+        *checked(f"folder:{folder}").dataset.remarks, checked(f"folder:{folder}").training_size)
+    for line in open_dataset(f"folder:{folder}").remarks:
+        assert line in to_text(checked(f"folder:{folder}")).splitlines()
+    assert any("1 .txt" in line for line in to_json(checked(f"folder:{folder}"))["remarks"])
+
+
+def test_without_a_training_image_that_can_be_read_there_is_no_size(folder):
+    for path in (folder / "train").rglob("*.png"):
+        path.write_bytes(b"no")
+    assert to_json(checked(f"folder:{folder}"))["training_size"] is None
+
+
+def test_a_folder_without_test_images_is_checked_with_a_share_of_it(folder, tmp_path, capsys, monkeypatch):
+    status, _, error = run_command(data.main, capsys, monkeypatch, "check", folder / "train")
+    expect_one_line(status, error, "--test-share")
+    status, printed, _ = run_command(data.main, capsys, monkeypatch, "check", folder / "train", "--test-share", 0.4)
+    assert status == 0 and "4 training and 2 test images of 2 classes" in printed
+    status, printed, _ = run_command(data.main, capsys, monkeypatch, "shards", folder / "train", tmp_path / "out",
+                                     "--test-share", 0.4)
+    assert status == 0 and "train-*.tar: 4 images" in printed and "test-*.tar: 2 images" in printed
+
+
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=30), st.lists(st.integers(0, 9), min_size=1, max_size=30))
 def test_every_repeated_array_is_found_once(train, test):
     """An image of one value: two are equal when their values are."""

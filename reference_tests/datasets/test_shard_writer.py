@@ -100,8 +100,7 @@ def test_shards_of_shards_are_the_same_bytes(tmp_path):
     write_dataset(folder_dataset(tmp_path / "pictures"), tmp_path / "one", ShardSize(images=3))
     again = open_dataset(f"shards:{tmp_path}/one")
     write_dataset(again, tmp_path / "other", ShardSize(images=3))
-    one = {name: content for name, content in contents(tmp_path / "one").items() if not name.endswith(".index")}
-    assert one == contents(tmp_path / "other")
+    assert contents(tmp_path / "one") == contents(tmp_path / "other")
 
 
 def test_shards_that_are_there_are_kept_unless_they_are_to_be_replaced(tmp_path):
@@ -116,7 +115,6 @@ def test_shards_that_are_there_are_kept_unless_they_are_to_be_replaced(tmp_path)
     assert len(open_dataset(f"shards:{out}").train) == 18
     write_dataset(few, out, ShardSize(images=3), ["train"], overwrite=True)
     assert len(open_dataset(f"shards:{out}").train) == 4 and len(open_dataset(f"shards:{out}").test) == 18
-    assert ".train-000005.tar.index" not in contents(out)
 
 
 def test_shuffled_shards_hold_the_same_training_images_in_an_order_that_the_seed_decides(tmp_path):

@@ -12,10 +12,10 @@ import pytest
 import webdataset
 from hypothesis import given, strategies as st
 
-from nfnumpy.datasets import Loader, open_dataset
+from nfnumpy.datasets import Loader, ReadingOptions, open_dataset
 from nfnumpy.datasets.shards import ShardSize, write_dataset
 from nfnumpy.datasets.shards.index import build_index, from_bytes, to_bytes
-from nfnumpy.datasets.shards.opening import FIELDS, index_path, load_indices
+from nfnumpy.datasets.shards.stored_index import FIELDS, index_path, load_indices
 from nfnumpy.errors import InputError
 from reference_tests.datasets.test_tar import archive
 from reference_tests.helpers.dataset_files import encoded, one_line, plain, write_folder
@@ -194,7 +194,15 @@ def test_a_test_label_without_a_class_is_refused(tmp_path):
     assert "test-0.tar: a test label is 2, expected 0..1 as in training" in refusal(spec)
 
 
-def test_an_index_is_written_once_and_again_when_its_shard_changes(tmp_path):
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The cache folder, empty, in which the index of every shard is kept, however few images there are."""
+    monkeypatch.setenv("NFNUMPY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("nfnumpy.datasets.shards.stored_index.LEAST_IMAGES", 1)
+    return tmp_path / "cache"
+
+
+def test_an_index_is_written_once_and_again_when_its_shard_changes(tmp_path, cache):
     path = str(shard(tmp_path / "train-0.tar", [("a.png", PICTURE), ("a.cls", b"1")]))
     load_indices([path])
     first = os.stat(index_path(path))
@@ -203,6 +211,23 @@ def test_an_index_is_written_once_and_again_when_its_shard_changes(tmp_path):
     shard(tmp_path / "train-0.tar", [("a.png", PICTURE), ("a.cls", b"2")])
     os.utime(path, ns=(0, 5))
     assert load_indices([path])[0].labels.tolist() == [2]
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_the_indices_of_few_images_are_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("NFNUMPY_CACHE", str(tmp_path / "cache"))
+    paths = [str(shard(tmp_path / f"{number}.tar", [("a.png", PICTURE), ("a.cls", b"1")])) for number in range(3)]
+    for least, kept in ((4, 0), (3, 3)):
+        monkeypatch.setattr("nfnumpy.datasets.shards.stored_index.LEAST_IMAGES", least)
+        load_indices(paths)
+        assert sum(os.path.exists(index_path(path)) for path in paths) == kept
+
+
+def test_indices_are_kept_while_other_shards_are_still_being_read(tmp_path, cache):
+    paths = [str(shard(tmp_path / "0.tar", [("a.png", PICTURE), ("a.cls", b"1")])), str(tmp_path / "missing.tar")]
+    with pytest.raises(InputError, match="missing"):
+        load_indices(paths)
+    assert os.path.exists(index_path(paths[0]))
 
 
 def test_a_shard_that_changes_while_it_is_open_is_noticed(tmp_path):
@@ -254,11 +279,18 @@ def test_an_index_that_does_not_fit_its_shard_is_not_believed(tmp_path):
 
 @given(st.binary(max_size=200) | st.builds(lambda text: len(text).to_bytes(8, "little") + text, st.sampled_from(
     [b"{}", b'{"__metadata__":{}}', b'{"__metadata__":{"index":"1"}}', b'{"__metadata__":{"index":"{}"}}'])))
-def test_a_file_that_is_no_index_is_read_anew(scratch, content):
+def test_a_file_that_is_no_index_is_no_index(scratch, content):
     path = shard(scratch / "train-0.tar", [("a.png", PICTURE), ("a.cls", b"1")])
-    with open(index_path(str(path)), "wb") as file:
-        file.write(content)
-    assert load_indices([str(path)])[0].labels.tolist() == [1]
+    assert from_bytes(content, path.stat(), FIELDS) is None
+
+
+def test_a_shard_whose_index_cannot_be_used_is_read(tmp_path, cache):
+    path = shard(tmp_path / "train-0.tar", [("a.png", PICTURE), ("a.cls", b"1")])
+    load_indices([str(path)])
+    for content in (b"", b"no index", bytes(1000)):
+        with open(index_path(str(path)), "wb") as file:
+            file.write(content)
+        assert load_indices([str(path)])[0].labels.tolist() == [1]
 
 
 @given(st.data())
@@ -274,12 +306,37 @@ def test_a_damaged_index_never_leads_outside_of_its_shard(scratch, data):
             assert 512 <= index.offsets[position] <= path.stat().st_size - index.sizes[position]
 
 
-def test_an_index_is_not_needed_where_it_cannot_be_written(tmp_path, monkeypatch):
-    def refused(path, content):
-        raise InputError("read-only")
-
-    monkeypatch.setattr("nfnumpy.datasets.shards.opening.atomic_write", refused)
+def test_an_index_is_not_needed_where_it_cannot_be_kept(tmp_path, cache):
+    cache.write_text("a file, no folder")
     assert len(open_dataset(two_shards(tmp_path, [("a.png", PICTURE), ("a.cls", b"1")])).train) == 1
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_a_share_for_testing_is_the_same_of_a_folder_and_of_its_shards(tmp_path, share):
+    folder = write_folder(tmp_path / "pictures", count=10)
+    write_dataset(open_dataset(f"folder:{folder}", 8), tmp_path / "out", ShardSize(images=4))
+    reading = ReadingOptions(test_share=share)
+    expected = open_dataset(f"folder:{folder}", 8, reading)
+    found = open_dataset(f"shards:{tmp_path}/out", 8, reading)
+    for one, other in ((expected.train, found.train), (expected.test, found.test)):
+        assert list(one.inventory()) == list(other.inventory())
+        assert np.array_equal(one.take(range(len(one))), other.take(range(len(other))))
+    assert len(found.test) == 2 * round(10 * share)
+    assert found.remarks == (f"not read: 5 test shards, {tmp_path}/out/test-000000.tar, …",)
+
+
+def test_without_test_shards_a_share_is_offered(tmp_path):
+    shard(tmp_path / "train-0.tar", [("a.png", PICTURE), ("a.cls", b"0"), ("b.png", PICTURE), ("b.cls", b"0")])
+    assert "has no test shards" in refusal(f"shards:{tmp_path}") and "--test-share" in refusal(f"shards:{tmp_path}")
+    assert len(open_dataset(f"shards:{tmp_path}", 8, ReadingOptions(test_share=0.5)).test) == 1
+
+
+def test_the_size_is_what_most_images_suggest(tmp_path):
+    files = []
+    for number, side in enumerate((300, 20, 20, 20, 900)):
+        files += [(f"{number}.png", encoded(plain((0, 0, 0), (side, 2 * side)), "PNG")), (f"{number}.cls", b"0")]
+    dataset = open_dataset(two_shards(tmp_path, files))
+    assert dataset.image_size == 20 and "training at 20 px" in dataset.remarks[0]
 
 
 def test_a_compressed_shard_is_named(tmp_path):

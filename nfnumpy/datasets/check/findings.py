@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..dataset import Dataset, Split
+from ...errors import InputError
+from ..dataset import ArraySplit, Dataset, Split
 from ..images import PIXEL_LIMIT
+from ..survey import surveyed_size
 from .images import UNKNOWN, SplitFacts, examine_split
 
 SPLITS = ("train", "test")
@@ -60,6 +62,20 @@ class Findings:
     def is_usable(self) -> bool:
         """Whether every image can be read."""
         return not self.broken
+
+    @property
+    def training_size(self) -> str | None:
+        """The line about the size at which `train` would train on the images; None for arrays, which have a size."""
+        train = self.facts["train"]
+        if isinstance(self.dataset.train, ArraySplit) or len(train.broken) == len(train.sizes):
+            return None
+
+        def dimensions(index: int) -> tuple[int, int]:
+            if index in train.broken:
+                raise InputError(train.broken[index])
+            return int(train.widths[index]), int(train.heights[index])
+
+        return surveyed_size(len(train.sizes), dimensions, skip_bad=True)[1]
 
     @property
     def leaked(self) -> int:

@@ -39,6 +39,8 @@ def to_json(findings: Findings) -> dict[str, Any]:
         "duplicates": [{"in_training_and_test": group.is_leak, "of_different_classes": group.is_contradiction,
                         "images": [_as_object(place, data.classes) for place in group.places]}
                        for group in findings.duplicates],
+        "remarks": list(data.remarks),
+        "training_size": findings.training_size,
         "leaked_test_images": findings.leaked,
         "ignored_fields": {split: getattr(getattr(data, split), "ignored", {}) for split in SPLITS},
     }
@@ -145,8 +147,11 @@ def _of_group(group: Duplicates, classes: Sequence[str]) -> str:
 
 
 def _remarks(findings: Findings) -> Iterator[str]:
-    """What is not read, and the verdict."""
+    """What is not read, the size that training would choose, and the verdict."""
     yield ""
+    yield from findings.dataset.remarks
+    if findings.training_size:
+        yield findings.training_size
     for split in SPLITS:
         ignored = getattr(getattr(findings.dataset, split), "ignored", {})
         if ignored:

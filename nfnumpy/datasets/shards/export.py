@@ -13,7 +13,6 @@ from ...files import atomic_write
 from ..dataset import Dataset
 from ..staging import move_into_place, staging_folder
 from .class_names import TEXT, class_names_file
-from .opening import index_path
 from .writer import ShardSize, write_shards
 
 SPLITS = ("train", "test")
@@ -40,7 +39,6 @@ def write_dataset(dataset: Dataset, out: str | os.PathLike[str], size: ShardSize
             atomic_write(folder / TEXT, content)
             for path in before:
                 path.unlink()
-                Path(index_path(str(path))).unlink(missing_ok=True)
             move_into_place(staging, folder)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error

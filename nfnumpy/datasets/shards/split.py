@@ -20,13 +20,15 @@ class ShardSplit(Split):
     """A split of the images in tar files, decoded each time one is read, by any thread or process.
 
     paths: of the shards. indices: the ShardIndex of each. reader: what decodes an image; `image_size` pixels mean the
-    plain one.
+    plain one. selected: bool, which of all images of the shards belong to the split; None for all.
     """
 
-    def __init__(self, paths: Sequence[str], indices: Sequence[ShardIndex], reader: ImageReader | int) -> None:
+    def __init__(self, paths: Sequence[str], indices: Sequence[ShardIndex], reader: ImageReader | int,
+                 selected: np.ndarray | None = None) -> None:
         self.reader = ImageReader(reader) if isinstance(reader, int) else reader
-        super().__init__(np.concatenate([np.zeros(0, np.int64), *(index.labels for index in indices)]),
-                         self.reader.size)
+        labels = all_labels(indices)
+        self.numbers = np.arange(len(labels)) if selected is None else np.flatnonzero(selected)
+        super().__init__(labels[self.numbers], self.reader.size)
         self.paths = tuple(paths)
         self.indices = tuple(indices)
         self._ends = np.cumsum([len(index) for index in indices], dtype=np.int64)
@@ -81,11 +83,30 @@ class ShardSplit(Split):
 
     def inventory(self) -> Iterator[tuple[str, int, int]]:
         """(name in its shard, label, size in bytes) of every image: as of the folder that the shards were made of."""
-        for known in self.indices:
-            for position, (label, size) in enumerate(zip(known.labels.tolist(), known.sizes.tolist(), strict=True)):
+        for known, end in zip(self.indices, self._ends, strict=True):
+            first, last = np.searchsorted(self.numbers, (end - len(known), end))
+            positions = self.numbers[first:last] - (end - len(known))
+            for position, label, size in zip(positions.tolist(), known.labels[positions].tolist(),
+                                             known.sizes[positions].tolist(), strict=True):
                 yield known.name(position), label, size
 
     def _place(self, index: int) -> tuple[int, int]:
         """(number of the shard, position in it) of an image."""
-        shard = int(np.searchsorted(self._ends, index, side="right"))
-        return shard, int(index) - (int(self._ends[shard - 1]) if shard else 0)
+        number = int(self.numbers[index])
+        shard = int(np.searchsorted(self._ends, number, side="right"))
+        return shard, number - (int(self._ends[shard - 1]) if shard else 0)
+
+
+def all_labels(indices: Sequence[ShardIndex]) -> np.ndarray:
+    """The labels of all images of the shards, int64 (N,)."""
+    return np.concatenate([np.zeros(0, np.int64), *(index.labels for index in indices)])
+
+
+def encoded_names(indices: Sequence[ShardIndex]) -> Iterator[bytes]:
+    """The encoded names of all images of the shards."""
+    for index in indices:
+        names = index.names.tobytes()
+        begin = 0
+        for end in index.name_ends.tolist():
+            yield names[begin:end]
+            begin = end
