@@ -1,8 +1,6 @@
 """The epochs of a run: steps, a checkpoint on disk to resume from after each epoch, and its evaluation."""
 
-import math
 import time
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .. import datasets
@@ -13,9 +11,9 @@ from .bad_images import BadImagesFile
 from .checkpoint import Checkpoint
 from .ending import Ending
 from .epoch_sums import EpochSums, restored
-from .examples import is_keyed_by_default, training_examples
-from .keep import epochs_without_improvement, parsed_keep
-from .kept_checkpoints import keep_checkpoint, set_aside, take_back
+from .evaluation import Evaluation
+from .examples import is_keyed_by_default, loader_of, training_examples
+from .kept_checkpoints import set_aside
 from .metrics import MetricsFile, checked_trained
 from .progress import Progress
 from .run_folder import CHECKPOINT, METRICS, PREVIOUS, RunFolder
@@ -43,11 +41,11 @@ class TrainingRun:
             self._restore(stored)
         up_to_step = None if stored is None else trainer.step
         self.metrics = MetricsFile(folder.file(METRICS), up_to_step)
-        self.keep = None if self.options.keep is None else parsed_keep(self.options.keep)
         self.last_step: int | None = None  # of the epoch, after which the run ends early
         self.seconds = 0.0
         self.examples = training_examples(trainer, self.has_keyed_order)
         self.bad_images = BadImagesFile(folder)
+        self.evaluation = Evaluation(trainer, folder, ending, self.metrics, self.bad_images)
 
     def _restore(self, stored: Checkpoint) -> None:
         """Continue from a checkpoint's state and sums."""
@@ -66,11 +64,11 @@ class TrainingRun:
         trainer = self.trainer
         report.log_start(trainer)
         self.ending.begin(trainer.state_bytes)
-        with self._loader(self.examples) as loader:
+        with loader_of(self.examples, self.options, trainer.batch_size) as loader:
             try:
                 if self.trained:
                     self._finish_epoch(is_first=True)
-                while trainer.step < trainer.total_steps and not self._stops_early():
+                while trainer.step < trainer.total_steps and not self.evaluation.stops_early():
                     self._epoch(loader)
             except NotFinite as error:
                 raise NotFinite(f"{error}; {report.advice(self.options.agc, self.folder)}") from None
@@ -110,11 +108,10 @@ class TrainingRun:
             raise
         self._finish_epoch()
 
-    def _loader(self, examples: datasets.Examples) -> datasets.Loader:
-        """A loader of examples as the options choose it."""
-        options = self.options
-        return datasets.Loader(examples, self.trainer.batch_size, workers=options.workers, kind=options.loader,
-                               leaves_out=options.on_bad_image == "skip")
+    def _finish_epoch(self, is_first: bool = False) -> None:
+        """Evaluate the epoch that is trained; then the checkpoint no longer has to say that it is to be evaluated."""
+        self.evaluation.finish(self.trained, is_first)
+        self.trained = {}
 
     def _is_read_at_once(self, step: int) -> bool:
         """Whether the values of `step` are read before the next one starts; decides whether the run ends after it."""
@@ -141,57 +138,6 @@ class TrainingRun:
         means = self.sums.means(trainer.steps_per_epoch, trainer.batch_size, trainer.optimizer.units_of)
         return {"epoch": epoch, "step": trainer.step, **means, "learning_rate": trainer.optimizer.lr,
                 "weight_norm": trainer.weight_norm(), **timings}
-
-    def _finish_epoch(self, is_first: bool = False) -> None:
-        """Evaluate the epoch that is trained, unless the metrics have it, and keep its checkpoint if --keep wants it.
-
-        Where the evaluation is not finite, the checkpoint before it becomes the checkpoint again. is_first: the run was
-        resumed for it; then --time-limit does not end it, so that a chain of runs reaches its end.
-        """
-        entries = self.metrics.entries
-        if not entries or entries[-1]["step"] < self.trainer.step:
-            try:
-                scores = self._evaluate(in_time=not is_first)
-            except NotFinite:
-                take_back(self.folder)
-                raise
-            self.metrics.append({**self.trained, **scores})
-            report.log_epoch(entries[-1], self.options.epochs)
-        self.trained = {}
-        self.folder.remove(PREVIOUS)
-        if self.keep is not None and keep_checkpoint(self.folder, self.keep, entries):
-            report.log_best(entries[-1])
-        if self.trainer.step < self.trainer.total_steps and not is_first and self.ending.is_due():
-            self.ending.end(f"after epoch {entries[-1]['epoch']} of {self.options.epochs}, which is saved")
-
-    def _evaluate(self, in_time: bool) -> dict[str, float]:
-        """The scores on the test images. in_time: whether --time-limit may end the run before them."""
-        trainer = self.trainer
-        test = trainer.dataset.test
-        with self._loader(test) as loader:
-            scores = trainer.evaluate(self._until_due(loader.batches(range(len(test))), in_time))
-            self.bad_images.add(loader.bad_images.values())
-        for name, value in scores.items():
-            if not math.isfinite(value):
-                raise NotFinite(f"{name} became {value} at step {trainer.step}")
-        return scores
-
-    def _until_due(self, batches: Iterable[Any], in_time: bool) -> Iterator[Any]:
-        """The batches of an evaluation; ends the run before one of them if that is due."""
-        for batch in batches:
-            if self.ending.is_due(in_time):
-                self.ending.end(f"after epoch {self.trained['epoch']} of {self.options.epochs}, which is trained and "
-                                f"saved, and will be evaluated first")
-            yield batch
-
-    def _stops_early(self) -> bool:
-        """Whether --early-stop ends the run here, at the end of an epoch; says so."""
-        limit, entries = self.options.early_stop, self.metrics.entries
-        is_inside = self.trainer.step % self.trainer.steps_per_epoch != 0
-        if limit is None or is_inside or epochs_without_improvement(entries) < limit:
-            return False
-        report.log_early_stop(limit, entries)
-        return True
 
     def _save(self) -> None:
         """Write a checkpoint."""

@@ -1,10 +1,10 @@
 """The training examples that a run's options choose.
 
-Used by: epochs.py. Test: reference_tests/training/test_mixed_training.py.
+Used by: epochs.py, evaluation.py. Test: reference_tests/training/test_mixed_training.py.
 """
 
 from ..augment import ColorJitter, Mixing, RandomErasing, TrainingExamples, augmentation_of
-from ..datasets import Dataset, SkippingSplit
+from ..datasets import Dataset, Examples, Loader, SkippingSplit
 from .options import TrainingOptions
 from .trainer import Trainer
 
@@ -30,6 +30,12 @@ def training_examples(trainer: Trainer, is_keyed: bool) -> TrainingExamples:
                             None if options.color_jitter is None else ColorJitter(options.color_jitter),
                             None if options.erase is None else RandomErasing(options.erase, options.erase_mode),
                             is_keyed)
+
+
+def loader_of(examples: Examples, options: TrainingOptions, batch_size: int) -> Loader:
+    """The loader of `examples`, or of a split, that the options choose."""
+    return Loader(examples, batch_size, workers=options.workers, kind=options.loader,
+                  leaves_out=options.on_bad_image == "skip")
 
 
 def mixing_of(options: TrainingOptions) -> Mixing | None:

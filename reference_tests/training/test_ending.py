@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from nfnumpy import InputError, weights
+from nfnumpy import InputError, train as command, weights
 from nfnumpy.errors import Terminated
 from nfnumpy.training import report, train
 from nfnumpy.training.ending import Ending, TimeIsUp, duration
 from nfnumpy.training.trainer import Trainer
+from reference_tests.helpers.command_line import run_command
 
 STEPS_PER_EPOCH, EPOCHS = 3, 2
 TIMINGS = ("images_per_second", "seconds", "waited_seconds")
@@ -89,6 +90,17 @@ def test_a_signal_at_any_step_is_a_checkpoint_of_that_step(tmp_path, monkeypatch
         train(out, resume=True)
     assert steps == list(range(step, STEPS_PER_EPOCH * EPOCHS))
     expect_same(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.parametrize("number, status, word", [(signal.SIGTERM, 143, "terminated"),
+                                                  (signal.SIGINT, 130, "interrupted")])
+def test_the_command_ends_with_the_status_of_the_signal_and_a_line(tmp_path, capsys, monkeypatch, few_digits, number,
+                                                                   status, word):
+    after_calls(monkeypatch, "train_step", 1, lambda: signal.raise_signal(number))
+    found = run_command(command.main, capsys, monkeypatch, "--data", f"idx:{few_digits}", "--batch-size", 8,
+                        "--epochs", 2, "--out", tmp_path / "run")
+    assert found[0] == status
+    assert found[2] == f"{word} after step 1 of 6, which is saved; to go on: --resume --out {tmp_path / 'run'}\n"
 
 
 def test_a_second_signal_ends_the_run_at_once(tmp_path, monkeypatch, options):
