@@ -18,7 +18,8 @@ import safetensors.numpy
 
 from ...errors import InputError
 from .samples import LARGEST_LABEL, Sample, samples
-from .tar import BLOCK, Member, members
+from .tar import Member, members
+from .tar_header import BLOCK
 
 VERSION = "nfnumpy shard index 1"
 FIELD = "index"  # of the metadata
