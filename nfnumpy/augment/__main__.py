@@ -1,14 +1,18 @@
 """`python -m nfnumpy.augment`: draw training pictures as the network sees them."""
 
+import argparse
 import io
 
 from .. import models
-from ..backend import CounterRNG
 from ..cli import Parser, run
-from ..datasets import FORMS, open_dataset
+from ..datasets import FORMS, Dataset, open_dataset
 from ..errors import InputError
 from ..files import atomic_write, check_writable
+from .erasing import ERASE_MODES, RandomErasing
+from .examples import MOST_SORTED, TrainingExamples
+from .jitter import ColorJitter
 from .kinds import augmentation_of
+from .pairs import MIXING_FORMS, Mixing
 from .sheet import draw_sheet
 
 EXAMPLE = """example:
@@ -23,6 +27,13 @@ def parser() -> Parser:
     p.add_argument("command", choices=["show"], help="the only command")
     p.add_argument("data", metavar="DATA", help=f"{FORMS}, as nfnumpy.train has it")
     p.add_argument("--augment", default="nfnet", metavar="NAME", help="as nfnumpy.train has it (default: nfnet)")
+    for flag in ("--mixup", "--cutmix", "--color-jitter", "--erase"):
+        p.add_argument(flag, type=float, metavar="X", help="as nfnumpy.train has it (default: off)")
+    for flag, choices in (("--mixing", MIXING_FORMS), ("--augment-before-mix", ("auto", "on", "off")),
+                          ("--erase-mode", ERASE_MODES)):
+        p.add_argument(flag, choices=choices, default=choices[0],
+                       help=f"as nfnumpy.train has it (default: {choices[0]})")
+    p.add_argument("--batch-size", type=int, default=32, metavar="B", help="images a step (default: 32)")
     p.add_argument("--model", metavar="NAME",
                    help="the variant whose RandAugment is meant; default: one that suits the images' size")
     p.add_argument("--image-size", type=int, metavar="PX", help="side of the images; default: as the data has it")
@@ -39,17 +50,33 @@ def main(arguments: list[str]) -> int:
     for name in ("count", "epochs"):
         if not 1 <= getattr(given, name) <= MOST:
             raise InputError(f"--{name} {getattr(given, name)}: expected a whole number from 1 to {MOST}")
+    if given.batch_size < 1:
+        raise InputError(f"--batch-size {given.batch_size}: expected a whole number from 1 up")
     check_writable("--out", given.out)
     dataset = open_dataset(given.data, given.image_size)
-    model = given.model or models.default_for(dataset.image_size)
-    augmentation = augmentation_of(given.augment, model, dataset.image_size)
-    order = CounterRNG(given.seed).permutation("order of training images", len(dataset.train))
-    sheet = draw_sheet(dataset.train, augmentation, order[:given.count].tolist(), given.epochs, given.seed)
+    examples = _examples(given, dataset)
+    count = min(given.count, len(dataset.train))
+    sheet = draw_sheet(examples, [examples.index(number) for number in range(count)])
     encoded = io.BytesIO()
     sheet.save(encoded, "PNG")
     atomic_write(given.out, encoded.getvalue())
-    print(f"{given.out}: {min(given.count, len(dataset.train))} pictures in {given.epochs} epochs")
+    print(f"{given.out}: {count} pictures in {given.epochs} epochs")
     return 0
+
+
+def _examples(given: argparse.Namespace, dataset: Dataset) -> TrainingExamples:
+    """The examples that the flags choose."""
+    model = given.model or models.default_for(dataset.image_size)
+    mixing = None
+    if given.mixup is not None or given.cutmix is not None:
+        augment_first = {"auto": None, "on": True, "off": False}[given.augment_before_mix]
+        mixing = Mixing(given.mixup, given.cutmix, given.mixing, augment_first=augment_first)
+    return TrainingExamples(
+        dataset.train, len(dataset.classes), min(given.batch_size, len(dataset.train)), given.epochs, given.seed,
+        augmentation_of(given.augment, model, dataset.image_size), mixing,
+        None if given.color_jitter is None else ColorJitter(given.color_jitter),
+        None if given.erase is None else RandomErasing(given.erase, given.erase_mode),
+        is_keyed=len(dataset.train) > MOST_SORTED)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import numpy
 from ..backend import CounterRNG
 from ..datasets.preprocessing import MEAN, STANDARD_DEVIATION
 from ..errors import InputError
+from ..functional.checks import real_number, shown
 from .cropping import Crop
 
 ERASE_MODES = ("const", "rand", "pixel")
@@ -34,6 +35,9 @@ class RandomErasing:
     def __post_init__(self) -> None:
         if self.mode not in ERASE_MODES:
             raise InputError(f"random erasing: mode {self.mode!r}: expected {', '.join(ERASE_MODES)}")
+        if not 0.0 < real_number(self.probability, "random erasing: probability") <= 1.0:
+            raise InputError(f"random erasing: probability={shown(self.probability)}: expected a number above 0 and "
+                             f"up to 1")
 
     def __call__(self, image: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
         """The uint8 image (H, W, 3), or a copy in which a rectangle is erased.

@@ -17,6 +17,7 @@ import numpy
 
 from ..backend import CounterRNG
 from ..errors import InputError
+from ..functional.checks import real_number, shown
 from .cropping import Crop
 from .mixing import cutmix, draw_box, draw_ratio, mixup
 
@@ -56,6 +57,9 @@ class Mixing:
     def __post_init__(self) -> None:
         if self.form not in MIXING_FORMS:
             raise InputError(f"mixing form {self.form!r}: expected {' or '.join(MIXING_FORMS)}")
+        for name, alpha in (("MixUp", self.mixup), ("CutMix", self.cutmix)):
+            if alpha is not None and not 0.0 < real_number(alpha, f"{name}: alpha") <= 1.0:
+                raise InputError(f"{name}: alpha={shown(alpha)}: expected a number above 0 and up to 1")
         if self.augment_first is None:
             object.__setattr__(self, "augment_first", self.form == "timm")
 

@@ -4,12 +4,10 @@ Used by: epochs.py, evaluation.py. Test: reference_tests/training/test_mixed_tra
 """
 
 from ..augment import ColorJitter, Mixing, RandomErasing, TrainingExamples, augmentation_of
+from ..augment.examples import MOST_SORTED
 from ..datasets import Dataset, Examples, Loader, SkippingSplit
 from .options import TrainingOptions
 from .trainer import Trainer
-
-# Sorting the random numbers of so many pictures takes 16 MB and a tenth of a second in every epoch.
-MOST_SORTED = 2**20
 
 
 def is_keyed_by_default(dataset: Dataset) -> bool:

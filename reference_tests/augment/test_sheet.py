@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nfnumpy.augment import Augmentation
+from nfnumpy.augment import (
+    Augmentation,
+    ColorJitter,
+    Mixing,
+    RandomErasing,
+    TimmAugmentation,
+    TimmRandAugment,
+    TrainingExamples,
+)
 from nfnumpy.augment.__main__ import main
 from nfnumpy.augment.sheet import GAP, HEADING, draw_sheet
 from nfnumpy.backend import CounterRNG
@@ -25,7 +33,7 @@ def cell(sheet, row, column, side=8):
 
 def test_a_sheet_has_a_row_for_each_picture_and_a_column_for_each_epoch():
     split, augmentation = open_dataset("digits").train, Augmentation(8, 2, 5)
-    sheet = draw_sheet(split, augmentation, [5, 3], epochs=3, seed=7)
+    sheet = draw_sheet(TrainingExamples(split, 10, 32, 3, 7, augmentation), [5, 3])
     assert sheet.size == (4 * (SIDE + GAP) + GAP, 2 * (SIDE + GAP) + HEADING)
     for row, index in enumerate((5, 3)):
         assert np.array_equal(cell(sheet, row, 0), split.read(index))
@@ -36,8 +44,31 @@ def test_a_sheet_has_a_row_for_each_picture_and_a_column_for_each_epoch():
 
 def test_without_augmentation_all_epochs_see_the_picture():
     split = open_dataset("digits").train
-    sheet = draw_sheet(split, None, [0], epochs=2, seed=0)
+    sheet = draw_sheet(TrainingExamples(split, 10, 32, 2, 0), [0])
     assert all(np.array_equal(cell(sheet, 0, column), split.read(0)) for column in range(3))
+
+
+def test_mixed_examples_are_those_whose_first_picture_it_is():
+    split = open_dataset("digits").train
+    examples = TrainingExamples(split, 10, 32, 2, 0, mixing=Mixing(0.2, 1.0))
+    sheet = draw_sheet(examples, [17])
+    for epoch in range(2):
+        number = examples.number(epoch, 17)
+        assert examples.index(number) == 17 and np.array_equal(cell(sheet, 0, epoch + 1), examples.take([number])[0])
+
+
+def test_the_command_draws_what_the_flags_of_training_choose(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "sheet.png"
+    status, _, error = run_command(
+        main, capsys, monkeypatch, "show", "digits", "--augment", "timm:rand-m9-inc1", "--mixup", 0.8, "--cutmix", 1,
+        "--mixing", "timm", "--color-jitter", 0.4, "--erase", 0.5, "--count", 1, "--epochs", 1, "--out", path)
+    assert (status, error) == (0, "")
+    split = open_dataset("digits").train
+    augmentation = TimmAugmentation(8, TimmRandAugment(9, increasing=True))
+    examples = TrainingExamples(split, 10, 32, 1, 0, augmentation, Mixing(0.8, 1.0, "timm"), ColorJitter(0.4),
+                                RandomErasing(0.5))
+    with Image.open(path) as sheet:
+        assert np.array_equal(cell(sheet.convert("RGB"), 0, 1), examples.take([0])[0])
 
 
 def test_the_command_writes_the_first_pictures_of_the_order(tmp_path, capsys, monkeypatch):
@@ -54,6 +85,8 @@ def test_the_command_writes_the_first_pictures_of_the_order(tmp_path, capsys, mo
 @pytest.mark.parametrize("flags, words", [
     (["--count", "0"], ["--count 0"]), (["--epochs", "1000"], ["--epochs 1000"]), (["--augment", "strong"], ["strong"]),
     (["--model", "nf_resnet50"], ["nf_resnet50", "flip-crop"]), (["--model", "f0"], ["did you mean"]),
+    (["--mixup", "2"], ["MixUp", "alpha=2"]), (["--erase", "0"], ["erasing"]), (["--color-jitter", "-1"], ["jitter"]),
+    (["--batch-size", "0"], ["--batch-size 0"]), (["--augment", "timm:rand-x"], ["'x'"]),
     (["--out", "/nowhere/sheet.png"], ["/nowhere"]), (["--image-size", "0"], ["image_size"])])
 def test_mistakes_are_one_line_and_status_2(capsys, monkeypatch, flags, words):
     status, printed, error = run_command(main, capsys, monkeypatch, "show", "digits", *flags)

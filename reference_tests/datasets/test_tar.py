@@ -7,8 +7,7 @@ import tarfile
 import pytest
 from hypothesis import assume, given, strategies as st
 
-from nfnumpy.datasets.shards.tar import Member, members
-from nfnumpy.datasets.shards.tar_header import BLOCK
+from nfnumpy.datasets.shards.tar import BLOCK, Member, members
 from nfnumpy.errors import InputError
 from reference_tests.helpers.dataset_files import one_line
 
@@ -155,13 +154,6 @@ ONE = archive([("a.jpg", b"picture")])
 ])
 def test_what_is_no_plain_tar_file_is_named(content, said):
     assert said in refusal(content)
-
-
-def test_a_pax_header_of_many_records_takes_time_in_proportion():
-    """A hundred thousand records: quadratic work would be 40 GB of copies."""
-    records = b"6 a=b\n" * 100_000 + b"14 path=c.jpg\n"
-    content = with_header(archive([("a.jpg", records), ("b.jpg", b"x")]), kind=(156, b"x"))
-    assert [member.name for member in read(content)] == ["c.jpg"]
 
 
 def test_a_header_of_an_old_program_with_a_signed_checksum_is_read():

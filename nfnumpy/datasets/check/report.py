@@ -1,4 +1,4 @@
-"""The report of a check as text to read.
+"""The report of a check: as text to read, and complete as JSON.
 
 Used by: data.py. Test: reference_tests/datasets/test_check.py.
 """
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .findings import SPLITS, Duplicates, Findings
+from .findings import SPLITS, Duplicates, Findings, Place
 from .statistics import statistics
 
 MOST_CLASSES = 20  # that the text lists; of more, the largest and the smallest
@@ -24,6 +24,30 @@ def to_text(findings: Findings) -> str:
     sections = (_heading(findings), _classes(findings), _images(findings), _broken(findings), _duplicates(findings),
                 _remarks(findings))
     return "\n".join(line for section in sections for line in section)
+
+
+def to_json(findings: Findings) -> dict[str, Any]:
+    """Everything that was found, as an object of JSON."""
+    data = findings.dataset
+    return {
+        "data": data.name,
+        "usable": findings.is_usable,
+        "classes": [{"name": name, **{split: int(findings.counts[split][label]) for split in SPLITS}}
+                    for label, name in enumerate(data.classes)],
+        **{split: statistics(findings.facts[split]) for split in SPLITS},
+        "broken": [{**_as_object(place, data.classes), "reason": reason} for place, reason in findings.broken],
+        "duplicates": [{"in_training_and_test": group.is_leak, "of_different_classes": group.is_contradiction,
+                        "images": [_as_object(place, data.classes) for place in group.places]}
+                       for group in findings.duplicates],
+        "remarks": list(data.remarks),
+        "training_size": findings.training_size,
+        "leaked_test_images": findings.leaked,
+        "ignored_fields": {split: getattr(getattr(data, split), "ignored", {}) for split in SPLITS},
+    }
+
+
+def _as_object(place: Place, classes: Sequence[str]) -> dict[str, Any]:
+    return {"split": place.split, "index": place.index, "name": place.name, "class": classes[place.label]}
 
 
 def _heading(findings: Findings) -> Iterator[str]:

@@ -18,8 +18,7 @@ import safetensors.numpy
 
 from ...errors import InputError
 from .samples import LARGEST_LABEL, Sample, samples
-from .tar import Member, members
-from .tar_header import BLOCK
+from .tar import BLOCK, Member, members
 
 VERSION = "nfnumpy shard index 1"
 FIELD = "index"  # of the metadata

@@ -12,12 +12,16 @@ from collections.abc import Iterator
 from typing import IO, NamedTuple
 
 from ...errors import InputError
-from . import tar_header as header
-from .tar_header import BLOCK, ZEROS
 
+BLOCK = 512
+ZEROS = bytes(BLOCK)
 LONGEST_EXTENSION = 2**20  # bytes of a pax header or of a long name; a path has at most some thousand
 READ_AT_ONCE = 2**20
 
+REGULAR, DIRECTORY = b"\0" b"07", b"5"
+GNU_LONG_NAME, GNU_LONG_LINK, PAX, PAX_GLOBAL = b"L", b"K", b"x", b"g"
+REFUSED = {b"1": "a hard link", b"2": "a symbolic link", b"3": "a device", b"4": "a device", b"6": "a pipe",
+           b"S": "a sparse file", b"M": "the rest of a file of another archive"}
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstandard",
               b"\x04\x22\x4d\x18": "lz4"}
 
@@ -78,7 +82,7 @@ class _Reader:
         if block == ZEROS:
             self.check_nothing_follows()
             return None
-        if not header.has_right_checksum(block):
+        if _checksum(block) != _octal(block[148:156]) and _signed_checksum(block) != _octal(block[148:156]):
             what = "is no tar file" if self.position == 0 else f"has a damaged header at byte {self.position}"
             raise self.error(f"{what}: the header's checksum is not that of its bytes")
         return block
@@ -95,22 +99,22 @@ class _Reader:
 
     def member(self, block: bytes) -> Member | None:
         """The member of a header; None for a directory and for what extends the next header."""
-        kind = header.kind_of(block)
+        kind = block[156:157]
         begin = self.position + BLOCK
         size = self.size_of(block)
-        if kind in (header.GNU_LONG_NAME, header.GNU_LONG_LINK, header.PAX, header.PAX_GLOBAL):
+        if kind in (GNU_LONG_NAME, GNU_LONG_LINK, PAX, PAX_GLOBAL):
             self.skip(begin, size, "a name")
             self.extend(kind, begin, size)
             return None
         extensions, self.extensions = self.extensions, {}
-        name = extensions.get("path") or header.name_of(block)
+        name = extensions.get("path") or _name(block)
         is_old_directory = kind == b"\0" and name.endswith(b"/")
-        if kind == header.DIRECTORY or is_old_directory:
+        if kind == DIRECTORY or is_old_directory:
             self.position = begin
             return None
         readable = name.decode("utf-8", "surrogateescape")
-        if kind not in header.REGULAR or any(key.startswith("GNU.sparse") for key in extensions):
-            what = header.REFUSED.get(kind, f"of the type {kind!r}") if kind not in header.REGULAR else "a sparse file"
+        if kind not in REGULAR or any(key.startswith("GNU.sparse") for key in extensions):
+            what = REFUSED.get(kind, f"of the type {kind!r}") if kind not in REGULAR else "a sparse file"
             raise self.error(f"{readable!r} in it is {what}, expected regular files")
         if "size" in extensions:
             size = self.decimal(extensions["size"], readable)
@@ -119,9 +123,12 @@ class _Reader:
 
     def size_of(self, block: bytes) -> int:
         """The size in bytes that a header declares."""
-        size = header.size_of(block)
+        field = block[124:136]
+        if field[0] == 0x80:  # GNU's form of numbers from 8 GiB up
+            return int.from_bytes(field[1:], "big")
+        size = _octal(field)
         if size is None:
-            raise self.error(f"the header at byte {self.position} has no size that can be")
+            raise self.error(f"the header at byte {self.position} has no size, but {field!r}")
         return size
 
     def skip(self, begin: int, size: int, what: str) -> None:
@@ -135,11 +142,11 @@ class _Reader:
         if size > LONGEST_EXTENSION:
             raise self.error(f"a name at byte {begin} has {size} bytes, expected at most {LONGEST_EXTENSION}")
         content = self.read(begin, size)
-        if kind == header.GNU_LONG_NAME:
+        if kind == GNU_LONG_NAME:
             self.extensions["path"] = content.partition(b"\0")[0]
-        elif kind == header.PAX:
+        elif kind == PAX:
             self.extensions |= self.pax_records(content, begin)
-        elif kind == header.PAX_GLOBAL:
+        elif kind == PAX_GLOBAL:
             shared = {"path", "size"} & self.pax_records(content, begin).keys()
             if shared:
                 raise self.error(f"a header at byte {begin} gives every file the same {sorted(shared)[0]}")
@@ -147,18 +154,43 @@ class _Reader:
     def pax_records(self, content: bytes, begin: int) -> dict[str, bytes]:
         """The records "LENGTH KEY=VALUE\\n" of a pax header."""
         records = {}
-        position = 0
-        while position < len(content) and content[position]:  # zeros may fill it up
-            digits = content[position:position + 20].partition(b" ")[0]
-            end = position + (int(digits) if digits.isdigit() else 0)
-            key, equals, value = content[position + len(digits) + 1:end].partition(b"=")
-            if not equals or not value.endswith(b"\n") or end > len(content):
+        while content.strip(b"\0"):
+            digits = content[:20].partition(b" ")[0]
+            length = int(digits) if digits.isdigit() else 0
+            key, equals, value = content[len(digits) + 1:length].partition(b"=")
+            if not equals or not value.endswith(b"\n") or length > len(content):
                 raise self.error(f"the pax header at byte {begin} is damaged")
             records[key.decode("utf-8", "surrogateescape")] = value[:-1]
-            position = end
+            content = content[length:]
         return records
 
     def decimal(self, digits: bytes, name: str) -> int:
         if not digits.isdigit() or len(digits) > 20:
             raise self.error(f"{name!r} in it has the size {digits[:20]!r}, expected a whole number")
         return int(digits)
+
+
+def _checksum(block: bytes) -> int:
+    """The sum of a header's bytes, those of the checksum counted as spaces."""
+    return sum(block) - sum(block[148:156]) + 8 * 32
+
+
+def _signed_checksum(block: bytes) -> int:
+    """The same sum as some old programs wrote it, with bytes from -128 to 127."""
+    negative = sum(byte > 127 for byte in block) - sum(byte > 127 for byte in block[148:156])
+    return _checksum(block) - 256 * negative
+
+
+def _octal(field: bytes) -> int | None:
+    """The number of a header's field; None if there is none."""
+    digits = field.partition(b"\0")[0].strip(b" ")
+    if not digits:
+        return 0
+    return int(digits, 8) if digits.translate(None, b"01234567") == b"" else None
+
+
+def _name(block: bytes) -> bytes:
+    """The name in a header; ustar continues a long one in a second field, which GNU's format uses otherwise."""
+    name = block[:100].partition(b"\0")[0]
+    prefix = block[345:500].partition(b"\0")[0] if block[257:263] == b"ustar\0" else b""
+    return prefix + b"/" + name if prefix else name
