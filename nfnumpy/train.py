@@ -6,9 +6,11 @@ from typing import Any
 
 from . import models
 from .cli import Parser, run
+from .errors import InputError
 from .training import TrainingOptions, recipes, train
 from .training.config_file import read_config
 from .training.ending import duration
+from .training.find_lr import find_lr
 
 EXAMPLE = """example:
   python -m nfnumpy.train --data folder:pictures --model nfnet_32px --epochs 10 --agc 0.02 --sam 0.05
@@ -138,6 +140,8 @@ def parser() -> Parser:
     add("--out", "folder for what the run writes; default: runs/NAME-OF-DATA, numbered if taken", metavar="DIR")
     p.add_argument("--config", metavar="FILE", help="a TOML file of options, or recipe:NAME; flags overrule it; list: "
                                                     "print the recipes")
+    p.add_argument("--find-lr", action="store_true", default=False,
+                   help="test learning rates in a few steps and suggest one, in place of training")
     p.add_argument("--resume", action="store_true", default=False, help="go on with the run in --out")
     return p
 
@@ -147,12 +151,18 @@ def main(arguments: list[str]) -> int:
     given = vars(parser().parse_args(arguments))
     resume = given.pop("resume")
     config = given.pop("config", None)
+    wants_lr = given.pop("find_lr")
+    if wants_lr and resume:
+        raise InputError("--find-lr with --resume: expected one of them")
     if config == "list":
         print(recipes.listing())
         return 0
     if config is not None:
         given = {**read_config(config), **given}
-    train(given, resume=resume)
+    if wants_lr:
+        find_lr(given)
+    else:
+        train(given, resume=resume)
     return 0
 
 

@@ -9,6 +9,7 @@ from ..errors import InputError
 from . import report
 from .bad_images import BadImagesFile
 from .checkpoint import Checkpoint
+from .divergence import LossWatch
 from .ending import Ending
 from .epoch_sums import EpochSums, restored
 from .evaluation import Evaluation
@@ -46,6 +47,7 @@ class TrainingRun:
         self.examples = training_examples(trainer, self.has_keyed_order)
         self.bad_images = BadImagesFile(folder)
         self.evaluation = Evaluation(trainer, folder, ending, self.metrics, self.bad_images)
+        self.watch = LossWatch(len(trainer.dataset.classes), trainer.warmup_steps, trainer.steps_per_epoch)
 
     def _restore(self, stored: Checkpoint) -> None:
         """Continue from a checkpoint's state and sums."""
@@ -91,6 +93,7 @@ class TrainingRun:
             for step, values in enumerate(values_of_steps, start=done + 1):
                 speed = (step - done) * trainer.batch_size / (time.perf_counter() - started)
                 self.sums.add(values)
+                report.log_astray(self.watch.see(epoch * trainer.steps_per_epoch + step, values.loss), self.options)
                 progress.step(self.sums.loss / step, self.sums.correct / (step * trainer.batch_size), speed,
                               trainer.optimizer.lr, values.clipped)
                 self._save_inside_epoch(epoch * trainer.steps_per_epoch + step)

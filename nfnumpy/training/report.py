@@ -5,6 +5,7 @@ import math
 from ..backend import blas_threads, openblas
 from ..errors import InputError
 from .curves import draw_curves
+from .divergence import remedies
 from .keep import Entry, ranked, score
 from .options import TrainingOptions
 from .parameter_patterns import frozen_share
@@ -39,6 +40,12 @@ def log_other_threads(before: object, now: int) -> None:
     """Log that a resumed run began with another number of threads, if it did."""
     if before != now:
         log(f"resuming with {now} threads a run that began with {before}: the last bits will differ")
+
+
+def log_astray(sign: str | None, options: TrainingOptions) -> None:
+    """Log a sign that the training goes astray, if there is one, and what usually helps."""
+    if sign is not None:
+        log(f"{sign}; {remedies(options.lr, options.agc)}")
 
 
 def log_epoch(entry: Entry, epochs: int) -> None:

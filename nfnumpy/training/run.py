@@ -35,7 +35,7 @@ def train(given: dict[str, Any], resume: bool = False) -> list[dict[str, Any]]:
         folder = RunFolder(default_folder(given.get("data", TrainingOptions.data), resume))
     options, stored = _options(given, folder, resume)
     with Ending(options.time_limit) as ending:
-        trainer = _trainer(options, is_new=stored is None)
+        trainer = make_trainer(options, is_new=stored is None)
         with folder.locked(trainer.options, resume, is_chosen_here="out" not in given and not resume):
             try:
                 return _run(trainer, folder, stored, ending)
@@ -60,7 +60,7 @@ def _options(given: dict[str, Any], folder: RunFolder, resume: bool) -> tuple[Tr
     return options, None
 
 
-def _trainer(options: TrainingOptions, is_new: bool) -> Trainer:
+def make_trainer(options: TrainingOptions, is_new: bool) -> Trainer:
     """The trainer, whose options say what data and variant decide where `options` leave it open.
 
     is_new: whether the run starts from its initial weights, not from a checkpoint of its own.
