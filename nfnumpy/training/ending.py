@@ -66,8 +66,9 @@ class Ending:
             raise SIGNALS[signal.Signals(number)]
         self._received = number
         with contextlib.suppress(OSError):  # not print: the signal may have come in the middle of one
-            os.write(2, f"\n{signal.Signals(number).name}: the run ends after this step, with a checkpoint; a second "
-                        f"signal ends it at once\n".encode())
+            start = "\n" if os.isatty(2) else ""  # below the progress bar
+            os.write(2, f"{start}{signal.Signals(number).name}: the run ends after this step, with a checkpoint; a "
+                        f"second signal ends it at once\n".encode())
 
     def begin(self, state_bytes: int) -> None:
         """From now on there is a state, of `state_bytes` bytes, to be saved before the run ends."""

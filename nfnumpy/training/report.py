@@ -93,8 +93,8 @@ def log_more_epochs(before: int, trainer: Trainer) -> None:
     """Log what another number of epochs than the one `before` does to the learning rate."""
     now = trainer.options.epochs
     rate = trainer.schedule(trainer.step)
-    log(f"--epochs {now}: the run began with {before}; from step {trainer.step} on the learning rate is that of a run "
-        f"of {now} epochs, now {rate:.3g}")
+    log(f"--epochs {now} instead of {before}: from step {trainer.step} on the learning rate is that of a run of {now} "
+        f"epochs, now {rate:.3g}")
 
 
 def advice(agc: float | None, folder: RunFolder) -> str:

@@ -16,6 +16,7 @@ from nfnumpy.training import report, train
 from nfnumpy.training.ending import Ending, TimeIsUp, duration
 from nfnumpy.training.trainer import Trainer
 from reference_tests.helpers.command_line import run_command
+from reference_tests.helpers.dataset_files import write_few_digits
 
 STEPS_PER_EPOCH, EPOCHS = 3, 2
 TIMINGS = ("images_per_second", "seconds", "waited_seconds")
@@ -90,6 +91,19 @@ def test_a_signal_at_any_step_is_a_checkpoint_of_that_step(tmp_path, monkeypatch
         train(out, resume=True)
     assert steps == list(range(step, STEPS_PER_EPOCH * EPOCHS))
     expect_same(tmp_path / "run", uninterrupted)
+
+
+def test_a_signal_on_cupy_is_a_checkpoint_too(tmp_path, monkeypatch):
+    """Where a step's values are read after the next step has been started."""
+    options = {"data": f"idx:{write_few_digits(tmp_path / 'few', training=4, test=2)}", "epochs": 1, "batch_size": 2,
+               "backend": "cupy", "precision": "bf16"}
+    train({**options, "out": str(tmp_path / "whole")})
+    out = {"out": str(tmp_path / "run")}
+    with monkeypatch.context() as patch, pytest.raises(Terminated, match="after step 1 of 2"):
+        after_calls(patch, "train_step", 1, lambda: signal.raise_signal(signal.SIGTERM))
+        train({**options, **out})
+    train(out, resume=True)
+    expect_same(tmp_path / "run", results(tmp_path / "whole"))
 
 
 @pytest.mark.parametrize("number, status, word", [(signal.SIGTERM, 143, "terminated"),

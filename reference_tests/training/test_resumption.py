@@ -36,8 +36,8 @@ def test_a_run_goes_on_to_more_epochs_on_the_schedule_of_the_new_number(finished
     schedule = optim.warmup_cosine(0.2, 4, 8)
     assert [entry["learning_rate"] for entry in entries[2:]] == [schedule(5), schedule(7)]
     printed = capsys.readouterr().out
-    assert f"--epochs 4: the run began with 2; from step 4 on the learning rate is that of a run of 4 epochs, now " \
-           f"{schedule(4):.3g}" in printed
+    assert f"--epochs 4 instead of 2: from step 4 on the learning rate is that of a run of 4 epochs, now " \
+           f"{schedule(4):.3g}\n" in printed
     _, facts = checkpoint.load(finished / "checkpoint.safetensors")
     assert facts["options"]["epochs"] == 4 and "epochs = 4\n" in (finished / "config.toml").read_text()
 

@@ -16,6 +16,9 @@ class MemoryPool:
 
     total_bytes = used_bytes
 
+    def free_bytes(self):
+        return 0
+
     def malloc(self, size):
         raise NotImplementedError
 
