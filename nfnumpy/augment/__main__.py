@@ -5,7 +5,7 @@ import io
 
 from .. import models
 from ..cli import Parser, run
-from ..datasets import FORMS, Dataset, open_dataset
+from ..datasets import FORMS, Dataset, ReadingOptions, open_dataset
 from ..errors import InputError
 from ..files import atomic_write, check_writable
 from .erasing import ERASE_MODES, RandomErasing
@@ -37,6 +37,8 @@ def parser() -> Parser:
     p.add_argument("--model", metavar="NAME",
                    help="the variant whose RandAugment is meant; default: one that suits the images' size")
     p.add_argument("--image-size", type=int, metavar="PX", help="side of the images; default: as the data has it")
+    p.add_argument("--test-share", type=float, metavar="SHARE",
+                   help="of a folder without test pictures, the share that nfnumpy.train has for them")
     p.add_argument("--count", type=int, default=6, metavar="N", help="pictures (default: 6)")
     p.add_argument("--epochs", type=int, default=6, metavar="N", help="epochs (default: 6)")
     p.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the run (default: 0)")
@@ -53,7 +55,9 @@ def main(arguments: list[str]) -> int:
     if given.batch_size < 1:
         raise InputError(f"--batch-size {given.batch_size}: expected a whole number from 1 up")
     check_writable("--out", given.out)
-    dataset = open_dataset(given.data, given.image_size)
+    preferred = None if given.model is None else models.config_of(given.model).train_size
+    reading = ReadingOptions(test_share=given.test_share, preferred_size=preferred)
+    dataset = open_dataset(given.data, given.image_size, reading)
     examples = _examples(given, dataset)
     count = min(given.count, len(dataset.train))
     sheet = draw_sheet(examples, [examples.index(number) for number in range(count)])

@@ -46,6 +46,7 @@ class TrainingRun:
         self.seconds = 0.0
         self.examples = training_examples(trainer, self.has_keyed_order)
         self.bad_images = BadImagesFile(folder)
+        self.loader = loader_of(self.examples, self.options, trainer.batch_size)
         self.evaluation = Evaluation(trainer, folder, ending, self.metrics, self.bad_images)
         self.watch = LossWatch(len(trainer.dataset.classes), trainer.warmup_steps, trainer.steps_per_epoch)
 
@@ -66,7 +67,7 @@ class TrainingRun:
         trainer = self.trainer
         report.log_start(trainer)
         self.ending.begin(trainer.state_bytes)
-        with loader_of(self.examples, self.options, trainer.batch_size) as loader:
+        with self.loader as loader:
             try:
                 if self.trained:
                     self._finish_epoch(is_first=True)
@@ -99,7 +100,6 @@ class TrainingRun:
                 self._save_inside_epoch(epoch * trainer.steps_per_epoch + step)
         seconds = time.perf_counter() - started
         self.seconds += seconds
-        self.bad_images.add(loader.bad_images.values())
         self.trained = self._entry(epoch + 1, {"images_per_second": speed, "seconds": seconds,
                                                "waited_seconds": loader.waited_seconds - waited})
         self.sums = EpochSums()
@@ -143,7 +143,8 @@ class TrainingRun:
                 "weight_norm": trainer.weight_norm(), **timings}
 
     def _save(self) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint, and the list of the pictures that could not be read so far."""
+        self.bad_images.add(self.loader.bad_images.values())
         with self.ending.saving():
             self.trainer.save(self.folder.file(CHECKPOINT), {**self.sums.as_progress(), "trained": self.trained,
                               "inventory": self.digest, "threads": blas_threads.thread_count(),
