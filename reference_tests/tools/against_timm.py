@@ -14,6 +14,7 @@ for operator in ("nms", "qnms"):  # torchvision's Python needs them; its compile
     torch.library.define(f"torchvision::{operator}", "(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
 
 import timm  # noqa: E402
+from timm.layers.activations import gelu_tanh  # noqa: E402
 
 LIKE_THE_PAPERS = {"skipinit": True, "gamma_in_act": True, "same_padding": True}
 LIKE_THE_REGNETS = {**LIKE_THE_PAPERS, "ch_div": 1, "attn_kwargs": {"rd_ratio": 0.5, "rd_divisor": 1}}
@@ -64,7 +65,7 @@ def converted(name, ours, pixels, dtype):
         model.load_state_dict({key: torch.from_numpy(np.array(array)) for key, array in arrays.items()})
         for module in model.modules() if tanh else ():
             if hasattr(module, "act_fn"):
-                module.act_fn = lambda x, inplace=False: torch.nn.functional.gelu(x, approximate="tanh")
+                module.act_fn = gelu_tanh
         figures.append(difference(model, state, ours, pixels, dtype=dtype))
     print(f"{name:14} {pixels:4} px {dtype}  " + "  ".join(f"{figure:.1e}" for figure in figures), flush=True)
 
