@@ -85,7 +85,8 @@ def test_weights_that_are_not_finite_end_the_predictions_and_logits_that_are_not
     model.load_state_dict(state)
     with pytest.raises(InputError, match=r"linear\.weight is not finite"):
         list(classify_files(broken, paths, batch_size=4))
-    state["linear.weight"] = np.full_like(state["linear.weight"], np.finfo(np.float32).max)
+    state["linear.weight"] = np.zeros_like(state["linear.weight"])
+    state["linear.weight"][:, 3] = -np.finfo(np.float32).max  # one logit of -infinity: its softmax would be finite
     model.load_state_dict(state)
     for prediction in classify_files(broken, paths, batch_size=4):
         assert isinstance(prediction.probabilities, InputError) and prediction.path in str(prediction.probabilities)
