@@ -95,7 +95,7 @@ def test_a_signal_at_any_step_is_a_checkpoint_of_that_step(tmp_path, monkeypatch
 
 def test_a_signal_on_cupy_is_a_checkpoint_too(tmp_path, monkeypatch):
     """Where a step's values are read after the next step has been started."""
-    options = {"data": f"idx:{write_few_digits(tmp_path / 'few', training=4, test=2)}", "epochs": 1, "batch_size": 2,
+    options = {"data": f"idx:{write_few_digits(tmp_path / 'few', training=6, test=2)}", "epochs": 1, "batch_size": 3,
                "backend": "cupy", "precision": "bf16"}
     train({**options, "out": str(tmp_path / "whole")})
     out = {"out": str(tmp_path / "run")}
