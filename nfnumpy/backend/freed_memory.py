@@ -4,7 +4,7 @@ GNU's malloc maps blocks above 128 kB anew for every request, so decoding a pict
 page faults, which cost as much as the decoding. The limit rises to the size of the largest such block that was freed,
 up to 32 MB, and memory of up to twice that size stays in the process.
 
-Used by: datasets/loader.py. Test: reference_tests/backend/test_freed_memory.py.
+Used by: datasets/loader.py, loader_process.py. Test: reference_tests/backend/test_freed_memory.py.
 """
 
 import numpy

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend.freed_memory import keep_freed_memory
 from ..errors import InputError
 from .batch_reading import Order, Part, Rules, read_parts
 from .dataset import Examples
@@ -131,6 +132,7 @@ def _slots(memory: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 def _serve(connection: Connection, memory: Any, shape: tuple[int, ...], examples: Examples, rules: Rules) -> None:
     """What the process does: read the batches that the trainer asks for, until it closes the pipe."""
+    keep_freed_memory()
     # A signal to the whole group, as from Ctrl-C, is for the trainer, which may need more batches before it ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,15 +1,16 @@
 """Time decoding and augmentation of a folder of JPEGs beside timm's loader, in turns, on two workers each.
 
 `python reference_tests/tools/time_augmentation.py FOLDER [ROUNDS]`, where FOLDER has the files `*.jpg` at any depth;
-needs timm, installed as docs/weights.md describes. Both make uint8 batches of 224 pixels: ours with two threads, timm's
-with two processes of torch's DataLoader, its transforms for the prefetcher and its collation. For each: pictures a
+needs timm, installed as docs/weights.md describes. Both make uint8 batches of 224 pixels: ours with two threads, here
+and in one process, timm's with two processes of torch's DataLoader, its transforms for the prefetcher and its
+collation. For each: pictures a
 second by the clock, and milliseconds of processor time a picture, of all threads and processes; the median of the
 rounds. On a busy machine the second number is the fairer one.
 """
 
 import glob
+import multiprocessing
 import resource
-import statistics
 import sys
 import time
 
@@ -57,11 +58,11 @@ def timms(paths, auto_augment):
     return lambda: sum(len(images) for images, _ in batches)
 
 
-def ours(paths, kind):
-    """A function that reads all pictures by our loader."""
+def ours(paths, kind, loader):
+    """A function that reads all pictures by our loader of this kind."""
     split = FolderSplit(paths, np.zeros(len(paths)), SIZE)
     examples = TrainingExamples(split, 1, BATCH, 1000, 0, augmentation_of(kind, "nfnet_f0", SIZE))
-    reader = Loader(examples, BATCH, WORKERS)
+    reader = Loader(examples, BATCH, WORKERS, kind=loader)
     epochs = iter(range(1000))
 
     def read():
@@ -75,11 +76,11 @@ def measured(read):
     """(pictures a second, milliseconds of processor time a picture) of one reading of all."""
     kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     before = [sum(resource.getrusage(kind)[:2]) for kind in kinds]
-    workers = torch.multiprocessing.active_children()
+    workers = multiprocessing.active_children()
     started, used = time.perf_counter(), sum(processor_seconds(process.pid) for process in workers)
     count = read()
     seconds = time.perf_counter() - started
-    workers = torch.multiprocessing.active_children()
+    workers = multiprocessing.active_children()
     used = sum(processor_seconds(process.pid) for process in workers) - used
     used += sum(sum(resource.getrusage(kind)[:2]) for kind in kinds) - sum(before)
     return count / seconds, used / count * 1e3
@@ -99,16 +100,14 @@ def main():
     paths = paths[:len(paths) // BATCH * BATCH]
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
     for kind, auto_augment in PAIRS:
-        readers = ours(paths, kind), timms(paths, auto_augment)
-        for read in readers:
-            read()
-        results = [[measured(read) for read in readers] for _ in range(rounds)]
-        (our_speed, our_time), (their_speed, their_time) = (
-            [statistics.median(values) for values in zip(*(result[side] for result in results), strict=True)]
-            for side in (0, 1))
-        print(f"{kind:27} {our_speed:5.0f}/s {our_time:5.2f} ms    timm {auto_augment or 'crop and flip':22} "
-              f"{their_speed:5.0f}/s {their_time:5.2f} ms    {our_speed / their_speed:.2f} of its speed, "
-              f"{their_time / our_time:.2f} by processor time", flush=True)
+        readers = [ours(paths, kind, "threads"), ours(paths, kind, "process"), timms(paths, auto_augment)]
+        for _ in range(2):
+            for read in readers:
+                read()
+        results = np.median([[measured(read) for read in readers] for _ in range(rounds)], axis=0)
+        for name, (speed, used) in zip(("threads", "process", "timm"), results, strict=True):
+            print(f"{kind:27} {name:8} {speed:5.0f}/s {used:5.2f} ms   {speed / results[-1][0]:.2f} of timm's speed, "
+                  f"{results[-1][1] / used:.2f} by processor time", flush=True)
 
 
 if __name__ == "__main__":
