@@ -129,6 +129,8 @@ def parser() -> Parser:
     add("--workers", "threads that decode images", int, metavar="N")
     add("--max-pixels", "the largest image to decode, in pixels", int, metavar="N")
     add("--memory-check", "on or off: compare the memory that a step will take with what is available", metavar="NAME")
+    add("--csv", "on or off: write the metrics as metrics.csv, too", metavar="NAME")
+    add("--tensorboard", "on or off: write the metrics as TensorBoard's event files, too", metavar="NAME")
     add("--checkpoint-every", "steps between checkpoints; default: one an epoch", int_or_off, metavar="STEPS")
     add("--keep", "checkpoints to keep beside the last one: best:N (by test accuracy), last:N or all; default: off",
         text_or_off, metavar="RULE")

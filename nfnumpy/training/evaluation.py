@@ -11,6 +11,7 @@ from .examples import loader_of
 from .keep import Entry, epochs_without_improvement, parsed_keep
 from .kept_checkpoints import keep_checkpoint, take_back
 from .metrics import MetricsFile
+from .metrics_tables import MetricsTables
 from .run_folder import PREVIOUS, RunFolder
 from .step_metrics import NotFinite
 from .trainer import Trainer
@@ -27,6 +28,7 @@ class Evaluation:
         self.ending = ending
         self.metrics = metrics
         self.bad_images = bad_images
+        self.tables = MetricsTables(folder.path, self.options, metrics.entries)
         self.keep = None if self.options.keep is None else parsed_keep(self.options.keep)
 
     def finish(self, trained: Entry, is_first: bool) -> None:
@@ -43,6 +45,7 @@ class Evaluation:
                 take_back(self.folder)
                 raise
             self.metrics.append({**trained, **scores})
+            self.tables.append(entries)
             report.log_epoch(entries[-1], self.options.epochs)
         self.folder.remove(PREVIOUS)
         if self.keep is not None and keep_checkpoint(self.folder, self.keep, entries):

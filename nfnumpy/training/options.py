@@ -21,7 +21,8 @@ INTERVALS = {
 CHOICES = {"precision": (None, "bf16", "fp16"), "tf32": ("on", "off"), "cuda_graph": ("on", "off"),
            "erase_mode": augment.ERASE_MODES, "mixing": augment.MIXING_FORMS,
            "augment_before_mix": ("auto", "on", "off"), "init_weights": ("averaged", "last"),
-           "memory_check": ("on", "off"), "changed_data": ("refuse", "accept"), "loader": LOADERS, "decoder": DECODERS,
+           **dict.fromkeys(("memory_check", "csv", "tensorboard"), ("on", "off")),
+           "changed_data": ("refuse", "accept"), "loader": LOADERS, "decoder": DECODERS,
            "on_bad_image": BAD_IMAGES, "eval_resize": (None, *EVAL_RESIZES)}
 
 
@@ -80,6 +81,8 @@ class TrainingOptions:
     workers: int = 2
     max_pixels: int = PIXEL_LIMIT
     memory_check: str = "on"
+    csv: str = "off"
+    tensorboard: str = "off"
     checkpoint_every: int | None = None
     keep: str | None = None
     early_stop: int | None = None

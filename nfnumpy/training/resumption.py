@@ -11,7 +11,8 @@ from .options import TrainingOptions, flag
 # number of epochs, it is an extension of the run. That the images are the same, wherever they are, is checked by
 # inventory.py.
 FREE_ON_RESUME = ("backend", "tf32", "cuda_graph", "workers", "checkpoint_every", "max_pixels", "out", "data", "epochs",
-                  "time_limit", "keep", "early_stop", "memory_check", "changed_data", "loader", "on_bad_image")
+                  "time_limit", "keep", "early_stop", "memory_check", "csv", "tensorboard", "changed_data", "loader",
+                  "on_bad_image")
 
 
 def resumed_options(facts: dict[str, Any], given: dict[str, Any]) -> TrainingOptions:

@@ -13,6 +13,7 @@ from .epochs import TrainingRun
 from .initial_weights import read_initial_weights
 from .inventory import difference_of, write_inventory
 from .memory_check import check_memory
+from .metrics_tables import check_tables
 from .options import TrainingOptions
 from .progress import log
 from .resumption import check_identity, resumed_options, stored_digest
@@ -65,6 +66,7 @@ def make_trainer(options: TrainingOptions, is_new: bool) -> Trainer:
 
     is_new: whether the run starts from its initial weights, not from a checkpoint of its own.
     """
+    check_tables(options)
     initial = None
     if is_new and options.init_from is not None:
         initial = read_initial_weights(options)
