@@ -9,47 +9,12 @@ from .cli import Parser, run
 from .errors import InputError
 from .training import TrainingOptions, recipes, train
 from .training.config_file import read_config
-from .training.ending import duration
 from .training.find_lr import find_lr
+from .training.flag_types import JoinedByCommas, duration_or_off, int_or_off, number_or_off, text_or_off
 
 EXAMPLE = """example:
   python -m nfnumpy.train --data folder:pictures --model nfnet_32px --epochs 10 --agc 0.02 --sam 0.05
-writes runs/pictures/{checkpoint.safetensors, metrics.jsonl, curves.png}"""
-
-
-def number_or_off(text: str) -> float | None:
-    """A number, or None for "off"."""
-    return None if text == "off" else float(text)
-
-
-def int_or_off(text: str) -> int | None:
-    """A whole number, or None for "off"."""
-    return None if text == "off" else int(text)
-
-
-def duration_or_off(text: str) -> int | None:
-    """The seconds of a duration, or None for "off"."""
-    return None if text == "off" else duration(text)
-
-
-def text_or_off(text: str) -> str | None:
-    """The text, or None for "off"."""
-    return None if text == "off" else text
-
-
-number_or_off.__name__ = "number (or off)"  # argparse names the type in its errors
-int_or_off.__name__ = "whole number (or off)"
-duration_or_off.__name__ = "duration such as 2h30m, 45m or 5400 (or off)"
-
-
-class JoinedByCommas(argparse.Action):
-    """A flag that may be given several times: its values become one text, with commas in between."""
-
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
-                 option_string: str | None = None) -> None:
-        """Take in one more value."""
-        before = getattr(namespace, self.dest, None)
-        setattr(namespace, self.dest, values if before is None else f"{before},{values}")
+writes runs/pictures/{checkpoint.safetensors, metrics.jsonl, config.toml, curves.png}"""
 
 
 def parser() -> Parser:

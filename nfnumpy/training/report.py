@@ -3,7 +3,6 @@
 import math
 
 from ..backend import blas_threads, openblas
-from ..errors import InputError
 from .curves import draw_curves
 from .divergence import remedies
 from .keep import Entry, ranked, score
@@ -79,14 +78,6 @@ def log_early_stop(limit: int, entries: list[Entry]) -> None:
     best = ranked(entries)[0]
     log(f"--early-stop {limit}: no epoch since epoch {best['epoch']} is better than its test accuracy of "
         f"{100 * score(best):.2f} %")
-
-
-def refuse_or_log_changed_data(difference: str, options: TrainingOptions) -> None:
-    """Say what differs between the images now and when the run began; InputError unless the options accept it."""
-    if options.changed_data != "accept":
-        raise InputError(f"--data {options.data}: these are not the images that the run began with: {difference}; "
-                         f"--changed-data accept goes on with them")
-    log(f"--changed-data accept: these are not the images that the run began with: {difference}")
 
 
 def log_more_epochs(before: int, trainer: Trainer) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from .. import datasets, models
+from ..errors import InputError
 from . import checkpoint, report
 from .checkpoint import Checkpoint
 from .config_file import write_config
@@ -106,13 +107,21 @@ def _run(trainer: Trainer, folder: RunFolder, stored: Checkpoint | None, ending:
         return run.metrics.entries
 
 
+def _accept(difference: str, options: TrainingOptions) -> None:
+    """Log what differs between the images now and when the run began; InputError unless the options accept it."""
+    beginning = "these are not the images that the run began with"
+    if options.changed_data != "accept":
+        raise InputError(f"--data {options.data}: {beginning}: {difference}; --changed-data accept goes on with them")
+    log(f"--changed-data accept: {beginning}: {difference}")
+
+
 def _check_data(trainer: Trainer, folder: RunFolder, stored: Checkpoint | None) -> str:
     """The digest of the data's inventory, which the folder has afterwards; InputError for other data than `stored`."""
     digest = None if stored is None else stored_digest(stored.facts)
     if digest is not None:
         difference = difference_of(trainer.dataset, digest, folder)
         if difference is not None:
-            report.refuse_or_log_changed_data(difference, trainer.options)
+            _accept(difference, trainer.options)
             digest = None
     if stored is not None:
         check_identity(stored.facts, trainer.config, trainer.dataset)
