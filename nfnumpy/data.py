@@ -109,7 +109,8 @@ def _write_shards(given: argparse.Namespace) -> int:
     with ImageProgress("shards", sum(len(getattr(dataset, name)) for name in splits)) as bar:
         counts = write_dataset(dataset, given.out, size, splits, given.overwrite, given.shuffle, bar.update)
     for name, count in counts.items():
-        print(f"{os.path.join(given.out, name)}-*.tar: {len(getattr(dataset, name))} images in {count} shards")
+        print(f"{os.path.join(given.out, name)}-*.tar: {len(getattr(dataset, name))} images in {count} "
+              f"{'shard' if count == 1 else 'shards'}")
     return 0
 
 

@@ -79,7 +79,7 @@ def test_broken_files_are_named_with_the_reason_and_the_rest_is_read(folder):
     for place, reason in found.broken:
         assert place.name in reason and "0x" not in reason and place.split == "train" and place.label == 0
     assert found.facts["train"].formats == {"PNG": 6}
-    assert to_text(found).splitlines()[-1] == "not usable as it is: 3 images are broken"
+    assert to_text(found).splitlines()[-1].startswith("not usable as it is: 3 images are broken; --on-bad-image")
     assert all(reason in to_text(found) for _, reason in found.broken)
 
 

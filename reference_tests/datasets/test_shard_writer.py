@@ -193,7 +193,7 @@ def test_the_command_means_the_embedded_digits_even_where_a_folder_has_their_nam
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()
     status, printed, _ = run_command(data.main, capsys, monkeypatch, "shards", "digits", "out", "--split", "test")
-    assert status == 0 and printed == "out/test-*.tar: 359 images in 1 shards\n"
+    assert status == 0 and printed == "out/test-*.tar: 359 images in 1 shard\n"
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

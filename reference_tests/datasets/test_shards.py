@@ -146,7 +146,7 @@ def test_shards_that_webdataset_wrote_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(("members", "said"), [
-    ([("a.png", PICTURE)], "'a' has no label, expected the class's number in 'a.cls' or 'a.json'"),
+    ([("a.png", PICTURE)], "'a' has no label, expected the class's number in .cls or .json"),
     ([("a.cls", b"1")], "'a' has a label but no image, only .cls; the members of a sample must follow each other"),
     ([("a.png", PICTURE), ("b.png", PICTURE), ("a.cls", b"1"), ("b.cls", b"1")], "'a' has no label"),
     ([("a.png", PICTURE), ("a.jpg", PICTURE), ("a.cls", b"1")], "'a' has two images, .png and .jpg"),

@@ -157,7 +157,7 @@ def _remarks(findings: Findings) -> Iterator[str]:
         if ignored:
             yield f"{split}: members that are not read: {_counts(ignored)}"
     yield "usable: every image can be read" if findings.is_usable else (
-        f"not usable as it is: {_images_are(len(findings.broken))} broken")
+        f"not usable as it is: {_images_are(len(findings.broken))} broken; --on-bad-image skip trains without them")
 
 
 def _more(count: int) -> Iterator[str]:

@@ -86,8 +86,8 @@ def _sample(key: str, fields: dict[str, Member], read: Read, endings: Collection
     if len(images) > 1:
         raise InputError(f"{path}: {key!r} has two images, .{images[0]} and .{images[1]}; expected one")
     if LABEL not in fields and DESCRIPTION not in fields:
-        raise InputError(f"{path}: {key!r} has no label, expected the class's number in {key + '.cls'!r} or "
-                         f"{key + '.json'!r}; {apart}")
+        raise InputError(f"{path}: {key!r} has no label, expected the class's number in .cls or .json under the same "
+                         f"name; {apart}; python -m nfnumpy.data shards makes such shards of a folder")
     holder = fields.get(LABEL) or fields[DESCRIPTION]
     if holder.size > LONGEST_LABEL:
         raise InputError(f"{path}: {holder.name!r} has {holder.size} bytes, expected a class's number")
