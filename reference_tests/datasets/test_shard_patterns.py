@@ -57,7 +57,17 @@ def found(folder, files, location=""):
     (["train0.tar", "test0.tar"], ["train0.tar"], ["test0.tar"]),
 ])
 def test_in_a_folder_training_and_test_shards_go_by_their_names(tmp_path, files, train, test):
-    assert found(tmp_path, files) == (train, test)
+    found_train, found_test, unread = found(tmp_path, files)
+    assert (found_train, found_test) == (train, test)
+    assert sorted(found_train + found_test + unread) == sorted(
+        name for name in files if name.lower().endswith(".tar") and not name.startswith("."))
+
+
+def test_of_several_splits_to_test_on_the_first_is_read_and_the_others_are_said(tmp_path):
+    files = ["train-0.tar", "val-0.tar", "test-0.tar", "other.tar"]
+    assert found(tmp_path, files) == (["train-0.tar"], ["test-0.tar"], ["other.tar", "val-0.tar"])
+    assert found(tmp_path / "in", ["train/a.tar", "valid/b.tar", "val/c.tar", "d.tar"]) == (
+        ["train/a.tar"], ["val/c.tar"], ["valid/b.tar", "d.tar"])
 
 
 @pytest.mark.parametrize(("files", "location", "train", "test"), [
@@ -71,7 +81,7 @@ def test_in_a_folder_training_and_test_shards_go_by_their_names(tmp_path, files,
     (["s-0.tar", "s-1.tar", "test-0.tar"], "s-{0..1}.tar", ["s-0.tar", "s-1.tar"], []),
 ])
 def test_test_shards_of_a_pattern_have_another_word_for_train(tmp_path, files, location, train, test):
-    assert found(tmp_path, files, location) == (train, test)
+    assert found(tmp_path, files, location) == (train, test, [])
 
 
 @pytest.mark.parametrize(("files", "location", "words"), [

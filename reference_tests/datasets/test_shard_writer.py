@@ -16,7 +16,7 @@ from nfnumpy.datasets.shards import ShardSize, write_dataset
 from nfnumpy.datasets.staging import staging_folder
 from nfnumpy.errors import InputError
 from reference_tests.helpers.command_line import expect_one_line, run_command
-from reference_tests.helpers.dataset_files import one_line, write_folder
+from reference_tests.helpers.dataset_files import one_line, plain, saved, write_folder
 
 
 def contents(folder):
@@ -127,6 +127,16 @@ def test_shuffled_shards_hold_the_same_training_images_in_an_order_that_the_seed
             *sorted((tmp_path / "plain").glob("test-*.tar")))
     assert orders["one"] == orders["again"] and len({tuple(order) for order in orders.values()}) == 3
     assert all(sorted(order) == orders["plain"] for order in orders.values())
+
+
+def test_a_class_whose_name_looks_like_metadata_is_kept(tmp_path):
+    """WebDataset leaves out members whose names begin and end a folder with two underscores."""
+    for part in ("train", "test"):
+        for name in ("__cat__", "dog"):
+            saved(tmp_path / "pictures" / part / name, plain((1, 2, 3)), "0.png")
+    write_dataset(open_dataset(f"folder:{tmp_path}/pictures", 8), tmp_path / "out", ShardSize(images=3))
+    assert len(read_by_webdataset(tmp_path / "out" / "train-000000.tar")) == 2
+    assert open_dataset(f"shards:{tmp_path}/out", 8).train.labels.tolist() == [0, 1]
 
 
 def test_one_split_can_be_added_but_not_with_other_classes(tmp_path):

@@ -1,6 +1,6 @@
 """What is found in a data set: counts, broken images, files that are there twice.
 
-Used by: report.py, data.py. Test: reference_tests/datasets/test_check.py.
+Used by: report.py, json_report.py, sheet.py. Test: reference_tests/datasets/test_check.py.
 """
 
 from collections.abc import Callable, Sequence

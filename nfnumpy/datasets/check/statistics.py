@@ -1,6 +1,6 @@
 """Numbers about the images of a split: sizes, and how they are distributed.
 
-Used by: report.py. Test: reference_tests/datasets/test_check.py.
+Used by: report.py, json_report.py. Test: reference_tests/datasets/test_check.py.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """The names of the classes of shards: a list beside them, as labels in shards are only numbers.
 
-Used by: opening.py, writer.py. Test: reference_tests/datasets/test_shards.py.
+Used by: opening.py, export.py. Test: reference_tests/datasets/test_shards.py.
 """
 
 import json

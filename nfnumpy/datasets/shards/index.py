@@ -3,7 +3,7 @@
 The file is a safetensors file, a format that cannot carry code. It may come from anywhere, so whatever in it does not
 fit the shard makes it count as missing, and the archive is read again.
 
-Used by: split.py. Test: reference_tests/datasets/test_shards.py.
+Used by: stored_index.py, split.py. Test: reference_tests/datasets/test_shards.py.
 """
 
 import json

@@ -10,12 +10,13 @@ import numpy as np
 
 from ...errors import InputError
 from ..dataset import Dataset
+from ..folder_layout import TEST_NAMES
 from ..held_out import drawn_for_test
 from ..reading import ReadingOptions
 from ..survey import surveyed_size
 from .class_names import read_class_names
 from .index import ShardIndex
-from .patterns import TEST_NAMES, find_shards
+from .patterns import find_shards
 from .split import ShardSplit, all_labels, encoded_names
 from .stored_index import load_indices
 
@@ -37,13 +38,12 @@ def open_shards(location: str, image_size: int | None = None, reading: ReadingOp
     read or hold something else than labelled images.
     """
     reading = reading or ReadingOptions()
-    train_paths, test_paths = find_shards(location)
+    train_paths, test_paths, unread = find_shards(location)
     if not test_paths and reading.test_share is None:
         raise InputError(f"{location}: has no test shards, expected them beside, with {' or '.join(TEST_NAMES)} in the "
                          "place of train; --test-share 0.1 draws a tenth of every class's images for that")
     indices = load_indices(train_paths)
     classes = read_class_names(train_paths[0], 1 + _largest_label(indices, location))
-    remarks = []
     if reading.test_share is None:
         train, test = _Part(train_paths, indices), _Part(test_paths, load_indices(test_paths))
         _check_labels(test, classes)
@@ -51,8 +51,9 @@ def open_shards(location: str, image_size: int | None = None, reading: ReadingOp
         labels = all_labels(indices)
         is_test = drawn_for_test(location, encoded_names(indices), labels, classes, reading.test_share)
         train, test = _Part(train_paths, indices, ~is_test), _Part(train_paths, indices, is_test)
-        if test_paths:
-            remarks.append(f"not read: {len(test_paths)} test shards, {test_paths[0]}, …")
+        unread = test_paths + unread
+    remarks = [f"not read: {unread[0]}" + (f" and {len(unread) - 1} more tar files" if len(unread) > 1 else "")] \
+        if unread else []
     size = image_size or reading.preferred_size
     if size is None:
         size, remark = _surveyed(train, reading)

@@ -1,21 +1,31 @@
 """Which tar files a data set is made of: numbered names in braces, or a folder.
 
-Used by: split.py. Test: reference_tests/datasets/test_shard_patterns.py.
+Used by: opening.py. Test: reference_tests/datasets/test_shard_patterns.py.
 """
 
 import os
 import re
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from ...errors import InputError
+from ..folder_layout import TEST_NAMES
 
 BRACES = re.compile(r"\{([^{}]*)\}")
 RANGE = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
 MOST = 1_000_000  # names that a pattern may stand for
 TRAIN_NAMES = ("train", "training")
-TEST_NAMES = ("test", "val", "valid", "validation")
 ENDING = ".tar"
+
+
+class Shards(NamedTuple):
+    """The paths of the training shards, the test shards, which may be none, and other tar files beside them."""
+
+    train: list[str]
+    test: list[str]
+    unread: list[str]
 
 
 def expand(pattern: str) -> list[str]:
@@ -39,13 +49,13 @@ def expand(pattern: str) -> list[str]:
     return [name + rest for name in names]
 
 
-def find_shards(location: str) -> tuple[list[str], list[str]]:
-    """(training shards, test shards) of a folder or a pattern of names; without test shards that list is empty.
+def find_shards(location: str) -> Shards:
+    """The shards of a folder or a pattern of names.
 
-    A folder: the tar files in its sub-folders train and test (or another name of TEST_NAMES), else those in it with
-    such a word in their names, else all as training shards. A pattern: the files that it names are the training shards;
-    the test shards are those that have a name of TEST_NAMES in the place of its last word "train". Names are sorted as
-    text. InputError for a file that is missing, and where there is no shard.
+    A folder: the tar files in its sub-folders train and test, else those in it with such a word in their names, else
+    all as training shards. In the place of test the first name of TEST_NAMES that there is counts. A pattern: the files
+    that it names are the training shards; the test shards are those that have a name of TEST_NAMES in the place of its
+    last word "train". Names are sorted as text. InputError for a file that is missing, and where there is no shard.
     """
     if os.path.isdir(location):
         return _in_folder(Path(location))
@@ -54,7 +64,7 @@ def find_shards(location: str) -> tuple[list[str], list[str]]:
     if missing:
         more = f", like {len(missing) - 1} more of the {len(train)} shards" if len(missing) > 1 else ""
         raise InputError(f"{missing[0]}: there is no such file{more}; expected tar files or a folder of them")
-    return train, _counterparts(location)
+    return Shards(train, _counterparts(location), [])
 
 
 def _alternatives(text: str, pattern: str) -> list[str]:
@@ -72,20 +82,26 @@ def _alternatives(text: str, pattern: str) -> list[str]:
     return [f"{number:0{width}d}" for number in range(first, last + 1)]
 
 
-def _in_folder(folder: Path) -> tuple[list[str], list[str]]:
-    """(training shards, test shards) of a folder."""
-    test_folder = _one_of(folder, TEST_NAMES)
+def _in_folder(folder: Path) -> Shards:
+    """The shards of a folder."""
+    beside = _tar_files(folder)
     train_folder = _one_of(folder, TRAIN_NAMES)
-    if train_folder and (train := _tar_files(train_folder)):
-        return train, _tar_files(test_folder) if test_folder else []
-    every = _tar_files(folder)
-    if not every:
+    test_folders = [place for name in TEST_NAMES if (place := _one_of(folder, (name,)))]
+    in_train = _tar_files(train_folder) if train_folder else []
+    if in_train:
+        tests = [shards for place in test_folders if (shards := _tar_files(place))]
+        return Shards(in_train, tests[0] if tests else [], [*chain.from_iterable(tests[1:]), *beside])
+    if not beside:
         raise InputError(f"{folder}: has no tar files, expected train-….tar and test-….tar, or folders train and test")
-    train = [path for path in every if _has_word(path, TRAIN_NAMES)]
-    test = [path for path in every if _has_word(path, TEST_NAMES) and path not in train]
-    if test and not train:
-        raise InputError(f"{folder}: has no tar file with the word train in its name, but {Path(test[0]).name}")
-    return (train, test) if train else (every, [])
+    train = [path for path in beside if _has_word(path, TRAIN_NAMES)]
+    others = [path for path in beside if path not in train]
+    tests = [shards for name in TEST_NAMES if (shards := [path for path in others if _has_word(path, (name,))])]
+    if tests and not train:
+        raise InputError(f"{folder}: has no tar file with the word train in its name, but {Path(tests[0][0]).name}")
+    if not train:
+        return Shards(beside, [], [])
+    test = tests[0] if tests else []
+    return Shards(train, test, [path for path in others if path not in test])
 
 
 def _counterparts(pattern: str) -> list[str]:

@@ -1,6 +1,6 @@
 """Labelled images in tar shards, read by index: no order of reading is faster than another, so every order is exact.
 
-Used by: datasets/__init__.py. Test: reference_tests/datasets/test_shards.py.
+Used by: opening.py. Test: reference_tests/datasets/test_shards.py.
 """
 
 import io

@@ -2,7 +2,7 @@
 
 Image files are copied as they are; equal images, names and labels give equal shards.
 
-Used by: data.py. Test: reference_tests/datasets/test_shard_writer.py.
+Used by: export.py. Test: reference_tests/datasets/test_shard_writer.py.
 """
 
 import io
