@@ -24,7 +24,7 @@ def parser() -> Parser:
 
     def add(flag: str, meaning: str, convert: Callable[[str], object] = str, **more: Any) -> None:
         default = getattr(TrainingOptions, flag[2:].replace("-", "_"))
-        if default is None and convert in (number_or_off, int_or_off):
+        if default is None and convert in (number_or_off, int_or_off, text_or_off, duration_or_off):
             default = "off"
         if default is not None:
             meaning = f"{meaning} (default: {default})"
@@ -86,7 +86,7 @@ def parser() -> Parser:
     add("--ema", "decay of the averaged weights, or off", number_or_off, metavar="DECAY")
     add("--seed", "seed of all random numbers", int, metavar="S")
     add("--dtype", "of the weights: float32 or float64", metavar="NAME")
-    add("--precision", "bf16 or fp16: compute in that, with weights in float32 (cupy); default: off", text_or_off,
+    add("--precision", "bf16 or fp16: compute in that, with weights in float32 (cupy), or off", text_or_off,
         metavar="NAME")
     add("--tf32", "on or off: round the inputs of float32 products to 10 bits, several times faster (cupy)",
         metavar="NAME")
@@ -96,12 +96,12 @@ def parser() -> Parser:
     add("--memory-check", "on or off: compare the memory that a step will take with what is available", metavar="NAME")
     add("--csv", "on or off: write the metrics as metrics.csv, too", metavar="NAME")
     add("--tensorboard", "on or off: write the metrics as TensorBoard's event files, too", metavar="NAME")
-    add("--checkpoint-every", "steps between checkpoints; default: one an epoch", int_or_off, metavar="STEPS")
-    add("--keep", "checkpoints to keep beside the last one: best:N (by test accuracy), last:N or all; default: off",
+    add("--checkpoint-every", "steps between checkpoints inside an epoch, or off", int_or_off, metavar="STEPS")
+    add("--keep", "checkpoints to keep beside the last one: best:N (by test accuracy), last:N, all or off",
         text_or_off, metavar="RULE")
-    add("--early-stop", "epochs without a better test accuracy after which the run ends; default: off", int_or_off,
+    add("--early-stop", "epochs without a better test accuracy after which the run ends, or off", int_or_off,
         metavar="N")
-    add("--time-limit", "time after which the run saves and ends, such as 2h30m, 45m or 5400 (seconds); default: off",
+    add("--time-limit", "time after which the run saves and ends, such as 2h30m, 45m or 5400 (seconds), or off",
         duration_or_off, metavar="TIME")
     add("--changed-data", "refuse or accept: whether a run is resumed on images that were changed", metavar="NAME")
     add("--out", "folder for what the run writes; default: runs/NAME-OF-DATA, numbered if taken", metavar="DIR")
