@@ -115,5 +115,5 @@ def _matching(pattern: str, parameters: Parameters, flag: str) -> list[str]:
         for name in parameters:
             examples.setdefault(name.partition(".")[0], name)
         raise InputError(f"{flag} {pattern}: no parameter has such a name; there are {', '.join(examples.values())} "
-                         f"and others, of which 'blocks.0.*' matches a whole block")
+                         f"and others; 'blocks.0.*' matches a whole block")
     return names
