@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from ..backend import blas_threads
 from ..errors import InputError
 from .bad_images import read_readable
 from .dataset import Examples
@@ -94,15 +95,20 @@ def _submit(pool: ThreadPoolExecutor, examples: Examples, numbers: np.ndarray,
 
 def _fill(images: np.ndarray, examples: Examples, numbers: np.ndarray,
           leaves_out: bool) -> tuple[np.ndarray, dict[int, str]]:
-    """Read the images with these numbers into `images`; (which ones could be read bool (n,), the errors of others)."""
-    try:
-        images[:] = examples.take(numbers)
-    except InputError:
-        if not leaves_out:
-            raise
-        readable, is_readable, bad = read_readable(examples, numbers)
-        images[is_readable] = readable
-        return is_readable, bad
+    """Read the images with these numbers into `images`; (which ones could be read bool (n,), the errors of others).
+
+    Products of the augmentation stay on this thread: others would have other last bits, and in a process of their own
+    BLAS's threads would wait for each other most of the time.
+    """
+    with blas_threads.single_threaded_blas():
+        try:
+            images[:] = examples.take(numbers)
+        except InputError:
+            if not leaves_out:
+                raise
+            readable, is_readable, bad = read_readable(examples, numbers)
+            images[is_readable] = readable
+            return is_readable, bad
     return np.ones(len(numbers), dtype=bool), {}
 
 
