@@ -22,6 +22,9 @@ from .survey import surveyed_size
 MOST_ENDINGS = 5  # that the line about other files names
 
 
+MOST_MEASURED = 200_000  # files whose sizes are read in less than a second
+
+
 class FolderSplit(Split):
     """A split of image files, decoded each time one is read: `paths` (N,), `labels` (N,).
 
@@ -59,9 +62,16 @@ class FolderSplit(Split):
             raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
     def inventory(self) -> Iterator[tuple[str, int, int]]:
-        """(path within the folder of the split, label, size in bytes) of every image, as they were listed."""
+        """(path within the folder of the split, label, size in bytes) of every image.
+
+        Sizes are read anew, those of more than MOST_MEASURED listed files are as they were listed: an index file does
+        not notice that a file was overwritten in place.
+        """
         if isinstance(self.paths, FileList):
             files = self.paths.names_and_sizes()
+            if len(self) <= MOST_MEASURED:
+                root = self.paths.tree.root
+                files = ((name, os.path.getsize(os.path.join(root, name))) for name, _ in files)
         else:
             files = ((path, os.path.getsize(path)) for path in self.paths)
         for (name, size), label in zip(files, self.labels, strict=True):

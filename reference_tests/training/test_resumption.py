@@ -172,16 +172,27 @@ def relabel(pictures):
     return "train/cat/9.png was added"
 
 
+def overwrite(pictures):
+    """Without a change of the folder's times, after it has been listed."""
+    datasets.open_dataset(f"folder:{pictures}", 8)
+    path = pictures / "train" / "dog" / "2.png"
+    path.write_bytes(path.read_bytes() + b"more")
+    return "train/dog/2.png has another content"
+
+
 def change_a_test_picture(pictures):
     shutil.copy(pictures / "test" / "cat" / "3.png", pictures / "test" / "cat" / "0.png")
     return "test/cat/0.png has another content"
 
 
-CHANGES = [change, swap, add, remove, relabel, change_a_test_picture]
+CHANGES = [change, overwrite, swap, add, remove, relabel, change_a_test_picture]
 
 
 @pytest.mark.parametrize("alter", CHANGES, ids=[alter.__name__ for alter in CHANGES])
-def test_other_images_are_refused_by_the_name_of_the_first_difference(copied, alter, capsys, monkeypatch):
+def test_other_images_are_refused_by_the_name_of_the_first_difference(copied, tmp_path, alter, capsys, monkeypatch):
+    monkeypatch.setattr("nfnumpy.datasets.listing.COARSEST_TIME", 0)  # as if the folder were old and large
+    monkeypatch.setattr("nfnumpy.datasets.index_file.LEAST_FILES", 1)
+    monkeypatch.setenv("NFNUMPY_CACHE", str(tmp_path / "cache"))
     pictures, run = copied
     difference = alter(pictures)
     before = {path.name: path.read_bytes() for path in run.iterdir()}
