@@ -47,30 +47,38 @@ def affine(image: numpy.ndarray, matrix: Matrix, interpolation: str, fill: tuple
     a, b, c, d, e, f = matrix
     x, y = numpy.arange(width) + 0.5, numpy.arange(height)[:, None] + 0.5
     columns, rows = a * x + b * y + c, d * x + e * y + f
-    is_inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    places = numpy.flatnonzero((columns >= 0) & (columns < width) & (rows >= 0) & (rows < height))
+    rows, columns = (numpy.broadcast_to(part, (height, width)).ravel()[places] - 0.5 for part in (rows, columns))
+    values = numpy.clip(_interpolated(image, rows, columns, *FILTERS[interpolation]), 0.0, 255.0).astype(numpy.uint8)
     result = numpy.empty_like(image)
-    result[...] = numpy.array(fill, numpy.uint8)
-    values = _interpolated(image, rows[is_inside] - 0.5, columns[is_inside] - 0.5, *FILTERS[interpolation])
-    result[is_inside] = numpy.clip(values, 0.0, 255.0).astype(numpy.uint8)
+    for channel in range(3):
+        plane = numpy.full(height * width, fill[channel], numpy.uint8)
+        plane[places] = values[channel]
+        result[..., channel] = plane.reshape(height, width)
     return result
 
 
 def _interpolated(image, rows, columns, formula, taps):
-    """The values (n, 3) of an image at places (n,), in pixels from the middle of the first one."""
+    """The values (3, n) of an image at places (n,), in pixels from the middle of the first one."""
     height, width = image.shape[:2]
     row, column = numpy.floor(rows), numpy.floor(columns)
-    down, across = (rows - row)[:, None], (columns - column)[:, None]
+    down, across = rows - row, columns - column
     row, column = row.astype(numpy.int64), column.astype(numpy.int64)
-    pixels = image.reshape(-1, 3)
+    planes = numpy.stack([image[..., channel].ravel() for channel in range(3)])
     beside = [numpy.clip(column + tap, 0, width - 1) for tap in taps]
 
     def along_row(tap):
         start = numpy.clip(row + tap, 0, height - 1) * width
         if not across.any():  # whole pixels: the formula gives the pixel itself
-            return pixels[start + numpy.clip(column, 0, width - 1)].astype(numpy.float64)
-        return formula([pixels[start + position].astype(numpy.float64) for position in beside], across)
+            return _pixels(planes, start + numpy.clip(column, 0, width - 1))
+        return formula([_pixels(planes, start + position) for position in beside], across)
 
     return formula([along_row(tap) for tap in taps], down) if down.any() else along_row(0)
+
+
+def _pixels(planes, places):
+    """The values at these places of each channel, in float64."""
+    return planes.take(places, axis=1, mode="clip").astype(numpy.float64)
 
 
 def rotation(size: tuple[int, int], degrees: float) -> Matrix:
