@@ -187,3 +187,14 @@ def test_an_epochs_numbers_leave_out_the_steps_that_are_done():
 def test_another_form_is_refused_by_name():
     with pytest.raises(InputError, match="mixing form 'other'.*released or timm"):
         Mixing(0.2, form="other")
+
+
+def test_a_process_makes_the_same_examples():
+    examples = examples_of(arrays(), Augmentation(SIZE, 2, 10), RELEASED)
+    batches = {}
+    for kind in ("threads", "process"):
+        with Loader(examples, 5, kind=kind) as loader:
+            batches[kind] = list(loader.batches(examples.numbers(1, 1, 3)))
+    assert len(batches["threads"]) == 4
+    for one, other in zip(batches["threads"], batches["process"], strict=True):
+        assert all(map(np.array_equal, one, other)) and len(one) == len(other) == 3
