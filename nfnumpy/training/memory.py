@@ -30,7 +30,6 @@ Rounding = Callable[[int], int]  # bytes of an array -> bytes that it takes
 class Recorded(NamedTuple):
     """One operation, with its arrays by number. wanted: inputs that get a cotangent; without any nothing is saved."""
 
-    name: str
     inputs: frozenset[int]
     output: int
     saved: frozenset[int]
@@ -82,8 +81,8 @@ class Recording:
                     saved |= {of_output if kind == "output" else numbers[position]
                               for _, kind, position in vjp.needed if kind == "output" or
                               (kind == "array" and position < len(numbers))}
-        self.operations.append(Recorded(name, frozenset(numbers) - {NO_ARRAY}, of_output,
-                                        frozenset(saved) - {NO_ARRAY}, wanted))
+        self.operations.append(Recorded(frozenset(numbers) - {NO_ARRAY}, of_output, frozenset(saved) - {NO_ARRAY},
+                                        wanted))
 
     def sizes(self, batch_size: float, rounding: Rounding) -> list[int]:
         """The bytes of every array for a batch of so many images; half an image in float32 is one in half precision."""

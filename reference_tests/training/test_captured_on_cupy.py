@@ -48,7 +48,7 @@ def trained(cuda_graph, **options):
     for name, parameter in trainer.model.parameters().items():
         if name.endswith("skip_gain"):
             parameter.data.fill(1.0)
-    examples = training_examples(trainer)
+    examples = training_examples(trainer, is_keyed=False)
     with datasets.Loader(examples, BATCH) as loader:
         batches = trainer.backend.prefetch_to_device(loader.batches(examples.numbers(0, 0, STEPS)))
         values = [trainer.train_step(*batch).read() for batch in batches]
