@@ -155,5 +155,5 @@ def _about_others(tree: FileTree, labels: np.ndarray) -> list[str]:
         parts.append(f"{rest} of other endings")
     beside = int(np.count_nonzero(labels < 0))
     if beside:
-        parts.append(f"{beside} pictures beside the folders of the classes")
+        parts.append(f"pictures beside the folders of the classes: {beside}")
     return [f"{tree.root}: files that are not read: {', '.join(parts)}"] if parts else []

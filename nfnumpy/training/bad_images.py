@@ -31,5 +31,5 @@ class BadImagesFile:
     def log(self) -> None:
         """Say how many there are, if there are any."""
         if self.lines:
-            log(f"{len(self.lines)} pictures could not be read and were left out, see {self.path}; the first: "
+            log(f"pictures left out, because they could not be read: {len(self.lines)}, see {self.path}; the first: "
                 f"{next(iter(self.lines))}")

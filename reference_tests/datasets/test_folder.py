@@ -128,7 +128,7 @@ def test_folder_reads_image_endings_in_any_case_and_no_others(tmp_path):
     assert np.bincount(dataset.train.labels).tolist() == [3 + len(pictures), 3]
     assert dataset.train.take(range(3 + len(pictures))).shape == (3 + len(pictures), 8, 8, 3)
     assert dataset.remarks[0] == (f"{tmp_path}/train: files that are not read: 2 .txt, 1 .db, 1 without an ending, "
-                                  f"1 pictures beside the folders of the classes")
+                                  f"pictures beside the folders of the classes: 1")
 
 
 def test_folder_reads_images_at_any_depth_of_a_class(tmp_path):

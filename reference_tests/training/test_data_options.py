@@ -69,7 +69,7 @@ def test_bad_pictures_are_left_out_and_listed_and_the_kind_of_loader_changes_no_
     expected, expected_weights = run(copied, tmp_path / "threads", workers=4, **given)
     lines = (tmp_path / "threads" / "bad_images.txt").read_text().splitlines()
     assert [line.split(": ")[0] for line in lines] == [str(path) for path in bad]
-    assert "2 pictures could not be read and were left out" in capsys.readouterr().out
+    assert "pictures left out, because they could not be read: 2, see" in capsys.readouterr().out
     assert round(expected[-1]["test_accuracy"] * (2 * COUNT - 1), 6).is_integer()
     found, found_weights = run(copied, tmp_path / "process", workers=1, loader="process", **given)
     assert same(expected_weights, found_weights)
