@@ -11,7 +11,9 @@ from PIL import Image
 import nfnumpy
 from nfnumpy import models, train
 from nfnumpy.augment import augmentation_of
+from nfnumpy.datasets import ReadingOptions
 from nfnumpy.training import TrainingOptions, recipes
+from nfnumpy.training.classifier import eval_transform
 from nfnumpy.training.config_file import read_config
 from nfnumpy.training.examples import mixing_of
 from reference_tests.helpers.command_line import run_command
@@ -49,6 +51,8 @@ def test_a_recipe_of_a_published_variant_agrees_with_the_variant_and_the_papers(
     """Learning rate 0.1·batch/256, five epochs of warm-up, and pixels and rates as the registry has them."""
     options, config = TrainingOptions(**read_config(f"recipe:{name}")), models.config_of(name)
     assert (options.model, options.image_size) == (name, config.train_size)
+    reading = ReadingOptions(test_size=options.test_size, eval_resize=options.eval_resize)
+    assert reading.test_reader(config.train_size).transform == eval_transform(config)
     assert (options.dropout, options.stochdepth_rate) == (config.drop_rate, config.stochdepth_rate)
     assert options.lr == 0.1 * options.batch_size / 256 and options.warmup_epochs == 5.0
     assert options.momentum == 0.9 and options.label_smoothing == 0.1
