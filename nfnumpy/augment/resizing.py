@@ -18,6 +18,7 @@ from ..functional.checks import shown, whole_number
 A = -0.5
 STEP = 1.0 / 1024  # of a pixel: TensorFlow takes the kernel from a table
 BAND = 16  # pixels of the result that are computed by one product
+FEW = 5  # from so many times the result's pixels on, less than four of five pixels of the image are seen
 
 
 def keys(distance: numpy.ndarray) -> numpy.ndarray:
@@ -45,17 +46,19 @@ def taps(length: int, size: int) -> tuple[numpy.ndarray, numpy.ndarray]:
 class _Plan(NamedTuple):
     """Where an axis' shares are in matrices of bands: BAND pixels of the result see few pixels of the image each.
 
-    first: the first pixel of the image in each band; shape: of all matrices, (bands, pixels of the image, channels,
-    pixels of the result, channels); places, shares: what is not 0 in them.
+    needed: which pixels of the image are seen at all, where they are few; None for all. first: the first of them in
+    each band; shape: of all matrices, (bands, pixels of the image, channels, pixels of the result, channels); places,
+    shares: what is not 0 in them.
     """
 
+    needed: numpy.ndarray | None
     first: list[int]
     shape: tuple[int, ...]
     places: numpy.ndarray
     shares: numpy.ndarray
 
 
-@functools.lru_cache(maxsize=2048)  # of about 20 kB each for images of 224 pixels
+@functools.lru_cache(maxsize=1024)  # of about 20 kB each for images of 224 pixels
 def _plan(length, size, channels, mirrored):
     """The plan for an axis of `length` pixels resized to `size`; mirrored: of the mirror image."""
     pixels, shares = taps(length, size)
@@ -63,6 +66,10 @@ def _plan(length, size, channels, mirrored):
     share, pixel = shares[result, tap], pixels[result, tap]
     if mirrored:
         pixel = length - 1 - pixel
+    needed = None
+    if length > FEW * size:
+        needed, pixel = numpy.unique(pixel, return_inverse=True)
+        length = len(needed)
     edges = numpy.searchsorted(result, numpy.arange(0, size, BAND))
     first = numpy.minimum.reduceat(pixel, edges)
     span = int((numpy.maximum.reduceat(pixel, edges) + 1 - first).max())
@@ -71,16 +78,17 @@ def _plan(length, size, channels, mirrored):
     shape = (len(edges), span, channels, min(BAND, size), channels)
     places = [numpy.ravel_multi_index((band, pixel - first[band], channel, result - band * BAND, channel), shape)
               for channel in range(channels)]
-    return _Plan(first.tolist(), shape, numpy.concatenate(places).astype(numpy.int32), numpy.tile(share, channels))
+    return _Plan(needed, first.tolist(), shape, numpy.concatenate(places).astype(numpy.int32),
+                 numpy.tile(share, channels))
 
 
-def _bands(length, size, channels=1, mirrored=False):
-    """(first pixel of the result, first pixel of the image, matrix) of each band.
+def _bands(plan, size):
+    """(first pixel of the result, first needed pixel of the image, matrix) of each band of a plan.
 
-    channels: how many values a pixel has, next to each other. matrix: (channels·pixels of the image, channels·pixels
-    of the result) in float32.
+    matrix: (channels·pixels of the image, channels·pixels of the result) in float32.
     """
-    first, shape, places, shares = _plan(length, size, channels, mirrored)
+    _, first, shape, places, shares = plan
+    channels = shape[2]
     matrices = numpy.zeros(shape, numpy.float32)
     matrices.reshape(-1)[places] = shares
     matrices = matrices.reshape(shape[0], shape[1] * channels, shape[3] * channels)
@@ -100,12 +108,16 @@ def bicubic_resize(image: numpy.ndarray, size: tuple[int, int], mirrored: bool =
         raise InputError(f"bicubic_resize: expected a size (height, width), got {shown(size)}")
     height, width = (whole_number(side, "bicubic_resize: size", least=1) for side in size)
     channels = image.shape[2]
+    vertical = _plan(image.shape[0], height, 1, False)
+    horizontal = _plan(image.shape[1], width, channels, mirrored)
+    for axis, plan in enumerate((vertical, horizontal)):
+        image = image if plan.needed is None else image.take(plan.needed, axis=axis)
     rows = image.astype(numpy.float32, order="C").reshape(image.shape[0], -1)
     resized_rows = numpy.empty((height, rows.shape[1]), numpy.float32)
-    for start, first, matrix in _bands(image.shape[0], height):
+    for start, first, matrix in _bands(vertical, height):
         numpy.matmul(matrix.T, rows[first:first + len(matrix)], out=resized_rows[start:start + matrix.shape[1]])
     resized = numpy.empty((height, width * channels), numpy.float32)
-    for start, first, matrix in _bands(image.shape[1], width, channels, mirrored):
+    for start, first, matrix in _bands(horizontal, width):
         part = resized_rows[:, first * channels:first * channels + len(matrix)]
         numpy.matmul(part, matrix, out=resized[:, start * channels:start * channels + matrix.shape[1]])
     return resized.reshape(height, width, channels)
