@@ -32,8 +32,10 @@ def match_classes(of_model: Sequence[str], of_data: Sequence[str], are_stored: b
     with the weights; otherwise, where they do not match, as many classes match by their order and take the data's
     names.
     """
+    if tuple(of_model) == tuple(of_data):
+        return ClassMatch(np.arange(len(of_model)), tuple(of_model), "")
     for names, whose in ((of_model, "model"), (of_data, "data")):
-        if len(set(names)) < len(names) and tuple(of_model) != tuple(of_data):
+        if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise InputError(f"two classes of the {whose} are called {twice!r}: expected different names")
     outputs = {name: number for number, name in enumerate(of_model)}

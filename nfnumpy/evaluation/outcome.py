@@ -15,6 +15,7 @@ from ..datasets import Loader, Split
 from ..errors import InputError
 from ..functional.activations import softmax
 from ..functional.losses import softmax_cross_entropy
+from ..functional.metrics import label_ranks
 from ..training import Classifier
 from ..training.trainer import TOP
 from .inputs import ClassifierInputs
@@ -63,8 +64,8 @@ def evaluate(classifier: Classifier, inputs: ClassifierInputs, batch_size: int, 
 
     batch_size: images at a time; workers: threads that decode; leaves_out: whether an image that cannot be read is left
     out, rather than being an error; on_batch: called with the number of images after every batch. With the batch size
-    of training the numbers are those of its evaluation, to the last bit. InputError for an image that cannot be read,
-    and for logits or a loss that are not finite.
+    of training the numbers are those of its evaluation, to the last bit unless it computed in half precision.
+    InputError for an image that cannot be read, and for logits or a loss that are not finite.
     """
     backend = backend_of(classifier.model.linear.weight.data)
     batches: list[tuple[np.ndarray, ...]] = []
@@ -97,10 +98,8 @@ def _columns(logits: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) 
     """The fields of the Outcome of a batch from labels to is_in_top5."""
     rows = np.arange(len(labels))
     predictions = logits.argmax(axis=1)
-    own = logits[rows, labels][:, None]
-    is_before = (logits > own) | ((logits == own) & (np.arange(logits.shape[1]) < labels[:, None]))
     return (labels, predictions, probabilities[rows, predictions], probabilities[rows, labels],
-            is_before.sum(axis=1) < TOP)
+            label_ranks(logits, labels) < TOP)
 
 
 def _check_finite(logits: np.ndarray, classifier: Classifier, split: Split, numbers: np.ndarray) -> None:

@@ -1,6 +1,6 @@
 """Counts that are reported, not differentiated.
 
-Used by: training/. Fast paths of `count_correct`: fast_cupy/losses.py. Kernel: losses.cu.
+Used by: training/, evaluation/. Fast paths of `count_correct`: fast_cupy/losses.py. Kernel: losses.cu.
 Tests: reference_tests/kernels/test_losses.py, functional/test_metrics.py.
 """
 
@@ -25,17 +25,25 @@ def count_correct(logits: Array, labels: Array) -> Array:
     return as_array(xp.sum(xp.astype(hits, xp.int64)))
 
 
-def count_in_top(logits: Array, labels: Array, k: int) -> Array:
-    """How many rows of the logits (N, classes) have the label among their k largest: labels (N,) -> () of int64.
+def label_ranks(logits: Array, labels: Array) -> Array:
+    """How many classes come before the label's, from the largest logit down: (N, classes), (N,) -> (N,) of int64.
 
-    Of equal logits the first counts as larger, as in `count_correct`, which this is for k = 1. With at most k classes
-    every row counts. InputError as there.
+    Of equal logits the first comes first, as in `count_correct`. Where logits are NaN the label is the last one.
+    InputError unless the labels are whole numbers.
     """
     check_counted(logits, labels)
     xp = namespace(logits)
     classes = xp.arange(logits.shape[1], dtype=xp.int64)[None, :]
     own = xp.astype(labels, xp.int64)[:, None]
     of_label = xp.sum(xp.where(classes == own, logits, xp.zeros_like(logits)), axis=1, keepdims=True)
-    before = (logits > of_label) | ((logits == of_label) & (classes < own))
-    rank = xp.sum(xp.astype(before, xp.int64), axis=1)
-    return as_array(xp.sum(xp.astype(rank < k, xp.int64)))
+    is_after = (logits < of_label) | ((logits == of_label) & (classes >= own))
+    return as_array(xp.sum(xp.astype(~is_after, xp.int64), axis=1))
+
+
+def count_in_top(logits: Array, labels: Array, k: int) -> Array:
+    """How many rows of the logits (N, classes) have the label among their k largest: labels (N,) -> () of int64.
+
+    This is `count_correct` for k = 1, and with at most k classes every row counts, but for rows with NaN.
+    """
+    xp = namespace(logits)
+    return as_array(xp.sum(xp.astype(label_ranks(logits, labels) < k, xp.int64)))

@@ -24,6 +24,10 @@ def test_a_selection_and_another_order_are_remarked():
     assert "another order" in match_classes(("a", "b"), ("b", "a")).remark
 
 
+def test_equal_lists_match_by_order_also_where_names_repeat():
+    assert match_classes(("x", "x", "y"), ("x", "x", "y")).outputs.tolist() == [0, 1, 2]
+
+
 def test_imagenets_folders_match_by_their_numbers():
     outputs, names, remark = match_classes(imagenet_classes(), imagenet_numbers(), are_stored=False)
     assert np.array_equal(outputs, np.arange(1000)) and names == imagenet_classes() and remark == ""

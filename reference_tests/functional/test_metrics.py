@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from nfnumpy import InputError
-from nfnumpy.functional.metrics import count_correct, count_in_top
+from nfnumpy.functional.metrics import count_correct, count_in_top, label_ranks
 from reference_tests.helpers.strategies import seeds
 
 
@@ -22,6 +22,19 @@ def test_the_count_is_that_of_sorting(seed, rows, classes, k, dtype):
     assert count_in_top(logits, labels, 1) == count_correct(logits, labels)
     assert found == rows or k < classes
     assert int(count_in_top(strict.asarray(logits), strict.asarray(labels), k)) == found
+
+
+@given(seed=seeds, rows=st.integers(1, 9), classes=st.integers(1, 9))
+def test_a_rank_is_the_place_in_the_sorted_row(seed, rows, classes):
+    random = np.random.default_rng(seed)
+    logits, labels = random.integers(0, 4, (rows, classes)).astype("f"), random.integers(0, classes, rows)
+    order = np.argsort(-logits, axis=1, kind="stable").tolist()
+    assert label_ranks(logits, labels).tolist() == [row.index(label) for row, label in zip(order, labels, strict=True)]
+
+
+def test_logits_that_are_nan_are_never_a_hit():
+    logits = np.array([[np.nan, np.nan], [np.nan, 1.0]], np.float32)
+    assert label_ranks(logits, np.array([0, 0])).tolist() == [2, 2] and count_in_top(logits, np.array([0, 0]), 1) == 0
 
 
 def test_shares_in_place_of_labels_are_refused():
