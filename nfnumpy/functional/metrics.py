@@ -1,7 +1,7 @@
 """Counts that are reported, not differentiated.
 
 Used by: training/, evaluation/. Fast paths of `count_correct`: fast_cupy/losses.py. Kernel: losses.cu.
-Tests: reference_tests/kernels/test_losses.py, functional/test_metrics.py.
+Test: reference_tests/kernels/test_losses.py, functional/test_metrics.py.
 """
 
 from ..backend import as_array, formula, namespace

@@ -20,6 +20,7 @@ from ..functional.checks import shown
 from ..nn import Module
 from .checks import check_pairs, is_finite_number
 from .chunks import parameters_of, parts
+from .groups import Predicate
 
 
 def check_average(averages: list[Array], arrays: list[Array], *, decay: float | Array) -> None:
@@ -53,14 +54,19 @@ class ExponentialMovingAverage:
     model: a Module, or a dict name -> Tensor; `.average` is a dict name -> array, which starts as the parameters
     themselves. A Module's buffers are averaged by the same rule, as running statistics belong to the weights they were
     measured with (the authors' code averages both); buffers of whole numbers, such as counters, are copied.
-    Averages of parameters whose `requires_grad` is False stay as they are, bit for bit: rounding would move them.
+    averaged: a predicate of a parameter's name; where it is false, as for frozen parameters, the average stays as it is
+    bit for bit, while rounding would move it. By default all parameters are averaged.
     `.updates` is t, a number, or an array () once `update` has been given one.
     """
 
-    def __init__(self, model: Module | dict[str, Tensor], decay: float = 0.99999) -> None:
+    def __init__(self, model: Module | dict[str, Tensor], decay: float = 0.99999,
+                 averaged: Predicate | None = None) -> None:
         if not (is_finite_number(decay) and 0.0 <= decay < 1.0):
             raise InputError(f"EMA: decay={shown(decay)}: expected a number from 0 up to, not including, 1")
         self.parameters: dict[str, Tensor] = parameters_of(model, "EMA")
+        self._averaged = self.parameters
+        if averaged is not None:
+            self._averaged = {name: tensor for name, tensor in self.parameters.items() if averaged(name)}
         self.model: Module | None = None
         if isinstance(model, Module) and model.buffers():  # otherwise each step would look for buffers in vain
             self.model = model
@@ -78,8 +84,7 @@ class ExponentialMovingAverage:
         bit for bit. The host does not wait for it.
         """
         decay = self._next_decay(proceeded)
-        trained = {name: parameter for name, parameter in self.parameters.items() if parameter.requires_grad}
-        for part in parts(trained):
+        for part in parts(self._averaged):
             averages = [self.average[name] for name in part]
             arrays = [parameter.data for parameter in part.values()]
             self.average.update(zip(part, moving_average(averages, arrays, decay=decay), strict=True))

@@ -54,7 +54,10 @@ class Trainer:
                                    loss_scale=self.loss_scale,
                                    lr_factor=learning_rate_factor(parameters, options.lr_scale))
         self.sam = optim.SAM(self.optimizer, options.sam, options.sam_fraction) if options.sam else None
-        self.ema = optim.ExponentialMovingAverage(self.model, options.ema) if options.ema else None
+        self.ema = None
+        if options.ema:
+            self.ema = optim.ExponentialMovingAverage(self.model, options.ema,
+                                                      averaged=lambda name: parameters[name].requires_grad)
         self._compute: Callable[..., tuple[Array, ...]] = self._backward
         if options.cuda_graph == "on":
             self._compute = CapturedTraining(self._backward, self.model)

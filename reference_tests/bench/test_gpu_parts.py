@@ -271,15 +271,19 @@ given = json.loads(sys.argv[1])
 report = json.load(open(given["path"]))
 def entry(status):
     return {"status": status, "why": None, "seconds": 0.0, "sections": [], "at": given["at"]}
+def write():
+    with open(given["path"] + ".new", "w") as file:
+        json.dump(report, file)
+    os.replace(given["path"] + ".new", given["path"])  # the supervisor may read at any moment
 for name in given["parts"]:
     report["parts"][name] = entry("running")
-    json.dump(report, open(given["path"], "w"))
+    write()
     if name == "crashes":
         os.kill(os.getpid(), signal.SIGSEGV)
     if name == "hangs":
         signal.pause()
     report["parts"][name] = entry("done")
-    json.dump(report, open(given["path"], "w"))
+    write()
     if name == "loses the device":
         sys.exit(75)
 """

@@ -322,7 +322,8 @@ def test_resuming_on_other_classes_is_refused(command, tmp_path):
     assert command(*arguments, "--resume")[0] == 0
     for split in ("train", "test"):
         (folder / split / "cat").rename(folder / split / "zebra")
-    refuses(command(*arguments, "--resume"), "classes", "cat", "zebra")
+    refuses(command(*arguments, "--resume"), "train/cat/0.png is missing")
+    refuses(command(*arguments, "--resume", "--changed-data", "accept"), "classes", "cat", "zebra")
 
 
 def test_all_files_have_the_mode_of_the_umask(finished_run):
