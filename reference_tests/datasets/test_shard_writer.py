@@ -1,9 +1,11 @@
 """Shards are written whole or not at all, equal ones for equal images, and WebDataset reads what went in."""
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from PIL import Image
 from nfnumpy import data
 from nfnumpy.datasets import ArraySplit, Dataset, open_dataset
 from nfnumpy.datasets.shards import ShardSize, write_dataset
+from nfnumpy.datasets.shards.stored_index import index_path
 from nfnumpy.datasets.staging import staging_folder
 from nfnumpy.errors import InputError
 from reference_tests.helpers.command_line import expect_one_line, run_command
@@ -182,6 +185,41 @@ def test_a_writer_that_is_killed_leaves_no_shard_and_the_next_one_cleans_up(tmp_
     assert len(list(out.iterdir())) == 1
     write_dataset(dataset, out, ShardSize(images=100))
     assert sorted(contents(out)) == ["classes.txt", "test-000000.tar", "train-000000.tar"]
+
+
+@pytest.mark.parametrize("moves", [0, 1, 3])
+def test_a_writer_that_ends_while_it_renames_has_lost_no_name(tmp_path, moves, monkeypatch):
+    """Every shard of before is there, the old one or the new one; the next writer makes the folder whole."""
+    many, few = folder_dataset(tmp_path / "many", 9), folder_dataset(tmp_path / "few", 4)
+    out = tmp_path / "out"
+    write_dataset(many, out, ShardSize(images=3))
+    before = contents(out)
+    replace, calls = os.replace, itertools.count()
+
+    def fail_after_some_moves(source, target):
+        if os.path.dirname(target) == str(out) and next(calls) == moves:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", fail_after_some_moves)
+        write_dataset(few, out, ShardSize(images=3), overwrite=True)
+    after = contents(out)
+    assert after.keys() == before.keys()
+    assert sum(after[name] != content for name, content in before.items()) <= moves
+    write_dataset(few, out, ShardSize(images=3), overwrite=True)
+    assert len(open_dataset(f"shards:{out}").train) == len(open_dataset(f"shards:{out}").test) == 8
+
+
+def test_a_shard_that_is_removed_takes_its_stored_index_along(tmp_path, monkeypatch):
+    monkeypatch.setenv("NFNUMPY_CACHE", str(tmp_path))
+    dataset = folder_dataset(tmp_path / "pictures")
+    write_dataset(dataset, tmp_path / "out", ShardSize(images=4), ["train"])
+    stored = [Path(index_path(tmp_path / "out" / f"train-{number:06d}.tar")) for number in range(3)]
+    for path in stored:
+        path.write_bytes(b"")
+    write_dataset(dataset, tmp_path / "out", ShardSize(images=5), ["train"], overwrite=True)
+    assert [path.exists() for path in stored] == [True, True, False]
 
 
 def test_the_folder_of_another_writer_at_work_is_left_alone(tmp_path):

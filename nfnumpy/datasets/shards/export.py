@@ -13,6 +13,7 @@ from ...files import atomic_write
 from ..dataset import Dataset
 from ..staging import move_into_place, staging_folder
 from .class_names import TEXT, class_names_file
+from .stored_index import remove_stored_index
 from .writer import ShardSize, write_shards
 
 SPLITS = ("train", "test")
@@ -23,7 +24,8 @@ def write_dataset(dataset: Dataset, out: str | os.PathLike[str], size: ShardSize
                   progress: Callable[[], object] = lambda: None) -> dict[str, int]:
     """Write OUT/train-000000.tar …, OUT/test-000000.tar … and OUT/classes.txt; returns the number of shards by split.
 
-    The shards get their names together, after the last one is whole: a writer that is killed leaves none of them.
+    The shards get their names after the last one is whole: a writer that is killed before leaves none of them. Those
+    that were there before are removed last; killed between two renames, a writer leaves some of both.
     overwrite: whether shards of these splits that are there are replaced; otherwise they are an InputError, as is a
     folder that cannot be written to and an image that cannot be read. seed: of a random order of the training images;
     None for their own order. progress: called after each image.
@@ -36,10 +38,13 @@ def write_dataset(dataset: Dataset, out: str | os.PathLike[str], size: ShardSize
         _check_what_is_there(folder, before, content, overwrite)
         with staging_folder(folder) as staging:
             counts = {name: _write_split(dataset, name, staging, size, seed, progress) for name in splits}
-            atomic_write(folder / TEXT, content)
-            for path in before:
-                path.unlink()
+            atomic_write(staging / TEXT, content)
+            written = {path.name for path in staging.iterdir()}
             move_into_place(staging, folder)
+            for path in before:
+                if path.name not in written:
+                    path.unlink()
+                    remove_stored_index(path)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
     return counts

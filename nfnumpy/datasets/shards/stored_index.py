@@ -1,6 +1,6 @@
 """The index of every shard: from a file in the user's cache folder if that fits, else read from the shard.
 
-Used by: opening.py. Test: reference_tests/datasets/test_shards.py.
+Used by: opening.py, export.py. Test: reference_tests/datasets/test_shards.py.
 """
 
 import contextlib
@@ -38,10 +38,16 @@ def load_indices(paths: Sequence[str]) -> list[ShardIndex]:
     return [known[path] for path in paths]
 
 
-def index_path(shard: str) -> str:
+def index_path(shard: str | os.PathLike[str]) -> str:
     """The path of the file that the index of a shard is kept in."""
     digest = hashlib.blake2b(os.fsencode(os.path.realpath(shard)), digest_size=16).hexdigest()
     return os.path.join(cache_folder(), f"shard-{digest}.safetensors")
+
+
+def remove_stored_index(shard: str | os.PathLike[str]) -> None:
+    """Remove the index that is kept for a shard, if there is one."""
+    with contextlib.suppress(OSError):
+        os.unlink(index_path(shard))
 
 
 def _store(shard: str, index: ShardIndex) -> None:
