@@ -15,7 +15,7 @@ from ...errors import InputError
 
 BLOCK = 512
 ZEROS = bytes(BLOCK)
-LONGEST_EXTENSION = 2**20  # bytes of a pax header or of a long name; a path has at most some thousand
+LONGEST_EXTENSION = 2**16  # bytes of a pax header or of a long name; a path has at most some thousand
 READ_AT_ONCE = 2**20
 
 REGULAR, DIRECTORY = b"\0" b"07", b"5"
@@ -154,14 +154,16 @@ class _Reader:
     def pax_records(self, content: bytes, begin: int) -> dict[str, bytes]:
         """The records "LENGTH KEY=VALUE\\n" of a pax header."""
         records = {}
-        while content.strip(b"\0"):
-            digits = content[:20].partition(b" ")[0]
-            length = int(digits) if digits.isdigit() else 0
-            key, equals, value = content[len(digits) + 1:length].partition(b"=")
-            if not equals or not value.endswith(b"\n") or length > len(content):
+        content = content.rstrip(b"\0")
+        start = 0
+        while start < len(content):
+            digits = content[start:start + 20].partition(b" ")[0]
+            end = start + (int(digits) if digits.isdigit() else 0)
+            key, equals, value = content[start + len(digits) + 1:end].partition(b"=")
+            if not equals or not value.endswith(b"\n") or end > len(content):
                 raise self.error(f"the pax header at byte {begin} is damaged")
             records[key.decode("utf-8", "surrogateescape")] = value[:-1]
-            content = content[length:]
+            start = end
         return records
 
     def decimal(self, digits: bytes, name: str) -> int:
