@@ -43,6 +43,15 @@ def test_a_sound_folder_is_usable_and_nothing_is_found(folder):
     assert "all 8×8 pixels" in text and "formats: 6 PNG" in text and "modes: 6 colour" in text
 
 
+def test_an_image_that_is_damaged_after_its_first_frame_can_be_read(folder):
+    content = encoded(plain((9, 8, 7)), "GIF")
+    assert content.endswith(b";")
+    (folder / "train" / "cat" / "damaged.gif").write_bytes(content[:-1] + b",\0")
+    found = checked(f"folder:{folder}")
+    assert found.is_usable and not found.broken
+    assert "formats: 6 PNG, 1 GIF" in to_text(found)
+
+
 def test_formats_and_modes_are_counted_as_pillow_calls_them(folder):
     cats = folder / "train" / "cat"
     saved(cats, Image.new("CMYK", (8, 8)), "a.jpg")

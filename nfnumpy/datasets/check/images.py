@@ -120,5 +120,12 @@ def _facts_of_file(split: Split, index: int, max_pixels: int) -> Facts:
     except InputError as error:
         return Facts(digest, len(content), broken=str(error))
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        return Facts(digest, len(content), width, height, image.format or "", image.mode,
-                     getattr(image, "is_animated", False))
+        return Facts(digest, len(content), width, height, image.format or "", image.mode, _is_animated(image))
+
+
+def _is_animated(image: Image.Image) -> bool:
+    """Whether an image has several frames; False where what follows the first one is damaged."""
+    try:
+        return getattr(image, "is_animated", False)
+    except Exception:  # Pillow looks for a second frame, and damaged files make it raise nearly everything.
+        return False
