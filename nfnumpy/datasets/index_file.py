@@ -78,7 +78,8 @@ def read_index(path: str, root: str) -> FileTree | None:
         folders = [_folder(*entry) for entry in facts["folders"]]
         _check(folders, arrays)
     # A file from anywhere may have any wrong type at any place.
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError):
+    except (OSError, safetensors.SafetensorError, AttributeError, KeyError, OverflowError, RecursionError, TypeError,
+            ValueError):
         return None
     return FileTree(root, folders, arrays["names"].tobytes(), arrays["lengths"], arrays["sizes"], arrays["times"])
 
@@ -93,6 +94,8 @@ def _checksum(text: str, arrays: dict[str, np.ndarray]) -> str:
 
 def _folder(path: Any, stamp: Any, files: Any, folders: Any, others: Any) -> Folder:
     """A folder of the file, checked; ValueError for one that cannot be."""
+    if [type(part) for part in (path, stamp, folders, others)] != [str, list, list, dict]:
+        raise ValueError("a folder of the index has fields of other types")
     numbers = [*stamp, files, *others.values()]
     texts = [path, *folders, *others]
     is_inside = all(part not in ("", ".", "..") and "\0" not in part

@@ -146,6 +146,8 @@ def replaced(facts, number, place, value):
     lambda arrays, facts: (arrays, replaced(facts, 2, 2, 2**70)),
     lambda arrays, facts: (arrays, replaced(facts, 2, 1, [1, 2])),
     lambda arrays, facts: (arrays, replaced(facts, 2, 4, {".txt": "x"})),
+    *(lambda arrays, facts, place=place, value=value: (arrays, replaced(facts, 2, place, value))
+      for place, value in ((0, 5), (0, None), (1, 7), (1, {}), (2, "3"), (3, "dog"), (3, {}), (4, []), (4, "x"))),
     lambda arrays, facts: ({**arrays, "names": np.frombuffer(b"/", np.uint8).repeat(len(arrays["names"]))}, facts),
     lambda arrays, facts: ({**arrays, "names": arrays["names"][1:]}, facts),
     lambda arrays, facts: ({**arrays, "lengths": arrays["lengths"][1:]}, facts),

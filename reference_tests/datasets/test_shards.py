@@ -266,6 +266,8 @@ def lies(index):
     yield dataclasses.replace(index, time=index.time + 1)
     yield dataclasses.replace(index, ignored={"txt": "many"})
     yield dataclasses.replace(index, ignored=[1])
+    yield dataclasses.replace(index, ignored=[["txt", 1]])
+    yield dataclasses.replace(index, ignored={"txt": float("inf")})
 
 
 def test_an_index_that_does_not_fit_its_shard_is_not_believed(tmp_path):

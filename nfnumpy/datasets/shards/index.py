@@ -87,9 +87,12 @@ def from_bytes(content: bytes, status: os.stat_result, endings: Iterable[str]) -
         expected = {"version": VERSION, "size": status.st_size, "time": status.st_mtime_ns, "endings": sorted(endings)}
         if {name: facts[name] for name in expected} != expected:
             return None
-        ignored = {str(field): int(count) for field, count in facts["ignored"].items()}
+        ignored = facts["ignored"]
+        if not isinstance(ignored, dict) or not all(type(count) is int for count in ignored.values()):
+            return None
         index = ShardIndex(size=status.st_size, time=status.st_mtime_ns, ignored=ignored, **arrays)
-    except (safetensors.SafetensorError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (safetensors.SafetensorError, ValueError, TypeError, KeyError, AttributeError, OverflowError,
+            RecursionError):
         return None
     return index if _is_sound(index) else None
 
