@@ -240,7 +240,7 @@ MISTAKES = {  # file: [(what is wrong, as the file has it, and instead)]
          "packs = count / Pack<T>::size;"),
         ("counts: the first piece left out", "starts[blockIdx.x] + threadIdx.x",
          "starts[blockIdx.x] + 1 + threadIdx.x"),
-        ("counts: of pieces in the order of their sizes", "values[order[i]]", "values[i]"),
+        ("counts: of pieces in the order of their sizes", "sum += values[order[i]]", "sum += values[i]"),
         ("eps added, not a floor", "at_least(sqrt_(weight_squares) / weight_by, clipping.eps)",
          "(sqrt_(weight_squares) / weight_by + clipping.eps)"),
         ("comparison reversed", "norm > largest * shrink", "norm < largest * shrink"),
