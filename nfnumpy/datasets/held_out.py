@@ -1,7 +1,8 @@
 """Which pictures of a folder or of shards without test pictures are kept for testing.
 
-The draw depends on the pictures' names alone: it is the same for every seed, on every machine, and for training and
-evaluation; and a picture that is added moves hardly any other one from one side to the other.
+The draw depends on the pictures' names alone, without their endings and with dots as shards have them: it is the same
+for every seed, on every machine, for training and evaluation, and for a folder and the shards that were made of it; and
+a picture that is added moves hardly any other one from one side to the other.
 
 Used by: folder.py, shards/opening.py. Test: reference_tests/datasets/test_folder.py.
 """
@@ -19,11 +20,10 @@ def drawn_for_test(what: str, names: Iterable[bytes], labels: np.ndarray, classe
     """Whether each of N pictures is for testing, bool (N,): of every class those with the lowest hashes of names.
 
     As many as `share` of the class, rounded, but at least one, and not all. what: what an InputError calls the data.
-    names: of the pictures, without the folder or shard that all are in. labels: int64 (N,), negative of pictures of no
-    class. InputError for a class of one picture.
+    names: of the pictures with their endings, without the folder or shard that all are in. labels: int64 (N,), negative
+    of pictures of no class. InputError for a class of one picture.
     """
-    keys = np.fromiter((int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little") for name in names),
-                       dtype=np.uint64, count=len(labels))
+    keys = np.fromiter(map(_hash, names), dtype=np.uint64, count=len(labels))
     drawn = np.zeros(len(labels), dtype=bool)
     for label, name in enumerate(classes):
         members = np.flatnonzero(labels == label)
@@ -34,3 +34,10 @@ def drawn_for_test(what: str, names: Iterable[bytes], labels: np.ndarray, classe
         count = min(max(1, round(share * len(members))), len(members) - 1)
         drawn[members[np.argsort(keys[members], kind="stable")[:count]]] = True
     return drawn
+
+
+def _hash(name: bytes) -> int:
+    """A hash of the key that a picture has in shards: shards/writer.py turns dots into "_", tar adds a "./"."""
+    folder, slash, last = name.removeprefix(b"./").rpartition(b"/")
+    key = folder + slash + last.rpartition(b".")[0].replace(b".", b"_")
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little")

@@ -5,6 +5,7 @@ import pytest
 from PIL import features
 
 from nfnumpy.datasets import FolderSplit, ReadingOptions, open_dataset
+from nfnumpy.datasets.shards import ShardSize, write_dataset
 from nfnumpy.errors import InputError
 from reference_tests.helpers.dataset_files import one_line, plain, saved, write_folder
 
@@ -87,6 +88,18 @@ def test_the_draw_depends_on_names_alone_and_hardly_changes_with_new_pictures(tm
     # Hashes know nothing of the order: all of the first half of the names for no class, 2 * C(20,10)/C(40,10) = 4e-4.
     halves = {(name[:3], name[4:8] < "0020") for name in first}
     assert len(halves) == 4
+
+
+@pytest.mark.parametrize("form", ["img.{}.png", "a.b/img.{}.v1.png", "{}.PNG"])
+def test_of_shards_the_same_pictures_are_drawn_as_of_their_folder(tmp_path, form):
+    for name, red in (("__cat__", 255), ("dog", 0)):
+        for number in range(30):
+            saved(tmp_path / "data" / "train" / name, plain((red, number, 0)), form.format(number))
+    saved(tmp_path / "data" / "test" / "dog", plain((0, 0, 0)))
+    write_dataset(open_dataset(f"folder:{tmp_path}/data", 8), tmp_path / "shards", ShardSize(images=7), ["train"])
+    draws = [open_dataset(f"{kind}:{tmp_path}/{place}", 8, ReadingOptions(test_share=0.2)).test
+             for kind, place in (("folder", "data"), ("shards", "shards"))]
+    assert np.array_equal(*(split.take(range(12)) for split in draws))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
