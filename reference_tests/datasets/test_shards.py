@@ -14,6 +14,7 @@ from hypothesis import given, strategies as st
 
 from nfnumpy.datasets import Loader, ReadingOptions, open_dataset
 from nfnumpy.datasets.shards import ShardSize, write_dataset
+from nfnumpy.datasets.shards.class_names import read_class_names
 from nfnumpy.datasets.shards.index import build_index, from_bytes, to_bytes
 from nfnumpy.datasets.shards.stored_index import FIELDS, index_path, load_indices
 from nfnumpy.errors import InputError
@@ -171,6 +172,17 @@ def test_labels_are_whole_numbers_in_cls_or_json(tmp_path, text, label):
     dataset = open_dataset(two_shards(tmp_path, files))
     assert dataset.train.labels.tolist() == [label, 3, 4, 5]
     assert dataset.train.ignored == {"json": 1}
+
+
+@given(st.lists(st.sampled_from(["a", "a (0)", "a (1)", "a (0) (0)", "b"]), min_size=1, max_size=8))
+def test_classes_have_distinct_names_and_keep_those_that_only_they_have(scratch, names):
+    folder = scratch / "names"
+    folder.mkdir(exist_ok=True)
+    (folder / "classes.txt").write_text("\n".join(names))
+    read = read_class_names(str(folder / "x.tar"), len(names))
+    assert len(set(read)) == len(names)
+    assert all(new.startswith(name) and (new == name or names.count(name) > 1)
+               for name, new in zip(names, read, strict=True))
 
 
 def test_the_classes_are_named_by_a_list_beside_the_shards(tmp_path):

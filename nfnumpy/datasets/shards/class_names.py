@@ -31,8 +31,7 @@ def read_class_names(shard: str, count: int) -> tuple[str, ...]:
             if len(names) < count:
                 raise InputError(f"{path}: has {len(names)} names, expected {count}: a label in the shards is "
                                  f"{count - 1}")
-            shared = Counter(names)
-            return tuple(name if shared[name] == 1 else f"{name} ({label})" for label, name in enumerate(names))
+            return _distinct(names)
     return tuple(f"class {label}" for label in range(count))
 
 
@@ -43,6 +42,20 @@ def class_names_file(names: Sequence[str]) -> bytes:
             raise InputError(f"class {name!r}: {TEXT} has a name in each line, expected one without line breaks and "
                              "without spaces around it")
     return "".join(f"{name}\n" for name in names).encode("utf-8", "surrogateescape")
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, those that several classes share with the class's number, again where another one is called so."""
+    shared = Counter(names)
+    taken = set(names)
+    distinct = []
+    for label, name in enumerate(names):
+        if shared[name] > 1:
+            while name in taken:
+                name += f" ({label})"
+            taken.add(name)
+        distinct.append(name)
+    return tuple(distinct)
 
 
 def _read(path: Path) -> list[str]:
