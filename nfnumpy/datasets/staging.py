@@ -10,6 +10,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from ..files import try_lock
 
@@ -24,14 +25,28 @@ def staging_folder(target: Path) -> Iterator[Path]:
     Folders that killed processes left are removed before. OSError where the file system refuses.
     """
     remove_abandoned(target)
-    folder = target / f".{secrets.token_hex(12)}.unfinished"
-    folder.mkdir()
+    folder, lock = _new_folder(target)
     try:
-        with open(folder / LOCK, "w") as lock:
-            try_lock(lock)
+        with lock:
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _new_folder(target: Path) -> tuple[Path, IO[str]]:
+    """A new staging folder and its lock, held.
+
+    Before the lock is held, another writer may take the folder for an abandoned one and remove it: then a new one is
+    made.
+    """
+    while True:
+        folder = target / f".{secrets.token_hex(12)}.unfinished"
+        folder.mkdir()
+        with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as opened:
+            lock = opened.enter_context(open(folder / LOCK, "w"))
+            if try_lock(lock) and os.path.samestat(os.fstat(lock.fileno()), os.stat(folder / LOCK)):
+                opened.pop_all()
+                return folder, lock
 
 
 def remove_abandoned(target: Path) -> None:

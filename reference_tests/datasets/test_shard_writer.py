@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import webdataset
+from hypothesis import given, strategies as st
 from PIL import Image
 
 from nfnumpy import data
-from nfnumpy.datasets import ArraySplit, Dataset, open_dataset
+from nfnumpy.datasets import ArraySplit, Dataset, open_dataset, staging
 from nfnumpy.datasets.shards import ShardSize, write_dataset
 from nfnumpy.datasets.shards.stored_index import index_path
+from nfnumpy.datasets.shards.writer import base_key
 from nfnumpy.datasets.staging import staging_folder
 from nfnumpy.errors import InputError
+from nfnumpy.files import try_lock
 from reference_tests.helpers.command_line import expect_one_line, run_command
 from reference_tests.helpers.dataset_files import one_line, plain, saved, write_folder
 
@@ -142,6 +145,14 @@ def test_a_class_whose_name_looks_like_metadata_is_kept(tmp_path):
     assert open_dataset(f"shards:{tmp_path}/out", 8).train.labels.tolist() == [0, 1]
 
 
+@given(st.lists(st.sampled_from(["", ".", "..", "a", "__b__", "c.d"])), st.text("x._", min_size=1))
+def test_no_key_leads_out_of_the_folder_that_a_shard_is_unpacked_to(parts, last):
+    name = "/".join([*parts, last + ".jpg"])
+    key = base_key(name, ".jpg", 7)
+    assert not os.path.isabs(key) and ".." not in key.split("/")
+    assert base_key(key + ".jpg", ".jpg", 7) == key
+
+
 def test_one_split_can_be_added_but_not_with_other_classes(tmp_path):
     write_dataset(folder_dataset(tmp_path / "pictures"), tmp_path / "out", ShardSize(images=3), ["train"])
     write_dataset(folder_dataset(tmp_path / "pictures"), tmp_path / "out", ShardSize(images=3), ["test"])
@@ -227,6 +238,28 @@ def test_the_folder_of_another_writer_at_work_is_left_alone(tmp_path):
         with staging_folder(tmp_path) as other:
             assert one.is_dir() and other.is_dir()
         assert one.is_dir() and not other.exists()
+
+
+@pytest.mark.parametrize("is_at_work", [True, False])
+def test_a_folder_that_another_writer_takes_before_it_is_locked_is_made_anew(tmp_path, monkeypatch, is_at_work):
+    """The other one removes it before this one locks it, or holds the lock meanwhile."""
+    calls = itertools.count()
+
+    def after_the_other(file):
+        if next(calls) > 0:
+            return try_lock(file)
+        if is_at_work:
+            return False
+        with monkeypatch.context() as patch:
+            patch.setattr(staging, "try_lock", try_lock)
+            staging.remove_abandoned(tmp_path)
+        return try_lock(file)
+
+    monkeypatch.setattr(staging, "try_lock", after_the_other)
+    with staging_folder(tmp_path) as folder:
+        assert folder.is_dir() and next(calls) == 2
+        staging.remove_abandoned(tmp_path)
+        assert folder.is_dir()
 
 
 def test_the_command_writes_both_splits_and_says_where(tmp_path, capsys, monkeypatch):

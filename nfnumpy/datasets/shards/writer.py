@@ -71,12 +71,14 @@ def _ordered_names(split: Split, seed: int | None) -> Iterable[tuple[int, str]]:
 def base_key(name: str, ending: str, index: int) -> str:
     """The key of an image: its name without the ending, no dot in the last part; its number if it has no file name.
 
-    WebDataset ends a key at the first dot, and leaves out names that begin with two underscores.
+    WebDataset ends a key at the first dot, and leaves out names that begin with two underscores. Names in shards from
+    elsewhere may lead out of a folder; "/" before them and ".." in them are left out.
     """
     if not name.endswith(ending):
         return f"{index:08d}"
     parts = name.removesuffix(ending).replace(os.sep, "/").split("/")
-    key = "/".join([*parts[:-1], parts[-1].replace(".", "_")])
+    folders = [part for part in parts[:-1] if part not in ("", "..")]
+    key = "/".join([*folders, parts[-1].replace(".", "_")])
     return f"./{key}" if METADATA.match(key) else key
 
 
