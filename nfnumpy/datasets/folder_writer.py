@@ -19,7 +19,8 @@ def write_folder(dataset: Dataset, out: str | os.PathLike[str],
     """Write OUT/train/CLASS/NUMBER.ENDING and OUT/test/…; returns the number of images by split.
 
     NUMBER is the image's place in its split. Files are copied as they are, images of arrays become PNG files with the
-    same pixels. Both folders get their names after the last image: a writer that is killed leaves neither.
+    same pixels. Both folders get their names after the last image: a writer that is killed before leaves
+    neither, and one that is killed between the two renames leaves OUT/test alone.
     InputError for a folder OUT that has one of them, that cannot be written to, for a class whose name cannot be a
     folder's, and for an image that cannot be read. progress: called after each image.
     """

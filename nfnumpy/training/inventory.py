@@ -2,7 +2,9 @@
 
 inventory.tsv.gz has a line for each image, in order: split, label, mark, name within the split, with tabs between. The
 mark is the size of a file in bytes, or the CRC-32 of an array. So a data folder may be moved or renamed, and an image
-that was changed, swapped, added or given another label is noticed, unless its size in bytes is the same.
+that was changed, swapped, added or given another label is noticed, unless its size in bytes is the same. Above
+datasets.folder.MOST_MEASURED files in a split, the sizes are those of the folder's index file, which does not notice
+that a file was overwritten in place.
 """
 
 import gzip
