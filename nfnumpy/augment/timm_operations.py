@@ -40,8 +40,8 @@ class Drawn(NamedTuple):
 
     @property
     def bits(self) -> int:
-        """That Posterize keeps in the plain set: 0 … 4."""
-        return int(self.share * 4)
+        """That Posterize keeps in the plain set: 0 … 4, and up to 8, all, for levels above 10."""
+        return min(8, int(self.share * 4))
 
     @property
     def threshold(self) -> int:

@@ -15,11 +15,13 @@ import numpy
 
 from ..backend import CounterRNG
 from ..errors import InputError
+from ..functional.checks import shown
 from .timm_operations import INCREASING, PLAIN, SCALE, Drawn, Operation
 
 UNIFORM_ABOVE = 100.0  # of mstd
 KNOWN = ("rand, then any of mN (level, up to 10, or to mmax), nN (layers), pP (probability of each), mstdS (deviation "
-         "of the level; above 100: uniform from 0 to m), mmaxN (greatest level), inc0 or inc1 (all grow stronger)")
+         "of the level; above 100: uniform from 0 to m), mmaxN (greatest level), inc0 or inc1 (all grow stronger), "
+         "numbers below 1000")
 
 
 class TimmLayer(NamedTuple):
@@ -77,9 +79,10 @@ class TimmRandAugment:
         return image
 
 
+WHOLE, DECIMAL = r"[0-9]{1,3}", r"[0-9]{0,3}\.?[0-9]{1,9}"  # a layer takes time and memory for every image
 PARTS: dict[str, tuple[str, str, Callable[[str], object]]] = {  # field, what its number looks like, what makes it
-    "m": ("magnitude", r"\d+", int), "n": ("layers", r"\d+", int), "p": ("probability", r"\d*\.?\d+", float),
-    "mstd": ("deviation", r"\d*\.?\d+|inf", float), "mmax": ("greatest", r"\d+", int),
+    "m": ("magnitude", WHOLE, int), "n": ("layers", WHOLE, int), "p": ("probability", DECIMAL, float),
+    "mstd": ("deviation", f"{DECIMAL}|inf", float), "mmax": ("greatest", WHOLE, int),
     "inc": ("increasing", r"[01]", lambda text: text == "1"),
 }
 
@@ -88,7 +91,7 @@ def parse_rand_augment(text: str) -> TimmRandAugment:
     """The RandAugment that timm's string describes; InputError, with what is known, for any other string."""
     first, *sections = text.split("-")
     if first != "rand":
-        raise InputError(f"timm's augmentation {text!r}: expected {KNOWN}")
+        raise InputError(f"timm's augmentation {shown(text)}: expected {KNOWN}")
     fields: dict[str, object] = {}
     for section in sections:
         match = re.fullmatch("([a-z]*)(.*)", section)
@@ -97,9 +100,9 @@ def parse_rand_augment(text: str) -> TimmRandAugment:
             name, number = section[:-3], "inf"
         field, pattern, convert = PARTS.get(name, ("", "(?!)", str))
         if field in fields or not re.fullmatch(pattern, number):
-            raise InputError(f"timm's augmentation {text!r}: part {section!r}: expected {KNOWN}, each once")
+            raise InputError(f"timm's augmentation {shown(text)}: part {shown(section)}: expected {KNOWN}, each once")
         fields[field] = convert(number)
     found = TimmRandAugment(**fields)  # type: ignore[arg-type]
     if found.probability > 1.0:
-        raise InputError(f"timm's augmentation {text!r}: expected p up to 1")
+        raise InputError(f"timm's augmentation {shown(text)}: expected p up to 1")
     return found

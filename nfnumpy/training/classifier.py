@@ -22,11 +22,12 @@ from .options import TrainingOptions
 class RunFacts(NamedTuple):
     """What a checkpoint says about its weights.
 
-    averaged: whether they are the averaged ones; batch_size: how many images the run evaluated at a time; options: of
-    the run, as they are stored, unchecked.
+    averaged: whether they are the averaged ones; image_size: pixels of the training images; batch_size: how many images
+    the run evaluated at a time; options: of the run, as they are stored, unchecked.
     """
 
     averaged: bool
+    image_size: int
     batch_size: int
     options: Mapping[str, Any]
 
@@ -110,7 +111,7 @@ def _from_checkpoint(path: str | os.PathLike[str], backend: str, averaged: bool)
     get(backend)
     model = models.from_config(config, shapes_only=True, backend=backend, dtype=dtype)
     model.load_state_dict(state)
-    run = RunFacts(group == "ema", _batch_size(facts), facts["options"])
+    run = RunFacts(group == "ema", checked_image_size(facts["image_size"]), _batch_size(facts), facts["options"])
     return Classifier(model, classes, _stored_transform(path, facts), run)
 
 

@@ -49,7 +49,8 @@ def find_lr(given: dict[str, Any]) -> float | None:
     """Test learning rates from LOWEST to HIGHEST with the options `given`; returns the suggested one, None for none.
 
     The steps are those of a run with these options, apart from lr, warm-up, epochs and averaged weights. Writes
-    lr.png and lr.jsonl to the folder `out`, by default runs/NAME-OF-DATA-lr, and nothing else.
+    lr.png and lr.jsonl to the folder `out`, by default runs/NAME-OF-DATA-lr, and nothing else. NotFinite when the first
+    loss is not finite.
     """
     options = TrainingOptions(**{**given, "ema": None, "epochs": STEPS})  # an epoch has a step at least
     folder = options.out or os.path.join("runs", f"{short_name(options.data)}-lr")
@@ -75,7 +76,10 @@ def find_lr(given: dict[str, Any]) -> float | None:
 
 
 def range_test(trainer: Trainer, count: int) -> Iterator[RangeStep]:
-    """Yield `count` steps of the trainer, which it changes; fewer if the loss diverges."""
+    """Yield `count` steps of the trainer, which it changes; fewer if the loss diverges, but one at least.
+
+    NotFinite for a loss that is not finite at the lowest rate, before any step.
+    """
     rates = np.geomspace(LOWEST, HIGHEST, count).tolist()
     trainer.schedule = lambda step: rates[min(int(step), count - 1)]
     examples = training_examples(trainer, is_keyed_by_default(trainer.dataset))
@@ -90,6 +94,8 @@ def range_test(trainer: Trainer, count: int) -> Iterator[RangeStep]:
                 try:
                     loss = trainer.train_step(*batch).read().loss
                 except NotFinite:
+                    if first is None:
+                        raise
                     return
                 mean = SMOOTHING * mean + (1.0 - SMOOTHING) * loss
                 smoothed = mean / (1.0 - SMOOTHING**trainer.step)
@@ -108,7 +114,7 @@ def least(steps: list[RangeStep]) -> RangeStep:
 
 def suggestion(steps: list[RangeStep]) -> float | None:
     """The learning rate that the rule suggests, to two digits; None where the loss has not fallen."""
-    if not steps or least(steps).smoothed_loss > FALLEN * steps[0].loss:
+    if least(steps).smoothed_loss > FALLEN * steps[0].loss:
         return None
     return float(f"{least(steps).lr / MARGIN:.2g}")
 

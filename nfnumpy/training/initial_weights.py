@@ -21,7 +21,7 @@ class InitialWeights:
     """The weights in the file `path`: of the variant called `model`, with the configuration `config`.
 
     state: name -> host array; classes: the names of its classes, None where the file has none; image_size: pixels of
-    the images that the network was trained on.
+    the images that the network was trained on, which those of a test need not have.
     """
 
     path: str
@@ -98,7 +98,7 @@ def read_initial_weights(options: TrainingOptions) -> InitialWeights:
                          f"expected a named variant")
     if classifier.run is None:  # weights alone, with made-up names of classes
         return InitialWeights(path, model, config, state, None, config.train_size)
-    return InitialWeights(path, model, config, state, classifier.classes, classifier.transform.image_size)
+    return InitialWeights(path, model, config, state, classifier.classes, classifier.run.image_size)
 
 
 def _differences(one: Any, other: Any) -> list[str]:

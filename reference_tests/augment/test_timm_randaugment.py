@@ -30,12 +30,13 @@ def test_a_string_is_read_as_timm_reads_it(text, expected):
 @pytest.mark.parametrize("text", [
     "", "rand-", "rand-m", "rand-m9.5", "rand-m9-m8", "rand-x3", "rand-inc2", "rand-p1.5", "rand-tweights", "rand m9",
     "original-mstd0.5", "augmix-m5-w4-d2", "rand-M9", "rand-m-9", "rand-mstdnan", "rand-n2\n", "rand-minf",
-    "rand-pinf"])
+    "rand-pinf", "rand-m" + "9" * 5000, "rand-n1000", "rand-mmax1000000000", "rand-mstd" + "9" * 5000,
+    "rand-p." + "0" * 5000, "rand-m٣"])
 def test_another_string_is_a_line_that_says_what_is_known(text):
     with pytest.raises(InputError) as error:
         parse_rand_augment(text)
     assert "mstdS" in str(error.value) or "p up to 1" in str(error.value)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
 
 
 @given(seed=st.integers(0, 100), epoch=st.integers(0, 100), example=st.integers(0, 10**6))
@@ -85,6 +86,15 @@ def test_the_operations_are_applied_one_by_one():
         for name, drawn in augment.draw(CounterRNG(1), example):
             expected = INCREASING[name](expected, drawn)
         assert np.array_equal(augment(PICTURE, CounterRNG(1), example), expected)
+
+
+@pytest.mark.parametrize("name, operation", {**PLAIN, **INCREASING}.items())
+def test_every_operation_takes_the_greatest_level_that_can_be_asked_for(name, operation):
+    (layer,) = {layer.drawn for layer in parse_rand_augment("rand-m999-mmax999-p1-n1").draw(CounterRNG(0), 0)}
+    result = operation(PICTURE, layer)
+    assert layer.share == 99.9 and result.shape == PICTURE.shape and result.dtype == np.uint8
+    if name == "Posterize":
+        assert np.array_equal(result, PICTURE)  # as timm has it from 8 bits on
 
 
 @given(example=st.integers(0, 10**6), size=st.integers(1, 40))

@@ -23,18 +23,18 @@ STORED = {"data": "folder:pictures", "decoder": "draft", "on_bad_image": "skip",
     ("folder:pictures", {"decoder": "pillow", "on_bad_image": "error", "test_share": 0.5, "max_pixels": None},
      {"on_bad_image": "error", "test_share": 0.5, "eval_resize": "squash"})])
 def test_what_is_not_given_is_as_the_run_had_it(spec, given, expected):
-    assert reading_options(RunFacts(True, 32, STORED), spec, given) == ReadingOptions(**expected)
+    assert reading_options(RunFacts(True, 8, 32, STORED), spec, given) == ReadingOptions(**expected)
 
 
 def test_weights_alone_and_old_checkpoints_have_the_defaults():
-    for run in (None, RunFacts(True, 32, {})):
+    for run in (None, RunFacts(True, 8, 32, {})):
         assert reading_options(run, "folder:pictures", {"max_pixels": 7}) == ReadingOptions(max_pixels=7)
 
 
 @pytest.mark.parametrize("stored", [{"decoder": "magic"}, {"on_bad_image": ["skip"]}, {"eval_resize": 3}])
 def test_hostile_options_of_a_checkpoint_are_refused(stored):
     with pytest.raises(InputError):
-        reading_options(RunFacts(True, 32, stored), "folder:pictures", {})
+        reading_options(RunFacts(True, 8, 32, stored), "folder:pictures", {})
 
 
 @pytest.fixture(scope="module")

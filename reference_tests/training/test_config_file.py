@@ -88,6 +88,7 @@ BAD_FILES = {  # name of the case: (content, words of the error)
     "a key twice": ("lr = 0.1\nlr = 0.2\n", ["not valid TOML"]),
     "brackets without end": ("lr = " + "[" * 5000, ["not valid TOML"]),
     "a number without end": ("seed = " + "1" * 5000, ["--config"]),
+    "a key without end": ("a." * 40_000 + "a = 1", ["more than 16,000 characters"]),
     "an unknown option": ("learning_rate = 0.1", ["'learning_rate'", " lr, "]),
     "a near miss": ("epoch = 3", ["'epoch'", "did you mean 'epochs'"]),
     "a flag's spelling": ("batch-size = 3", ["'batch-size'", "did you mean 'batch_size'"]),
@@ -128,7 +129,7 @@ def test_a_bad_file_is_one_line_and_starts_nothing(command, tmp_path, content, w
     ("nowhere.toml", ["nowhere.toml", "No such file", "recipe:NAME"]), ("", ["--config"]), (".", ["Is a directory"]),
     ("recipe:nfnet_f9", ["recipe:nfnet_f9", "did you mean recipe:nfnet_f"]), ("recipe:", ["no such recipe"]),
     ("recipe:../recipes/digits", ["no such recipe", "recipe:digits"]), ("nfnet_f0", ["nfnet_f0", "recipe:NAME"]),
-    ("recipe:digits.toml", ["did you mean recipe:digits"]), ("/dev/zero", ["more than 1,000,000"]),
+    ("recipe:digits.toml", ["did you mean recipe:digits"]), ("/dev/zero", ["more than 16,000"]),
     ("a\0b", ["--config", "null"])])
 def test_a_source_that_is_no_file_is_one_line(command, tmp_path, monkeypatch, source, words):
     monkeypatch.chdir(tmp_path)

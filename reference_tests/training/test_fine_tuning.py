@@ -124,6 +124,16 @@ def test_what_the_options_leave_open_is_the_files(file, tmp_path):
     assert read_initial_weights(options).completed(options) == options
 
 
+def test_the_size_is_that_of_the_training_images_not_of_the_test(file, tmp_path):
+    groups, facts = checkpoint.load(file)
+    changed = tmp_path / "checkpoint"
+    checkpoint.save(changed, groups, facts | {"image_size": 32, "evaluation": [40, 0, False]})
+    options = TrainingOptions(init_from=str(changed))
+    initial = read_initial_weights(options)
+    assert initial.image_size == initial.completed(options).image_size == 32
+    assert "trained on images of 32 px" in initial.summary(options, DIGITS)
+
+
 @pytest.mark.parametrize("classes, words", [
     (DIGITS, ["its head for the same 10 classes"]), (DIGITS[::-1], ["same 10 classes, in the order of the data"]),
     (tuple("012"), ["new head for 3 classes in place of 10"]), ((*DIGITS[1:], "cat"), ["new head", "'cat'"])])

@@ -1,6 +1,8 @@
 """A run may be resumed with more epochs, from another place and by a newer version, and not on other images."""
 
 import json
+import pathlib
+import re
 import shutil
 
 import numpy as np
@@ -9,6 +11,8 @@ from PIL import Image
 
 from nfnumpy import InputError, datasets, models, optim, train as command, weights
 from nfnumpy.training import Trainer, checkpoint, report, train
+from nfnumpy.training.options import flag
+from nfnumpy.training.resumption import FREE_ON_RESUME
 from reference_tests.helpers.command_line import expect_one_line, run_command
 from reference_tests.helpers.dataset_files import write_few_digits
 
@@ -292,6 +296,13 @@ def test_altered_facts_of_a_run_are_one_line(finished, place, value):
     else:
         with pytest.raises(InputError, match="--epochs None"):
             train({"out": str(finished)}, resume=True)
+
+
+def test_the_documentation_lists_what_may_change():
+    text = (pathlib.Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`--.*?) \|", text.split("## Resume")[1].split("## Ending")[0], re.MULTILINE)
+    listed = re.findall(r"`(--[a-z0-9-]+)`", " ".join(rows))
+    assert sorted(listed) == sorted({flag(name) for name in FREE_ON_RESUME} - {"--out"})
 
 
 def test_the_defaults_of_the_tests_are_those_of_the_variant():
