@@ -43,6 +43,8 @@ def main(arguments: list[str]) -> int:
 
 def _described(model: str) -> tuple[Any, int]:
     """(configuration, image size) of a variant or of the network in a file."""
+    if not os.path.exists(model) and os.path.splitext(model)[1]:
+        raise InputError(f"{model}: there is no such file; expected a variant, or a file with weights")
     if model in models.names() or not os.path.exists(model):
         config = models.config_of(model)
         return config, config.train_size

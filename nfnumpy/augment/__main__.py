@@ -5,7 +5,7 @@ import io
 
 from .. import models
 from ..cli import Parser, run
-from ..datasets import FORMS, Dataset, ReadingOptions, open_dataset
+from ..datasets import BAD_IMAGES, FORMS, Dataset, ReadingOptions, SkippingSplit, open_dataset
 from ..errors import InputError
 from ..files import atomic_write, check_writable
 from .erasing import ERASE_MODES, RandomErasing
@@ -39,6 +39,8 @@ def parser() -> Parser:
     p.add_argument("--image-size", type=int, metavar="PX", help="side of the images; default: as the data has it")
     p.add_argument("--test-share", type=float, metavar="SHARE",
                    help="of a folder without test pictures, the share that nfnumpy.train has for them")
+    p.add_argument("--on-bad-image", choices=BAD_IMAGES, default="error",
+                   help="as nfnumpy.train has it (default: error)")
     p.add_argument("--count", type=int, default=6, metavar="N", help="pictures (default: 6)")
     p.add_argument("--epochs", type=int, default=6, metavar="N", help="epochs (default: 6)")
     p.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the run (default: 0)")
@@ -56,7 +58,7 @@ def main(arguments: list[str]) -> int:
         raise InputError(f"--batch-size {given.batch_size}: expected a whole number from 1 up")
     check_writable("--out", given.out)
     preferred = None if given.model is None else models.config_of(given.model).train_size
-    reading = ReadingOptions(test_share=given.test_share, preferred_size=preferred)
+    reading = ReadingOptions(on_bad_image=given.on_bad_image, test_share=given.test_share, preferred_size=preferred)
     dataset = open_dataset(given.data, given.image_size, reading)
     examples = _examples(given, dataset)
     count = min(given.count, len(dataset.train))
@@ -70,13 +72,14 @@ def main(arguments: list[str]) -> int:
 
 def _examples(given: argparse.Namespace, dataset: Dataset) -> TrainingExamples:
     """The examples that the flags choose."""
+    split = SkippingSplit(dataset.train) if given.on_bad_image == "skip" else dataset.train
     model = given.model or models.default_for(dataset.image_size)
     mixing = None
     if given.mixup is not None or given.cutmix is not None:
         augment_first = {"auto": None, "on": True, "off": False}[given.augment_before_mix]
         mixing = Mixing(given.mixup, given.cutmix, given.mixing, augment_first=augment_first)
     return TrainingExamples(
-        dataset.train, len(dataset.classes), min(given.batch_size, len(dataset.train)), given.epochs, given.seed,
+        split, len(dataset.classes), min(given.batch_size, len(dataset.train)), given.epochs, given.seed,
         augmentation_of(given.augment, model, dataset.image_size), mixing,
         None if given.color_jitter is None else ColorJitter(given.color_jitter),
         None if given.erase is None else RandomErasing(given.erase, given.erase_mode),

@@ -69,7 +69,8 @@ def open_dataset(spec: str, image_size: int | None = None, reading: ReadingOptio
     if spec == "digits":
         return open_digits(image_size)
     if kind not in ("idx", "folder", "shards") or not directory:
-        raise InputError(f"data set {str(spec)!r} is not known, expected {FORMS}")
+        hint = f"; did you mean folder:{spec}?" if os.path.isdir(str(spec)) else ""
+        raise InputError(f"data set {str(spec)!r} is not known, expected {FORMS}{hint}")
     # A shell does not expand the ~ of folder:~/pictures.
     directory = os.path.expanduser(directory)
     if kind == "idx":

@@ -15,6 +15,7 @@ from ..backend import blas_threads
 from ..errors import InputError
 from .bad_images import read_readable
 from .dataset import Examples
+from .reading import ADVICE
 
 Order: TypeAlias = np.ndarray | range  # numbers of examples (M,)
 Batch: TypeAlias = tuple[np.ndarray, ...]  # images uint8 (n, H, W, 3), labels int64 (n,); of mixed images also shares
@@ -103,9 +104,9 @@ def _fill(images: np.ndarray, examples: Examples, numbers: np.ndarray,
     with blas_threads.single_threaded_blas():
         try:
             images[:] = examples.take(numbers)
-        except InputError:
+        except InputError as error:
             if not leaves_out:
-                raise
+                raise InputError(f"{error}; {ADVICE}") from error
             readable, is_readable, bad = read_readable(examples, numbers)
             images[is_readable] = readable
             return is_readable, bad

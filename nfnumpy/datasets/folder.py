@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..errors import InputError
 from .dataset import Dataset, Split
 from .decoders import ENDINGS
-from .file_tree import FileList, FileTree
+from .file_tree import FileList, FileTree, Folder
 from .folder_layout import layout_of
 from .held_out import drawn_for_test
 from .images import image_dimensions
@@ -141,15 +141,32 @@ def _labels(tree: FileTree, classes: tuple[str, ...], train: str) -> np.ndarray:
     counts = np.bincount(labels[labels >= 0], minlength=len(classes))
     for name in _classes_of(tree):
         if not counts[numbers[name]]:
-            raise InputError(f"{os.path.join(tree.root, name)}: has no images, expected files ending in "
-                             f"{', '.join(ENDINGS)}")
+            raise InputError(f"{os.path.join(tree.root, name)}: has no images{_but(tree, name)}, expected files "
+                             f"ending in {', '.join(ENDINGS)}")
     return labels
+
+
+def _but(tree: FileTree, name: str) -> str:
+    """", but ..." with the files of other kinds in the folder of a class; "" if there are none."""
+    folders = [folder for folder in tree.folders if folder.path.partition("/")[0] == name]
+    parts = _endings(_others(folders))
+    return f", but {', '.join(parts)}" if parts else ""
+
+
+def _others(folders: Sequence[Folder]) -> Counter[str]:
+    """How many files of each ending are not read in these folders."""
+    return sum((Counter(folder.others) for folder in folders), Counter())
+
+
+def _endings(others: Counter[str]) -> list[str]:
+    """The most frequent endings, such as "3 .heic"."""
+    return [f"{count} {ending or 'without an ending'}" for ending, count in others.most_common(MOST_ENDINGS)]
 
 
 def _about_others(tree: FileTree, labels: np.ndarray) -> list[str]:
     """A line about the files that are not read, if there are any."""
-    others = sum((Counter(folder.others) for folder in tree.folders), Counter())
-    parts = [f"{count} {ending or 'without an ending'}" for ending, count in others.most_common(MOST_ENDINGS)]
+    others = _others(tree.folders)
+    parts = _endings(others)
     rest = others.total() - sum(count for _, count in others.most_common(MOST_ENDINGS))
     if rest:
         parts.append(f"{rest} of other endings")

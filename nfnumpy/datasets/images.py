@@ -22,6 +22,9 @@ LARGEST_PIXEL_LIMIT = 2 * PIXEL_LIMIT
 # which could not be seen on black.
 BACKGROUND = 255
 
+# How HEIC files begin, after the length of their first box: ISO/IEC 23008-12, annex B. Pillow does not read them.
+HEIC = {b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc")}
+
 TO_UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -78,12 +81,26 @@ def _opened(source: Source, name: str | None, max_pixels: int) -> Iterator[Image
     except FileNotFoundError as error:
         raise InputError(f"{name}: expected an image ({', '.join(FORMATS)}), but there is no such file") from error
     except UnidentifiedImageError as error:  # whose message has the address of an open file
-        raise InputError(f"{name}: expected a whole image ({', '.join(FORMATS)}), but it begins as none of them does") \
-            from error
+        raise InputError(f"{name}: expected a whole image ({', '.join(FORMATS)}), but {_unknown(source)}") from error
     # Damaged files make Pillow raise nearly everything: OSError, SyntaxError, struct.error, IndexError and more.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{name}: expected a whole image ({', '.join(FORMATS)}), but: {reason}") from error
+
+
+def _unknown(source: Source) -> str:
+    """What is wrong with a file that begins as no image that is read here."""
+    if isinstance(source, str | os.PathLike):
+        with open(source, "rb") as file:
+            beginning = file.read(12)
+    else:
+        source.seek(0)
+        beginning = source.read(12)
+    if not beginning:
+        return "the file is empty"
+    if beginning[4:] in HEIC:
+        return "it is a HEIC picture, which has to be converted to JPEG"
+    return "it begins as none of them does"
 
 
 def resize_image(image: np.ndarray, size: int, crop_margin: int = 0, keep_aspect: bool = True) -> np.ndarray:

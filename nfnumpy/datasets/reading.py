@@ -17,6 +17,7 @@ CROP_MARGIN = 32  # pixels
 SMALLEST_WITH_MARGIN = 192  # pixels; images of the small variants are not cut
 EVAL_RESIZES = ("squash", "shorter-side")
 BAD_IMAGES = ("error", "skip")
+ADVICE = "--on-bad-image skip leaves such pictures out"
 
 # The shorter side that a decoder of smaller JPEGs keeps of a picture that crops are cut from, in images.
 KEPT_FOR_CROPS = 2

@@ -10,6 +10,7 @@ import numpy as np
 from ..backend import CounterRNG, KeyedPermutation
 from ..errors import InputError
 from ..models import config_of, default_for
+from .reading import ADVICE
 
 SAMPLE = 300  # pictures of which the header is read
 LARGE = default_for(10**4)  # the variant for images that are too large for the small ones
@@ -29,7 +30,7 @@ def surveyed_size(count: int, dimensions: Callable[[int], tuple[int, int]], skip
             found.append(dimensions(int(index)))
         except InputError as bad:
             if not skip_bad:
-                raise
+                raise InputError(f"{bad}; {ADVICE}") from bad
             error = bad
     if not found:
         raise error or InputError("there are no pictures to train on")

@@ -94,6 +94,18 @@ def test_mistakes_are_one_line_and_status_2(capsys, monkeypatch, flags, words):
     assert all(word in error for word in words), error
 
 
+def test_a_picture_that_cannot_be_read_is_left_out_on_demand(capsys, monkeypatch, tmp_path):
+    for name in ("train/a/0.png", "train/a/1.png", "train/b/0.png", "test/a/0.png", "test/b/0.png"):
+        (tmp_path / "folder" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "folder" / name)
+    (tmp_path / "folder" / "train/a/1.png").write_bytes(b"")
+    show = ["show", f"folder:{tmp_path / 'folder'}", "--augment", "none", "--out", tmp_path / "sheet.png"]
+    status, _, error = run_command(main, capsys, monkeypatch, *show)
+    assert status == 2 and "1.png" in error and "the file is empty" in error
+    status, printed, error = run_command(main, capsys, monkeypatch, *show, "--on-bad-image", "skip")
+    assert (status, error) == (0, "") and "3 pictures" in printed
+
+
 def test_a_data_set_that_is_not_there_is_a_line(capsys, monkeypatch, tmp_path):
     status, _, error = run_command(main, capsys, monkeypatch, "show", f"folder:{tmp_path / 'none'}")
     assert status == 2 and "none" in error and error.count("\n") == 1

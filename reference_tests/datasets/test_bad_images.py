@@ -71,5 +71,6 @@ def test_whole_pictures_are_replaced_too_and_names_stay():
 
 
 def test_by_default_a_bad_image_is_an_error():
-    with Loader(Numbered(10, bad={5}), 2, workers=0) as loader, pytest.raises(InputError, match=r"^image 5 is bad$"):
+    with (Loader(Numbered(10, bad={5}), 2, workers=0) as loader,
+          pytest.raises(InputError, match=r"^image 5 is bad; --on-bad-image skip")):
         read(loader, [4, 5])

@@ -61,7 +61,7 @@ def test_two_orders_at_the_same_time_are_refused(loader):
 def test_a_bad_image_is_the_same_error_after_good_batches(loader):
     stream = loader.batches(np.arange(136, 160))
     assert len(next(stream)[1]) == 8
-    with pytest.raises(InputError, match=r"^image 150 is bad$"):
+    with pytest.raises(InputError, match=r"^image 150 is bad; --on-bad-image skip"):
         next(stream)
     assert listed(loader.batches(np.arange(8)))  # and the process goes on
 

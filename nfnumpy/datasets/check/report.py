@@ -97,10 +97,10 @@ def _images(findings: Findings) -> Iterator[str]:
         yield f"  formats: {_counts(numbers['formats'])}"
         yield f"  modes: {_counts({MODES.get(mode, mode): n for mode, n in numbers['modes'].items()})}"
         if numbers["elongated"]:
-            yield (f"  {numbers['elongated']} are more than twice as long as wide: a square cut from the "
+            yield (f"  {_images_are(numbers['elongated'])} more than twice as long as wide: a square cut from the "
                    "centre keeps less than half")
         if numbers["animated"]:
-            yield f"  {numbers['animated']} are animations, of which the first frame is read"
+            yield f"  {_images_are(numbers['animated'])} animated; the first frame is read"
 
 
 def _sizes(numbers: dict[str, Any]) -> str:
