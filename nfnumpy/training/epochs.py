@@ -102,6 +102,8 @@ class TrainingRun:
         self.seconds += seconds
         self.trained = self._entry(epoch + 1, {"images_per_second": speed, "seconds": seconds,
                                                "waited_seconds": loader.waited_seconds - waited})
+        if self.seconds == seconds:  # the first epoch
+            report.log_waiting(loader.waited_seconds - waited, seconds, self.options)
         self.sums = EpochSums()
         set_aside(self.folder)
         try:

@@ -12,6 +12,7 @@ Used by: train.py. Test: reference_tests/training/test_find_lr.py.
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -23,7 +24,8 @@ from ..files import atomic_write
 from .examples import is_keyed_by_default, loader_of, training_examples
 from .lr_picture import draw_range_test
 from .options import TrainingOptions
-from .progress import log
+from .progress import SECONDS_BETWEEN_LINES, log
+from .report import log_data_and_model
 from .run import make_trainer
 from .run_folder import short_name
 from .step_metrics import NotFinite
@@ -59,6 +61,8 @@ def find_lr(given: dict[str, Any]) -> float | None:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out {folder}: cannot make the folder: {error.strerror}") from None
+    log_data_and_model(trainer)
+    log(f"at most {STEPS} steps of {trainer.batch_size} images, with learning rates from {LOWEST:g} to {HIGHEST:g}")
     steps = list(range_test(trainer, STEPS))
     suggested = suggestion(steps)
     lines = "".join(json.dumps(step._asdict()) + "\n" for step in steps)
@@ -83,7 +87,7 @@ def range_test(trainer: Trainer, count: int) -> Iterator[RangeStep]:
     rates = np.geomspace(LOWEST, HIGHEST, count).tolist()
     trainer.schedule = lambda step: rates[min(int(step), count - 1)]
     examples = training_examples(trainer, is_keyed_by_default(trainer.dataset))
-    mean, first = 0.0, None
+    mean, first, last_line = 0.0, None, time.monotonic()
     with loader_of(examples, trainer.options, trainer.batch_size) as loader, \
             progress_bar(total=count, desc="learning rates") as bar:
         epoch = 0
@@ -100,6 +104,9 @@ def range_test(trainer: Trainer, count: int) -> Iterator[RangeStep]:
                 mean = SMOOTHING * mean + (1.0 - SMOOTHING) * loss
                 smoothed = mean / (1.0 - SMOOTHING**trainer.step)
                 first = loss if first is None else first
+                if bar.disable and time.monotonic() - last_line > SECONDS_BETWEEN_LINES:
+                    last_line = time.monotonic()
+                    log(f"step {trainer.step}/{count}: lr {rates[trainer.step - 1]:.2g}  loss {loss:.4f}")
                 yield RangeStep(rates[trainer.step - 1], loss, smoothed)
                 if smoothed > DIVERGED * first:
                     return

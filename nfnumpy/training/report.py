@@ -12,9 +12,22 @@ from .progress import log
 from .run_folder import BEST, CHECKPOINT, CURVES, RunFolder, short_name
 from .trainer import Trainer
 
+LONG_EPOCH = 10.0  # seconds; in a shorter one it does not matter what is waited for
+
 
 def log_start(trainer: Trainer) -> None:
     """Log data, model and step, and remarks that matter before a run of many hours."""
+    log_data_and_model(trainer)
+    if trainer.warmup_steps < trainer.wanted_warmup_steps:
+        log(f"--warmup-epochs {trainer.options.warmup_epochs:g}: the warm-up takes at most half of the run, here "
+            f"{trainer.warmup_steps} of {trainer.total_steps} steps")
+    remark = openblas.remark(blas_threads.thread_count())
+    if remark and trainer.options.backend == "numpy":
+        log(remark)
+
+
+def log_data_and_model(trainer: Trainer) -> None:
+    """Log which images train which model."""
     data, options = trainer.dataset, trainer.options
     parameters = sum(math.prod(parameter.shape) for parameter in trainer.model.parameters().values())
     position = f"; resuming at step {trainer.step} of {trainer.total_steps}" if trainer.step else ""
@@ -27,12 +40,6 @@ def log_start(trainer: Trainer) -> None:
     frozen = frozen_share(trainer.model.parameters())
     if frozen is not None:
         log(frozen)
-    if trainer.warmup_steps < trainer.wanted_warmup_steps:
-        log(f"--warmup-epochs {options.warmup_epochs:g}: the warm-up takes at most half of the run, here "
-            f"{trainer.warmup_steps} of {trainer.total_steps} steps")
-    remark = openblas.remark(blas_threads.thread_count())
-    if remark and options.backend == "numpy":
-        log(remark)
 
 
 def log_other_threads(before: object, now: int) -> None:
@@ -45,6 +52,14 @@ def log_astray(sign: str | None, options: TrainingOptions) -> None:
     """Log a sign that the training goes astray, if there is one, and what usually helps."""
     if sign is not None:
         log(f"{sign}; {remedies(options.lr, options.agc)}")
+
+
+def log_waiting(waited: float, seconds: float, options: TrainingOptions) -> None:
+    """Log that an epoch of `seconds` was for the most part `waited` for images, if it was, and what helps."""
+    if waited > 0.5 * seconds and seconds > LONG_EPOCH:
+        faster = "--decoder draft, " if options.decoder == "pillow" else ""
+        log(f"{waited:.0f} s of {seconds:.0f} s of training were spent waiting for images to be read; what helps: "
+            f"{faster}more --workers if there are more cores, smaller pictures")
 
 
 def log_epoch(entry: Entry, epochs: int) -> None:
