@@ -191,7 +191,7 @@ def test_the_same_shapes_clipped_otherwise_are_cut_otherwise():
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("in_units", [False, True])
 def test_pieces_cover_every_entry_once_or_whole_units(shape, in_units):
-    pieces = fast._pieces_of(((3, 2), shape), (False, in_units))
+    pieces = fast._pieces_by_tensor(((3, 2), shape), (False, in_units))[0]
     covered, found = np.zeros(shape).reshape(-1), []
     for tensor, first, rows, stride, columns in cupy.asnumpy(pieces).tolist():
         assert columns <= min(stride, 16)
@@ -255,8 +255,21 @@ def test_clipping_by_the_global_norm_takes_the_kernels_norm(arrays, max_norm):
                   [limit * np.abs(array) for array in expected], arrays[0].dtype)
 
 
-# ---- the moving average
+def test_many_learning_rates_make_their_tables_once(monkeypatch):
+    """A step after the first one makes none, with a group for each of 40 parameters."""
+    parameters = {str(k): nf.Tensor(cupy.ones((k, 3), dtype=cupy.float32), requires_grad=True) for k in range(31, 71)}
+    optimizer = optim.SGD(parameters, lr=0.1, lr_factor=lambda name: float(name))
+    made, piece_table = [], fast._piece_table
+    monkeypatch.setattr(fast, "_piece_table", lambda *arguments: made.append(arguments) or piece_table(*arguments))
+    for _ in range(2):
+        assert len(made) in (0, 40)
+        for parameter in parameters.values():
+            parameter.grad = cupy.ones_like(parameter.data)
+        optimizer.step()
+    assert len(made) == 40
 
+
+# ---- the moving average
 
 @given(lists(2), st.sampled_from([0.0, 0.1, 0.99999]))
 def test_the_moving_average_is_the_formula_within_rounding(problem, decay):

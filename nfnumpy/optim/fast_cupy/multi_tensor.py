@@ -75,26 +75,28 @@ def _piece_table(shapes, in_units):
     return pieces[order]
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=256)  # an entry for each learning rate factor, and some more
 def _pieces(device, shapes, in_units):
-    """`_piece_table` on the GPU `device`."""
+    """(table, order, starts) on the GPU `device`.
+
+    table: `_piece_table`; order[starts[t]:starts[t + 1]] are the numbers of tensor t's pieces.
+    """
     import cupy
-    return cupy.asarray(_piece_table(shapes, in_units), blocking=True)  # cached: other streams read it without waiting
+    table = _piece_table(shapes, in_units)
+    starts = numpy.searchsorted(numpy.sort(table[:, 0]), numpy.arange(len(shapes) + 1))
+    arrays = table, numpy.argsort(table[:, 0], kind="stable"), starts.astype(numpy.int64)
+    return tuple(cupy.asarray(array, blocking=True) for array in arrays)  # cached: other streams read without waiting
 
 
-@functools.lru_cache(maxsize=8)
-def _pieces_by_tensor(device, shapes, in_units):
-    """(order, starts) on the GPU `device`: order[starts[t]:starts[t + 1]] are the numbers of tensor t's pieces."""
+def _pieces_by_tensor(shapes, in_units):
+    """What `_pieces` has for the current GPU."""
     import cupy
-    owners = _piece_table(shapes, in_units)[:, 0]
-    starts = numpy.searchsorted(numpy.sort(owners), numpy.arange(len(shapes) + 1))
-    return (cupy.asarray(numpy.argsort(owners, kind="stable"), blocking=True),
-            cupy.asarray(starts.astype(numpy.int64), blocking=True))
+    return _pieces(cupy.cuda.runtime.getDevice(), shapes, in_units)
 
 
-def _pieces_of(shapes, in_units=None):
-    import cupy
-    return _pieces(cupy.cuda.runtime.getDevice(), shapes, in_units or (False,) * len(shapes))
+def _pieces_of(shapes):
+    """The table of pieces of tensors that may be cut anywhere."""
+    return _pieces_by_tensor(shapes, (False,) * len(shapes))[0]
 
 
 # ---- lists of arrays
@@ -149,11 +151,10 @@ def clipped_update(params: list[Array], grads: list[Array], velocities: list[Arr
             or not len(shapes) == len(weight_decays) == len(clippings)
             or not _is_scalar(inverse_scale, params[0].dtype) or not _is_scalar(proceed, numpy.bool_)):
         return NotImplemented
-    import cupy
     dtype = params[0].dtype
     wide = cuda.accumulator_type(dtype)
     in_units = tuple(clipping is not None for clipping in clippings)
-    pieces = _pieces_of(shapes, in_units)
+    pieces, *by_tensor = _pieces_by_tensor(shapes, in_units)
     lists = [cuda.contiguous(*arrays) for arrays in (params, grads, velocities)]
     new_params = [cuda.empty(shape, dtype) for shape in shapes]
     new_velocities = [cuda.empty(shape, dtype) for shape in shapes]
@@ -163,7 +164,6 @@ def clipped_update(params: list[Array], grads: list[Array], velocities: list[Arr
                    numpy.bool_(nesterov), wide(eps), wide(SMALLEST_GRADIENT_NORM), _address(inverse_scale),
                    _address(proceed), clipped)
     counts = cuda.empty((len(shapes),), numpy.int64)
-    by_tensor = _pieces_by_tensor(cupy.cuda.runtime.getDevice(), shapes, in_units)
     KERNELS.launch("totals", ("int64",), len(shapes), TOTAL_THREADS, clipped, *by_tensor, counts)
     return new_params, new_velocities, counts
 
