@@ -11,7 +11,7 @@ Used by: training/step_memory.py. Test: reference_tests/training/test_memory.py.
 import math
 import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .. import ops
@@ -39,15 +39,16 @@ class Recorded(NamedTuple):
 class Recording:
     """The operations of one training pass of `model` over images of a size, and what every array takes.
 
-    images: the number of the array of images.
+    Parameters whose `requires_grad` is False get no gradient. images: the number of the array of images.
     """
 
     def __init__(self, model: NormalizerFreeNetwork, height: int, width: int) -> None:
         self.operations: list[Recorded] = []
         self._bytes: list[tuple[int, int]] = []  # of each array: bytes for each image, and bytes for all of them
         self._numbers: dict[int, tuple[weakref.ref[Any], int]] = {}  # by id, which a later array may have again
-        self.parameters = {self._number(parameter.data) for parameter in model.parameters().values()}
-        self._gets_cotangent = set(self.parameters)
+        numbers = {self._number(parameter.data): parameter for parameter in model.parameters().values()}
+        self.parameters = set(numbers)
+        self._gets_cotangent = {number for number, parameter in numbers.items() if parameter.requires_grad}
         weight = model.linear.weight.data
         images = backend_of(weight).xp.zeros((0, height, width, model.config.in_channels), dtype=weight.dtype)
         self.images = self._number(images)
@@ -94,14 +95,7 @@ def peak_of_passes(recording: Recording, batch_size: float, rounding: Rounding =
     sizes = recording.sizes(batch_size, rounding)
     passes = _Passes(sizes, recording.parameters)
     savers = Counter(number for one in recording.operations for number in one.saved)
-    last_use = {number: position for position, one in enumerate(recording.operations)
-                for number in (*one.inputs, one.output)}
-    passes.hold(recording.images)
-    for position, one in enumerate(recording.operations):
-        passes.hold(one.output)
-        for number in (*one.inputs, one.output):
-            if last_use[number] == position and number not in savers:
-                passes.free(number)
+    _go_forward(passes, recording, savers)
     cotangents = {recording.operations[-1].output}
     passes.add(sizes[recording.operations[-1].output])
     for one in reversed(recording.operations):
@@ -120,14 +114,7 @@ def peak_of_passes(recording: Recording, batch_size: float, rounding: Rounding =
 def peak_of_inference(recording: Recording, batch_size: float, rounding: Rounding = int) -> int:
     """The most bytes that a forward pass holds at a time when nothing is saved, weights not included."""
     passes = _Passes(recording.sizes(batch_size, rounding), recording.parameters)
-    last_use = {number: position for position, one in enumerate(recording.operations)
-                for number in (*one.inputs, one.output)}
-    passes.hold(recording.images)
-    for position, one in enumerate(recording.operations):
-        passes.hold(one.output)
-        for number in (*one.inputs, one.output):
-            if last_use[number] == position:
-                passes.free(number)
+    _go_forward(passes, recording, saved=())
     return passes.peak
 
 
@@ -156,3 +143,15 @@ class _Passes:
         """Count so many bytes more."""
         self.now += size
         self.peak = max(self.peak, self.now)
+
+
+def _go_forward(passes: _Passes, recording: Recording, saved: Collection[int]) -> None:
+    """Count the arrays of a forward pass, at whose end those in `saved` are still held."""
+    last_use = {number: position for position, one in enumerate(recording.operations)
+                for number in (*one.inputs, one.output)}
+    passes.hold(recording.images)
+    for position, one in enumerate(recording.operations):
+        passes.hold(one.output)
+        for number in (*one.inputs, one.output):
+            if last_use[number] == position and number not in saved:
+                passes.free(number)

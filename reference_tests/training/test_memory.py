@@ -1,13 +1,16 @@
 """The memory of a training step is predicted from shapes; what cannot fit is refused before the first step."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from nfnumpy import InputError, backend as backends, models, ops
 from nfnumpy.autograd import reverse_topological_order
 from nfnumpy.autograd.tape import Node
-from nfnumpy.training import memory_check, step_memory, train
+from nfnumpy.training import TrainingOptions, memory_check, step_memory, train
 from nfnumpy.training.memory import Recording, peak_of_passes
+from nfnumpy.training.parameter_patterns import freeze
 from nfnumpy.training.step_memory import MemoryPrediction
 from reference_tests.helpers.port_pairs import SMALL
 
@@ -25,10 +28,11 @@ def saved_by_the_tape(model, images):
 
 
 @pytest.mark.parametrize("config", [CONFIG, *SMALL.values()], ids=["with masks", *SMALL])
-@pytest.mark.parametrize("batch", [1, 3])
-def test_what_a_pass_saves_is_predicted_to_the_byte(config, batch):
+@pytest.mark.parametrize("batch, frozen", [(1, None), (3, None), (3, "blocks.0.*,blocks.1.*"), (3, "*.weight")])
+def test_what_a_pass_saves_is_predicted_to_the_byte(config, batch, frozen):
     """Of the whole tape, from an empty batch."""
     model = models.from_config(config, dtype="float64")
+    freeze(model.parameters(), frozen)
     recording = Recording(model, 20, 20)
     assert model.randomness.step == 0
     sizes = recording.sizes(batch, int)
@@ -48,9 +52,11 @@ def most_lent(model, images):
     return pool.most_lent_bytes
 
 
-def test_the_peak_of_both_passes_is_that_of_the_pool():
+@pytest.mark.parametrize("frozen", [None, "stem*"])
+def test_the_peak_of_both_passes_is_that_of_the_pool(frozen):
     """Within a tenth: the pool rounds pieces up to 64 KB, lends larger ones, and knows no arrays below that size."""
     model = models.from_config(CONFIG, dtype="float32")
+    freeze(model.parameters(), frozen)
     images = np.random.default_rng(0).standard_normal((64, 48, 48, 3), dtype=np.float32)
     predicted = peak_of_passes(Recording(model, 48, 48), 64)
     assert most_lent(model, images) + images.nbytes == pytest.approx(predicted, rel=0.1)
@@ -62,6 +68,7 @@ def test_memory_grows_with_batch_dtype_and_options():
     assert MemoryPrediction(CONFIG, 32, "float64").of_batch(64).total > total
     assert MemoryPrediction(CONFIG, 32, sam=True).of_batch(64).total > total
     assert MemoryPrediction(CONFIG, 32, ema=False).of_batch(64).total < total
+    assert MemoryPrediction(CONFIG, 32, freeze="stem*,blocks.*").of_batch(64).total < total
     on_gpu = MemoryPrediction(CONFIG, 32, is_on_host=False).of_batch(64)
     half = MemoryPrediction(CONFIG, 32, is_on_host=False, half_precision=True).of_batch(64)
     assert 0.45 * on_gpu.passes < half.passes < 0.6 * on_gpu.passes and half.state == on_gpu.state
@@ -95,6 +102,17 @@ def test_what_cannot_fit_is_refused_before_anything_is_written(run, tmp_path):
 @pytest.mark.parametrize("share, is_said", [(0.81, True), (1.19, True), (1.21, False)])
 def test_what_may_not_fit_is_said(run, share, is_said):
     assert ("of memory are available" in run(int(share * needed(24)))) == is_said
+
+
+def test_a_frozen_run_that_fits_is_not_refused(monkeypatch):
+    """It is where all is trained."""
+    dataset = SimpleNamespace(image_size=32, train=range(180))
+    config = models.config_of("nfnet_32px", num_classes=10)
+    monkeypatch.setattr(backends.get("numpy"), "available_memory", lambda: 400_000_000)
+    options = TrainingOptions(batch_size=180, freeze="stem*,blocks.*,final*")
+    memory_check.check_memory(options, "nfnet_32px", config, dataset)
+    with pytest.raises(InputError, match=r"0\.4 GB of memory are available"):
+        memory_check.check_memory(TrainingOptions(batch_size=180), "nfnet_32px", config, dataset)
 
 
 def test_a_system_that_tells_nothing_is_not_checked(run):
