@@ -61,6 +61,8 @@ def main(arguments: list[str]) -> int:
     reading = reading_options(classifier.run, given.data, {name: getattr(given, name) for name in READING})
     dataset = datasets.open_dataset(given.data, classifier.transform.image_size, reading)
     split = dataset.train if given.split == "train" else dataset.test
+    if len(split) == 0:
+        raise InputError(f"--split {given.split}: {given.data} has no such images")
     match = match_classes(classifier.classes, dataset.classes, are_stored=classifier.run is not None)
     inputs = ClassifierInputs(split, classifier.transform, match.outputs)
     outcome = _outcome(given, classifier, inputs, reading)

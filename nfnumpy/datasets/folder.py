@@ -84,12 +84,13 @@ def open_folder(directory: str | os.PathLike[str], image_size: int | None = None
 
     Images are the files with one of ENDINGS in any case, at any depth below the folder of their class, as torchvision's
     ImageFolder has it; hidden files and folders are left out. Classes are the sorted names of the sub-folders of train.
+    Without train, where that is not needed, those of test, and the training split is empty.
     With `reading.test_share` the test images are drawn from those of train, or of DIRECTORY/CLASS/… itself. Without
     `image_size` (pixels) it is the size that `reading` prefers, or one that the images' own sizes suggest.
     Raises InputError when a folder is missing or empty, or a test class was not trained on.
     """
     reading = reading or ReadingOptions()
-    layout = layout_of(directory, reading.test_share)
+    layout = layout_of(directory, reading.test_share, reading.needs_training)
     tree = indexed_images(layout.train)
     classes = _classes_of(tree)
     labels = _labels(tree, classes, layout.train)
@@ -101,13 +102,16 @@ def open_folder(directory: str | os.PathLike[str], image_size: int | None = None
     else:
         test_tree = indexed_images(layout.test)
         test_labels = _labels(test_tree, classes, layout.train)
-        is_training, is_test = labels >= 0, test_labels >= 0
-        remarks = [*layout.remarks, *_about_others(tree, labels), *_about_others(test_tree, test_labels)]
+        is_training, is_test = (labels >= 0) & (layout.train != layout.test), test_labels >= 0
+        remarks = [*layout.remarks, *_about_others(tree, labels)]
+        if layout.train != layout.test:
+            remarks += _about_others(test_tree, test_labels)
     train_files, test_files = FileList(tree, is_training), FileList(test_tree, is_test)
     size = image_size or reading.preferred_size
     if size is None:
+        files = train_files or test_files
         size, remark = surveyed_size(
-            len(train_files), lambda index: image_dimensions(train_files[index], reading.max_pixels),
+            len(files), lambda index: image_dimensions(files[index], reading.max_pixels),
             skip_bad=reading.on_bad_image == "skip")
         remarks.append(remark)
     return Dataset(

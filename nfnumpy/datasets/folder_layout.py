@@ -17,24 +17,27 @@ TEST_NAMES = ("test", "val", "valid", "validation")  # the first that is there i
 
 @dataclass(frozen=True)
 class Layout:
-    """The folder whose sub-folders are the classes to train on, that of the test, or None, and remarks for a log."""
+    """The folder whose sub-folders are the classes to train on, that of the test, or None, and remarks for a log.
+
+    Both are the same where there is nothing to train on.
+    """
 
     train: str
     test: str | None
     remarks: tuple[str, ...] = ()
 
 
-def layout_of(directory: str | os.PathLike[str], test_share: float | None) -> Layout:
+def layout_of(directory: str | os.PathLike[str], test_share: float | None, needs_training: bool = True) -> Layout:
     """The layout of the folder `directory`.
 
     With a `test_share` the test pictures are drawn from the training pictures, whatever other folders there are.
-    InputError where there is nothing to train on, or nothing to test on.
+    InputError where there is nothing to train on, unless that is not needed, or nothing to test on.
     """
     directory = os.fspath(directory)
     folders = _sub_folders(directory)
     train = _named(directory, folders, TRAIN)
     tests = [found for name in TEST_NAMES if (found := _named(directory, folders, name)) is not None]
-    if train is None and tests:
+    if train is None and tests and (needs_training or test_share is not None):
         raise InputError(f"{os.path.join(directory, TRAIN)}: expected a folder with one sub-folder for each class, "
                          f"beside {tests[0]}")
     if train is None and not folders:
@@ -44,8 +47,9 @@ def layout_of(directory: str | os.PathLike[str], test_share: float | None) -> La
                          f"--test-share 0.1 draws a tenth of every class's pictures for that")
     unread = tests if test_share is not None else tests[1:]
     remarks = (f"not read: {', '.join(unread)} in {directory}",) if unread else ()
-    place = directory if train is None else os.path.join(directory, train)
-    return Layout(place, None if test_share is not None else os.path.join(directory, tests[0]), remarks)
+    if test_share is not None:
+        return Layout(directory if train is None else os.path.join(directory, train), None, remarks)
+    return Layout(os.path.join(directory, train or tests[0]), os.path.join(directory, tests[0]), remarks)
 
 
 def _sub_folders(directory: str) -> list[str]:

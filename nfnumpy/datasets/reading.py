@@ -79,7 +79,8 @@ class ReadingOptions:
     None if the data has test pictures. eval_resize: how test pictures become square, one of EVAL_RESIZES with a margin
     of 32 pixels from 192 pixels up, or None, the shorter side without a margin. test_size: pixels of test images,
     None for those of training images. preferred_size: pixels of training images where the user gives none; None if the
-    pictures decide. InputError for values that cannot be used.
+    pictures decide. needs_training: whether a folder with test pictures alone is an error. InputError for
+    values that cannot be used.
     """
 
     max_pixels: int = PIXEL_LIMIT
@@ -89,6 +90,7 @@ class ReadingOptions:
     eval_resize: str | None = None
     test_size: int | None = None
     preferred_size: int | None = None
+    needs_training: bool = True
 
     def __post_init__(self) -> None:
         between = Interval(0.0, 1.0, with_least=False)

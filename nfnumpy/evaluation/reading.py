@@ -24,4 +24,4 @@ def reading_options(run: RunFacts | None, spec: str, given: Mapping[str, Any]) -
         names.append("test_share")
     chosen = {name: stored[name] for name in names if stored.get(name) is not None}
     chosen.update({name: value for name, value in given.items() if value is not None})
-    return ReadingOptions(**chosen)
+    return ReadingOptions(**chosen, needs_training=False)

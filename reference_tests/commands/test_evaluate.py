@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -103,6 +104,21 @@ def test_weights_without_names_take_the_datas(command, pets, tmp_path):
     assert status == 0 and "do not name their classes" in printed and "top-5" not in printed
     mistakes = table(tmp_path / "out" / "mistakes.csv")[1:]
     assert mistakes and {os.path.dirname(row[0]).endswith(row[1]) for row in mistakes} == {True}
+
+
+def test_test_images_need_no_training_images_beside_them(command, pets, tmp_path):
+    path, data = pets
+    arguments = (path, "--data", data, "--image-size", 8, "--json", tmp_path / "report.json")
+    reports = []
+    for _ in range(2):
+        assert command(*arguments)[0] == 0
+        reports.append(json.loads((tmp_path / "report.json").read_text()))
+        shutil.rmtree(tmp_path / "pets" / "train", ignore_errors=True)
+    for report in reports:
+        del report["seconds"], report["waited_seconds"], report["images_per_second"]
+    assert reports[0] == reports[1] and reports[0]["images"] == 6
+    status, _, error = command(*arguments, "--split", "train")
+    expect_one_line(status, error, "--split train", "pets")
 
 
 def test_without_matplotlib_everything_else_is_written(command, trained, few_digits, tmp_path, monkeypatch):

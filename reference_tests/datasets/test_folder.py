@@ -102,6 +102,18 @@ def test_of_shards_the_same_pictures_are_drawn_as_of_their_folder(tmp_path, form
     assert np.array_equal(*(split.take(range(12)) for split in draws))
 
 
+def test_training_pictures_may_be_missing_only_where_they_are_not_needed(tmp_path):
+    write_folder(tmp_path)
+    (tmp_path / "train").rename(tmp_path / ".train")
+    for reading in (ReadingOptions(), ReadingOptions(test_share=0.5, needs_training=False)):
+        with pytest.raises(InputError) as caught:
+            open_dataset(f"folder:{tmp_path}", reading=reading)
+        one_line(caught, tmp_path / "train")
+    dataset = open_dataset(f"folder:{tmp_path}", reading=ReadingOptions(needs_training=False))
+    assert dataset.classes == ("cat", "dog") and dataset.image_size == 8
+    assert len(dataset.train) == 0 and dataset.test.labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
 def test_without_test_pictures_the_error_recommends_a_draw(tmp_path, layout):
     _, spec = without_a_test(tmp_path / "data", layout, 2)

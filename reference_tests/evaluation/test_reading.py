@@ -23,12 +23,14 @@ STORED = {"data": "folder:pictures", "decoder": "draft", "on_bad_image": "skip",
     ("folder:pictures", {"decoder": "pillow", "on_bad_image": "error", "test_share": 0.5, "max_pixels": None},
      {"on_bad_image": "error", "test_share": 0.5, "eval_resize": "squash"})])
 def test_what_is_not_given_is_as_the_run_had_it(spec, given, expected):
-    assert reading_options(RunFacts(True, 8, 32, STORED), spec, given) == ReadingOptions(**expected)
+    assert reading_options(RunFacts(True, 8, 32, STORED), spec, given) == ReadingOptions(
+        **expected, needs_training=False)
 
 
 def test_weights_alone_and_old_checkpoints_have_the_defaults():
     for run in (None, RunFacts(True, 8, 32, {})):
-        assert reading_options(run, "folder:pictures", {"max_pixels": 7}) == ReadingOptions(max_pixels=7)
+        assert reading_options(run, "folder:pictures", {"max_pixels": 7}) == ReadingOptions(
+            max_pixels=7, needs_training=False)
 
 
 @pytest.mark.parametrize("stored", [{"decoder": "magic"}, {"on_bad_image": ["skip"]}, {"eval_resize": 3}])
