@@ -17,6 +17,10 @@ from .dataset import Examples, Split
 MOST_IN_A_ROW = 100  # bad images; more look like a disk that is gone
 
 
+class NoneReadable(InputError):
+    """No image can take the place of one that cannot be read."""
+
+
 class SkippingSplit(Split):
     """A split in which the next image of the same class that can be read takes the place of one that cannot."""
 
@@ -50,7 +54,7 @@ class SkippingSplit(Split):
         return self.split.inventory()
 
     def _first(self, index, read):
-        """What `read` makes of the first image that it can read; InputError if there is none among a hundred."""
+        """What `read` makes of the first image that it can read; NoneReadable if there is none among a hundred."""
         label = self.labels[index]
         first, last = self._starts[label], self._starts[label + 1]
         place = first + np.searchsorted(self._by_label[first:last], index)
@@ -62,7 +66,7 @@ class SkippingSplit(Split):
                 return read(candidate)
             except InputError as error:
                 self._bad[candidate] = str(error)
-        raise InputError(f"{self._bad[int(index)]}; and none of the next images of its class can be read")
+        raise NoneReadable(f"{self._bad[int(index)]}; and none of the next images of its class can be read")
 
 
 def read_readable(examples: Examples, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:

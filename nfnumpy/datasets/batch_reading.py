@@ -13,7 +13,7 @@ import numpy as np
 
 from ..backend import blas_threads
 from ..errors import InputError
-from .bad_images import read_readable
+from .bad_images import NoneReadable, read_readable
 from .dataset import Examples
 from .reading import ADVICE
 
@@ -104,6 +104,8 @@ def _fill(images: np.ndarray, examples: Examples, numbers: np.ndarray,
     with blas_threads.single_threaded_blas():
         try:
             images[:] = examples.take(numbers)
+        except NoneReadable:  # an error also where images are left out
+            raise
         except InputError as error:
             if not leaves_out:
                 raise InputError(f"{error}; {ADVICE}") from error

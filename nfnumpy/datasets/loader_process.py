@@ -11,7 +11,6 @@ import math
 import multiprocessing
 import multiprocessing.util  # first: its function at exit then runs after the one here
 import os
-import signal
 import weakref
 from collections.abc import Generator, Iterable
 from contextlib import closing, suppress
@@ -24,6 +23,7 @@ from ..backend.freed_memory import keep_freed_memory
 from ..errors import InputError
 from .batch_reading import Order, Part, Rules, read_parts
 from .dataset import Examples
+from .held_signals import held_signals, ignore_signals
 
 SECONDS_TO_END = 5.0  # a picture that is being decoded is finished
 SLOTS = 2  # batches in shared memory: one that is copied out while the next one is copied in
@@ -44,9 +44,12 @@ class DecodingProcess:
         self._process = context.Process(target=_serve, name="nfnumpy-decoding", args=(
             others, self._memory, shape, examples, rules))
         try:
-            self._process.start()
-        except Exception as error:  # pickling may call any code
-            self._connection.close()
+            with held_signals():
+                self._process.start()
+        except BaseException as error:  # pickling may call any code, and a signal that was held may raise
+            self._connection.close()  # a process that has started ends
+            if not isinstance(error, Exception):
+                raise
             raise InputError(f"the examples cannot be sent to a decoding process: {error}") from None
         finally:
             others.close()
@@ -132,10 +135,8 @@ def _slots(memory: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 def _serve(connection: Connection, memory: Any, shape: tuple[int, ...], examples: Examples, rules: Rules) -> None:
     """What the process does: read the batches that the trainer asks for, until it closes the pipe."""
+    ignore_signals()  # they are for the trainer, which may need more batches before it ends
     keep_freed_memory()
-    # A signal to the whole group, as from Ctrl-C, is for the trainer, which may need more batches before it ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     slots = _slots(memory, shape)
     try:
         while True:
@@ -151,6 +152,7 @@ def _copied(connection: Connection, slots: np.ndarray, parts: Iterable[Part], ex
     """Copy batches to the shared memory, as it gets free, and say where they are; returns the last message."""
     used = 0
     number = 0
+    sent: set[int] = set()  # of this order only: the trainer may have given up the last one before it had all batches
     remaining = iter(parts)
     while True:
         try:
@@ -166,6 +168,15 @@ def _copied(connection: Connection, slots: np.ndarray, parts: Iterable[Part], ex
             used -= 1
         images, *targets = part.batch
         slots[number, :len(images)] = images
-        connection.send((BATCH, number, targets, {**part.bad, **examples.bad_images}))
+        connection.send((BATCH, number, targets, {**part.bad, **_unsent(examples.bad_images, sent)}))
         number = (number + 1) % SLOTS
         used += 1
+
+
+def _unsent(bad: dict[int, str], sent: set[int]) -> dict[int, str]:
+    """What of `bad`, which only grows, is not in `sent` yet; it is afterwards."""
+    if len(bad) == len(sent):
+        return {}
+    new = {number: error for number, error in bad.items() if number not in sent}
+    sent.update(new)
+    return new

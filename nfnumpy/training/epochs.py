@@ -13,7 +13,7 @@ from .divergence import LossWatch
 from .ending import Ending
 from .epoch_sums import EpochSums, restored
 from .evaluation import Evaluation
-from .examples import is_keyed_by_default, loader_of, training_examples
+from .examples import is_keyed_by_default, training_examples, training_loader
 from .kept_checkpoints import set_aside
 from .metrics import MetricsFile, checked_trained
 from .progress import Progress
@@ -46,7 +46,7 @@ class TrainingRun:
         self.seconds = 0.0
         self.examples = training_examples(trainer, self.has_keyed_order)
         self.bad_images = BadImagesFile(folder)
-        self.loader = loader_of(self.examples, self.options, trainer.batch_size)
+        self.loader = training_loader(self.examples, self.options, trainer.batch_size)
         self.evaluation = Evaluation(trainer, folder, ending, self.metrics, self.bad_images)
         self.watch = LossWatch(len(trainer.dataset.classes), trainer.warmup_steps, trainer.steps_per_epoch)
 
@@ -67,7 +67,7 @@ class TrainingRun:
         trainer = self.trainer
         report.log_start(trainer)
         self.ending.begin(trainer.state_bytes)
-        with self.loader as loader:
+        with self.loader as loader, self.evaluation.loader:
             try:
                 if self.trained:
                     self._finish_epoch(is_first=True)
@@ -98,6 +98,9 @@ class TrainingRun:
                 progress.step(self.sums.loss / step, self.sums.correct / (step * trainer.batch_size), speed,
                               trainer.optimizer.lr, values.clipped)
                 self._save_inside_epoch(epoch * trainer.steps_per_epoch + step)
+        if trainer.step != (epoch + 1) * trainer.steps_per_epoch:
+            raise RuntimeError(f"epoch {epoch + 1} has ended at step {trainer.step}, expected "
+                               f"{(epoch + 1) * trainer.steps_per_epoch}")
         seconds = time.perf_counter() - started
         self.seconds += seconds
         self.trained = self._entry(epoch + 1, {"images_per_second": speed, "seconds": seconds,

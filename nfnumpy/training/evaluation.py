@@ -7,7 +7,7 @@ from typing import Any
 from . import report
 from .bad_images import BadImagesFile
 from .ending import Ending
-from .examples import loader_of
+from .examples import evaluation_loader
 from .keep import Entry, epochs_without_improvement, parsed_keep
 from .kept_checkpoints import keep_checkpoint, take_back
 from .metrics import MetricsFile
@@ -28,6 +28,8 @@ class Evaluation:
         self.ending = ending
         self.metrics = metrics
         self.bad_images = bad_images
+        # One for the run, so that no evaluation waits for a decoding process to start. The caller closes it.
+        self.loader = evaluation_loader(trainer.dataset.test, self.options, trainer.batch_size)
         self.tables = MetricsTables(folder.path, self.options, metrics.entries)
         self.keep = None if self.options.keep is None else parsed_keep(self.options.keep)
 
@@ -56,10 +58,9 @@ class Evaluation:
     def _scores(self, trained: Entry, in_time: bool) -> dict[str, float]:
         """The scores on the test images. in_time: whether --time-limit may end the run before them."""
         trainer = self.trainer
-        test = trainer.dataset.test
-        with loader_of(test, self.options, trainer.batch_size) as loader:
-            scores = trainer.evaluate(self._until_due(loader.batches(range(len(test))), trained, in_time))
-            self.bad_images.add(loader.bad_images.values())
+        batches = self.loader.batches(range(len(trainer.dataset.test)))
+        scores = trainer.evaluate(self._until_due(batches, trained, in_time))
+        self.bad_images.add(self.loader.bad_images.values())
         for name, value in scores.items():
             if not math.isfinite(value):
                 raise NotFinite(f"{name} became {value} at step {trainer.step}")

@@ -1,11 +1,11 @@
-"""The training examples that a run's options choose.
+"""The training examples and the loaders that a run's options choose.
 
-Used by: epochs.py, evaluation.py. Test: reference_tests/training/test_mixed_training.py.
+Used by: epochs.py, evaluation.py, find_lr.py. Test: reference_tests/training/test_mixed_training.py.
 """
 
 from ..augment import ColorJitter, Mixing, RandomErasing, TrainingExamples, augmentation_of
 from ..augment.examples import MOST_SORTED
-from ..datasets import Dataset, Examples, Loader, SkippingSplit
+from ..datasets import Dataset, Loader, SkippingSplit, Split
 from .options import TrainingOptions
 from .trainer import Trainer
 
@@ -30,9 +30,14 @@ def training_examples(trainer: Trainer, is_keyed: bool) -> TrainingExamples:
                             is_keyed)
 
 
-def loader_of(examples: Examples, options: TrainingOptions, batch_size: int) -> Loader:
-    """The loader of `examples`, or of a split, that the options choose."""
-    return Loader(examples, batch_size, workers=options.workers, kind=options.loader,
+def training_loader(examples: TrainingExamples, options: TrainingOptions, batch_size: int) -> Loader:
+    """The loader of a run's examples. An image that cannot be read and that none takes the place of is an error."""
+    return Loader(examples, batch_size, workers=options.workers, kind=options.loader)
+
+
+def evaluation_loader(split: Split, options: TrainingOptions, batch_size: int) -> Loader:
+    """The loader of a run's test images."""
+    return Loader(split, batch_size, workers=options.workers, kind=options.loader,
                   leaves_out=options.on_bad_image == "skip")
 
 

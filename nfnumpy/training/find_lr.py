@@ -21,7 +21,7 @@ import numpy as np
 from ..cli import progress_bar
 from ..errors import InputError
 from ..files import atomic_write
-from .examples import is_keyed_by_default, loader_of, training_examples
+from .examples import is_keyed_by_default, training_examples, training_loader
 from .lr_picture import draw_range_test
 from .options import TrainingOptions
 from .progress import SECONDS_BETWEEN_LINES, log
@@ -88,7 +88,7 @@ def range_test(trainer: Trainer, count: int) -> Iterator[RangeStep]:
     trainer.schedule = lambda step: rates[min(int(step), count - 1)]
     examples = training_examples(trainer, is_keyed_by_default(trainer.dataset))
     mean, first, last_line = 0.0, None, time.monotonic()
-    with loader_of(examples, trainer.options, trainer.batch_size) as loader, \
+    with training_loader(examples, trainer.options, trainer.batch_size) as loader, \
             progress_bar(total=count, desc="learning rates") as bar:
         epoch = 0
         while trainer.step < count:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from nfnumpy.datasets import Loader, SkippingSplit
+from nfnumpy.datasets.batch_reading import Rules
+from nfnumpy.datasets.loader_process import DecodingProcess
 from nfnumpy.errors import InputError
 from reference_tests.conftest import ROOT
 from reference_tests.helpers.dataset_files import one_line
@@ -88,6 +90,17 @@ def test_images_that_others_took_the_place_of_are_reported_by_the_process():
         assert set(opened.bad_images) == {1, 9}
 
 
+def test_each_bad_image_is_sent_once_an_order():
+    """And again with the next order: the batch that had it may not have been taken from the process."""
+    process = DecodingProcess(SkippingSplit(Numbered(40, bad={1, 30})), Rules(batch_size=4, workers=1, prefetch=1))
+    try:
+        first, second = ([sorted(part.bad) for part in process.parts(range(40))] for _ in range(2))
+    finally:
+        process.close()
+    assert first[0] == [1] and sorted(number for bad in first for number in bad) == [1, 30]
+    assert second == [[1, 30], *[[]] * 9]
+
+
 def test_a_process_that_ends_by_itself_is_one_line():
     with Loader(Numbered(8, ends={3}), 8, kind="process") as opened:
         with pytest.raises(InputError) as caught:
@@ -136,3 +149,32 @@ def test_the_process_ends_with_the_trainer(tmp_path, end):
     # The process has a copy of the error stream: its end is reached when both have ended.
     _, errors = trainer.communicate(timeout=60)
     assert not is_running(number) and errors == ""
+
+
+SIGNALLED = """
+import os
+import signal
+import numpy as np
+from nfnumpy.datasets import ArraySplit, Loader
+
+class Signalled(ArraySplit):
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+if __name__ == "__main__":
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    split = Signalled(np.zeros((8, 9, 9, 3), np.uint8), np.zeros(8), 5)
+    with Loader(split, 4, kind="process") as loader:
+        print(len(list(loader.batches(np.arange(8)))), signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before)
+"""
+
+
+def test_a_signal_while_the_process_starts_leaves_it_running(tmp_path):
+    """Ctrl-C reaches the whole group, also a process that has not come to ignoring it yet."""
+    script = tmp_path / "trainer.py"
+    script.write_text(SIGNALLED)
+    trainer = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60,
+                             env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert (trainer.stdout, trainer.stderr) == ("2 True\n", "")

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from nfnumpy import InputError, datasets, weights
-from nfnumpy.training import TrainingOptions, checkpoint, examples, load_classifier, train
+from nfnumpy.training import TrainingOptions, checkpoint, evaluation, examples, load_classifier, train
 from nfnumpy.training.data import open_data
+from reference_tests.helpers.dataset_files import one_line
 
 COUNT = 10  # pictures of a class in each split
 
@@ -84,6 +85,41 @@ def test_a_run_that_stopped_at_a_bad_picture_goes_on_without_it(copied, tmp_path
         run(copied, out, image_size=8, checkpoint_every=1)
     entries = train({"out": str(out), "on_bad_image": "skip"}, resume=True)
     assert len(entries) == 2
+
+
+@pytest.mark.parametrize("batch_size", [2, 10])
+def test_a_class_without_a_readable_picture_ends_the_run(copied, tmp_path, batch_size):
+    """Also in batches that have other pictures: an epoch has all its steps and all its pictures, or none counts."""
+    for path in (copied / "train" / "dark").iterdir():
+        path.write_bytes(b"no picture")
+    with pytest.raises(InputError, match="train/dark/") as end:
+        run(copied, tmp_path / "run", image_size=8, batch_size=batch_size, on_bad_image="skip")
+    one_line(end)
+    assert str(end.value).endswith("; and none of the next images of its class can be read")  # and no advice to skip
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+def test_an_epoch_with_too_few_steps_is_not_saved(pictures, tmp_path, monkeypatch):
+    numbers = examples.TrainingExamples.numbers
+    monkeypatch.setattr(examples.TrainingExamples, "numbers", lambda self, *of: numbers(self, *of)[:10])
+    with pytest.raises(RuntimeError, match="epoch 1 has ended at step 1, expected 2"):
+        run(pictures, tmp_path / "run", image_size=8)
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+def test_the_evaluations_of_a_run_share_a_loader_that_is_closed_at_the_end(pictures, tmp_path, monkeypatch):
+    """With --loader process each one would start a process."""
+    made = []
+
+    def noted(*given):
+        made.append(examples.evaluation_loader(*given))
+        return made[-1]
+
+    monkeypatch.setattr(evaluation, "evaluation_loader", noted)
+    entries, _ = run(pictures, tmp_path / "run", image_size=8)
+    assert len(entries) == 2 and len(made) == 1
+    with pytest.raises(InputError, match="closed"):
+        made[0].batches(range(1))
 
 
 def test_a_share_is_drawn_where_there_is_no_test(pictures, tmp_path, capsys):
