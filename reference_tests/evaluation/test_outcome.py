@@ -38,7 +38,7 @@ def test_a_run_and_the_evaluation_of_its_checkpoint_report_the_same_bits(tmp_pat
     train({"data": f"idx:{folder}", "epochs": 1, "batch_size": 20, "warmup_epochs": 0.3, "out": str(tmp_path / "run")})
     reported = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
     classifier = load_classifier(tmp_path / "run" / "checkpoint.safetensors", averaged=averaged)
-    assert classifier.run[:2] == (averaged, 20)
+    assert (classifier.run.averaged, classifier.run.batch_size) == (averaged, 20)
     outcome = outcome_of(classifier, open_dataset(f"idx:{folder}").test, classifier.run.batch_size)
     assert outcome.accuracy == reported[f"{prefix}accuracy"] and outcome.loss == reported[f"{prefix}loss"]
     assert outcome.top5_accuracy == reported[f"{prefix}top5_accuracy"]
