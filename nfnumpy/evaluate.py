@@ -7,10 +7,11 @@ from typing import Any
 from . import datasets
 from .backend import blas_threads
 from .cli import ImageProgress, Parser, printable, run
-from .datasets import BAD_IMAGES, DECODERS, PIXEL_LIMIT, Dataset, ReadingOptions
+from .datasets import BAD_IMAGES, DECODERS, Dataset, ReadingOptions
 from .errors import InputError
 from .evaluation import ClassifierInputs, ClassMatch, Outcome, default_batch_size, evaluate, match_classes
 from .evaluation.files import FILES, encoded, write_files
+from .evaluation.flags import add_classifier_flags
 from .evaluation.reading import reading_options
 from .evaluation.report import make_report
 from .evaluation.summary import summary_lines
@@ -43,11 +44,7 @@ def parser() -> Parser:
     p.add_argument("--image-size", type=int, metavar="PX", help="side of the images in pixels; default: the model's")
     p.add_argument("--batch-size", type=int, metavar="B",
                    help="images at a time; default: as the run of a checkpoint had it, or as nfnumpy.predict")
-    p.add_argument("--workers", type=int, default=2, metavar="N", help="threads that decode images (default: 2)")
-    p.add_argument("--backend", default="numpy", metavar="NAME", help="numpy or cupy (default: numpy)")
-    p.add_argument("--raw", action="store_true", help="of a checkpoint, the last weights instead of the averaged ones")
-    p.add_argument("--max-pixels", type=int, default=PIXEL_LIMIT, metavar="N",
-                   help=f"the largest image to decode, in pixels (default: {PIXEL_LIMIT})")
+    add_classifier_flags(p)
     return p
 
 

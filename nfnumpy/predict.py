@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from .backend import blas_threads
 from .cli import Parser, print_error, run
-from .datasets import PIXEL_LIMIT, checked_max_pixels
+from .datasets import checked_max_pixels
 from .errors import InputError
 from .evaluation import Prediction, classify_files, default_batch_size, picture_paths
+from .evaluation.flags import add_classifier_flags
 from .evaluation.lines import lines_in
 from .training import load_classifier
 
@@ -37,11 +38,7 @@ def parser() -> Parser:
                    help="paths on standard input end with a NUL character, not with a line break")
     p.add_argument("--batch-size", type=int, metavar="B",
                    help="images to compute at a time; default: as many as have 2^20 pixels, at most 64")
-    p.add_argument("--workers", type=int, default=2, metavar="N", help="threads that decode images (default: 2)")
-    p.add_argument("--backend", default="numpy", metavar="NAME", help="numpy or cupy (default: numpy)")
-    p.add_argument("--raw", action="store_true", help="of a checkpoint, the last weights instead of the averaged ones")
-    p.add_argument("--max-pixels", type=int, default=PIXEL_LIMIT, metavar="N",
-                   help=f"the largest image to decode, in pixels (default: {PIXEL_LIMIT})")
+    add_classifier_flags(p)
     return p
 
 

@@ -94,16 +94,15 @@ def open_folder(directory: str | os.PathLike[str], image_size: int | None = None
     tree = indexed_images(layout.train)
     classes = _classes_of(tree)
     labels = _labels(tree, classes, layout.train)
+    remarks = [*layout.remarks, *_about_others(tree, labels)]
     if layout.test is None:
         test_tree, test_labels = tree, labels
         is_test = drawn_for_test(tree.root, tree.encoded_names(), labels, classes, reading.test_share or 0.0)
         is_training = (labels >= 0) & ~is_test
-        remarks = [*layout.remarks, *_about_others(tree, labels)]
     else:
         test_tree = indexed_images(layout.test)
         test_labels = _labels(test_tree, classes, layout.train)
         is_training, is_test = (labels >= 0) & (layout.train != layout.test), test_labels >= 0
-        remarks = [*layout.remarks, *_about_others(tree, labels)]
         if layout.train != layout.test:
             remarks += _about_others(test_tree, test_labels)
     train_files, test_files = FileList(tree, is_training), FileList(test_tree, is_test)

@@ -49,6 +49,16 @@ def test_a_step_clips_then_decays_then_adds_momentum():
     assert 0.0 < optimizer.clipped_fraction() <= 1.0
 
 
+def take_the_same_steps(ours, theirs, our_sgd, torch_sgd):
+    """Five steps of both optimizers with the same gradients."""
+    for step in range(5):
+        set_gradients(ours, seed=200 + 10 * step)
+        for name, parameter in ours.items():
+            theirs[name].grad = torch.from_numpy(parameter.grad.copy())
+        our_sgd.step()
+        torch_sgd.step()
+
+
 @pytest.mark.parametrize("momentum, nesterov", [(0.0, False), (0.9, False), (0.9, True)])
 def test_without_clipping_steps_equal_those_of_torch(momentum, nesterov):
     ours = parameters_with_gradients()
@@ -57,17 +67,12 @@ def test_without_clipping_steps_equal_those_of_torch(momentum, nesterov):
                "weight_decay": 0.1 * decayed} for decayed in (True, False)]
     torch_sgd = torch.optim.SGD(groups, lr=0.2, momentum=momentum, nesterov=nesterov)
     our_sgd = SGD(ours, lr=0.2, momentum=momentum, nesterov=nesterov, weight_decay=0.1, clipping=None)
-    for step in range(5):
-        set_gradients(ours, seed=200 + 10 * step)
-        for name, parameter in ours.items():
-            theirs[name].grad = torch.from_numpy(parameter.grad.copy())
-        our_sgd.step()
-        torch_sgd.step()
+    take_the_same_steps(ours, theirs, our_sgd, torch_sgd)
     for name, parameter in ours.items():  # 5 steps of some 6 roundings of numbers below 10
         np.testing.assert_allclose(parameter.data, theirs[name].detach().numpy(), rtol=0, atol=30 * 10 * EPS)
 
 
-def one_tenth_of_the_convolution(name):
+def rate_factor(name):
     """A learning rate factor."""
     return 0.1 if name.startswith("conv") else 2.5 if name.endswith("bias") else 1.0
 
@@ -80,15 +85,10 @@ def test_learning_rate_factors_are_those_of_torchs_parameter_groups(in_parts, mo
     ours = parameters_with_gradients()
     theirs = {name: torch.nn.Parameter(torch.from_numpy(parameter.data.copy())) for name, parameter in ours.items()}
     torch_sgd = torch.optim.SGD([{"params": [p], "weight_decay": 0.1 * is_decayed(name),
-                                  "lr": 0.2 * one_tenth_of_the_convolution(name)} for name, p in theirs.items()],
+                                  "lr": 0.2 * rate_factor(name)} for name, p in theirs.items()],
                                 momentum=0.9, nesterov=True)
-    our_sgd = SGD(ours, lr=0.2, weight_decay=0.1, clipping=None, lr_factor=one_tenth_of_the_convolution)
-    for step in range(5):
-        set_gradients(ours, seed=200 + 10 * step)
-        for name, parameter in ours.items():
-            theirs[name].grad = torch.from_numpy(parameter.grad.copy())
-        our_sgd.step()
-        torch_sgd.step()
+    our_sgd = SGD(ours, lr=0.2, weight_decay=0.1, clipping=None, lr_factor=rate_factor)
+    take_the_same_steps(ours, theirs, our_sgd, torch_sgd)
     for name, parameter in ours.items():
         np.testing.assert_allclose(parameter.data, theirs[name].detach().numpy(), rtol=0, atol=35 * 10 * EPS)
 
@@ -101,12 +101,12 @@ def test_learning_rate_factors_leave_clipping_and_momentum_alone():
     plain, scaled = parameters_with_gradients(), parameters_with_gradients()
     before = values(plain)
     options = {"lr": 0.2, "weight_decay": 0.1, "clipping": 0.05}
-    one, other = SGD(plain, **options), SGD(scaled, **options, lr_factor=one_tenth_of_the_convolution)
+    one, other = SGD(plain, **options), SGD(scaled, **options, lr_factor=rate_factor)
     for optimizer in (one, other):
         optimizer.step()
     assert equal(one.velocity, other.velocity) and 0 < int(one.clipped_units) == int(other.clipped_units)
     for name, start in before.items():
-        change = one_tenth_of_the_convolution(name) * (plain[name].data - start)
+        change = rate_factor(name) * (plain[name].data - start)
         assert np.any(change)
         np.testing.assert_allclose(scaled[name].data, start + change, rtol=0, atol=4 * 10 * EPS)
 
