@@ -12,7 +12,7 @@ from ..autograd import no_grad, record_operations
 from ..backend import backend_of
 from ..backend.arrays import Array
 from ..errors import InputError
-from ..models import NormalizerFreeNetwork
+from ..models import ImageClassifier
 from ..nn import Module
 
 Cost = tuple[str, tuple[tuple[int, ...], tuple[int, ...]], int]  # operation, shapes of input and weight, multiply-adds
@@ -25,7 +25,7 @@ def count_params(model: Module) -> int:
     return sum(math.prod(parameter.shape) for parameter in model.parameters().values())
 
 
-def operation_costs(model: NormalizerFreeNetwork, height: int, width: int) -> list[Cost]:
+def operation_costs(model: ImageClassifier, height: int, width: int) -> list[Cost]:
     """[(operation, shapes of its input and weight, multiply-adds per image)] in the order in which they run.
 
     It counts convolutions, linear layers and the two inside squeeze-and-excite, as published tables do.
@@ -36,7 +36,7 @@ def operation_costs(model: NormalizerFreeNetwork, height: int, width: int) -> li
     return costs
 
 
-def no_images(model: NormalizerFreeNetwork, height: int, width: int) -> Array:
+def no_images(model: ImageClassifier, height: int, width: int) -> Array:
     """A batch of no images of that size, of the model's dtype."""
     weight = model.linear.weight
     return backend_of(weight.data).xp.zeros((0, height, width, model.config.in_channels), dtype=weight.dtype)
@@ -58,6 +58,6 @@ def recorded_costs(costs: list[Cost]) -> AbstractContextManager[None]:
     return record_operations(record)
 
 
-def count_flops(model: NormalizerFreeNetwork, height: int, width: int) -> int:
+def count_flops(model: ImageClassifier, height: int, width: int) -> int:
     """Multiply-adds of one image of `height` × `width` pixels through `model`, as the NFNet paper counts FLOPs."""
     return sum(count for _, _, count in operation_costs(model, height, width))

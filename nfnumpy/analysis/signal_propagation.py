@@ -9,8 +9,9 @@ from typing import Any
 from ..autograd import Tensor, no_grad
 from ..backend import namespace
 from ..backend.arrays import Array
-from ..models import NormalizerFreeNetwork
-from ..models.base import block_schedule
+from ..models import ImageClassifier
+from ..models.base import ResidualBlock
+from ..models.skip_init import block_schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +20,7 @@ class BlockSignal:
 
     avg_sq_mean: float  # mean over channels of the squared channel mean
     avg_var: float  # mean over channels of the channel variance
-    res_avg_var: float  # the same variance at the end of the residual branch, before skip_gain
+    res_avg_var: float | None  # the same variance at the end of the residual branch; None without a branch
 
 
 def _moments(x: Array) -> tuple[float, float]:
@@ -29,17 +30,21 @@ def _moments(x: Array) -> tuple[float, float]:
     return float(xp.mean(means * means)), float(xp.mean(xp.var(x, axis=(0, 1, 2))))
 
 
-def signal_propagation(model: NormalizerFreeNetwork, x: Tensor | Array) -> list[BlockSignal]:
+def signal_propagation(model: ImageClassifier, x: Tensor | Array) -> list[BlockSignal]:
     """A BlockSignal for every block in order, for images x (N, H, W, in_channels) of the model's dtype."""
     signals = []
     images = x if isinstance(x, Tensor) else Tensor(x)
     with no_grad():
         x = model.stem(images)
         for block in model.blocks:
-            shortcut, residual = block.branches(x)
-            x = block.add_residual(shortcut, residual)
+            res_avg_var = None
+            if isinstance(block, ResidualBlock):
+                shortcut, residual = block.branches(x)
+                _, res_avg_var = _moments(residual.data)
+                x = block.add_residual(shortcut, residual)
+            else:
+                x = block(x)
             avg_sq_mean, avg_var = _moments(x.data)
-            _, res_avg_var = _moments(residual.data)
             signals.append(BlockSignal(avg_sq_mean, avg_var, res_avg_var))
     return signals
 

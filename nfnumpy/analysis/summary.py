@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from .. import ops
 from ..autograd import Tensor, no_grad
-from ..models import NormalizerFreeNetwork, from_config
+from ..models import ImageClassifier, from_config
 from ..training.step_memory import MemoryPrediction, StepMemory
 from .cost import Cost, no_images, recorded_costs
 
@@ -71,7 +71,7 @@ def summarize(config: Any, image_size: int, batch_size: int = 32) -> Summary:
     return Summary(parts, image_size, batch_size, prediction.of_inference(batch_size), prediction.of_batch(batch_size))
 
 
-def _parameters(model: NormalizerFreeNetwork, part: str) -> int:
+def _parameters(model: ImageClassifier, part: str) -> int:
     """How many values the parameters of a part have."""
     return sum(math.prod(parameter.shape) for name, parameter in model.parameters().items() if _part_of(name) == part)
 

@@ -17,6 +17,7 @@ from . import (  # registers the fast paths on the formulas
     linear,
     losses,
     metrics,
+    normalization,
     pooling,
     reductions,
     residual,
@@ -27,5 +28,5 @@ from . import (  # registers the fast paths on the formulas
 )
 
 __all__ = ["activations", "arithmetic", "convolution", "dropout", "erf", "fast_cupy", "fast_numpy", "images", "linear",
-           "losses", "metrics", "pooling", "reductions", "residual", "shapes", "squeeze_excite",
+           "losses", "metrics", "normalization", "pooling", "reductions", "residual", "shapes", "squeeze_excite",
            "weight_standardization", "windows"]

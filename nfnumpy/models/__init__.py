@@ -1,17 +1,32 @@
-"""The three families of normalizer-free networks and their named variants."""
+"""Normalizer-free networks, the networks that they are compared with, and the named variants of all."""
 
-from .base import NormalizerFreeNetwork
+from .base import ImageClassifier
 from .identify import explain_mismatch, variant_of
 from .nf_regnet import NFRegNet, NFRegNetConfig
 from .nf_resnet import NFResNet, NFResNetConfig
 from .nfnet import NFNet, NFNetConfig
-from .registry import config_of, create, default_for, from_config, names, randaugment_of
+from .registry import FAMILIES, NORMALIZER_FREE, config_of, create, default_for, from_config, names, randaugment_of
 
-CONFIGS = (NFNetConfig, NFResNetConfig, NFRegNetConfig)
+CONFIGS = tuple(FAMILIES)
 
 # The hint in an error of base.py needs the named variants, and their modules import base.py; so it is set here.
-NormalizerFreeNetwork.explain_mismatch = staticmethod(explain_mismatch)  # type: ignore[method-assign]
+ImageClassifier.explain_mismatch = staticmethod(explain_mismatch)  # type: ignore[method-assign]
 
-__all__ = ["CONFIGS", "NFNet", "NFNetConfig", "NFRegNet", "NFRegNetConfig", "NFResNet", "NFResNetConfig",
-           "NormalizerFreeNetwork", "config_of", "create", "default_for", "from_config", "names", "randaugment_of",
-           "variant_of"]
+__all__ = [
+           "CONFIGS",
+           "NORMALIZER_FREE",
+           "ImageClassifier",
+           "NFNet",
+           "NFNetConfig",
+           "NFRegNet",
+           "NFRegNetConfig",
+           "NFResNet",
+           "NFResNetConfig",
+           "config_of",
+           "create",
+           "default_for",
+           "from_config",
+           "names",
+           "randaugment_of",
+           "variant_of",
+]

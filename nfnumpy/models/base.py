@@ -1,10 +1,9 @@
-"""What the three families share: the run of a batch from stem to logits, and the bookkeeping of expected_std.
+"""What all networks share: the run of a batch from stem to logits, and a residual block in two halves.
 
-Used by: models/nfnet.py, nf_resnet.py, nf_regnet.py, analysis/signal_propagation.py.
+Used by: the other files of models/; analysis/.
 Tests: reference_tests/models/test_models_against_torch.py, reference_tests/nn/test_module_state.py.
 """
 
-import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -15,20 +14,22 @@ from ..autograd import Tensor, checkpoint
 from ..backend import CounterRNG
 from ..backend.arrays import Array
 from ..errors import InputError
-from ..nn import EVALUATION, Dropout, Initializer, Linear, Mode, Module, StochasticDepth, cast_like
+from ..nn import EVALUATION, Dropout, Initializer, Linear, Mode, Module
 from .description import describe
 
 HALF_PRECISION = ("float16", "bfloat16")
 
 
-class NormalizerFreeNetwork(Module):
-    """Stem, blocks, head, classifier. A subclass makes the layers in `build` and defines `stem` and `head`.
+class ImageClassifier(Module):
+    """A network for images: stem, blocks, head, classifier.
+
+    A subclass makes the layers in `build` and defines `stem` and `head`.
 
     config: its family's configuration; backend, dtype ("float32", "float64"), seed: of the parameters;
     shapes_only: parameters are zeros that take no memory, for counting.
     """
 
-    blocks: "list[ResidualBlock]"
+    blocks: "list[Block]"
     dropout: Dropout
     linear: Linear
 
@@ -128,48 +129,36 @@ class NormalizerFreeNetwork(Module):
             raise InputError(f"model: expected images (N, H, W, {self.config.in_channels}) of {own}, got "
                              f"{tuple(x.shape)} of {x.dtype}")
 
-    def _run_block(self, block: "ResidualBlock", x: Tensor, mode: Mode) -> Tensor:
+    def _run_block(self, block: "Block", x: Tensor, mode: Mode) -> Tensor:
         """block(x, mode), saving only x for the backward pass if `self.recompute_blocks`."""
         if self.recompute_blocks:
             return checkpoint(lambda x: block(x, mode), x)
         return block(x, mode)
 
 
-class ResidualBlock(Module):
-    """A block in two halves, so that an analysis can see both: `branches`, which each family defines, and their sum."""
+class Block(Module):
+    """One of the blocks between stem and head."""
 
-    stochastic_depth: StochasticDepth
-    skip_gain: Tensor
-    alpha: float
+    def __call__(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
+        """The block's output for x (N, H, W, in)."""
+        raise NotImplementedError
+
+    def description(self) -> str:
+        """Its channels, widths and stride in a few words, as `repr(model)` shows them."""
+        raise NotImplementedError
+
+
+class ResidualBlock(Block):
+    """A block in two halves, so that an analysis can see both: `branches` and their sum, `add_residual`."""
 
     def branches(self, x: Tensor, mode: Mode = EVALUATION) -> tuple[Tensor, Tensor]:
-        """(shortcut, residual) of x (N, H, W, in), the residual before stochastic depth, skip_gain and alpha."""
+        """(shortcut, residual) of x (N, H, W, in): the residual as the last layer of its branch leaves it."""
         raise NotImplementedError
 
     def add_residual(self, shortcut: Tensor, residual: Tensor, mode: Mode = EVALUATION) -> Tensor:
-        """shortcut + alpha·skip_gain·stochastic_depth(residual)."""
-        dropped = self.stochastic_depth(residual, mode)
-        return ops.skip_init(shortcut, dropped, cast_like(self.skip_gain, residual), alpha=self.alpha)
+        """The block's output for what `branches` returned."""
+        raise NotImplementedError
 
     def __call__(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         shortcut, residual = self.branches(x, mode)
         return self.add_residual(shortcut, residual, mode)
-
-
-def block_schedule(depths: tuple[int, ...], alpha: float,
-                   stochdepth_rate: float) -> Iterator[tuple[int, int, float, float]]:
-    """Yield (stage, position in stage, beta, drop rate) for every block in order.
-
-    beta = 1/expected_std; after a block expected_std becomes √(expected_std² + alpha²), having first been reset to 1
-    by a stage's first block, whose own beta still uses the std of the stage before. The drop rate grows linearly.
-    Source: Brock, De, Smith (2021a), section 3, and the authors' released code.
-    """
-    expected_std = 1.0
-    total = sum(depths)
-    index = 0
-    for stage, depth in enumerate(depths):
-        for position in range(depth):
-            yield stage, position, 1.0 / expected_std, stochdepth_rate * index / total
-            variance = 1.0 if position == 0 else expected_std**2
-            expected_std = math.sqrt(variance + alpha**2)
-            index += 1

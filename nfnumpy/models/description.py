@@ -10,10 +10,10 @@ from ..nn import Conv2D, Linear, Module
 
 
 def describe(model: Any) -> str:
-    """A line for the NormalizerFreeNetwork `model`, then a line for each layer outside of blocks and for each block."""
+    """A line for the ImageClassifier `model`, then a line for each layer outside of blocks and for each block."""
     rows = [(name, _layer(part)) for name, part in model.named_modules()
             if isinstance(part, (Conv2D, Linear)) and not name.startswith("blocks.")]
-    blocks = [(f"blocks.{k}", _block(block)) for k, block in enumerate(model.blocks)]
+    blocks = [(f"blocks.{k}", block.description()) for k, block in enumerate(model.blocks)]
     after_blocks = next(k for k, (name, _) in enumerate(rows) if name in ("final_conv", "linear"))
     rows[after_blocks:after_blocks] = blocks
     parts = dict(model.named_modules())
@@ -35,11 +35,3 @@ def _layer(layer: Conv2D | Linear) -> str:
     if isinstance(layer, Linear):
         return f"{inputs} -> {outputs}"
     return f"{inputs * layer.groups} -> {outputs}, {window[0]}×{window[1]}, stride {layer.stride}"
-
-
-def _block(block: Any) -> str:
-    """A residual block's channels, the width and the groups inside its branch, and its stride."""
-    inputs = block.conv0.weight.shape[2]
-    width = block.conv1.weight.shape[3]
-    groups = f" in {block.conv1.groups} groups" if block.conv1.groups > 1 else ""
-    return f"{inputs} -> {block.conv2.weight.shape[3]}, bottleneck {width}{groups}, stride {block.conv1.stride}"

@@ -6,13 +6,15 @@ Used by: models/registry.py. Test: reference_tests/models/test_models_against_to
 """
 
 import dataclasses
+from collections.abc import Iterator
 from typing import ClassVar
 
 from .. import ops
 from ..autograd import Tensor
 from ..nn import EVALUATION, Dropout, Initializer, Linear, Mode, Nonlinearity, SqueezeExcite, StochasticDepth, WSConv2D
-from .base import NormalizerFreeNetwork, ResidualBlock, block_schedule
+from .base import ImageClassifier
 from .config import check_config
+from .skip_init import SkipInitBlock, block_schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +48,7 @@ class NFRegNetConfig:
         return int(self.widths[stage] * self.width_factor)
 
 
-class NFRegNetBlock(ResidualBlock):
+class NFRegNetBlock(SkipInitBlock):
     """activation → 1×1 → 3×3 grouped (carries the stride) → squeeze-and-excite → activation → 1×1."""
 
     def __init__(self, init: Initializer, in_channels: int, out_channels: int, config: NFRegNetConfig, *, stride: int,
@@ -79,7 +81,7 @@ class NFRegNetBlock(ResidualBlock):
         return shortcut, self.conv2(self.activation(out))
 
 
-class NFRegNet(NormalizerFreeNetwork):
+class NFRegNet(ImageClassifier):
     """A normalizer-free RegNet, from an NFRegNetConfig."""
 
     def build(self, init: Initializer) -> None:
@@ -109,3 +111,18 @@ class NFRegNet(NormalizerFreeNetwork):
     def head(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """What is averaged over the image: the final convolution and its nonlinearity."""
         return self.activation(self.final_conv(x))
+
+
+def variants() -> Iterator[tuple[str, NFRegNetConfig]]:
+    """NF-RegNet-B0 … B8 (Brock, De, Smith, 2021a, appendix), and one for images of 32 pixels."""
+    table = (
+        ((48, 104, 208, 440), (1, 3, 6, 6), 192, 224, 0.2), ((48, 104, 208, 440), (2, 4, 7, 7), 224, 256, 0.2),
+        ((56, 112, 232, 488), (2, 4, 8, 8), 240, 272, 0.3), ((56, 128, 248, 528), (2, 5, 9, 9), 288, 320, 0.3),
+        ((64, 144, 288, 616), (2, 6, 11, 11), 320, 384, 0.4), ((80, 168, 336, 704), (3, 7, 14, 14), 384, 456, 0.4),
+        ((88, 184, 376, 792), (3, 8, 16, 16), 448, 528, 0.5), ((96, 208, 416, 880), (4, 10, 19, 19), 512, 600, 0.5),
+        ((104, 232, 456, 968), (4, 11, 22, 22), 600, 672, 0.5))
+    for k, (widths, depths, train_size, test_size, drop_rate) in enumerate(table):
+        yield f"nf_regnet_b{k}", NFRegNetConfig(widths=widths, depths=depths, train_size=train_size,
+                                                test_size=test_size, drop_rate=drop_rate, stochdepth_rate=0.1)
+    yield "nf_regnet_32px", NFRegNetConfig(widths=(32, 64, 128), depths=(1, 2, 2), strides=(1, 2, 2), stem_stride=1,
+                                           drop_rate=0.1, num_classes=10, train_size=32, test_size=32)

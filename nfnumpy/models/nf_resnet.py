@@ -5,13 +5,15 @@ Used by: models/registry.py. Test: reference_tests/models/test_models_against_to
 """
 
 import dataclasses
+from collections.abc import Iterator
 from typing import ClassVar
 
 from .. import ops
 from ..autograd import Tensor
 from ..nn import EVALUATION, Dropout, Initializer, Linear, Mode, Nonlinearity, SqueezeExcite, StochasticDepth, WSConv2D
-from .base import NormalizerFreeNetwork, ResidualBlock, block_schedule
+from .base import ImageClassifier
 from .config import check_config
+from .skip_init import SkipInitBlock, block_schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +44,7 @@ class NFResNetConfig:
         check_config(self, ("widths", "depths", "strides"))
 
 
-class NFResBlock(ResidualBlock):
+class NFResBlock(SkipInitBlock):
     """activation → 1×1 → 3×3 (carries the stride) → 1×1 → squeeze-and-excite if `use_se`."""
 
     def __init__(self, init: Initializer, in_channels: int, out_channels: int, config: NFResNetConfig, *, stride: int,
@@ -75,7 +77,7 @@ class NFResBlock(ResidualBlock):
         return shortcut, out
 
 
-class NFResNet(NormalizerFreeNetwork):
+class NFResNet(ImageClassifier):
     """A normalizer-free ResNet, from an NFResNetConfig."""
 
     def build(self, init: Initializer) -> None:
@@ -102,3 +104,13 @@ class NFResNet(NormalizerFreeNetwork):
     def head(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """What is averaged over the image: the last block's output after the nonlinearity."""
         return self.activation(x)
+
+
+def variants() -> Iterator[tuple[str, NFResNetConfig]]:
+    """NF-ResNet-50 … 600 (Brock, De, Smith, 2021a), and one for images of 32 pixels."""
+    depths = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3), 288: (24,) * 4,
+              600: (50,) * 4}
+    for layers, stages in depths.items():
+        yield f"nf_resnet{layers}", NFResNetConfig(depths=stages, drop_rate=0.25, stochdepth_rate=0.1)
+    yield "nf_resnet_32px", NFResNetConfig(widths=(64, 128, 256), depths=(2, 2, 2), strides=(1, 2, 2), stem_kernel=3,
+                                           stem_stride=1, stem_pool=False, num_classes=10, train_size=32, test_size=32)

@@ -5,14 +5,16 @@ decides. Used by: models/registry.py. Test: reference_tests/models/test_models_a
 """
 
 import dataclasses
+from collections.abc import Iterator
 from typing import ClassVar
 
 from .. import ops
 from ..autograd import Tensor
 from ..errors import InputError
 from ..nn import EVALUATION, Dropout, Initializer, Linear, Mode, Nonlinearity, SqueezeExcite, StochasticDepth, WSConv2D
-from .base import NormalizerFreeNetwork, ResidualBlock, block_schedule
+from .base import ImageClassifier
 from .config import check_config
+from .skip_init import SkipInitBlock, block_schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +56,7 @@ class NFNetConfig:
         return (16, 32, 64, self.widths[0] // 2) if self.stem_widths is None else self.stem_widths
 
 
-class NFBlock(ResidualBlock):
+class NFBlock(SkipInitBlock):
     """activation → 1×1 → 3×3 grouped (carries the stride) → 3×3 grouped → 1×1 → squeeze-and-excite."""
 
     def __init__(self, init: Initializer, in_channels: int, out_channels: int, config: NFNetConfig, *, stride: int,
@@ -90,7 +92,7 @@ class NFBlock(ResidualBlock):
         return shortcut, self.squeeze_excite(out)
 
 
-class NFNet(NormalizerFreeNetwork):
+class NFNet(ImageClassifier):
     """A normalizer-free network of the F family, from an NFNetConfig."""
 
     def build(self, init: Initializer) -> None:
@@ -123,3 +125,29 @@ class NFNet(NormalizerFreeNetwork):
     def head(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """What is averaged over the image: the final convolution and its nonlinearity."""
         return self.activation(self.final_conv(x))
+
+
+def variants() -> Iterator[tuple[str, NFNetConfig]]:
+    """F0 … F7 and F0+ … F7+ (Brock et al., 2021b, tables 1 and 6): depth grows with k, so do pixels and dropout."""
+    pixels = ((192, 256), (224, 320), (256, 352), (320, 416), (384, 512), (416, 544), (448, 576), (480, 608))
+    dropout = (0.2, 0.3, 0.4, 0.4, 0.5, 0.5, 0.5, 0.5)
+    for k, ((train_size, test_size), drop_rate) in enumerate(zip(pixels, dropout, strict=True)):
+        depths = tuple(depth * (k + 1) for depth in (1, 2, 6, 3))
+        for suffix, widths in (("", (256, 512, 1536, 1536)), ("+", (384, 768, 2048, 2048))):
+            yield f"nfnet_f{k}{suffix}", NFNetConfig(
+                widths=widths, depths=depths, drop_rate=drop_rate, stochdepth_rate=0.25, train_size=train_size,
+                test_size=test_size)
+    yield from _small_variants()
+
+
+def _small_variants() -> Iterator[tuple[str, NFNetConfig]]:
+    """For images of 8 to 64 pixels: the stems keep enough of the image for three or four stages."""
+    for pixels, stem_strides, strides, widths in (
+            (8, (1, 1, 1, 1), (1, 2, 2), (32, 64, 96)),
+            (16, (1, 1, 1, 1), (1, 2, 2), (32, 64, 128)),
+            (32, (1, 1, 1, 1), (1, 2, 2, 2), (32, 64, 128, 128)),
+            (64, (1, 1, 1, 2), (1, 2, 2, 2), (64, 128, 256, 256))):
+        stem_widths = tuple(max(8, widths[0] * share // 4) for share in (1, 1, 2, 2))
+        yield f"nfnet_{pixels}px", NFNetConfig(
+            widths=widths, depths=(1,) * len(widths), strides=strides, group_size=16, stem_widths=stem_widths,
+            stem_strides=stem_strides, drop_rate=0.1, num_classes=10, train_size=pixels, test_size=pixels)

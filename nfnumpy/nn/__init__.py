@@ -1,9 +1,11 @@
-"""Modules that own parameters and buffers: the layers of normalizer-free networks and their initialization."""
+"""Modules that own parameters and buffers: the layers of networks and their initialization."""
 
+from .conv_norm import ConvNorm
 from .initialization import Initializer
 from .layers import Conv2D, Dropout, Linear, Nonlinearity, SqueezeExcite, StochasticDepth, WSConv2D, cast_like
 from .mode import EVALUATION, Mode
 from .module import Module
+from .normalization import BatchNorm, create_norm
 
-__all__ = ["EVALUATION", "Conv2D", "Dropout", "Initializer", "Linear", "Mode", "Module", "Nonlinearity",
-           "SqueezeExcite", "StochasticDepth", "WSConv2D", "cast_like"]
+__all__ = ["EVALUATION", "BatchNorm", "Conv2D", "ConvNorm", "Dropout", "Initializer", "Linear", "Mode", "Module",
+           "Nonlinearity", "SqueezeExcite", "StochasticDepth", "WSConv2D", "cast_like", "create_norm"]

@@ -58,3 +58,11 @@ class Initializer:
     def fan_in_normal(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """N(0, 1/fan_in), untruncated, the output unit being the last axis. Source: the authors' released code."""
         return self.normal(name, shape, 1.0 / math.sqrt(max(1, math.prod(shape[:-1]))))
+
+    def fan_out_normal(self, name: str, shape: tuple[int, ...], groups: int = 1) -> Tensor:
+        """N(0, 2/fan_out) for a kernel (kh, kw, in/groups, out): fan_out = kh·kw·out/groups.
+
+        It keeps the variance of gradients through a relu. Source: He et al. (2015), arXiv 1502.01852, section 2.2.
+        """
+        height, width, _, out = shape
+        return self.normal(name, shape, math.sqrt(2.0 * groups / (height * width * out)))

@@ -34,11 +34,17 @@ def cast_like(parameter: Tensor, x: Tensor) -> Tensor:
 
 
 class Conv2D(Module):
-    """Convolution with a bias: (N, H, W, in) -> (N, H', W', out). Weight HWIO ~ N(0, 1/fan_in), bias 0."""
+    """Convolution: (N, H, W, in) -> (N, H', W', out). Weight HWIO ~ N(0, 1/fan_in), bias 0.
+
+    bias: whether there is one; before a normalization it would be without effect. initial: "fan_in" as above, or
+    "fan_out": N(0, 2/(kh·kw·out/groups)) (He et al., 2015, arXiv 1502.01852, section 2.2), as ResNets have it.
+    """
+
+    bias: Tensor | None
 
     def __init__(self, init: Initializer, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int], *,
                  stride: int | tuple[int, int] = 1, padding: Any = "SAME", dilation: int | tuple[int, int] = 1,
-                 groups: int = 1) -> None:
+                 groups: int = 1, bias: bool = True, initial: str = "fan_in") -> None:
         for name, number in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
             whole_number(number, f"{init.path}: {name}")
         if in_channels < 1 or out_channels < 1:
@@ -50,16 +56,20 @@ class Conv2D(Module):
         self.dilation = dilation
         self.groups = groups
         shape = (*pair(kernel_size, "kernel_size"), in_channels // groups, out_channels)
-        self.weight = init.fan_in_normal("weight", shape)
-        self.bias = init.constant((out_channels,), 0.0)
+        if initial not in ("fan_in", "fan_out"):
+            raise InputError(f"{init.path}: initial {initial!r}: expected fan_in or fan_out")
+        self.weight = init.fan_in_normal("weight", shape) if initial == "fan_in" \
+            else init.fan_out_normal("weight", shape, groups)
+        self.bias = init.constant((out_channels,), 0.0) if bias else None
 
     def kernel(self) -> Tensor:
         """The weight that convolves."""
         return self.weight
 
     def __call__(self, x: Tensor) -> Tensor:
-        return ops.conv2d(x, cast_like(self.kernel(), x), cast_like(self.bias, x), stride=self.stride,
-                          padding=self.padding, dilation=self.dilation, groups=self.groups)
+        bias = None if self.bias is None else cast_like(self.bias, x)
+        return ops.conv2d(x, cast_like(self.kernel(), x), bias, stride=self.stride, padding=self.padding,
+                          dilation=self.dilation, groups=self.groups)
 
 
 class WSConv2D(Conv2D):
@@ -98,15 +108,19 @@ class Linear(Module):
 
 
 class Nonlinearity(Module):
-    """gamma·g(x) for the nonlinearity called `name`, so that N(0, 1) in gives variance 1 out (2101.08692, 4.1)."""
+    """gamma·g(x) for the nonlinearity called `name`, so that N(0, 1) in gives variance 1 out (2101.08692, 4.1).
 
-    def __init__(self, name: str) -> None:
+    scaled: False for g(x) itself, as networks with normalizations have it.
+    """
+
+    def __init__(self, name: str, scaled: bool = True) -> None:
         if not isinstance(name, str) or name not in GAMMA:
             raise InputError(f"nonlinearity {name!r}: expected one of {', '.join(GAMMA)}")
         self.name = name
+        self.gamma = GAMMA[name] if scaled else 1.0
 
     def __call__(self, x: Tensor, scale: float = 1.0) -> Tensor:
-        return ops.scaled_nonlinearity(x, name=self.name, scale=GAMMA[self.name] * scale)
+        return ops.scaled_nonlinearity(x, name=self.name, scale=self.gamma * scale)
 
 
 class SqueezeExcite(Module):

@@ -39,7 +39,7 @@ class Classifier:
     run: the facts of a checkpoint; None of weights alone, whose classes have no stored names.
     """
 
-    model: models.NormalizerFreeNetwork
+    model: models.ImageClassifier
     classes: tuple[str, ...]
     transform: EvalTransform
     run: RunFacts | None = None

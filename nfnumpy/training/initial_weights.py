@@ -42,7 +42,7 @@ class InitialWeights:
         open_ones = {name: value for name, value in given.items() if getattr(options, name) is None}
         return dataclasses.replace(options, model=self.model, **open_ones)
 
-    def load_into(self, model: models.NormalizerFreeNetwork, classes: tuple[str, ...]) -> None:
+    def load_into(self, model: models.ImageClassifier, classes: tuple[str, ...]) -> None:
         """Copy the weights into `model`, rounded to its dtype; its head stays new if `head_for` says so."""
         own = model.state_dict()
         columns = self._columns(classes)

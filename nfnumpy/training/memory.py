@@ -18,7 +18,7 @@ from .. import ops
 from ..autograd import no_grad, record_operations
 from ..backend import backend_of
 from ..backend.arrays import Array
-from ..models import NormalizerFreeNetwork
+from ..models import ImageClassifier
 
 OPERATIONS = {function.operation.name: function.operation for function in vars(ops).values()
               if hasattr(function, "operation")}
@@ -42,7 +42,7 @@ class Recording:
     Parameters whose `requires_grad` is False get no gradient. images: the number of the array of images.
     """
 
-    def __init__(self, model: NormalizerFreeNetwork, height: int, width: int) -> None:
+    def __init__(self, model: ImageClassifier, height: int, width: int) -> None:
         self.operations: list[Recorded] = []
         self._bytes: list[tuple[int, int]] = []  # of each array: bytes for each image, and bytes for all of them
         self._numbers: dict[int, tuple[weakref.ref[Any], int]] = {}  # by id, which a later array may have again

@@ -10,7 +10,7 @@ from ..cli import Parser, printable, run
 from ..datasets.preprocessing import MEAN, STANDARD_DEVIATION
 from ..errors import InputError
 from ..files import check_writable
-from ..models import NormalizerFreeNetwork
+from ..models import ImageClassifier
 from ..training import Classifier, load_classifier
 from .conversion import GAINS, SCHEMES, check_target, convert, described
 from .onnx_export import OnnxOptions, compare_with_onnxruntime, onnx_model, save_onnx
@@ -100,7 +100,7 @@ def _export(given: argparse.Namespace) -> list[str]:
     return [written, compared]
 
 
-def _comparison(model: NormalizerFreeNetwork, proto: Any, options: OnnxOptions) -> str:
+def _comparison(model: ImageClassifier, proto: Any, options: OnnxOptions) -> str:
     """A line about the comparison with onnxruntime, which must succeed where that is installed."""
     found = compare_with_onnxruntime(model, proto, options)
     if found is None:

@@ -5,7 +5,7 @@ import functools
 from typing import Any
 
 from ...models import NFNetConfig, NFRegNetConfig, NFResNetConfig
-from ...models.base import block_schedule
+from ...models.skip_init import block_schedule
 from ..variants.network import NetworkRules, expected_stds, inverse
 
 FAMILIES = {NFNetConfig: "NFNet", NFResNetConfig: "NFResNet", NFRegNetConfig: "NFRegNet"}

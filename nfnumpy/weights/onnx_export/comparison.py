@@ -14,7 +14,7 @@ from ...autograd import no_grad
 from ...backend import CounterRNG, get
 from ...datasets.preprocessing import to_input
 from ...errors import InputError
-from ...models import NormalizerFreeNetwork, from_config
+from ...models import ImageClassifier, from_config
 from .model import INPUT, LOGITS, OnnxOptions
 
 LEEWAY = 8.0  # times the measured rounding error, or epsilons of float32
@@ -34,7 +34,7 @@ class Comparison(NamedTuple):
     allowed: float
 
 
-def compare_with_onnxruntime(model: NormalizerFreeNetwork, proto: Any, options: OnnxOptions) -> Comparison | None:
+def compare_with_onnxruntime(model: ImageClassifier, proto: Any, options: OnnxOptions) -> Comparison | None:
     """Run the onnx.ModelProto of `model` on random images and compare; None where onnxruntime is not installed.
 
     InputError when onnxruntime refuses it, or its logits differ by more than rounding explains.
@@ -58,7 +58,7 @@ def compare_with_onnxruntime(model: NormalizerFreeNetwork, proto: Any, options: 
     return Comparison(runtime.__version__, exported, rounding, allowed)
 
 
-def _random_images(model: NormalizerFreeNetwork, options: OnnxOptions) -> np.ndarray:
+def _random_images(model: ImageClassifier, options: OnnxOptions) -> np.ndarray:
     """uint8 (N, H, W, C)."""
     shape = (IMAGES, options.image_size, options.image_size, model.config.in_channels)
     return (CounterRNG(0).uniform("images of the comparison", shape) * 256.0).astype(np.uint8)
@@ -75,7 +75,7 @@ def _as_input(images: np.ndarray, options: OnnxOptions) -> np.ndarray:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2)) if options.layout == "NCHW" else images
 
 
-def _logits(model: NormalizerFreeNetwork, images: np.ndarray, dtype: str) -> np.ndarray:
+def _logits(model: ImageClassifier, images: np.ndarray, dtype: str) -> np.ndarray:
     """The logits of `model` computed in `dtype`."""
     copy = from_config(model.config, dtype=dtype, shapes_only=True)
     copy.load_state_dict(model.state_dict(), cast=True)

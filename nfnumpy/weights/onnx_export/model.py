@@ -15,7 +15,7 @@ from ...backend import backend_of
 from ...datasets.preprocessing import MEAN, STANDARD_DEVIATION
 from ...errors import InputError
 from ...files import atomic_write
-from ...models import NormalizerFreeNetwork
+from ...models import ImageClassifier
 from ...validation import POSITIVE, Interval, check_fields
 from ..endings import check_ending
 from .arithmetic import ARITHMETIC
@@ -62,7 +62,7 @@ class OnnxOptions:
         return ("batch" if self.batch is None else self.batch, *image)
 
 
-def onnx_model(model: NormalizerFreeNetwork, options: OnnxOptions, metadata: Mapping[str, str] | None = None) -> Any:
+def onnx_model(model: ImageClassifier, options: OnnxOptions, metadata: Mapping[str, str] | None = None) -> Any:
     """The onnx.ModelProto that computes in float32 what `model`, on NumPy, computes in evaluation.
 
     Input "images"; outputs "logits" and, with options.softmax, "probabilities". Weights are standardized once, here.
@@ -108,7 +108,7 @@ def _package() -> Any:
         raise InputError(f"export needs the package onnx: {INSTALL}") from None
 
 
-def _graph_of(model: NormalizerFreeNetwork, options: OnnxOptions) -> Graph:
+def _graph_of(model: ImageClassifier, options: OnnxOptions) -> Graph:
     """The graph from the input to the outputs."""
     if backend_of(model.linear.weight.data).name != "numpy":
         raise InputError("export: expected a model on NumPy; load its weights with backend='numpy'")
@@ -133,7 +133,7 @@ def _graph_of(model: NormalizerFreeNetwork, options: OnnxOptions) -> Graph:
     return graph
 
 
-def _normalized_input(graph: Graph, model: NormalizerFreeNetwork, options: OnnxOptions) -> str:
+def _normalized_input(graph: Graph, model: ImageClassifier, options: OnnxOptions) -> str:
     """The value that enters the network: float32 (N, C, H, W), normalized."""
     name = INPUT
     if options.layout == "NHWC":

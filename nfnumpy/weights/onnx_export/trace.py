@@ -11,7 +11,7 @@ from ...autograd import no_grad, record_operations
 from ...backend import get, is_array
 from ...backend.arrays import Array
 from ...errors import InputError
-from ...models import NormalizerFreeNetwork
+from ...models import ImageClassifier
 
 OUTSIDE = "the network has an array that depends on the images and is computed outside of nfnumpy.ops"
 
@@ -41,7 +41,7 @@ class Trace(NamedTuple):
     constants: list[Array]
 
 
-def trace(model: NormalizerFreeNetwork, image_size: int) -> Trace:
+def trace(model: ImageClassifier, image_size: int) -> Trace:
     """The evaluation of `model`, on NumPy, for images of `image_size` × `image_size` pixels.
 
     The batch is empty: shapes are those of the real computation and no image takes time. What depends on parameters
