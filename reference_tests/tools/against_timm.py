@@ -3,8 +3,13 @@
 `python reference_tests/tools/against_timm.py` needs timm, installed as docs/weights.md describes, so the tests do not
 run it. Each line: the largest difference of logits, as a share of the largest logit; first with the weights as they
 are, then with timm's epsilon carried by the gains. The last lines go from our weights to timm's.
+
+With `--baselines [NAME ...]`, the networks with normalizations instead: against_timm_baselines.py.
 """
 
+import sys
+
+import against_timm_baselines
 import numpy as np
 import torch
 
@@ -103,7 +108,8 @@ def compare(name, ours, pixels, unfold=None, turned=False, changes=None, **optio
     print(f"{name:14} {pixels:4} px {'turned' if turned else '':6} {shown}", flush=True)
 
 
-if __name__ == "__main__":
+def normalizer_free():
+    """Print the table of the normalizer-free networks."""
     print("as they are, epsilon carried, and (for GELU) that with the tanh form")
     for pixels in (192, 97):
         compare("dm_nfnet_f0", "nfnet_f0", pixels, changes={"activation": "gelu_erf"})
@@ -118,3 +124,12 @@ if __name__ == "__main__":
     print("converted to timm: renamed, with exact gains, that with timm's GELU in the tanh form")
     for dtype in ("float64", "float32"):
         converted("dm_nfnet_f0", "nfnet_f0", 192, dtype)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--baselines"]:
+        print(against_timm_baselines.HEADING)
+        for given in sys.argv[2:] or against_timm_baselines.NAMES:
+            print(against_timm_baselines.compare(timm, given), flush=True)
+    else:
+        normalizer_free()
