@@ -81,4 +81,6 @@ def _part_of(parameter: str) -> str:
     first, second, *_ = parameter.split(".")
     if first == "blocks":
         return f"blocks.{second}"
-    return {"final_conv": "head", "linear": "classifier"}.get(first, "stem")
+    if first.startswith("final_"):
+        return "head"
+    return "classifier" if first == "linear" else "stem"

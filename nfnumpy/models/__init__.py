@@ -6,6 +6,7 @@ from .nf_regnet import NFRegNet, NFRegNetConfig
 from .nf_resnet import NFResNet, NFResNetConfig
 from .nfnet import NFNet, NFNetConfig
 from .registry import FAMILIES, NORMALIZER_FREE, config_of, create, default_for, from_config, names, randaugment_of
+from .resnet import ResNet, ResNetConfig
 
 CONFIGS = tuple(FAMILIES)
 
@@ -22,6 +23,8 @@ __all__ = [
            "NFRegNetConfig",
            "NFResNet",
            "NFResNetConfig",
+           "ResNet",
+           "ResNetConfig",
            "config_of",
            "create",
            "default_for",

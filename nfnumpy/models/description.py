@@ -6,17 +6,16 @@ Used by: models/base.py. Test: reference_tests/models/test_outputs.py.
 import math
 from typing import Any
 
-from ..nn import Conv2D, Linear, Module
+from ..nn import Conv2D, ConvNorm, Linear, Module
 
 
 def describe(model: Any) -> str:
     """A line for the ImageClassifier `model`, then a line for each layer outside of blocks and for each block."""
-    rows = [(name, _layer(part)) for name, part in model.named_modules()
-            if isinstance(part, (Conv2D, Linear)) and not name.startswith("blocks.")]
-    blocks = [(f"blocks.{k}", block.description()) for k, block in enumerate(model.blocks)]
-    after_blocks = next(k for k, (name, _) in enumerate(rows) if name in ("final_conv", "linear"))
-    rows[after_blocks:after_blocks] = blocks
+    layers = _layers(model)
     parts = dict(model.named_modules())
+    after_blocks = next(k for k, name in enumerate(layers) if name.startswith(("final_", "linear")))
+    rows = [(name, _in_words(parts[name])) for name in layers]
+    rows[after_blocks:after_blocks] = [(f"blocks.{k}", block.description()) for k, block in enumerate(model.blocks)]
     title = f"{type(model).__name__}: {count_values(model):,} parameters of {model.linear.weight.dtype}"
     width = max(len(name) for name, _ in rows)
     words = max(len(text) for _, text in rows)
@@ -29,8 +28,21 @@ def count_values(module: Module) -> int:
     return sum(math.prod(parameter.shape) for parameter in module.parameters().values())
 
 
-def _layer(layer: Conv2D | Linear) -> str:
-    """A layer's channels and, of a convolution, its window and stride."""
+def _layers(model: Module) -> list[str]:
+    """The names of the outermost modules with parameters, without the blocks."""
+    found: list[str] = []
+    for name, part in model.named_modules():
+        inside = not name or name.startswith("blocks.") or any(name.startswith(f"{layer}.") for layer in found)
+        if not inside and part.parameters():
+            found.append(name)
+    return found
+
+
+def _in_words(part: Module) -> str:
+    """A layer's channels and, of a convolution, its window and stride; the name of its class for other layers."""
+    layer = part.conv if isinstance(part, ConvNorm) else part
+    if not isinstance(layer, (Conv2D, Linear)):
+        return type(layer).__name__
     *window, inputs, outputs = layer.weight.shape
     if isinstance(layer, Linear):
         return f"{inputs} -> {outputs}"

@@ -11,15 +11,17 @@ from numpy.typing import DTypeLike
 
 from ..errors import InputError
 from ..functional.checks import whole_number
-from . import nf_regnet, nf_resnet, nfnet
+from . import nf_regnet, nf_resnet, nfnet, resnet
 from .base import ImageClassifier
 
 FAMILIES = {  # configuration: (network, its file)
     nfnet.NFNetConfig: (nfnet.NFNet, nfnet),
     nf_resnet.NFResNetConfig: (nf_resnet.NFResNet, nf_resnet),
     nf_regnet.NFRegNetConfig: (nf_regnet.NFRegNet, nf_regnet),
+    resnet.ResNetConfig: (resnet.ResNet, resnet),
 }
-Config = nfnet.NFNetConfig | nf_resnet.NFResNetConfig | nf_regnet.NFRegNetConfig
+Config = (nfnet.NFNetConfig | nf_resnet.NFResNetConfig | nf_regnet.NFRegNetConfig
+          | resnet.ResNetConfig)
 VARIANTS: dict[str, Config] = dict(entry for _, file in FAMILIES.values() for entry in file.variants())
 NORMALIZER_FREE = (nfnet.NFNetConfig, nf_resnet.NFResNetConfig, nf_regnet.NFRegNetConfig)
 MAGNITUDES = (5, 10, 10, 15, 15, 15, 15, 15)  # of RandAugment, for F0 … F7

@@ -1,6 +1,7 @@
 """Parameters and multiply-adds against published tables, to every printed digit."""
 
 import functools
+import math
 
 import numpy as np
 import pytest
@@ -16,6 +17,11 @@ PUBLISHED = {"nfnet_f0": ("71.5", "12.38"), "nfnet_f1": ("132.6", "35.54"), "nfn
 # that an NF-ResNet differs by one skip gain a block. torchvision prints two decimals of its multiply-adds.
 RESNETS = {"nf_resnet50": (25_557_032, "4.09"), "nf_resnet101": (44_549_160, "7.80"),
            "nf_resnet152": (60_192_808, "11.51")}
+
+# Networks with normalizations: exact parameters with 1000 classes, and billions of multiply-adds at test size where
+# timm's tables print them. Those count two for each value that a normalization puts out.
+BASELINES = {"resnet18": (11_689_512, None), "resnet34": (21_797_672, None), "resnet50": (25_557_032, "4.11"),
+             "resnet101": (44_549_160, None), "resnet152": (60_192_808, None)}
 
 # (parameters, multiply-adds at their size) of the project's own small models: their checkpoints depend on the shapes.
 OWN = {"nfnet_8px": (88_933, 1_164_672), "nfnet_16px": (122_741, 5_076_480), "nfnet_32px": (191_414, 19_889_664),
@@ -40,6 +46,28 @@ def count_flops(name):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nf.nn.WSConv2D, "kernel", lambda layer: layer.weight)
         return nf.analysis.count_flops(model, model.config.test_size, model.config.test_size)
+
+
+def count_with_norms(name):
+    """Multiply-adds, and two for each value that a normalization puts out."""
+    normalized = []
+    call = nf.nn.BatchNorm.__call__
+
+    def counted(layer, x, *mode):
+        normalized.append(math.prod(x.shape[1:]))
+        return call(layer, x, *mode)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nf.nn.BatchNorm, "__call__", counted)
+        model = shapes(name)
+        return nf.analysis.count_flops(model, model.config.test_size, model.config.test_size) + 2 * sum(normalized)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_baselines_have_exactly_the_published_parameters_and_multiply_adds(name):
+    parameters, flops = BASELINES[name]
+    assert count_params(name) == parameters
+    assert flops is None or f"{count_with_norms(name) / 1e9:.2f}" == flops
 
 
 def test_f0_has_exactly_the_published_parameters():

@@ -1,0 +1,43 @@
+"""What the residual networks with normalizations share: the order of their blocks, and the sum of shortcut and branch.
+
+Used by: models/resnet.py and the files of its descendants. Test: reference_tests/models/test_resnets_against_torch.py.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..autograd import Tensor
+from ..nn import EVALUATION, Conv2D, Mode, Nonlinearity, StochasticDepth
+from .base import ResidualBlock
+
+
+class PostActivationBlock(ResidualBlock):
+    """A residual block whose nonlinearity comes after the sum: the next block, and its shortcut, start from it."""
+
+    activation: Nonlinearity
+    stochastic_depth: StochasticDepth
+
+    def add_residual(self, shortcut: Tensor, residual: Tensor, mode: Mode = EVALUATION) -> Tensor:
+        """activation(shortcut + stochastic_depth(residual))."""
+        return self.activation(shortcut + self.stochastic_depth(residual, mode))
+
+
+def block_positions(config: Any) -> Iterator[tuple[int, int, float]]:
+    """Yield (output channels, stride, drop rate) of every block in order.
+
+    config: has widths, depths, strides, one value a stage, and stochdepth_rate. A stage's first block has its stride.
+    The drop rate grows linearly, as in the normalizer-free networks: `stochdepth_rate` · index/number of blocks.
+    """
+    total = sum(config.depths)
+    index = 0
+    for width, depth, stride in zip(config.widths, config.depths, config.strides, strict=True):
+        for position in range(depth):
+            yield width, stride if position == 0 else 1, config.stochdepth_rate * index / total
+            index += 1
+
+
+def bottleneck_in_words(first: Conv2D, middle: Conv2D, last: Conv2D) -> str:
+    """The channels, the width and the groups inside the branch, and the stride, of its three convolutions."""
+    groups = f" in {middle.groups} groups" if middle.groups > 1 else ""
+    return f"{first.weight.shape[2]} -> {last.weight.shape[3]}, bottleneck {middle.weight.shape[3]}{groups}, " \
+           f"stride {middle.stride}"

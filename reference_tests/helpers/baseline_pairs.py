@@ -1,0 +1,67 @@
+"""Pairs of a network with normalizations and its PyTorch port, with the same random values in float64.
+
+BOUND is relative to a tensor's norm, as in port_pairs.
+"""
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+import nfnumpy as nf
+from nfnumpy.ports import torch_resnet
+from nfnumpy.ports.torch_parts import load_state, port_name
+from reference_tests.helpers.port_pairs import BOUND, difference
+
+PORTS = {"ResNetConfig": torch_resnet.ResNet}
+
+
+def random_state(model, seed):
+    """Values that make every parameter and buffer matter: none is 0 or 1."""
+    rng, state = np.random.default_rng(seed), {}
+    for name, array in model.state_dict().items():
+        kind, noise = name.rpartition(".")[2], rng.standard_normal(array.shape)
+        fan_in = max(1, np.prod(array.shape[:-1]))
+        state[name] = {"weight": noise * np.sqrt(2 / fan_in), "gamma": 1 + 0.3 * noise, "running_variance":
+                       np.exp(0.3 * noise)}.get(kind, 0.3 * noise)
+    return state
+
+
+def pair_of(config, seed):
+    """A model with random values and the port with the same, both float64; the port's weights lie channels last."""
+    model = nf.models.from_config(config, dtype="float64", seed=seed)
+    model.load_state_dict(random_state(model, seed))
+    port = PORTS[type(config).__name__](config).double()
+    load_state(port, model.state_dict())
+    return model, port.to(memory_format=torch.channels_last)
+
+
+def loss_pair(model, port, images, labels, training):
+    """(ours, theirs), both of whose backward passes have run; compares the logits."""
+    port.train(training)
+    logits = model(images, training=training)
+    loss = nf.ops.softmax_cross_entropy(logits, labels, label_smoothing=0.1)
+    loss.backward()
+    their_logits = port(torch.from_numpy(images).permute(0, 3, 1, 2))
+    their_loss = F.cross_entropy(their_logits, torch.from_numpy(labels), label_smoothing=0.1)
+    their_loss.backward()
+    expected = their_logits.detach().numpy()
+    assert np.linalg.norm(logits.numpy() - expected) <= BOUND * np.linalg.norm(expected)
+    assert abs(loss.item() - their_loss.item()) <= BOUND * their_loss.item()
+    return loss.item(), their_loss.item()
+
+
+def assert_gradients_agree(model, port):
+    """Every parameter's gradient to BOUND of the port's norm; both have the same parameters."""
+    ours = {port_name(name): parameter.grad for name, parameter in model.parameters().items()}
+    theirs = {name: parameter.grad for name, parameter in port.named_parameters()}
+    assert ours.keys() == theirs.keys()
+    wrong = {name: found for name in ours if not (found := difference(ours[name], theirs[name])) <= BOUND}
+    assert not wrong, wrong
+
+
+def assert_states_agree(model, port, bound):
+    """Every parameter and buffer, to `bound` of the port's norm."""
+    theirs = port.state_dict()
+    wrong = {name: found for name, array in model.state_dict().items()
+             if not (found := difference(array, theirs[port_name(name)])) <= bound}
+    assert not wrong, wrong
