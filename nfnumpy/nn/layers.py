@@ -1,9 +1,10 @@
-"""The layers of normalizer-free networks: which parameters they own, and which operation they call.
+"""The layers of networks: which parameters they own, and which operation they call.
 
 Used by: models/, verify/. The formulas: functional/, joined to the tape in ops.py.
 Tests: reference_tests/nn/test_layers.py, reference_tests/models/test_models_against_torch.py.
 """
 
+import math
 from typing import Any
 
 import numpy
@@ -15,6 +16,7 @@ from ..backend.arrays import Array
 from ..errors import InputError
 from ..functional.activations import GAMMA
 from ..functional.checks import LARGEST, real_number, whole_number
+from ..functional.squeeze_excite import check_hidden_activation
 from ..functional.windows import pair
 from .initialization import Initializer
 from .mode import EVALUATION, Mode
@@ -124,17 +126,37 @@ class Nonlinearity(Module):
 
 
 class SqueezeExcite(Module):
-    """x · 2·sigmoid(fc1(relu(fc0(mean over the image)))), hidden width max(1, int(channels·ratio))."""
+    """x · scale·sigmoid(fc1(g(fc0(mean over the image)))).
 
-    def __init__(self, init: Initializer, channels: int, ratio: float) -> None:
+    hidden: the number of hidden units; by default max(1, int(channels·ratio)). activation: the name of g; scale: 2 as
+    normalizer-free networks have it, 1 as published (1709.01507). initial: "fan_in", or "fan_out" for weights
+    N(0, 2/out), as EfficientNets have them.
+    """
+
+    def __init__(self, init: Initializer, channels: int, ratio: float | None = None, *, hidden: int | None = None,
+                 activation: str = "relu", scale: float = 2.0, initial: str = "fan_in") -> None:
         whole_number(channels, f"{init.path}: channels", least=1)
-        hidden = int(min(max(1, channels * real_number(ratio, f"{init.path}: ratio")), LARGEST))
-        self.fc0 = Linear(init.scope("fc0"), channels, hidden)
-        self.fc1 = Linear(init.scope("fc1"), hidden, channels)
+        if hidden is None:
+            hidden = int(min(max(1, channels * real_number(ratio, f"{init.path}: ratio")), LARGEST))
+        whole_number(hidden, f"{init.path}: hidden", least=1)
+        check_hidden_activation(activation, init.path)
+        self.activation = activation
+        self.scale = real_number(scale, f"{init.path}: scale")
+        deviations = _deviations(init, initial, hidden, channels)
+        self.fc0 = Linear(init.scope("fc0"), channels, hidden, standard_deviation=deviations[0])
+        self.fc1 = Linear(init.scope("fc1"), hidden, channels, standard_deviation=deviations[1])
 
     def __call__(self, x: Tensor) -> Tensor:
         parameters = (self.fc0.weight, self.fc0.bias, self.fc1.weight, self.fc1.bias)
-        return ops.squeeze_excite(x, *(cast_like(parameter, x) for parameter in parameters))
+        return ops.squeeze_excite(x, *(cast_like(parameter, x) for parameter in parameters),
+                                  activation=self.activation, scale=self.scale)
+
+
+def _deviations(init: Initializer, initial: str, *outputs: int) -> list[float | None]:
+    """The standard deviation of each Linear with so many outputs, None for its default."""
+    if initial not in ("fan_in", "fan_out"):
+        raise InputError(f"{init.path}: initial {initial!r}: expected fan_in or fan_out")
+    return [None if initial == "fan_in" else math.sqrt(2.0 / count) for count in outputs]
 
 
 def _mask(x: Tensor, shape: tuple[int, ...], rate: float, site: str, randomness: CounterRNG) -> Array:

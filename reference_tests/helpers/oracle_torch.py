@@ -207,9 +207,9 @@ def standardize_weight(weight, gain, *, eps):
     return weight.sub(units.mean(dim=0)) * gain / torch.sqrt(torch.clamp(spread, min=eps))
 
 
-def squeeze_excite(x, weight0, bias0, weight1, bias1):
-    hidden = F.relu(F.linear(x.mean(dim=(1, 2)), weight0.T, bias0))
-    return x * 2 * torch.sigmoid(F.linear(hidden, weight1.T, bias1))[:, None, None, :]
+def squeeze_excite(x, weight0, bias0, weight1, bias1, *, activation, scale):
+    hidden = NONLINEARITY[activation](F.linear(x.mean(dim=(1, 2)), weight0.T, bias0))
+    return x * scale * torch.sigmoid(F.linear(hidden, weight1.T, bias1))[:, None, None, :]
 
 
 def skip_init(shortcut, residual, skip_gain, *, alpha):

@@ -256,12 +256,14 @@ def weights(draw):
 
 @st.composite
 def excitations(draw):
-    """Hidden units stay 1/2 from the kink of their relu: |x| ≤ 1 and |weight0| ≤ 1/C against biases of ±3/2."""
+    """Hidden units stay 1/2 from the kink of their nonlinearity: |x| ≤ 1 and |weight0| ≤ 1/C, biases of ±3/2."""
     n, h, w, c, hidden = draw(st.tuples(st.integers(1, 3), *[st.integers(1, 4)] * 4))
     random = np.random.default_rng(draw(seeds))
     arrays = (random.uniform(-1, 1, (n, h, w, c)), random.uniform(-1, 1, (c, hidden)) / c,
               random.choice([-1.5, 1.5], hidden), normal(random, (hidden, c)), normal(random, c))
-    return Problem(tuple(map(as_float32_holds, arrays)), tuple(range(5)), {})
+    options = {"activation": draw(st.sampled_from(["relu", "silu", "relu6", "tanh", "log_softmax"])),
+               "scale": draw(st.sampled_from([2.0, 1.0, -0.5]))}
+    return Problem(tuple(map(as_float32_holds, arrays)), tuple(range(5)), options)
 
 
 @st.composite

@@ -63,6 +63,24 @@ def test_squeeze_and_excite_has_at_least_one_hidden_channel(ratio, hidden):
     assert nf.nn.SqueezeExcite(nf.nn.Initializer(), 8, ratio).fc0.weight.shape == (8, hidden)
 
 
+def test_squeeze_and_excite_takes_the_number_of_hidden_units_its_nonlinearity_and_its_scale():
+    layer = nf.nn.SqueezeExcite(Initializer(dtype="float64"), 8, hidden=3, activation="silu", scale=1.0)
+    x = np.random.default_rng(0).standard_normal((2, 3, 3, 8))
+    hidden = x.mean(axis=(1, 2)) @ layer.fc0.weight.data
+    gate = 1 / (1 + np.exp(-(hidden / (1 + np.exp(-hidden)) @ layer.fc1.weight.data)))
+    # Some 40 roundings of values of at most 10 lie on the way to a value.
+    np.testing.assert_allclose(layer(x).numpy(), x * gate[:, None, None], rtol=0, atol=400 * np.finfo(float).eps)
+
+
+def test_fan_out_weights_of_squeeze_and_excite_are_scaled_by_their_outputs():
+    """The same draws as those of fan-in, times sqrt(2·in/out)."""
+    one, other = (nf.nn.SqueezeExcite(Initializer(dtype="float64"), 8, hidden=2, initial=initial)
+                  for initial in ("fan_in", "fan_out"))
+    for layer, ratio in (("fc0", 8 / 2), ("fc1", 2 / 8)):
+        weight, expected = getattr(other, layer).weight.data, getattr(one, layer).weight.data * np.sqrt(2 * ratio)
+        np.testing.assert_allclose(weight, expected, rtol=4 * np.finfo(float).eps)
+
+
 @pytest.mark.parametrize("make, complaint", [
     (lambda init: nf.nn.Conv2D(init, 0, 4, 3), "stem: 0 -> 4 channels: expected at least one of each"),
     (lambda init: nf.nn.Conv2D(init, 4, 0, 3), "stem: 4 -> 0 channels: expected at least one of each"),
@@ -77,6 +95,11 @@ def test_squeeze_and_excite_has_at_least_one_hidden_channel(ratio, hidden):
     (lambda init: nf.nn.Linear(init, 2, 2, standard_deviation="1"), "stem: standard_deviation: expected a real"),
     (lambda init: nf.nn.SqueezeExcite(init, 2.5, 0.5), "stem: channels: expected a whole number"),
     (lambda init: nf.nn.SqueezeExcite(init, 4, float("nan")), "stem: ratio: expected a real number, got nan"),
+    (lambda init: nf.nn.SqueezeExcite(init, 4), "stem: ratio: expected a real number, got None"),
+    (lambda init: nf.nn.SqueezeExcite(init, 4, hidden=0), "stem: hidden: expected a whole number ≥ 1, got 0"),
+    (lambda init: nf.nn.SqueezeExcite(init, 4, 0.5, activation="glu"), "stem: activation 'glu': expected one of"),
+    (lambda init: nf.nn.SqueezeExcite(init, 4, 0.5, scale="2"), "stem: scale: expected a real number"),
+    (lambda init: nf.nn.SqueezeExcite(init, 4, 0.5, initial="he"), "stem: initial 'he': expected fan_in or fan_out"),
     (lambda init: nf.nn.Nonlinearity(["relu"]), "expected one of"),
     (lambda init: nf.nn.Initializer(None), "unknown backend 'None'"),
     (lambda init: nf.nn.Linear(init, 2, 2).load_state_dict("a.safetensors"), "expected a dict .* got a str"),

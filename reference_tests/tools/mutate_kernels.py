@@ -226,7 +226,8 @@ MISTAKES = {  # file: [(what is wrong, as the file has it, and instead)]
         ("shortcut and residual swapped", "return s + r * scale;", "return r + s * scale;"),
     ],
     "squeeze_excite": [
-        ("×2 forgotten", "Acc<T>(2) * sigmoid_(widen(", "sigmoid_(widen("),
+        ("scale forgotten", "s * sigmoid_(widen(", "sigmoid_(widen("),
+        ("scale forgotten in the derivative", "(s * sigmoid_(g)", "(sigmoid_(g)"),
         ("gate of another image", "gate + tile.image * channels, tile.channel", "gate, tile.channel"),
         ("share of the mean forgotten", "* scale[k] + shift[k]", "* scale[k]"),
         ("mean not divided", "share[k] = widen(pack.value[k]) / pixels", "share[k] = widen(pack.value[k])"),

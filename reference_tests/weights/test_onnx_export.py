@@ -136,9 +136,9 @@ MATRIX = np.random.default_rng(1).standard_normal((3, 3)).astype(np.float32)
 KERNEL_1 = np.random.default_rng(2).standard_normal((1, 1, 3, 3)).astype(np.float32)
 
 
-def excited(x):
+def excited(x, **options):
     """Squeeze-and-excite with constant weights."""
-    return ops.squeeze_excite(x, MATRIX, VECTOR, MATRIX, VECTOR)
+    return ops.squeeze_excite(x, MATRIX, VECTOR, MATRIX, VECTOR, **options)
 
 
 def to_itself(x):
@@ -152,7 +152,8 @@ TABLE = {  # operation: a function of images (N, H, W, 3) with one result a clas
     "avg_pool": lambda x: mean(ops.avg_pool(x, window=3, stride=2)),
     "max_pool": lambda x: mean(ops.max_pool(ops.log_sigmoid(x), window=(2, 3), padding=((1, 0), (0, 2)))),
     "global_mean": lambda x: ops.global_mean(ops.log_sigmoid(x)) + ops.global_mean(excited(x)),
-    "squeeze_excite": lambda x: mean(ops.relu(excited(ops.log_sigmoid(x)))),
+    "squeeze_excite": lambda x: mean(ops.relu(excited(ops.log_sigmoid(x))) + excited(
+        x, activation="log_sigmoid", scale=1.0) + excited(x, activation="gelu", scale=0.5)),
     "skip_init": lambda x: mean(to_itself(ops.conv2d(x, KERNEL_1)) + to_itself(excited(x))),
     "scaled_nonlinearity": lambda x: mean(ops.scaled_nonlinearity(x, name="gelu", scale=1.7)),
     **{name: lambda x, name=name: mean(getattr(ops, name)(x)) for name in

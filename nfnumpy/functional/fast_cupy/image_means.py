@@ -27,8 +27,8 @@ def _lanes(packs, most):
     return min(most, 1 << max(packs - 1, 0).bit_length())
 
 
-def map_tiles(file: cuda.KernelFile, kernel: str, shape: tuple[int, ...], *arrays: Array) -> None:
-    """Start a kernel that goes over images of `shape` (N, H, W, C) tile by tile."""
+def map_tiles(file: cuda.KernelFile, kernel: str, shape: tuple[int, ...], *arrays: Array | numpy.generic) -> None:
+    """Start a kernel that goes over images of `shape` (N, H, W, C) tile by tile; numbers may follow the arrays."""
     images, height, width, channels = shape
     dtype = arrays[0].dtype
     packs = _packs(channels, dtype)

@@ -70,12 +70,13 @@ def _global_mean(to: Emitter, x: Value) -> Value:
     return dataclasses.replace(to.node("Flatten", pooled, axis=1), scale=x.scale)
 
 
-def _squeeze_excite(to: Emitter, x: Value, weight0: Any, bias0: Any, weight1: Any, bias1: Any) -> Value:
+def _squeeze_excite(to: Emitter, x: Value, weight0: Any, bias0: Any, weight1: Any, bias1: Any, *,
+                    activation: str = "relu", scale: float = 2.0) -> Value:
     hidden = _linear(to, _global_mean(to, x), weight0, bias0)
-    excited = _linear(to, to.node("Relu", hidden.name), weight1, bias1)
+    excited = _linear(to, _nonlinearity(to, hidden, name=activation), weight1, bias1)
     gate = to.graph.node("Unsqueeze", to.graph.node("Sigmoid", excited.name), to.graph.integers(2, 3))
     x = to.graph.ungated(x)
-    return dataclasses.replace(x, scale=2.0 * x.scale, gate=gate)
+    return dataclasses.replace(x, scale=scale * x.scale, gate=gate)
 
 
 def _skip_init(to: Emitter, shortcut: Value, residual: Value, skip_gain: Any, *, alpha: float) -> Value:
