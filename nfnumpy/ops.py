@@ -75,6 +75,8 @@ global_mean = differentiable(F.pooling.global_mean, x=F.pooling.global_mean_vjp)
 
 standardize_weight = differentiable(F.weight_standardization.standardize_weight,
                                     F.weight_standardization.standardize_weight_vjp)
+normalize = differentiable(F.normalization.normalize, F.normalization.normalize_vjp)
+batch_norm = differentiable(F.normalization.batch_norm, F.normalization.batch_norm_vjp)
 squeeze_excite = differentiable(F.squeeze_excite.squeeze_excite, F.squeeze_excite.squeeze_excite_vjp)
 skip_init = differentiable(F.residual.skip_init, shortcut=F.residual.skip_init_shortcut_vjp,
                            residual=F.residual.skip_init_residual_vjp, skip_gain=F.residual.skip_init_skip_gain_vjp)

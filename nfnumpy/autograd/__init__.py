@@ -13,9 +13,9 @@ from . import parallel_backward  # registers the fast path of backward_pass
 from .backward import backward_pass, reverse_topological_order
 from .checkpoint import checkpoint
 from .operation import DifferentiableFunction, Operation, differentiable
-from .tape import GraphError, Node, no_grad, record_operations, trust_saved_arrays
+from .tape import GraphError, Node, is_recomputing, no_grad, record_operations, trust_saved_arrays
 from .tensor import Tensor
 
 __all__ = ["DifferentiableFunction", "GraphError", "Node", "Operation", "Tensor", "backward_pass", "checkpoint",
-           "differentiable", "no_grad", "parallel_backward", "record_operations", "reverse_topological_order",
-           "trust_saved_arrays"]
+           "differentiable", "is_recomputing", "no_grad", "parallel_backward", "record_operations",
+           "reverse_topological_order", "trust_saved_arrays"]

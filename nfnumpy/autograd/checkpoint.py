@@ -7,7 +7,7 @@ from ..backend import DrawnSteps, repeatable_steps
 from ..backend.arrays import Array
 from ..backend.context import setting
 from ..errors import InputError
-from .tape import Node, no_grad, recording
+from .tape import Node, no_grad, recomputing, recording
 from .tensor import Tensor, graph_parent
 
 
@@ -26,7 +26,8 @@ class _Rerun:
         inputs = [Tensor(value, requires_grad=wanted) if tensor else value
                   for value, wanted, tensor in zip(saved.values(), self.is_wanted, self.is_tensor, strict=True)]
         with setting(recording, True), repeatable_steps(self.drawn):
-            output = self.function(*inputs)
+            with setting(recomputing, True):
+                output = self.function(*inputs)
             if graph_parent(output) is not None:
                 output.backward(cotangent)
         return [value.grad if wanted else None for value, wanted in zip(inputs, self.is_wanted, strict=True)]
@@ -37,6 +38,7 @@ def checkpoint(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
 
     `function` takes Tensors and returns one; parameters it reaches by itself get their gradients too. It must compute
     the same both times: training passes draw the same random numbers again; parameters must not be replaced in between.
+    In the second run `is_recomputing()` is true, so that running statistics take a batch in once.
     Source: Chen et al. (2016), arXiv 1604.06174.
     """
     if not recording.get():

@@ -2,8 +2,9 @@
 
 The signature of a product says what the tape keeps for it, by name: an input, `INPUT_shape`, `INPUT_dtype`, `output`;
 keyword-only parameters are the operation's options. The annotations of a formula's inputs say what they may be: `Array`
-an array only, `Array | float` also a Python number, which takes the dtype of the arrays beside it; an input whose
-default is None may be left out. Inputs without annotations are passed on as they are.
+an array only, `FullPrecisionArray` one that is of float32 beside half precision, `Array | float` also a Python number,
+which takes the dtype of the arrays beside it; an input whose default is None may be left out. Inputs without
+annotations are passed on as they are.
 """
 
 import functools
@@ -13,11 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, cast, get_args
 
 from .. import backend
-from ..backend.arrays import Array
+from ..backend.arrays import Array, FullPrecisionArray
 from ..errors import InputError, first_line
 from ..functional.checks import shown
 from .tape import Node, hooks, recording
 from .tensor import Tensor, graph_parent
+
+FLOAT32 = backend.get("numpy").dtype("float32")
 
 
 class _Needed(NamedTuple):
@@ -93,6 +96,7 @@ class _Input(NamedTuple):
     takes_number: bool
     takes_none: bool
     is_required: bool
+    is_full_precision: bool = False  # float32 where the other inputs are of half precision
 
 
 def _inputs_of(parameters: Sequence[inspect.Parameter]) -> list[_Input]:
@@ -102,7 +106,9 @@ def _inputs_of(parameters: Sequence[inspect.Parameter]) -> list[_Input]:
             is_checked = p.annotation is not p.empty
             takes_number = not is_checked or float in get_args(p.annotation)
             is_required = p.default is p.empty and p.kind is not p.VAR_POSITIONAL
-            inputs.append(_Input(p.name, is_checked, takes_number, not is_checked or p.default is None, is_required))
+            is_full = FullPrecisionArray in (p.annotation, *get_args(p.annotation))
+            inputs.append(_Input(p.name, is_checked, takes_number, not is_checked or p.default is None, is_required,
+                                 is_full))
     return inputs
 
 
@@ -145,7 +151,9 @@ class Operation:
         return result
 
     def _bound(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
-        """All inputs, those given by keyword taken out of `options`; InputError if some are missing or unknown."""
+        """All inputs, those given by keyword taken out of `options`, None for those left out; InputError if some that
+        are required are missing or some are unknown.
+        """
         if self.variadic:
             if len(inputs) == 1 and isinstance(inputs[0], (list, tuple)):
                 inputs = tuple(inputs[0])
@@ -156,6 +164,7 @@ class Operation:
                 inputs = (*inputs, options.pop(self.inputs[len(inputs)].name))
             if not self.required_inputs <= len(inputs) <= len(self.inputs):
                 raise InputError(f"{self.name}: expected {self._usage()}, got {len(inputs)} inputs")
+            inputs = (*inputs, *[None] * (len(self.inputs) - len(inputs)))
         if not self.required_options <= options.keys() <= self.options:
             given = ", ".join(options) or "no options"
             raise InputError(f"{self.name}: expected {self._usage()}, got {given}")
@@ -170,10 +179,12 @@ class Operation:
     def _arrays(self, inputs: tuple[Any, ...]) -> tuple[list[Any], set[Any]]:
         """The raw arrays of the inputs, and the set of their floating dtypes; numbers become Python numbers.
 
-        InputError when an input is of a kind that the formula does not take, and when floating dtypes differ.
+        InputError when an input is of a kind that the formula does not take, and when floating dtypes differ. Those of
+        `FullPrecisionArray`s are in the set only where no other array is.
         """
         arrays: list[Any] = []
-        floating = set()
+        floating: set[Any] = set()
+        full_precision: set[Any] = set()
         for position, value in enumerate(inputs):
             if isinstance(value, Tensor):
                 value = value.data
@@ -183,12 +194,14 @@ class Operation:
                 value = self._converted(value, position)
             dtype = getattr(value, "dtype", None)
             if dtype is not None and (dtype.kind == "f" or backend.is_floating(dtype)):
-                floating.add(dtype)
+                is_full = not self.variadic and self.inputs[position].is_full_precision
+                (full_precision if is_full else floating).add(dtype)
             arrays.append(value)
-        if len(floating) > 1:
-            raise InputError(f"{self.name}: inputs of {' and '.join(sorted(map(str, floating)))}; nothing is cast "
-                             f"silently, convert one of them")
-        return arrays, floating
+        is_mixed = any(dtype != _full_precision(other) for dtype in full_precision for other in floating)
+        if is_mixed or len(floating or full_precision) > 1:
+            raise InputError(f"{self.name}: inputs of {' and '.join(sorted(map(str, floating | full_precision)))}; "
+                             f"nothing is cast silently, convert one of them")
+        return arrays, floating or full_precision
 
     def _number(self, value: Any, one: _Input) -> Any:
         """None, or a real number of any kind as a Python number or (a NumPy scalar) an array, where it is taken."""
@@ -254,6 +267,11 @@ class Operation:
             reached = {vjp.position for vjp in vjps}
             parents = [parent if number in reached else None for number, parent in enumerate(parents)]
         return Node(self.name, parents, saved, vjps, options)
+
+
+def _full_precision(dtype: Any) -> Any:
+    """The dtype of `FullPrecisionArray`s beside arrays of `dtype`."""
+    return FLOAT32 if dtype.itemsize == 2 else dtype
 
 
 def _described(array: Any) -> str:

@@ -15,6 +15,7 @@ from ..backend.context import setting
 
 recording = contextvars.ContextVar("recording", default=True)
 checking = contextvars.ContextVar("checking", default=True)
+recomputing = contextvars.ContextVar("recomputing", default=False)
 hooks: contextvars.ContextVar[tuple["Hook", ...]] = contextvars.ContextVar("hooks", default=())
 
 Hook = Callable[[str, Sequence[Any], Array, Mapping[str, Any]], None]
@@ -28,6 +29,11 @@ class GraphError(RuntimeError):
 def no_grad() -> AbstractContextManager[None]:
     """Context in which operations record nothing."""
     return setting(recording, False)
+
+
+def is_recomputing() -> bool:
+    """Whether the backward pass is running a checkpoint's function again here: what counts passes leaves it out."""
+    return recomputing.get()
 
 
 def trust_saved_arrays() -> AbstractContextManager[None]:

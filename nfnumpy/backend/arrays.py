@@ -2,9 +2,10 @@
 
 import math
 import sys
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 Array: TypeAlias = Any  # an array of any backend: numpy.ndarray, cupy.ndarray, array_api_strict's
+FullPrecisionArray: TypeAlias = Annotated[Array, "float32 beside float16 and bfloat16, else of the others' dtype"]
 
 
 def namespace(array: Array) -> Any:

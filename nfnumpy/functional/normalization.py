@@ -1,39 +1,118 @@
 """Batch normalization: every channel is shifted and scaled by its moments over the batch and the image.
 
-Source: Ioffe, Szegedy (2015), arXiv 1502.03167, algorithm 1 (the formula) and section 3 (its derivative).
+Source: Ioffe, Szegedy (2015), arXiv 1502.03167, algorithm 1 (the formula) and section 3 (its derivative). Images of
+float16 and bfloat16 are computed with in float32: their moments, gamma and beta have that dtype, and only what is
+returned for x is rounded to x's.
 
 Used by: ops.py, nn/normalization.py. Fast paths: none yet.
-Test: reference_tests/nn/test_normalization.py.
+Test: reference_tests/functional/test_normalization.py, test_operations_against_torch.py.
 """
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
-from ..backend import formula, namespace
-from ..backend.arrays import Array
+from ..backend import formula, is_array, namespace
+from ..backend.arrays import Array, FullPrecisionArray
 from ..errors import InputError
+from .checks import real_number, shown
+
+JointSum = Callable[[Array], Array]  # the sum over all devices of an array that each of them has
 
 
-@formula
-def batch_moments(x: Array) -> tuple[Array, Array]:
-    """(mean, biased variance) of every channel: x (…, C) -> two arrays (C,)."""
+class Moments(NamedTuple):
+    """mean and biased variance (C,) of so many `values` a channel, an array () where they were summed up."""
+
+    mean: Array
+    variance: Array
+    values: Array | int
+
+
+def check_eps(eps: float) -> None:
+    """InputError unless eps is above 0, so that a constant channel divides by something."""
+    if not real_number(eps, "eps") > 0.0:
+        raise InputError(f"eps: expected a number > 0, got {shown(eps)}")
+
+
+def check_image(x: Array, name: str) -> None:
+    """InputError unless x is (…, C) of floating numbers."""
+    if x.ndim < 2 or getattr(x.dtype, "kind", "f") in "biu":
+        raise InputError(f"{name}: expected x (…, C) of floating numbers, got {tuple(x.shape)} of {x.dtype}")
+
+
+def check_channels(x: Array, name: str, **arrays: Array | None) -> None:
+    """InputError unless all these are (C,) for x (…, C); None is left out."""
+    wrong = {key: tuple(array.shape) for key, array in arrays.items()
+             if array is not None and tuple(array.shape) != tuple(x.shape[-1:])}
+    if wrong:
+        key, shape = next(iter(wrong.items()))
+        raise InputError(f"{name}: expected {', '.join(arrays)} ({x.shape[-1]},) for x {tuple(x.shape)}, got {key} "
+                         f"{shape}")
+
+
+def full_precision(x: Array) -> Array:
+    """x itself, or its values in float32 where it is of float16 or bfloat16."""
+    xp = namespace(x)
+    return x if x.dtype == xp.float64 else xp.astype(x, xp.float32, copy=False)
+
+
+def rounded(values: Array, like: Array) -> Array:
+    """`values` in the dtype of `like`."""
+    return namespace(values).astype(values, like.dtype, copy=False)
+
+
+def over_devices(sums: Array, joint_sum: JointSum | None) -> Array:
+    """joint_sum(sums), or `sums` where there is none; InputError where it returns another shape or dtype."""
+    if joint_sum is None:
+        return sums
+    total = joint_sum(sums)
+    if not is_array(total) or tuple(total.shape) != tuple(sums.shape) or total.dtype != sums.dtype:
+        raise InputError(f"joint_sum: expected the sum over devices of {tuple(sums.shape)} of {sums.dtype}, got "
+                         f"{shown(total)}")
+    return total
+
+
+def _check_batch_moments(x: Array, *, joint_sum: JointSum | None = None) -> None:
+    check_image(x, "batch_moments")
+    if 0 in x.shape:
+        raise InputError(f"batch_moments: expected at least one value, got x {tuple(x.shape)}")
+    if joint_sum is not None and not callable(joint_sum):
+        raise InputError(f"joint_sum: expected a function of an array or None, got {shown(joint_sum)}")
+
+
+@formula(check=_check_batch_moments)
+def batch_moments(x: Array, *, joint_sum: JointSum | None = None) -> Moments:
+    """Mean and biased variance of every channel of x (…, C), in float32 at least.
+
+    joint_sum: for the moments of the joint batch of several devices; it is called twice, as the variance is a sum of
+    squared distances from the joint mean: ΣX² - M·mean² would lose the digits that both have in common.
+    """
     xp, axes = namespace(x), tuple(range(x.ndim - 1))
-    mean = xp.mean(x, axis=axes)
+    x, count = full_precision(x), math.prod(x.shape[:-1])
+    if joint_sum is None:
+        mean = xp.mean(x, axis=axes)
+        centred = x - mean
+        return Moments(mean, xp.mean(centred * centred, axis=axes), count)
+    total = xp.sum(x, axis=axes)
+    joint = over_devices(xp.stack([total, xp.full_like(total, count)]), joint_sum)
+    mean, counts = joint[0, ...] / joint[1, ...], joint[1, ...]
     centred = x - mean
-    return mean, xp.mean(centred * centred, axis=axes)
+    return Moments(mean, over_devices(xp.sum(centred * centred, axis=axes), joint_sum) / counts, counts[0])
 
 
 def _check_normalize(x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, *, eps: float) -> None:
-    shapes = {tuple(array.shape) for array in (gamma, beta, mean, variance)}
-    if x.ndim < 2 or shapes != {tuple(x.shape[-1:])}:
-        raise InputError(f"normalize: expected x (…, C) and gamma, beta, mean and variance (C,), got {tuple(x.shape)} "
-                         f"and {', '.join(map(str, sorted(shapes)))}")
+    check_eps(eps)
+    check_image(x, "normalize")
+    check_channels(x, "normalize", gamma=gamma, beta=beta, mean=mean, variance=variance)
 
 
 @formula(check=_check_normalize)
-def normalize(x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, *, eps: float) -> Array:
-    """gamma·(x - mean)/sqrt(variance + eps) + beta, the moments being constants: inference."""
-    xp = namespace(x)
-    return (x - mean) * (gamma / xp.sqrt(variance + eps)) + beta
+def normalize(x: Array, gamma: FullPrecisionArray, beta: FullPrecisionArray, mean: FullPrecisionArray,
+              variance: FullPrecisionArray, *, eps: float) -> Array:
+    """gamma·(x - mean)/sqrt(variance + eps) + beta, the moments being constants: inference. x (…, C), the others (C,).
+    """
+    factor = gamma / namespace(x).sqrt(variance + eps)
+    return rounded((full_precision(x) - mean) * factor + beta, x)
 
 
 @formula
@@ -41,28 +120,52 @@ def normalize_vjp(cotangent: Array, x: Array, gamma: Array, mean: Array, varianc
                   eps: float) -> tuple[Array, Array, Array, None, None]:
     """The cotangents of x, gamma and beta; the moments get none."""
     xp, axes = namespace(x), tuple(range(x.ndim - 1))
-    unit = (x - mean) / xp.sqrt(variance + eps)
-    return (cotangent * (gamma / xp.sqrt(variance + eps)), xp.sum(cotangent * unit, axis=axes),
-            xp.sum(cotangent, axis=axes), None, None)
+    scale, back = 1.0 / xp.sqrt(variance + eps), full_precision(cotangent)
+    unit = (full_precision(x) - mean) * scale
+    return rounded(back * (gamma * scale), x), xp.sum(back * unit, axis=axes), xp.sum(back, axis=axes), None, None
 
 
-@formula(check=_check_normalize)
-def batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, *, eps: float) -> Array:
-    """As `normalize`, the moments being those of x itself, through which the derivative goes: training."""
+def _check_batch_norm(x: Array, gamma: Array, beta: Array, mean: Array | None = None, variance: Array | None = None, *,
+                      eps: float, joint_sum: JointSum | None = None) -> None:
+    check_eps(eps)
+    check_image(x, "batch_norm")
+    check_channels(x, "batch_norm", gamma=gamma, beta=beta, mean=mean, variance=variance)
+    _check_batch_moments(x, joint_sum=joint_sum)
+    if (mean is None) != (variance is None):
+        raise InputError("batch_norm: expected mean and variance of x, or neither")
+
+
+@formula(check=_check_batch_norm)
+def batch_norm(x: Array, gamma: FullPrecisionArray, beta: FullPrecisionArray, mean: FullPrecisionArray | None = None,
+               variance: FullPrecisionArray | None = None, *, eps: float, joint_sum: JointSum | None = None) -> Array:
+    """gamma·(x - mean)/sqrt(variance + eps) + beta with the moments of x itself: training. x (…, C), the others (C,).
+
+    mean, variance: what `batch_moments` returns for x, or None: computed here. The derivative goes through them.
+    joint_sum: as `batch_moments` takes it.
+    """
+    if mean is None or variance is None:
+        mean, variance, _ = batch_moments(x, joint_sum=joint_sum)
     return normalize(x, gamma, beta, mean, variance, eps=eps)
 
 
 @formula
-def batch_norm_vjp(cotangent: Array, x: Array, gamma: Array, mean: Array, variance: Array, *,
-                   eps: float) -> tuple[Array, Array, Array, None, None]:
+def batch_norm_vjp(cotangent: Array, x: Array, gamma: Array, mean: Array | None, variance: Array | None, *, eps: float,
+                   joint_sum: JointSum | None = None) -> tuple[Array, Array, Array, None, None]:
     """The cotangents of x, gamma and beta.
 
     With u = (x - mean)/sqrt(variance + eps), M values a channel and all sums over them:
     dL/dx = gamma/sqrt(variance + eps) · (G - ΣG/M - u·Σ(u·G)/M).
+    With joint_sum the sums in dL/dx and M are those of the joint batch; gamma and beta get those of this device, which
+    add up over devices as the gradients of all other parameters do.
     """
+    if mean is None or variance is None:
+        mean, variance, _ = batch_moments(x, joint_sum=joint_sum)
     xp, axes = namespace(x), tuple(range(x.ndim - 1))
-    scale = 1.0 / xp.sqrt(variance + eps)
-    unit = (x - mean) * scale
-    along, total = xp.sum(cotangent * unit, axis=axes), xp.sum(cotangent, axis=axes)
-    count = math.prod(x.shape[:-1])
-    return (gamma * scale) * (cotangent - total / count - unit * (along / count)), along, total, None, None
+    scale, back = 1.0 / xp.sqrt(variance + eps), full_precision(cotangent)
+    unit = (full_precision(x) - mean) * scale
+    own = xp.stack([xp.sum(back * unit, axis=axes), xp.sum(back, axis=axes),
+                    xp.full_like(scale, math.prod(x.shape[:-1]))])
+    joint = over_devices(own, joint_sum)
+    along, mean_back = joint[0, ...] / joint[2, ...], joint[1, ...] / joint[2, ...]
+    back_x = (gamma * scale) * (back - mean_back - unit * along)
+    return rounded(back_x, x), own[0, ...], own[1, ...], None, None

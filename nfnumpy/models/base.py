@@ -65,21 +65,23 @@ class ImageClassifier(Module):
             hint = self.explain_mismatch(state, self.state_dict()) if isinstance(state, Mapping) else ""
             raise InputError(f"{error}{hint}") from None
 
-    def __call__(self, x: Tensor | Array, training: bool = False) -> Tensor:
+    def __call__(self, x: Tensor | Array, training: bool = False, *, update_statistics: bool = True) -> Tensor:
         """Logits (N, num_classes) of images x (N, H, W, in_channels), an array or Tensor of the model's dtype.
 
         With images of float16 or bfloat16, a model of float32 computes in that: its weights enter rounded, their
         gradients come back in float32, and the logits have the images' dtype.
         training: dropout and stochastic depth act, drawn by `self.randomness` for its current step, which this
-        advances: the next training pass draws other numbers.
+        advances: the next training pass draws other numbers. update_statistics: whether normalizations take this batch
+        into their running statistics in training; False for a pass that sees a batch again.
         """
-        return self.outputs(x, ["logits"], training)["logits"]
+        return self.outputs(x, ["logits"], training, update_statistics=update_statistics)["logits"]
 
     def features(self, x: Tensor | Array, training: bool = False) -> Tensor:
         """What the classifier sees of images x, as `model(x)` takes them: (N, channels), averaged over each image."""
         return self.outputs(x, ["features"], training)["features"]
 
-    def outputs(self, x: Tensor | Array, names: Collection[str], training: bool = False) -> dict[str, Tensor]:
+    def outputs(self, x: Tensor | Array, names: Collection[str], training: bool = False, *,
+                update_statistics: bool = True) -> dict[str, Tensor]:
         """name -> Tensor for some of `output_names()`, from one pass of images x, as `model(x)` takes them.
 
         Nothing is computed beyond the last of them. InputError for a name that is not one of these.
@@ -90,7 +92,7 @@ class ImageClassifier(Module):
         self._check_images(x)
         randomness = self.randomness.next_step() if training else None
         found: dict[str, Tensor] = {}
-        for name, output in self._run(x, Mode(training, randomness)):
+        for name, output in self._run(x, Mode(training, randomness, update_statistics)):
             if name in names:
                 found[name] = output
             if len(found) == len(set(names)):

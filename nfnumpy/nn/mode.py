@@ -15,11 +15,13 @@ class Mode:
 
     training: whether layers act as in training: dropout and stochastic depth drop values, and a normalization takes the
     statistics of the batch and updates its buffers. randomness: the random numbers of the current step; a layer draws
-    under its own path, so that a block that is computed again draws the same numbers.
+    under its own path, so that a block that is computed again draws the same numbers. update_statistics: whether a
+    normalization in training updates its buffers; False for a pass that sees a batch again, as SAM's second one.
     """
 
     training: bool = False
     randomness: CounterRNG | None = None
+    update_statistics: bool = True
 
     def require_randomness(self, path: str) -> CounterRNG:
         """`randomness`; InputError, naming the layer at `path`, when there is none."""

@@ -4,20 +4,16 @@ Source: Ioffe, Szegedy (2015), arXiv 1502.03167. The formulas: functional/normal
 Used by: models/. Test: reference_tests/nn/test_normalization.py.
 """
 
-import math
 from typing import Any, NamedTuple
 
-from ..autograd import Tensor, differentiable
+from .. import ops
+from ..autograd import Tensor, is_recomputing
 from ..backend.arrays import Array
 from ..errors import InputError
-from ..functional import normalization as formulas
+from ..functional.normalization import Moments, batch_moments
 from .initialization import Initializer
-from .layers import cast_like
 from .mode import EVALUATION, Mode
 from .module import Module
-
-normalize = differentiable(formulas.normalize, formulas.normalize_vjp)
-batch_norm = differentiable(formulas.batch_norm, formulas.batch_norm_vjp)
 
 
 class Convention(NamedTuple):
@@ -35,7 +31,8 @@ class BatchNorm(Module):
     """gamma·(x - mean)/sqrt(variance + eps) + beta over the last axis' channels, of x (N, H, W, channels).
 
     In training the moments are those of the batch, and the running ones, buffers, take them in; in evaluation they are
-    the running ones. initial_gamma: 0 for the last normalization of a residual branch that shall start as nothing.
+    the running ones. Beside images of float16 or bfloat16 parameters and moments stay in float32. initial_gamma: 0 for
+    the last normalization of a residual branch that shall start as nothing.
     """
 
     def __init__(self, init: Initializer, channels: int, convention: str = "torch", *,
@@ -51,19 +48,22 @@ class BatchNorm(Module):
         self.register_buffer("running_variance", init.filled((channels,), 1.0))
 
     def __call__(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
-        gamma, beta = cast_like(self.gamma, x), cast_like(self.beta, x)
+        x = x if isinstance(x, Tensor) else Tensor(x)
         eps = self.convention.eps
         if not mode.training:
-            return normalize(x, gamma, beta, self.running_mean, self.running_variance, eps=eps)
-        mean, variance = formulas.batch_moments(x.data)
-        self._take_in(mean, variance, math.prod(x.shape[:-1]))
-        return batch_norm(x, gamma, beta, mean, variance, eps=eps)
+            return ops.normalize(x, self.gamma, self.beta, self.running_mean, self.running_variance, eps=eps)
+        moments = batch_moments(x.data)
+        out = ops.batch_norm(x, self.gamma, self.beta, moments.mean, moments.variance, eps=eps)
+        if mode.update_statistics and not is_recomputing():
+            self._take_in(moments)
+        return out
 
-    def _take_in(self, mean: Array, variance: Array, count: int) -> None:
-        """Update the running statistics with those of a batch of `count` values a channel."""
+    def _take_in(self, moments: Moments) -> None:
+        """Update the running statistics with those of a batch."""
         decay, _, unbiased = self.convention
+        mean, variance, values = moments
         if unbiased:
-            variance = variance * (count / max(1, count - 1))
+            variance = variance * (values / max(1, values - 1))
         self.running_mean = decay * self.running_mean + (1.0 - decay) * mean
         self.running_variance = decay * self.running_variance + (1.0 - decay) * variance
 

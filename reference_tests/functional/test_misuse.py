@@ -28,6 +28,8 @@ CALLS = {  # the good call: inputs and every option
     "max_pool": ([ones(1, 4, 4, 2)], {"window": 2, "stride": 2, "padding": "SAME"}),
     "global_mean": ([ones(1, 4, 4, 2)], {}),
     "standardize_weight": ([ones(3, 4), ones(4)], {"eps": 1e-4}),
+    "normalize": ([ones(2, 3), ones(3), ones(3), ones(3), ones(3)], {"eps": 1e-5}),
+    "batch_norm": ([ones(2, 3), ones(3), ones(3), ones(3), ones(3)], {"eps": 1e-5}),
     "squeeze_excite": ([ones(1, 2, 2, 3), ones(3, 2), ones(2), ones(2, 3), ones(3)],
                        {"activation": "relu", "scale": 2.0}),
     "skip_init": ([ones(2, 3), ones(2, 3), ones()], {"alpha": 0.2}),

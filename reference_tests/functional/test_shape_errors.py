@@ -23,6 +23,11 @@ WRONG = {
     "global mean of two axes": (ops.global_mean, [zeros(4, 4)], {}, r"\(N, H, W, C\)"),
     "one gain for all units": (ops.standardize_weight, [zeros(3, 4), zeros(1)], {}, r"gain \(out,\)"),
     "a gain per input": (ops.standardize_weight, [zeros(3, 4), zeros(3)], {}, r"\(3, 4\) and \(3,\)"),
+    "a gamma of one": (ops.batch_norm, [zeros(2, 3), zeros(1), zeros(3)], {"eps": 1e-5}, r"gamma \(1,\)"),
+    "a running mean of another layer": (ops.normalize, [zeros(2, 3), zeros(3), zeros(3), zeros(4), zeros(3)],
+                                        {"eps": 1e-5}, r"mean \(4,\)"),
+    "a mean without a variance": (ops.batch_norm, [zeros(2, 3), zeros(3), zeros(3), zeros(3)], {"eps": 1e-5},
+                                  "neither"),
     "squeeze_excite of a vector": (ops.squeeze_excite, [zeros(2, 3), zeros(3, 2), zeros(2), zeros(2, 3), zeros(3)],
                                    {}, r"\(N, H, W, C\)"),
     "squeeze_excite with a gate of one channel": (

@@ -207,6 +207,16 @@ def standardize_weight(weight, gain, *, eps):
     return weight.sub(units.mean(dim=0)) * gain / torch.sqrt(torch.clamp(spread, min=eps))
 
 
+def normalize(x, gamma, beta, mean, variance, *, eps):
+    return (x - mean) * torch.rsqrt(variance + eps) * gamma + beta
+
+
+def batch_norm(x, gamma, beta, mean, variance, *, eps):
+    """Differentiated by torch, whose own function refuses one value a channel."""
+    dims = tuple(range(x.ndim - 1))
+    return normalize(x, gamma, beta, x.mean(dim=dims), torch.var(x, dim=dims, correction=0), eps=eps)
+
+
 def squeeze_excite(x, weight0, bias0, weight1, bias1, *, activation, scale):
     hidden = NONLINEARITY[activation](F.linear(x.mean(dim=(1, 2)), weight0.T, bias0))
     return x * scale * torch.sigmoid(F.linear(hidden, weight1.T, bias1))[:, None, None, :]

@@ -34,6 +34,7 @@ REASONS = {
     "target": "classes left out or weighed",
     "bins": "average pooling to sizes that do not divide the image's, or more than its mean",
     "random": "masks drawn by PyTorch",
+    "eps": "an eps that is not above 0",
     "empty": "the mean over no example, NaN in PyTorch, is an error here",
 }
 
@@ -309,6 +310,31 @@ def adaptive_avg_pool(x: Tensor, output_size: Any) -> Tensor:
     return on_images(lambda image: ops.avg_pool(image, window=window, padding="VALID"), x)
 
 
+def along_second(operation: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """An operation on (…, C) applied to (N, C, …)."""
+    if x.ndim < 3:
+        return operation(x)
+    last = ops.transpose(x, axes=(0, *range(2, x.ndim), 1))
+    return ops.transpose(operation(last), axes=(0, x.ndim - 1, *range(1, x.ndim - 1)))
+
+
+def affine(x: Tensor, gamma: Any, beta: Any, channels: int) -> tuple[Any, Any]:
+    """gamma and beta (channels,), ones and zeros where they are not given."""
+    dtype = x.dtype
+    return np.ones(channels, dtype) if gamma is None else gamma, np.zeros(channels, dtype) if beta is None else beta
+
+
+def batch_norm(x: Tensor, mean: Any = None, variance: Any = None, gamma: Any = None, beta: Any = None,
+               training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
+    """Without running statistics, or in training, those of the batch."""
+    unless(x.ndim > 1, "empty")
+    unless(eps > 0.0, "eps")
+    gamma, beta = affine(x, gamma, beta, x.shape[1])
+    if training or mean is None:
+        return along_second(lambda x: ops.batch_norm(x, gamma, beta, eps=eps), x)
+    return along_second(lambda x: ops.normalize(x, gamma, beta, mean.detach(), variance.detach(), eps=eps), x)
+
+
 def rows_of_classes(logits: Tensor) -> Tensor:
     """PyTorch's logits (C,), (N, C) or (N, C, …) as rows (N', C)."""
     if logits.ndim == 1:
@@ -407,6 +433,8 @@ TABLE: dict[str, dict[str, Callable[..., Tensor]]] = {  # operation here -> oper
     "avg_pool": {F + "avg_pool2d": avg_pool, F + "adaptive_avg_pool2d": adaptive_avg_pool},
     "max_pool": {F + "max_pool2d": max_pool},
     "global_mean": {F + "adaptive_avg_pool2d": adaptive_avg_pool},
+    "normalize": {F + "batch_norm": batch_norm},
+    "batch_norm": {F + "batch_norm": batch_norm, F + "batch_norm.without_cudnn": batch_norm},
     "dropout": {F + "dropout": dropout},
     "softmax_cross_entropy": {F + "cross_entropy": cross_entropy},
     "sigmoid_cross_entropy": {F + "binary_cross_entropy_with_logits": binary_cross_entropy},

@@ -254,6 +254,36 @@ def weights(draw):
                    {"eps": draw(st.sampled_from([1e-4, 1e-2, 1e4]))})
 
 
+EPS = st.sampled_from([1e-5, 1e-3, 10.0])
+
+
+def spread_out(random, shape):
+    """Values of which the first of every channel is 3 to 5 from the others: no variance is near 0 but that of one."""
+    x = random.uniform(-1, 1, shape)
+    x.reshape(-1, shape[-1])[0] += 4.0
+    return x
+
+
+@st.composite
+def batches(draw):
+    """x (…, C), gamma and beta; the moments are left to the operation. One value a channel has variance 0."""
+    shape = draw(shapes_of.array_shapes(min_dims=2, max_dims=4, min_side=1, max_side=4))
+    random = np.random.default_rng(draw(seeds))
+    arrays = spread_out(random, shape), normal(random, shape[-1:]), normal(random, shape[-1:])
+    return Problem((*map(as_float32_holds, arrays), None, None), (0, 1, 2), {"eps": draw(EPS)})
+
+
+@st.composite
+def normalizations(draw):
+    """x (…, C), gamma, beta, and moments that are not those of x."""
+    problem = draw(batches())
+    x, gamma, beta, _, _ = problem.inputs
+    random = np.random.default_rng(draw(seeds))
+    mean, variance = (as_float32_holds(values) for values in (normal(random, gamma.shape),
+                                                              random.uniform(0.5, 2, gamma.shape)))
+    return Problem((x, gamma, beta, mean, variance), (0, 1, 2), problem.options)
+
+
 @st.composite
 def excitations(draw):
     """Hidden units stay 1/2 from the kink of their nonlinearity: |x| ≤ 1 and |weight0| ≤ 1/C, biases of ±3/2."""

@@ -2,6 +2,7 @@
 """
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, strategies as st
 
@@ -49,3 +50,42 @@ def test_a_convolution_with_a_norm_has_no_bias_and_the_norms_buffers():
     assert list(pair.parameters()) == ["conv.weight", "norm.gamma", "norm.beta"]
     assert list(pair.buffers()) == ["norm.running_mean", "norm.running_variance"]
     assert pair(nf.Tensor(np.zeros((1, 5, 5, 3), np.float32))).shape == (1, 3, 3, 4)
+
+
+class CountsCalls:
+    """A function that adds its input's batch to the running statistics of `layer`."""
+
+    def __init__(self, layer, mode=TRAINING):
+        self.layer, self.mode, self.calls = layer, mode, 0
+
+    def __call__(self, x):
+        self.calls += 1
+        return self.layer(x, self.mode)
+
+
+def test_a_block_that_is_computed_again_takes_a_batch_in_once():
+    x = np.random.default_rng(0).normal(size=(4, 2, 2, 3))
+    expected = BatchNorm(Initializer(dtype="float64"), 3)
+    expected(nf.Tensor(x), TRAINING)
+    again = CountsCalls(BatchNorm(Initializer(dtype="float64"), 3))
+    nf.checkpoint(lambda x: nf.checkpoint(again, x), nf.Tensor(x, requires_grad=True)).sum().backward()
+    assert again.calls == 3  # forward, the outer backward pass, and within it the inner one
+    for name, buffer in again.layer.buffers().items():
+        np.testing.assert_array_equal(buffer, expected.buffers()[name])
+
+
+def test_a_pass_that_sees_a_batch_again_can_leave_the_statistics_alone():
+    layer = BatchNorm(Initializer(dtype="float64"), 3)
+    x = nf.Tensor(np.random.default_rng(0).normal(size=(4, 2, 2, 3)))
+    out = layer(x, Mode(training=True, update_statistics=False))
+    assert not layer.running_mean.any() and (layer.running_variance == 1.0).all()
+    np.testing.assert_array_equal(out.data, layer(x, TRAINING).data)
+    assert layer.running_mean.all()
+
+
+def test_a_batch_that_is_refused_leaves_the_statistics_alone():
+    layer = BatchNorm(Initializer(), 3)
+    for wrong in (np.ones((2, 2, 2, 4), np.float32), np.ones((2, 2, 2, 3)), np.ones((0, 2, 2, 3), np.float32)):
+        with pytest.raises(nf.InputError):
+            layer(nf.Tensor(wrong), TRAINING)
+    assert layer.running_mean.tolist() == [0.0] * 3 and layer.running_variance.tolist() == [1.0] * 3
