@@ -38,8 +38,8 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, to: str, gains
     Of a training checkpoint, the averaged weights if it has them. gains, for timm: "exact" changes the gains so that
     timm computes the same function, in spite of the epsilon that it adds, and `load` restores them; "as-stored" renames
     only. Returns lines that describe what was written.
-    InputError when `source` cannot be read, is not a normalizer-free network, or is the same file as `target`, and when
-    the ending of `target` says that it holds something else.
+    InputError when `source` cannot be read, holds a network that `to` has no names for, or is the same file as
+    `target`, and when the ending of `target` says that it holds something else.
     """
     if to not in SCHEMES:
         raise InputError(f"--to {to}: expected one of {', '.join(SCHEMES)}")
@@ -47,19 +47,19 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, to: str, gains
         raise InputError(f"--gains {gains}: expected one of {', '.join(GAINS)}")
     check_target(source, target, "pickle" if to == "haiku" else "safetensors")
     state = network_state(source)
-    family = family_of(state)  # InputError for other networks, before anything is written
+    has_gains = any(name.endswith(".gain") for name in state)
     if to == "timm":
-        changed, metadata = changed_for_timm(state) if gains == "exact" else (state, {})
+        changed, metadata = changed_for_timm(state) if gains == "exact" and has_gains else (state, {})
         save(target, to_timm(changed), {"format": "pt", **metadata})
     elif to == "haiku":
         save_haiku(target, state)
     else:
         save(target, state)
     lines = [f"{target}: {len(state)} arrays of {described(state)} under the names of {to}"]
-    if to == "timm":
+    if to == "timm" and has_gains:
         epsilon = "gains changed to undo" if gains == "exact" else "gains as they are, without regard to"
         lines.append(f"note: {epsilon} the 1e-5 that timm adds to the weights' variance")
-        lines.append(f"note: {TIMM_NOTES[family]}; see docs/weights.md")
+        lines.append(f"note: {TIMM_NOTES[family_of(state)]}; see docs/weights.md")
     return lines
 
 
@@ -88,8 +88,8 @@ def save_haiku(path: str | os.PathLike, state: Mapping[str, Array]) -> None:
 
 
 def described(state: Mapping[str, Array]) -> str:
-    """The variant of `state` and its number of classes; where it is no named variant, its family."""
+    """The variant of `state` and its number of classes, if it is a named variant."""
     try:
         return f"{variant_of(state)} with {state['linear.bias'].shape[0]} classes"
     except InputError:
-        return f"an {family_of(state)} of no named variant"
+        return "a network of no named variant"

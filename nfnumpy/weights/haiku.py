@@ -10,7 +10,8 @@ from typing import Any
 
 from ..backend.arrays import Array
 from ..errors import InputError
-from .naming import NUMBER, check_names, family_of
+from .name_tables import NUMBER
+from .naming import check_names, family_of
 
 ROOTS = {"NFNet": ("NFNet", "nf_block"), "NFResNet": ("NF_ResNet", "nf_res_block"),
          "NFRegNet": ("NF_RegNet", "nf_block")}
@@ -64,7 +65,7 @@ def from_haiku(tree: Mapping[str, Mapping[str, Any]]) -> dict[str, Array]:
             if name is None or name in state:
                 raise InputError(f"haiku weights: {str(leaf)[:80]!r} of {path[:80]!r} is not an array, or occurs twice")
             state[name] = array
-    check_names(state, "haiku weights")
+    check_names(state, "haiku weights", normalizer_free=True)
     family = family_of(state)
     for name in state:
         path, leaf = haiku_name(name, family)

@@ -5,7 +5,6 @@ Used by: conversion.py, training/classifier.py, commands. Test: reference_tests/
 
 import contextlib
 import os
-import re
 import stat
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
@@ -17,7 +16,7 @@ from . import files
 from .haiku import from_haiku
 from .naming import check_names
 from .numpy_pickles import read_pickle
-from .timm import from_timm
+from .timm import from_timm, has_timm_names
 from .timm_gains import original_state
 from .torch_containers import LEGACY_START
 from .torch_files import read_torch
@@ -99,7 +98,7 @@ def _state_in_safetensors(state: dict[str, np.ndarray], metadata: Mapping[str, s
             there = [name for name in GROUPS if any(key.startswith(f"{name}.") for key in state)]
             raise InputError(f"the checkpoint has no group {group!r}; it has {', '.join(there)}")
         return part
-    return original_state(from_timm(state), metadata) if _has_timm_names(state) else state
+    return original_state(from_timm(state), metadata) if has_timm_names(state) else state
 
 
 def _state_in_pickle(value: Any) -> dict[str, np.ndarray]:
@@ -112,13 +111,7 @@ def _state_in_pickle(value: Any) -> dict[str, np.ndarray]:
         return from_haiku(value)
     if not all(isinstance(name, str) and hasattr(array, "__array_namespace__") for name, array in value.items()):
         raise InputError("it holds more than names with arrays")
-    if _has_timm_names(value):
+    if has_timm_names(value):
         return from_timm(value)
     check_names(value, "names of no scheme known here")
     return value
-
-
-def _has_timm_names(state: Mapping[str, Any]) -> bool:
-    """Whether the names of `state` are those of one of timm's normalizer-free models."""
-    return any(name.startswith("stem.") for name in state) and \
-        any(re.match(r"stages\.\d+\.\d+\.", name) for name in state)

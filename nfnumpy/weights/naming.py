@@ -1,4 +1,4 @@
-"""The names of our networks' parameters: which family they belong to, and where its stages begin.
+"""The names of our networks' parameters: which family they belong to, and how many blocks its stages have.
 
 Used by: haiku.py, timm.py, loading.py, conversion.py. Test: reference_tests/weights/test_weights.py.
 """
@@ -8,11 +8,16 @@ from collections.abc import Mapping
 
 from ..backend.arrays import Array
 from ..errors import InputError
+from .name_tables import NUMBER
 
-NUMBER = r"0|[1-9]\d{0,4}"  # of a block; names come from files, where a number can have any length
 PART = r"conv0|conv1|conv1b|conv2|conv_shortcut|squeeze_excite\.fc[01]"
-OUR_NAME = re.compile(rf"(stem_convs\.({NUMBER})|initial_conv|final_conv|linear|blocks\.({NUMBER})\.({PART}))\."
+CONVOLUTION = rf"blocks\.({NUMBER})\.(conv[0-9a-z_]*)\.(?:conv\.)?weight$"
+DENSE_LAYER = rf"blocks\.({NUMBER})\.layers\.({NUMBER})\."
+FREE_NAME = re.compile(rf"(stem_convs\.({NUMBER})|initial_conv|final_conv|linear|blocks\.({NUMBER})\.({PART}))\."
                       rf"(weight|gain|bias)|blocks\.({NUMBER})\.skip_gain")
+
+OUR_NAME = re.compile(rf"(stem_convs\.({NUMBER})|initial_conv|final_conv|final_norm|linear|blocks\.({NUMBER}))"
+                      r"(\.[a-z0-9_]{1,40}){1,6}")  # of any family
 
 
 def family_of(state: Mapping[str, Array]) -> str:
@@ -28,16 +33,17 @@ def family_of(state: Mapping[str, Array]) -> str:
                      f"{example!r}")
 
 
-def check_names(state: Mapping[str, Array], what: str, theirs: Mapping[str, str] | None = None) -> None:
-    """InputError unless all names of `state` are names of our networks' parameters, with blocks numbered from 0.
+def check_names(state: Mapping[str, Array], what: str, normalizer_free: bool = False) -> None:
+    """InputError unless all names of `state` look like names of our networks' arrays, with blocks numbered from 0.
 
-    what: the kind of weights, for the message; theirs: our name -> the name from which it was translated.
+    what: the kind of weights, for the message; normalizer_free: the names have to be those of such a network.
     """
+    form, kind = (FREE_NAME, "a normalizer-free network's parameters") if normalizer_free else (OUR_NAME, "our arrays")
     for name in state:
-        if not isinstance(name, str) or not OUR_NAME.fullmatch(name):
-            given = str((theirs or {}).get(name, name))[:80]
-            raise InputError(f"{what}: {given!r} is no name of a normalizer-free network's parameters")
-    family_of(state)
+        if not isinstance(name, str) or not form.fullmatch(name):
+            raise InputError(f"{what}: {str(name)[:80]!r} is no name of {kind}")
+    if normalizer_free:
+        family_of(state)
     block_count(state)
 
 
@@ -50,25 +56,36 @@ def block_count(state: Mapping[str, Array]) -> int:
     return len(found)
 
 
-def stage_positions(state: Mapping[str, Array]) -> list[tuple[int, int]]:
-    """[(stage, position in stage)] of every block in a state of nfnumpy: a shortcut with weights begins a stage."""
-    positions = []
-    stage = -1
-    position = 0
-    for block in range(block_count(state)):
-        if block == 0 or f"blocks.{block}.conv_shortcut.weight" in state:
-            stage += 1
-            position = 0
-        else:
-            position += 1
-        positions.append((stage, position))
-    return positions
+def depths_of(state: Mapping[str, Array]) -> list[int]:
+    """The number of blocks in each stage of a state of nfnumpy, of a DenseNet the number of layers in its dense blocks.
+
+    A block begins a stage if it has a shortcut with weights, or if it changes the number of channels: in all networks
+    that the papers name, these are the blocks at which a stage begins.
+    """
+    layers = {(int(found[1]), int(found[2])) for found in (re.match(DENSE_LAYER, name) for name in state) if found}
+    if layers:
+        return [sum(block == one for one, _ in layers) for block in sorted({block for block, _ in layers})]
+    depths: list[int] = []
+    for convs in _convolutions(state):
+        own = sorted(convs.keys() - {"conv_shortcut"})
+        channels = (_input_channels(convs[own[0]]), convs[own[-1]][3:]) if own else ((), ())
+        if not depths or "conv_shortcut" in convs or channels[0] != channels[1]:
+            depths.append(0)
+        depths[-1] += 1
+    return depths
 
 
-def renamed(state: Mapping[str, Array], names: Mapping[str, str], what: str) -> dict[str, Array]:
-    """`state` renamed by the dict `names`; InputError, with an example, for names that are unexpected or missing."""
-    differences = {"unexpected": set(state) - set(names), "missing": set(names) - set(state)}
-    for problem, wrong in differences.items():
-        if wrong:
-            raise InputError(f"{what}: {problem} {min(wrong)[:80]!r}, one of {len(wrong)} such names")
-    return {names[name]: array for name, array in state.items()}
+def _convolutions(state: Mapping[str, Array]) -> list[dict[str, tuple[int, ...]]]:
+    """{name in the block: shape of the weight} of the convolutions of every block."""
+    blocks: list[dict[str, tuple[int, ...]]] = [{} for _ in range(block_count(state))]
+    for name, array in state.items():
+        found = re.match(CONVOLUTION, name)
+        if found:
+            blocks[int(found[1])][found[2]] = tuple(array.shape)
+    return blocks
+
+
+def _input_channels(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(the number of input channels,) of a convolution of one group, or of one group a channel."""
+    depthwise = shape[2:3] == (1,) and shape[:2] != (1, 1)
+    return shape[3:] if depthwise else shape[2:3]

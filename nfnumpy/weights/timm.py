@@ -8,107 +8,100 @@ timm: reference_tests/tools/against_timm.py.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
 
 from ..backend import namespace
 from ..backend.arrays import Array
 from ..errors import InputError
-from .naming import NUMBER, check_names, family_of, renamed, stage_positions
+from .name_tables import Table, kind_of, most_fitting
+from .naming import depths_of
+from .timm_names import MARKS, NAMINGS, STAGES
 
 EPSILON = 1e-5  # what timm adds to the variance of the weights
 FLOOR = 1e-4  # the least value of fan-in times that variance, in nfnumpy and in the authors' code
-BLOCK = rf"stages\.({NUMBER})\.({NUMBER})\."
-PARTS = {"conv0": "conv1", "conv1": "conv2", "conv1b": "conv2b", "conv2": "conv3", "conv_shortcut": "downsample.conv"}
-OUR_PARTS = {timm: ours for ours, timm in PARTS.items()}
-
-
-def timm_name(name: str, family: str, positions: list[tuple[int, int]]) -> str:
-    """timm's name of a parameter of nfnumpy; positions: of the blocks, as stage_positions returns them."""
-    name = re.sub(rf"^stem_convs\.({NUMBER})", lambda k: f"stem.conv{int(k[1]) + 1}", name)
-    name = re.sub(r"^initial_conv", "stem.conv", name)
-    name = re.sub(r"^linear\.", "head.fc.", name)
-    block = re.match(rf"blocks\.({NUMBER})\.([a-z0-9_]+)(.*)$", name)
-    if block is None:
-        return name
-    stage, position = positions[int(block[1])]
-    attention = "attn" if family == "NFRegNet" else "attn_last"
-    parts = {**PARTS, "skip_gain": "skipinit_gain", "squeeze_excite": attention}
-    part = parts.get(block[2], f"?{block[2]}")
-    rest = block[3].replace(".fc1", ".fc2").replace(".fc0", ".fc1")
-    return f"stages.{stage}.{position}.{part}{rest}"
-
-
-def _names(state: Mapping[str, Array]) -> dict[str, str]:
-    """Our name -> timm's, for a state of nfnumpy."""
-    family = family_of(state)
-    positions = stage_positions(state)
-    return {name: timm_name(name, family, positions) for name in state}
+COUNTER = "num_batches_tracked"
 
 
 def to_timm(state: Mapping[str, Array]) -> dict[str, Array]:
-    """timm's state (name -> array) for a state of nfnumpy, of any family."""
-    names = _names(state)
+    """timm's state (name -> array) for a state of nfnumpy, of any family that timm has.
+
+    Beside running statistics it has timm's `num_batches_tracked`, 0, which timm's layers do not use as they are made.
+    Some of a network's arrays, such as gradients, can be translated too. InputError with a name that timm lacks.
+    """
+    if not isinstance(state, Mapping):
+        raise InputError(f"state: expected a mapping from names to arrays, got a {type(state).__name__}")
+    depths = depths_of(state)
+    table, names, unknown = most_fitting((Table(naming, depths) for naming in NAMINGS), Table.theirs, state)
+    if unknown:
+        raise InputError(f"state: {str(unknown[0])[:80]!r} is no name of a network that timm also has")
     result = {}
     for name, array in state.items():
-        xp = namespace(array)
-        if name.endswith(".gain"):
-            array = xp.reshape(array, (-1, 1, 1, 1))
-        elif name.endswith(".weight") and array.ndim == 4:
-            array = xp.permute_dims(array, (3, 2, 0, 1))
-        elif name.endswith(".weight"):
-            array = xp.permute_dims(array, (1, 0))
-            if "squeeze_excite" in name:
-                array = array[:, :, None, None]
-        result[names[name]] = array
+        as_convolution = name.rpartition(".")[0].endswith(table.naming.as_convolutions)
+        result[names[name]] = their_layout(name, array, as_convolution)
+        if name.endswith(".running_mean"):
+            result[names[name].replace("running_mean", COUNTER)] = np.asarray(0)
     return result
 
 
 def from_timm(state: Mapping[str, Array]) -> dict[str, Array]:
-    """The state of nfnumpy (name -> array) for the state of one of timm's normalizer-free models.
+    """The state of nfnumpy (name -> array) for the state of one of timm's networks that are also here.
 
-    InputError with the first wrong name when it is another model's, or of a model that has gamma in its weights.
+    What our networks lack is left out: the auxiliary classifier of Inception v3, and `num_batches_tracked`. InputError
+    with the first wrong name when it is another network's, or of a model that has gamma in its weights.
     """
-    blocks = {name: re.match(BLOCK, name) for name in state}
-    if any(blocks.values()) and not any(name.endswith(".skipinit_gain") for name in state):
+    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+        raise InputError("timm weights: expected a mapping from names to arrays")
+    table, names, unknown = our_names(state)
+    if table.naming.blocks == STAGES and names and not any(name.endswith(".skipinit_gain") for name in state):
         raise InputError("timm weights: there is no skipinit_gain, so they are of a model with gamma in its weights "
                          "and padding on all sides, as nfnet_*, nf_resnet*, nf_regnet*; dm_nfnet_* are the papers'")
-    positions = {(int(block[1]), int(block[2])) for block in blocks.values() if block}
-    index = {position: k for k, position in enumerate(sorted(positions))}
-    names = {name: our_name(name, index) for name in state}
-    ours = {names[name]: _our_layout(name, array) for name, array in state.items()}
-    check_names(ours, "timm weights", theirs={our: name for name, our in names.items()})
-    expected = {timm: our for our, timm in _names(ours).items()}
-    return {our: ours[our] for our in renamed(state, expected, "timm weights")}
+    if unknown or not names:
+        example = str(next(iter(unknown), "nothing"))[:80]
+        raise InputError(f"timm weights: {example!r} is no name of a network that is also here")
+    return {our: our_layout(name, our, state[name]) for name, our in names.items()}
 
 
-def our_name(name: str, index: Mapping[tuple[int, int], int]) -> str:
-    """The name in nfnumpy for one of timm's; index: (stage, position in stage) -> number of the block."""
-    name = re.sub(rf"^stem\.conv({NUMBER})\.", lambda k: f"stem_convs.{int(k[1]) - 1}.", name)
-    name = re.sub(r"^stem\.conv\.", "initial_conv.", name)
-    name = re.sub(r"^head\.fc\.", "linear.", name)
-    block = re.match(rf"{BLOCK}(.*)$", name)
-    if block is None:
-        return name
-    rest = block[3].replace("skipinit_gain", "skip_gain").replace("downsample.conv.", "conv_shortcut.")
-    rest = re.sub(r"^attn(?:_last)?\.fc(\d)", lambda k: f"squeeze_excite.fc{int(k[1]) - 1}", rest)
-    rest = re.sub(r"^(conv1|conv2b|conv2|conv3)\.", lambda k: OUR_PARTS[k[1]] + ".", rest)
-    return f"blocks.{index[int(block[1]), int(block[2])]}.{rest}"
+def our_names(names: Iterable[str]) -> tuple[Table, dict[str, str], list[str]]:
+    """(table, {timm's name: our name}, names that it lacks) of the family that most of timm's names fit."""
+    wanted = [name for name in names if not name.endswith(f".{COUNTER}") and not name.startswith("AuxLogits.")]
+    tables = (Table(naming, naming.depths(wanted)) for naming in NAMINGS)
+    return most_fitting(tables, Table.ours, wanted)
 
 
-def _our_layout(name: str, array: Array) -> Array:
-    """The array that timm calls `name`, in the layout of nfnumpy."""
+def has_timm_names(state: Iterable[str]) -> bool:
+    """Whether there are names that only timm's networks have."""
+    return any(name.startswith(MARKS) or re.match(STAGES, name) for name in state)
+
+
+def their_layout(name: str, array: Array, as_convolution: bool) -> Array:
+    """Our array called `name` in timm's layout; as_convolution: whether a linear layer is a 1×1 convolution there."""
+    xp = namespace(array)
+    if name.endswith(".gain"):
+        return xp.reshape(array, (-1, 1, 1, 1))
+    if not name.endswith(".weight"):
+        return array
+    if array.ndim == 4:
+        return xp.permute_dims(array, (3, 2, 0, 1))
+    array = xp.permute_dims(array, (1, 0))
+    return array[:, :, None, None] if as_convolution else array
+
+
+def our_layout(name: str, our: str, array: Array) -> Array:
+    """The array that timm calls `name` and nfnumpy `our`, in the layout of nfnumpy."""
     xp = namespace(array)
     shape = tuple(array.shape)
-    if name.endswith(".gain") and shape == (*shape[:1], 1, 1, 1):
+    if our.endswith(".gain") and shape == (*shape[:1], 1, 1, 1):
         return xp.reshape(array, (-1,))
-    if not name.endswith((".gain", ".weight")):
+    if not our.endswith((".gain", ".weight")):
         return array
-    if name.endswith(".weight") and len(shape) == 2:
-        return xp.permute_dims(array, (1, 0))
-    if name.endswith(".weight") and len(shape) == 4 and ".attn" not in name:
+    if our.endswith(".weight") and kind_of(our.rpartition(".")[0]) == "linear":
+        array = array[:, :, 0, 0] if shape == (*shape[:2], 1, 1) else array
+        if array.ndim == 2:
+            return xp.permute_dims(array, (1, 0))
+    elif our.endswith(".weight") and len(shape) == 4:
         return xp.permute_dims(array, (2, 3, 1, 0))
-    if name.endswith(".weight") and shape == (*shape[:2], 1, 1):
-        return xp.permute_dims(array[:, :, 0, 0], (1, 0))
     raise InputError(f"timm weights: {name[:80]!r} has shape {shape}; expected (C, 1, 1, 1) of gains, two or four "
                      f"axes of weights")
 

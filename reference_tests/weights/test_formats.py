@@ -192,11 +192,13 @@ def test_the_error_for_weights_of_another_variant_names_it():
 
 @pytest.mark.parametrize("value, complaint", [
     ({"stem.conv1.bias": torch.ones(16), "stages.0.0.conv1.bias": torch.ones(8)}, "no skipinit_gain"),
-    ({"layer1.0.conv1.weight": torch.ones(4, 4, 1, 1)}, "'layer1.0.conv1.weight' is no name"),
+    ({"layer1.0.conv9.weight": torch.ones(4, 4, 1, 1)}, "'layer1.0.conv9.weight' is no name"),
+    ({"patch_embed.proj.weight": torch.ones(4, 4, 1, 1)}, "'patch_embed.proj.weight' is no name of our arrays"),
     ({"a": 5}, "no state dict"), ({"a": torch.ones(2, dtype=torch.complex64)}, "ComplexFloatStorage.*expected"),
     ({"a": torch.ones(2), "module.a": torch.ones(2)}, "with and without 'module.'"),
     ({"a": torch.zeros(2, dtype=torch.complex64).conj().imag}, "negated"),
-], ids=["gamma in the weights", "another network", "no tensors", "complex", "one name twice", "negated"])
+], ids=["gamma in the weights", "a name too many", "another network", "no tensors", "complex", "one name twice",
+       "negated"])
 def test_foreign_weights_that_cannot_be_carried_say_why(tmp_path, value, complaint):
     torch.save(value, tmp_path / "weights.pth")
     with pytest.raises(nf.InputError, match=f"weights.pth.*{complaint}") as refusal:
@@ -244,7 +246,7 @@ def test_the_command_converts_and_says_what_it_wrote(capsys, monkeypatch, tmp_pa
     (["convert", "in", "out", "--to", "keras"], "keras"), (["melt", "in", "out", "--to", "timm"], "melt"),
     (["convert", "missing", "out", "--to", "timm"], "no weight file at missing"),
     (["convert", "in", "in", "--to", "timm"], "in is the file to read"),
-    (["convert", "other", "out", "--to", "timm"], "expected the names of a normalizer-free network"),
+    (["convert", "other", "out", "--to", "timm"], "'a' is no name of a network that timm also has"),
     (["convert", "in", "no/such/folder/out", "--to", "haiku"], "cannot write"),
 ])
 def test_mistakes_are_one_line_and_status_2_and_leave_no_file(capsys, monkeypatch, tmp_path, arguments, complaint):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Set
 
 from ...errors import InputError
 from ...weights.haiku import our_name as from_haiku_name
-from ...weights.timm import our_name as from_timm_name
+from ...weights.timm import our_names as from_timm_names
 
 PREFIXES = ("", "module.", "model.", "params.", "net.", "backbone.", "_orig_mod.")
 
@@ -17,9 +17,7 @@ def ours(names: Iterable[str]) -> dict[str, str]:
 
 def timm(names: Iterable[str]) -> dict[str, str]:
     """timm's names."""
-    blocks = sorted({(int(s), int(b)) for name in names for s, b in re.findall(r"^stages\.(\d+)\.(\d+)\.", name)})
-    index = {place: k for k, place in enumerate(blocks)}
-    return {name: from_timm_name(name, index) for name in names}
+    return from_timm_names(names)[1]
 
 
 def haiku(names: Iterable[str]) -> dict[str, str]:
