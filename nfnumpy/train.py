@@ -73,7 +73,16 @@ def parser() -> Parser:
     add("--batch-size", "images a step", int, metavar="B")
     add("--lr", "peak learning rate", float, metavar="LR")
     add("--warmup-epochs", "epochs in which the learning rate rises from 0", float, metavar="N")
-    add("--momentum", "Nesterov momentum", float, metavar="M")
+    add("--schedule", "how the learning rate falls: cosine (to 0), exponential or step", metavar="NAME")
+    add("--decay-rate", "what exponential and step multiply the learning rate by; default: 0.97 and 0.1", float,
+        metavar="FACTOR")
+    add("--decay-epochs", "epochs after which exponential multiplies it, again and again", float, metavar="N")
+    add("--decay-milestones", "epochs after which step multiplies it, such as 30,60,80; default: a third, two thirds "
+        "and eight ninths of the run", metavar="EPOCHS")
+    add("--optimizer", "sgd, or rmsprop in TensorFlow's form", metavar="NAME")
+    add("--rmsprop-decay", "decay of RMSProp's mean square of the gradients", float, metavar="D")
+    add("--rmsprop-epsilon", "what RMSProp adds to the mean square before it takes the root", float, metavar="E")
+    add("--momentum", "momentum; Nesterov's with sgd", float, metavar="M")
     add("--weight-decay", "weight decay of weights; biases and gains have none", float, metavar="D")
     add("--label-smoothing", "share of each label spread over all classes", float, metavar="S")
     add("--dropout", "dropout rate before the last layer; default: the variant's", float, metavar="RATE")

@@ -4,8 +4,8 @@
 
 Source: Brock et al. (2021b), arXiv 2102.06171, eq. 3 and section 3; units as in the authors' released code.
 
-Used by: sgd.py (`clipped_update` calls `adaptive_gradient_clip` for every tensor). Fast paths of `clipped_update`:
-fast_numpy/sgd.py (`_clip`), fast_cupy/multi_tensor.py. Kernel: backend/kernels/optimizer.cu (`clipped_update`).
+Used by: optimizer.py (`scaled_and_clipped`), by which every optimizer clips. Fast paths of the clipped updates:
+fast_numpy/updates.py (`_clip`), fast_cupy/updates.py. Kernel: backend/kernels/optimizer.cu (`clip_units`).
 Tests: reference_tests/optim/test_agc.py, test_norms.py; fast_numpy/test_optimizer.py and kernels/test_optimizer.py.
 """
 

@@ -1,6 +1,7 @@
 """Checks of the numbers that optimizers and schedules are given.
 
-Used by: agc.py, ema.py, global_norm.py, sam.py, schedules.py, sgd.py. Test: reference_tests/optim/test_misuse.py.
+Used by: agc.py, ema.py, global_norm.py, sam.py, schedules.py, optimizer.py, rmsprop.py.
+Test: reference_tests/optim/test_misuse.py.
 """
 
 import math

@@ -3,7 +3,7 @@
 Source: Brock et al. (2021b), sections 4 and 4.1, and the authors' released code: the weight of the final linear layer
 is not clipped; biases, gains and skip gains are not decayed.
 
-Used by: sgd.py. Test: reference_tests/optim/test_groups.py.
+Used by: optimizer.py. Test: reference_tests/optim/test_groups.py.
 """
 
 import warnings
@@ -51,31 +51,34 @@ def clipped_by_default(model: Module | Mapping[str, Any]) -> Predicate:
     if exempt is None:
         rule = "an nn.Linear" if isinstance(model, Module) else "'linear.weight', then the last name with two axes"
         warnings.warn(f"AGC leaves out the weight of the final linear layer, but found none (it looked for {rule}): it "
-                      f"clips all parameters; say otherwise with clipped=", stacklevel=3)
+                      f"clips all parameters; say otherwise with clipped=", stacklevel=4)
     return lambda name: name != exempt
 
 
 def chosen(predicate: Predicate, names: list[str], what: str) -> set[str]:
-    """The names for which `predicate` is true; InputError if it is no function of a name. what: its argument's name."""
+    """The names for which `predicate` is true; InputError if it is no function of a name.
+
+    what: its argument's name, after that of the class.
+    """
     if not callable(predicate):
-        raise InputError(f"SGD: {what}={predicate!r}: expected a function of a parameter's name that returns a bool")
+        raise InputError(f"{what}={predicate!r}: expected a function of a parameter's name that returns a bool")
     return {name for name in names if predicate(name)}
 
 
-def learning_rate_factors(factor: Factor | None, names: list[str]) -> dict[str, float]:
+def learning_rate_factors(factor: Factor | None, names: list[str], caller: str) -> dict[str, float]:
     """name -> what `factor` says that its learning rate is multiplied by; 1 for all if it is None.
 
-    InputError if `factor` is no function of a name that returns a number above 0.
+    InputError, naming `caller`, if `factor` is no function of a name that returns a number above 0.
     """
     if factor is None:
         return dict.fromkeys(names, 1.0)
     if not callable(factor):
-        raise InputError(f"SGD: lr_factor={shown(factor)}: expected a function of a parameter's name that returns a "
-                         f"number")
+        raise InputError(f"{caller}: lr_factor={shown(factor)}: expected a function of a parameter's name that returns "
+                         f"a number")
     factors = {name: factor(name) for name in names}
     for name, value in factors.items():
         if not (is_finite_number(value) and value > 0.0):
-            raise InputError(f"SGD: lr_factor({name!r}) is {shown(value)}: expected a number above 0")
+            raise InputError(f"{caller}: lr_factor({name!r}) is {shown(value)}: expected a number above 0")
     return {name: float(value) for name, value in factors.items()}
 
 

@@ -3,7 +3,7 @@
 Source: Micikevicius et al. (2018), arXiv 1710.03740, section 3.2; the dynamic choice of the scale as in section 3.2's
 last paragraph: doubled after `interval` steps without overflow, halved after a step with one, which is left out.
 
-Used by: sgd.py, sam.py, training/trainer.py. Test: reference_tests/optim/test_loss_scale.py.
+Used by: optimizer.py, sam.py, training/trainer.py. Test: reference_tests/optim/test_loss_scale.py.
 """
 
 import math

@@ -1,7 +1,8 @@
 """Checkpoints: everything that a resumed run needs to continue bit for bit, in one safetensors file.
 
-Arrays: "model.NAME", "velocity.NAME" and, with EMA, "ema.NAME". One metadata entry, "nfnumpy", holds the rest as JSON:
-the step (which, with the seed, determines all random numbers), the options, the classes, the model's configuration.
+Arrays: "model.NAME" of parameters and buffers, "velocity.NAME" of parameters, with RMSProp also "square_average.NAME",
+and with EMA "ema.NAME" of parameters and buffers. One metadata entry, "nfnumpy", holds the rest as JSON: the step
+(which, with the seed, determines all random numbers), the options, the classes, the model's configuration.
 """
 
 import json

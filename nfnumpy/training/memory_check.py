@@ -29,7 +29,7 @@ def check_memory(options: TrainingOptions, model_name: str, config: Any, dataset
         return
     prediction = MemoryPrediction(config, dataset.image_size, options.dtype, is_on_host=backend.name == "numpy",
                                   half_precision=options.precision is not None, sam=options.sam is not None,
-                                  ema=options.ema is not None, freeze=options.freeze)
+                                  ema=options.ema is not None, freeze=options.freeze, optimizer=options.optimizer)
     batch_size = min(options.batch_size, len(dataset.train))
     needed = prediction.of_batch(batch_size).total
     if needed * (1.0 + TOLERANCE) <= available:

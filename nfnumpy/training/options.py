@@ -8,17 +8,20 @@ from ..errors import InputError
 from ..validation import NOT_NEGATIVE, POSITIVE, SHARE, Interval, check_fields
 from .keep import parsed_keep
 from .parameter_patterns import parsed_factors, parsed_patterns
+from .schedule_options import OWNERS, SCHEDULES, check_schedule
 
 INTERVALS = {
     **dict.fromkeys(("epochs", "batch_size", "workers", "checkpoint_every", "image_size", "max_pixels", "agc", "sam",
-                     "mixup_off_epoch", "color_jitter", "early_stop", "time_limit", "test_size"), POSITIVE),
+                     "mixup_off_epoch", "color_jitter", "early_stop", "time_limit", "test_size", "rmsprop_epsilon",
+                     "decay_epochs"), POSITIVE),
     **dict.fromkeys(("lr", "warmup_epochs", "weight_decay"), NOT_NEGATIVE),
-    **dict.fromkeys(("momentum", "label_smoothing", "stochdepth_rate", "dropout", "ema"), SHARE),
-    **dict.fromkeys(("sam_fraction", "mixup", "cutmix", "erase"),
+    **dict.fromkeys(("momentum", "label_smoothing", "stochdepth_rate", "dropout", "ema", "rmsprop_decay"), SHARE),
+    **dict.fromkeys(("sam_fraction", "mixup", "cutmix", "erase", "decay_rate"),
                     Interval(0.0, 1.0, with_least=False, with_greatest=True)),
     "test_share": Interval(0.0, 1.0, with_least=False),
 }
-CHOICES = {"precision": (None, "bf16", "fp16"), "tf32": ("on", "off"), "cuda_graph": ("on", "off"),
+CHOICES = {"optimizer": ("sgd", "rmsprop"), "schedule": SCHEDULES,
+           "precision": (None, "bf16", "fp16"), "tf32": ("on", "off"), "cuda_graph": ("on", "off"),
            "erase_mode": augment.ERASE_MODES, "mixing": augment.MIXING_FORMS,
            "augment_before_mix": ("auto", "on", "off"), "init_weights": ("averaged", "last"),
            **dict.fromkeys(("memory_check", "csv", "tensorboard"), ("on", "off")),
@@ -31,7 +34,7 @@ class TrainingOptions:
     """The options of a run, as `python -m nfnumpy.train --help` explains them.
 
     None means "off", or, of image_size, model, dropout, stochdepth_rate and out, that data, variant or the weights of
-    init_from decide.
+    init_from decide, and of decay_rate and decay_milestones, that the schedule does.
     time_limit: in seconds.
     InputError for values of the wrong type or outside of their range.
     """
@@ -63,6 +66,13 @@ class TrainingOptions:
     batch_size: int = 32
     lr: float = 0.2
     warmup_epochs: float = 2.0
+    schedule: str = "cosine"
+    decay_rate: float | None = None
+    decay_epochs: float = 2.4
+    decay_milestones: str | None = None
+    optimizer: str = "sgd"
+    rmsprop_decay: float = 0.9
+    rmsprop_epsilon: float = 1e-3
     momentum: float = 0.9
     weight_decay: float = 2e-5
     label_smoothing: float = 0.1
@@ -105,6 +115,12 @@ class TrainingOptions:
             raise InputError(f"--init-weights {self.init_weights}: it needs --init-from FILE")
         if self.agc is None and self.agc_except is not None:
             raise InputError(f"--agc-except {self.agc_except}: it needs --agc LAMBDA, such as --agc 0.01")
+        for name in ("rmsprop_decay", "rmsprop_epsilon"):
+            value = getattr(self, name)
+            if self.optimizer != "rmsprop" and value != getattr(TrainingOptions, name):
+                raise InputError(f"{flag(name)} {value}: it needs --optimizer rmsprop")
+        check_schedule(self.schedule, *({name: getattr(owner, name) for name in OWNERS}
+                                        for owner in (self, TrainingOptions)))
         parsed_patterns(self.freeze, "--freeze")
         parsed_patterns(self.agc_except, "--agc-except")
         parsed_factors(self.lr_scale)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ..backend.arrays import Array
 from ..errors import NotFinite
-from ..optim import SGD
+from ..optim import Optimizer
 
 
 class StepValues(NamedTuple):
@@ -30,7 +30,7 @@ class StepMetrics:
     scale of float16 if the optimizer has one; None where it was not measured.
     """
 
-    def __init__(self, backend: Any, step: int, loss: Array, correct: Array, optimizer: SGD,
+    def __init__(self, backend: Any, step: int, loss: Array, correct: Array, optimizer: Optimizer,
                  gradient_norm: Array | None = None) -> None:
         self.step = step
         self._loss_scale = optimizer.loss_scale

@@ -17,8 +17,9 @@ from ..functional.metrics import count_correct, count_in_top
 from . import checkpoint
 from .captured import CapturedInference, CapturedTraining
 from .initial_weights import InitialWeights
+from .optimizers import KEPT, optimizer_of, schedule_of
 from .options import TrainingOptions
-from .parameter_patterns import clipped_parameters, freeze, learning_rate_factor
+from .parameter_patterns import freeze
 from .resumption import check_identity, identity_of
 from .step_metrics import StepMetrics, check_loss
 
@@ -49,10 +50,7 @@ class Trainer:
         parameters = self.model.parameters()
         freeze(parameters, options.freeze)
         self.weight_dtype = self.model.linear.weight.dtype
-        self.optimizer = optim.SGD(self.model, lr=0.0, momentum=options.momentum, weight_decay=options.weight_decay,
-                                   clipping=options.agc, clipped=clipped_parameters(self.model, options.agc_except),
-                                   loss_scale=self.loss_scale,
-                                   lr_factor=learning_rate_factor(parameters, options.lr_scale))
+        self.optimizer = optimizer_of(options, self.model, self.loss_scale)
         self.sam = optim.SAM(self.optimizer, options.sam, options.sam_fraction) if options.sam else None
         self.ema = None
         if options.ema:
@@ -66,7 +64,7 @@ class Trainer:
         self.total_steps = options.epochs * self.steps_per_epoch
         self.wanted_warmup_steps = round(min(options.warmup_epochs, options.epochs) * self.steps_per_epoch)
         self.warmup_steps = min(self.wanted_warmup_steps, self.total_steps // 2)
-        self.schedule = optim.warmup_cosine(options.lr, self.warmup_steps, self.total_steps)
+        self.schedule = schedule_of(options, self.steps_per_epoch, self.warmup_steps)
 
     @property
     def step(self) -> int:
@@ -75,8 +73,8 @@ class Trainer:
 
     @property
     def state_bytes(self) -> int:
-        """About how many bytes a checkpoint has: weights, momentum and, if there are any, averaged weights."""
-        copies = 2 if self.ema is None else 3
+        """About how many bytes a checkpoint has: weights, the optimizer's state and averaged weights, if any."""
+        copies = 1 + len(self.optimizer.state) + (self.ema is not None)
         return copies * sum(parameter.data.nbytes for parameter in self.model.parameters().values())
 
     def train_step(self, images: Array, labels: Array, shares: Array | None = None) -> StepMetrics:
@@ -197,7 +195,7 @@ class Trainer:
         for name, array in state.items():
             if not bool(self.backend.xp.isfinite(array).all()):
                 raise NotFinite(f"{name} was no longer finite at step {self.step}")
-        groups = {"model": state, "velocity": self.optimizer.velocity}
+        groups = {"model": state, **self.optimizer.state}
         if self.ema is not None:
             groups["ema"] = self.ema.average
         if self.loss_scale is not None:
@@ -212,7 +210,8 @@ class Trainer:
         """Load a checkpoint's content; returns the progress saved with it. InputError if it is another run's."""
         check_identity(facts, self.config, self.dataset)
         self.model.load_state_dict(groups.get("model", {}))
-        checkpoint.restore(groups.get("velocity", {}), self.optimizer.velocity, "momentum")
+        for kind, arrays in self.optimizer.state.items():
+            checkpoint.restore(groups.get(kind, {}), arrays, KEPT[kind])
         if self.ema is not None:
             checkpoint.restore(groups.get("ema", {}), self.ema.average, "averaged weights")
             self.ema.updates = facts["ema_updates"] or 0

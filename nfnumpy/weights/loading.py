@@ -21,7 +21,7 @@ from .timm_gains import original_state
 from .torch_containers import LEGACY_START
 from .torch_files import read_torch
 
-GROUPS = ("model", "ema", "velocity")  # of arrays in a training checkpoint: weights, averaged weights, momentum
+GROUPS = ("model", "ema", "velocity", "square_average")  # of arrays in a training checkpoint
 TEXT_PICKLE_STARTS = b"(}]c"  # of protocols 0 and 1
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 import nfnumpy as nf
 from nfnumpy import Tensor, reference
 from nfnumpy.optim import agc, chunks, clipped_update, global_norm, moving_average, sam_perturb, sgd
-from nfnumpy.optim.fast_numpy import sgd as fast_sgd
+from nfnumpy.optim.fast_numpy import updates as fast_updates
 from reference_tests.helpers.fast_paths import DTYPES, LAYOUTS, THREADS, expect_close, in_layout, with_threads
 from reference_tests.helpers.strategies import seeds
 
@@ -63,7 +63,7 @@ NORMS = st.sampled_from([0.0, 1e-30, 1e-7, 2e-6, 0.01, 0.3, 1.0, 1e30, np.inf, n
 def test_factors_without_a_shrink_are_the_formulas_bits(norms, clipping, dtype):
     norm, param_norm = np.array(norms, dtype=dtype).T
     factors = agc.unit_factors(norm, np.ones_like(norm), param_norm, clipping, 1e-3)
-    factor, clipped = fast_sgd._factors_without_shrink(norm, param_norm, clipping, 1e-3)
+    factor, clipped = fast_updates._factors_without_shrink(norm, param_norm, clipping, 1e-3)
     assert factor.dtype == dtype and (factors.shrink == 1.0).all()
     assert np.array_equal(factor, factors.factor) and np.array_equal(clipped, factors.clipped)
 

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 import nfnumpy as nf
 from nfnumpy import optim
-from nfnumpy.optim.fast_cupy import multi_tensor as fast
+from nfnumpy.optim.fast_cupy import lists as fast_lists, multi_tensor as fast, updates
 
 SHAPES = [(), (1,), (5,), (1, 4), (7, 1), (1, 1, 1, 1), (40000,), (0,),  # a unit each
           (3, 4), (4, 3), (3, 3, 5, 33), (1, 1, 7, 130), (2, 1, 3, 1), (300, 3), (200, 100), (2, 0), (0, 3),
@@ -74,7 +74,7 @@ def sums_of_magnitudes(params, grads, velocities, *, lr, momentum, weight_decays
 
 
 @st.composite
-def updates(draw):
+def problems(draw):
     """(params, grads, velocities, options): the least norm allowed, 1e-5, is above the divisor's floor of 1e-6."""
     params, grads, velocities = draw(lists(3))
     each = st.lists(st.sampled_from([None, 0.01, 1.0]), min_size=len(params), max_size=len(params))
@@ -85,7 +85,7 @@ def updates(draw):
         "weight_decays": draw(decays)}
 
 
-@given(problem=updates(), inverse_scale=st.sampled_from([None, 1 / 3]), proceed=st.sampled_from([None, True]))
+@given(problem=problems(), inverse_scale=st.sampled_from([None, 1 / 3]), proceed=st.sampled_from([None, True]))
 def test_a_whole_update_is_the_formula_within_rounding(problem, inverse_scale, proceed):
     """A clipped gradient is two norms and 8 roundings off; decay, momentum and step add 8, some of them twice."""
     params, grads, velocities, options = problem
@@ -94,7 +94,7 @@ def test_a_whole_update_is_the_formula_within_rounding(problem, inverse_scale, p
     scale = None if inverse_scale is None else np.asarray(inverse_scale, dtype)
     options_64 = {**options, "inverse_scale": None if scale is None else scale.astype(np.float64)}
     expected = optim.clipped_update.plain(*in_double, **options_64)
-    results = fast.clipped_update(
+    results = updates.clipped_update(
         *(on_device(arrays) for arrays in (params, grads, velocities)), **options,
         inverse_scale=None if scale is None else cupy.asarray(scale),
         proceed=None if proceed is None else cupy.asarray(np.asarray(proceed)))
@@ -118,10 +118,10 @@ def test_units_are_counted_and_clipped_each_for_itself(dtype):
     params, grads = [cupy.asarray(np.ones((4, 33), dtype))], [cupy.asarray(grad.astype(dtype))]
     zeros = [cupy.asarray(np.zeros((4, 33), dtype))]
     options = {**OPTIONS, "momentum": 0.0, "weight_decays": [0.0]}
-    _, (velocity,), counts = fast.clipped_update(params, grads, zeros, **options, clippings=[0.02])
+    _, (velocity,), counts = updates.clipped_update(params, grads, zeros, **options, clippings=[0.02])
     np.testing.assert_allclose(cupy.asnumpy(velocity), np.minimum(grad, 0.02), rtol=10 * np.finfo(dtype).eps)
     assert counts.get().tolist() == [16]
-    _, (velocity,), counts = fast.clipped_update(params, grads, zeros, **options, clippings=[None])
+    _, (velocity,), counts = updates.clipped_update(params, grads, zeros, **options, clippings=[None])
     np.testing.assert_array_equal(cupy.asnumpy(velocity), grad.astype(dtype))
     assert counts.get().tolist() == [0]
 
@@ -134,7 +134,7 @@ def test_units_are_counted_for_each_tensor(order):
     lists = [on_device(arrays) for arrays in ([np.ones(shape) for shape in shapes], grads, grads)]
     options = {**OPTIONS, "weight_decays": [0.0] * 7, "clippings": [0.02, 0.02, 0.02, 0.02, None, 0.02, 0.02][::order]}
     expected = [350, 1, 0, 5, 0, 1, 2050][::order]
-    assert fast.clipped_update(*lists, **options)[2].get().tolist() == expected
+    assert updates.clipped_update(*lists, **options)[2].get().tolist() == expected
     assert optim.clipped_update.plain(*map(on_host, lists), **options)[2].tolist() == expected
     assert optim.clipped_update(*map(on_host, lists), **options)[2].tolist() == expected
 
@@ -144,17 +144,17 @@ def test_the_least_divisor_is_a_millionth():
     grad = np.asarray([[3e-7, 0.0], [4e-7, 0.0]])
     arrays = [[cupy.asarray(array)] for array in (np.zeros((2, 2)), grad, np.zeros((2, 2)))]
     options = {**OPTIONS, "eps": 1e-5, "weight_decays": [0.0], "clippings": [0.01]}
-    _, (velocity,), counts = fast.clipped_update(*arrays, **options)
+    _, (velocity,), counts = updates.clipped_update(*arrays, **options)
     np.testing.assert_allclose(cupy.asnumpy(velocity), grad / 10, rtol=1e-15)
     assert counts.get().tolist() == [1]
 
 
-@given(problem=updates(), value=st.sampled_from([np.nan, np.inf, 1.0]))
+@given(problem=problems(), value=st.sampled_from([np.nan, np.inf, 1.0]))
 def test_a_step_that_does_not_proceed_changes_no_bit(problem, value):
     params, grads, velocities, options = problem
     grads[0] = np.full_like(grads[0], value)
     arrays = [on_device(arrays) for arrays in (params, grads, velocities)]
-    new_params, new_velocities, _ = fast.clipped_update(*arrays, **options, proceed=cupy.asarray(np.asarray(False)))
+    new_params, new_velocities, _ = updates.clipped_update(*arrays, **options, proceed=cupy.asarray(np.asarray(False)))
     assert bits(new_params) == bits(arrays[0]) and bits(new_velocities) == bits(arrays[2])
 
 
@@ -167,7 +167,7 @@ def test_infinities_and_nan_appear_as_in_the_formula(which, value, decay, clippi
     three = [[random.standard_normal(shape) for shape in [(5, 40), (6,)]] for _ in range(3)]
     three[which][0][2, 3] = three[which][1][2] = value
     options = {**OPTIONS, "weight_decays": [decay] * 2, "clippings": [clipping] * 2}
-    results = fast.clipped_update(*map(on_device, three), **options)
+    results = updates.clipped_update(*map(on_device, three), **options)
     with np.errstate(invalid="ignore"):
         expected = optim.clipped_update.plain(*three, **options)
     for result, formula in zip([*results[0], *results[1]], [*expected[0], *expected[1]], strict=True):
@@ -182,7 +182,7 @@ def test_the_same_shapes_clipped_otherwise_are_cut_otherwise():
         three = [[random.standard_normal(shape) for shape in shapes] for _ in range(3)]
         for clippings in [[None, 0.01], [0.01, None], [0.01, 0.01], [0.02, 0.01]]:
             options = {**OPTIONS, "weight_decays": [0.1, 0.0], "clippings": clippings}
-            results = fast.clipped_update(*map(on_device, three), **options)
+            results = updates.clipped_update(*map(on_device, three), **options)
             expected = optim.clipped_update.plain(*three, **options)
             for result, formula in zip([*results[0], *results[1]], [*expected[0], *expected[1]], strict=True):
                 np.testing.assert_allclose(cupy.asnumpy(result), formula, rtol=1e-13)
@@ -191,7 +191,7 @@ def test_the_same_shapes_clipped_otherwise_are_cut_otherwise():
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("in_units", [False, True])
 def test_pieces_cover_every_entry_once_or_whole_units(shape, in_units):
-    pieces = fast._pieces_by_tensor(((3, 2), shape), (False, in_units))[0]
+    pieces = fast_lists.pieces_by_tensor(((3, 2), shape), (False, in_units))[0]
     covered, found = np.zeros(shape).reshape(-1), []
     for tensor, first, rows, stride, columns in cupy.asnumpy(pieces).tolist():
         assert columns <= min(stride, 16)
@@ -259,8 +259,8 @@ def test_many_learning_rates_make_their_tables_once(monkeypatch):
     """A step after the first one makes none, with a group for each of 40 parameters."""
     parameters = {str(k): nf.Tensor(cupy.ones((k, 3), dtype=cupy.float32), requires_grad=True) for k in range(31, 71)}
     optimizer = optim.SGD(parameters, lr=0.1, lr_factor=lambda name: float(name))
-    made, piece_table = [], fast._piece_table
-    monkeypatch.setattr(fast, "_piece_table", lambda *arguments: made.append(arguments) or piece_table(*arguments))
+    made, piece_table = [], fast_lists.piece_table
+    monkeypatch.setattr(fast_lists, "piece_table", lambda *arguments: made.append(arguments) or piece_table(*arguments))
     for _ in range(2):
         assert len(made) in (0, 40)
         for parameter in parameters.values():
@@ -318,7 +318,7 @@ def every_kernel(params, grads, velocities):
     results = [*fast.scaled_global_norm(grads), *fast.sam_perturb(params, grads, rho=0.05),
                *fast.moving_average(params, grads, decay=0.9)]
     for each in (options, unclipped):
-        new_params, new_velocities, counts = fast.clipped_update(params, grads, velocities, **each)
+        new_params, new_velocities, counts = updates.clipped_update(params, grads, velocities, **each)
         results += [*new_params, *new_velocities, counts]
     return results
 
@@ -359,11 +359,11 @@ def test_what_the_kernels_do_not_know_is_left_to_the_formula():
     one, half, single = (cupy.asarray(np.ones((3, 4), dtype)) for dtype in ("float64", "float16", "float32"))
     row, options = cupy.asarray(np.ones(4)), {**OPTIONS, "weight_decays": [0.1], "clippings": [0.01]}
     for three in ([[one], [one], [single]], [[half]] * 3, [[one], [row], [one]], [[one], [one], [one, one]]):
-        assert fast.clipped_update(*three, **options) is NotImplemented
+        assert updates.clipped_update(*three, **options) is NotImplemented
     for other in ({"lr": np.float32(0.1)}, {"weight_decays": [np.float64(0.1)]}, {"clippings": [np.float64(0.01)]},
                   {"inverse_scale": cupy.asarray(np.ones((), np.float32))}, {"weight_decays": [0.1, 0.1]},
                   {"inverse_scale": row}, {"proceed": one}, {"proceed": cupy.asarray(np.ones(()))}):
-        assert fast.clipped_update([one], [one], [one], **{**options, **other}) is NotImplemented
+        assert updates.clipped_update([one], [one], [one], **{**options, **other}) is NotImplemented
     assert fast.scaled_global_norm([one, single]) is NotImplemented
     assert fast.scaled_global_norm([half]) is NotImplemented
     assert fast.sam_perturb([one], [row], rho=0.1) is NotImplemented

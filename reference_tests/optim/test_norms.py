@@ -163,7 +163,7 @@ def test_an_update_clips_right_at_every_magnitude(pair, clipping, eps, path):
     expected, doubtful = clipped_by_hand(grad, param, clipping, eps)
     zeros = np.zeros_like(grad)
     with np.errstate(over="ignore"):
-        _, (velocity,), count = run(path, clipped_update, fast_cupy.multi_tensor.clipped_update, [param], [grad],
+        _, (velocity,), count = run(path, clipped_update, fast_cupy.updates.clipped_update, [param], [grad],
                                     [zeros], weight_decays=[0.0], clippings=[clipping], eps=eps, **UPDATE)
     for result, value, unclear in zip(units_of(velocity), expected, doubtful, strict=True):
         if not unclear:
@@ -183,7 +183,7 @@ def test_an_update_clips_large_and_small_units(dtype, grad_size, param_size, eps
     random = np.random.default_rng(8)
     grad, param = (np.asarray(size * random.uniform(0.5, 1.0, shape)).astype(dtype) for size in (grad_size, param_size))
     expected, _ = clipped_by_hand(grad, param, 0.01, eps)
-    _, (velocity,), count = run(path, clipped_update, fast_cupy.multi_tensor.clipped_update, [param], [grad],
+    _, (velocity,), count = run(path, clipped_update, fast_cupy.updates.clipped_update, [param], [grad],
                                 [np.zeros_like(grad)], weight_decays=[0.0], clippings=[0.01], eps=eps, **UPDATE)
     assert int(count[0]) == len(expected)
     for result, value in zip(units_of(velocity), expected, strict=True):
@@ -223,7 +223,7 @@ def test_a_gradient_that_is_not_finite_stays_visible(dtype, shape, path, value):
     """Its unit is left as it is, no weight of the unit becomes 0 or NaN silently, and the other units are clipped."""
     grad, param = np.ones(shape, dtype), np.ones(shape, dtype)
     grad.reshape(-1)[1] = value
-    (moved,), (velocity,), count = run(path, clipped_update, fast_cupy.multi_tensor.clipped_update, [param], [grad],
+    (moved,), (velocity,), count = run(path, clipped_update, fast_cupy.updates.clipped_update, [param], [grad],
                                        [np.zeros_like(grad)], weight_decays=[0.0], clippings=[0.01], **UPDATE)
     touched = [0] if len(shape) == 1 else [1]
     for k, (result, unit) in enumerate(zip(units_of(velocity), units_of(grad), strict=True)):

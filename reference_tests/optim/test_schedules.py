@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, strategies as st
 
 from nfnumpy import InputError
-from nfnumpy.optim import constant, cosine, step_decay, warmup_cosine
+from nfnumpy.optim import constant, cosine, exponential_decay, step_decay, warmup_cosine
 
 EPS = np.finfo(np.float64).eps
 EVERY = {"constant": constant(0.3), "cosine": cosine(0.3, 10), "warmup_cosine": warmup_cosine(0.3, 4, 10),
-         "step_decay": step_decay(0.3, 4, 0.5, 3)}
+         "exponential_decay": exponential_decay(0.3, 4, 0.5, 3), "step_decay": step_decay(0.3, 4, 0.5, [5, 9])}
 
 
 @given(st.floats(1e-6, 100), st.integers(1, 50), st.integers(1, 500))
@@ -30,9 +30,26 @@ def test_cosine_is_that_without_warmup(peak, total):
     assert cosine(peak, total)(0) == peak and constant(peak)(total) == peak
 
 
-def test_step_decay_multiplies_after_every_interval():
-    rate = step_decay(0.8, 4, 0.5, 10)
-    assert [rate(t) for t in (0, 1, 3, 4, 13, 14, 24, 34)] == [0.0, 0.2, 0.6000000000000001, 0.8, 0.8, 0.4, 0.2, 0.1]
+def test_exponential_decay_multiplies_after_every_interval_counted_from_the_beginning():
+    rate = exponential_decay(0.8, 4, 0.5, 10)
+    assert [rate(t) for t in (0, 1, 3, 4, 9, 10, 20, 30)] == [0.0, 0.2, 0.6000000000000001, 0.8, 0.8, 0.4, 0.2, 0.1]
+    assert exponential_decay(0.8, 4, 0.5, 2)(4) == 0.2  # the warm-up does not delay it
+
+
+@given(st.integers(0, 350 * 625 - 1))
+def test_exponential_decay_is_that_of_efficientnet(step):
+    """0.97 after every 2.4 epochs, of 625 steps each: 1,500 steps, in whole numbers."""
+    rate = exponential_decay(0.128, 5 * 625, 0.97, 2.4 * 625)
+    expected = 0.128 * step / 3125 if step < 3125 else 0.128 * 0.97 ** (step // 1500)
+    assert rate(step) == pytest.approx(expected, rel=4 * EPS)
+
+
+def test_step_decay_multiplies_at_every_milestone():
+    """The ResNets': a tenth after 30, 60 and 80 epochs."""
+    rate = step_decay(0.1, 5, 0.1, [30, 60, 80])
+    assert [rate(t) for t in (0, 4, 5, 29, 29.9)] == [0.0, 0.08, 0.1, 0.1, 0.1]
+    assert [rate(t) for t in (30, 60, 79, 80, 1000)] == pytest.approx([1e-2, 1e-3, 1e-3, 1e-4, 1e-4], rel=8 * EPS)
+    assert step_decay(0.3, 0, 0.5, [])(100) == 0.3
 
 
 @given(st.sampled_from(sorted(EVERY)), st.floats(0, 1e9))
@@ -65,10 +82,12 @@ def test_a_step_that_is_none_is_refused(name, step):
 
 
 @pytest.mark.parametrize("make", [lambda: warmup_cosine(1.0, 11, 10), lambda: warmup_cosine(1.0, -1, 10),
-                                  lambda: step_decay(1.0, 0, 0.0, 5), lambda: step_decay(1.0, 0, 0.5, 0),
-                                  lambda: step_decay(1.0, -1, 0.5, 5), lambda: constant(-1.0), lambda: cosine(1.0, -1),
-                                  lambda: cosine(math.nan, 10), lambda: warmup_cosine("1", 0, 10),
-                                  lambda: step_decay(1.0, 0, 0.5, math.nan)])
+                                  lambda: exponential_decay(1.0, 0, 0.0, 5), lambda: exponential_decay(1.0, 0, 0.5, 0),
+                                  lambda: exponential_decay(1.0, -1, 0.5, 5), lambda: constant(-1.0),
+                                  lambda: cosine(1.0, -1), lambda: cosine(math.nan, 10),
+                                  lambda: warmup_cosine("1", 0, 10), lambda: exponential_decay(1.0, 0, 0.5, math.nan),
+                                  lambda: step_decay(1.0, 0, 1.5, [5]), lambda: step_decay(1.0, 0, 0.5, [-1]),
+                                  lambda: step_decay(1.0, 0, 0.5, 5), lambda: step_decay(1.0, 0, 0.5, "30,60")])
 def test_an_invalid_schedule_is_refused(make):
     with pytest.raises(InputError):
         make()

@@ -26,7 +26,7 @@ from nfnumpy import models
 from nfnumpy.bench.gpu.keep_device_busy import KeepDeviceBusy
 from nfnumpy.bench.implementations.nfnumpy_cupy import CupyNetwork
 from nfnumpy.functional.fast_cupy import image_means, linear, pooling, weight_standardization
-from nfnumpy.optim.fast_cupy import multi_tensor
+from nfnumpy.optim.fast_cupy import lists as tensor_lists, updates
 
 COPIED = 1 << 28  # bytes
 AHEAD, AHEAD_OF_LAUNCH = 6.0, 0.08  # milliseconds of other work, while the host queues what is timed
@@ -87,11 +87,11 @@ def time_updates(table, shapes):
     moved = 20 * sum(array.size for array in lists[0])
     for units in (8, 4, 16):
         for threads in (256, 128):
-            with constants(multi_tensor, UNITS=units, UNIT_THREADS=threads):
-                multi_tensor._pieces.cache_clear()
+            with constants(tensor_lists, UNITS=units), constants(updates, UNIT_THREADS=threads):
+                tensor_lists._pieces.cache_clear()
                 table.line(f"clipped_update, {units} units and {threads} threads a block",
-                           lambda: multi_tensor.clipped_update(*lists, **options), moved, 2)
-    multi_tensor._pieces.cache_clear()
+                           lambda: updates.clipped_update(*lists, **options), moved, 2)
+    tensor_lists._pieces.cache_clear()
 
 
 # ---- weight standardization

@@ -94,7 +94,7 @@ BAD_FILES = {  # name of the case: (content, words of the error)
     "a flag's spelling": ("batch-size = 3", ["'batch-size'", "did you mean 'batch_size'"]),
     "an empty name": ('"" = 3', ["unknown option ''"]),
     "resume": ("resume = true", ["unknown option 'resume'"]),
-    "a table": ("[optimizer]\nlr = 0.1\n", ["'optimizer'"]),
+    "a table": ("[training]\nlr = 0.1\n", ["'training'"]),
     "a dotted option": ("lr.peak = 0.1", ["lr is a table"]),
     "text for a number": ('lr = "fast"', ["lr = 'fast'", "float"]),
     "a number in quotes": ('epochs = "3"', ["epochs = '3'", "int"]),

@@ -3,13 +3,14 @@
 //
 // The tensors are cut into pieces, a list that depends on their shapes alone; their addresses come as an array of
 // structs, one for each tensor. Grid: a block for each piece; the sum of squares has a fixed number of blocks, which
-// take the pieces in turn. Bytes moved, in float32: 20 a parameter for the whole update (weights and gradients stay in
-// registers between the norm and the update; what does not fit is read last for the norm and first for the update, so
-// that it is still in the L2 cache); 4 for the norm; 12 for the ascent after it; 12 for the moving average. Where
-// squares leave the range of the dtype they are added up once more, scaled.
+// take the pieces in turn. Bytes moved, in float32: 20 a parameter for the whole update of SGD, 28 for that of RMSProp
+// (weights and gradients stay in registers between the norm and the update; what does not fit is read last for the norm
+// and first for the update, so that it is still in the L2 cache); 4 for the norm; 12 for the ascent after it; 12 for the
+// moving average. Where squares leave the range of the dtype they are added up once more, scaled.
 //
-// Formulas: optim/agc.py and sgd.py (`clipped_update`), global_norm.py, sam.py, ema.py, term by term. Launched by
-// optim/fast_cupy/multi_tensor.py. Test: reference_tests/kernels/test_optimizer.py.
+// Formulas: optim/agc.py with sgd.py (`clipped_update`) and rmsprop.py, global_norm.py, sam.py, ema.py, term by term.
+// Launched by optim/fast_cupy/updates.py and multi_tensor.py. Tests: reference_tests/kernels/test_optimizer.py and
+// test_rmsprop.py.
 #include "common.cuh"
 #include "math.cuh"
 
@@ -28,21 +29,46 @@ template <class A> __device__ inline void join(A& by, A& factor) {
     }
 }
 
-// ---- clip, decay, momentum, update
+// ---- clip, decay, update
 
 constexpr int MOST_UNITS = 16;  // of a block
 // Packs of a tensor that a thread keeps in registers; more would spill.
-template <bool PACKS, class T> constexpr int HELD = !PACKS ? 2 : sizeof(T) == sizeof(float) ? 8 : 4;
+template <bool PACKS, class T, int STATES>
+constexpr int HELD = !PACKS ? 2 : sizeof(T) > sizeof(float) ? 4 : STATES == 1 ? 8 : 6;
 
-template <class T> struct UpdateEntry {
-    const T *param, *grad, *velocity;
-    T *new_param, *new_velocity;
+template <class T, int STATES> struct UpdateEntry {
+    const T *param, *grad, *state[STATES];
+    T *new_param, *new_state[STATES];
     double weight_decay, clipping;  // a negative clipping is none
 };
 
-template <class T> struct Step {
-    T lr, momentum, weight_decay;
-    bool nesterov, goes_on;
+// What an optimizer makes of one weight, of its gradient after clipping and decay, and of what it keeps of it.
+template <class T> struct Sgd {
+    static constexpr int STATES = 1;  // velocity
+    T lr, momentum;
+    bool nesterov;
+    __device__ void operator()(T& w, T g, T (&state)[STATES]) const {
+        T& v = state[0];
+        v = momentum * v + g;
+        w = w - lr * (nesterov ? g + momentum * v : v);
+    }
+};
+
+template <class T> struct RmsProp {
+    static constexpr int STATES = 2;  // mean square, velocity
+    T lr, decay, momentum, epsilon;
+    __device__ void operator()(T& w, T g, T (&state)[STATES]) const {
+        T &s = state[0], &v = state[1];
+        s = decay * s + (1 - decay) * (g * g);
+        v = momentum * v + lr * g / sqrt_(s + epsilon);
+        w = w - v;
+    }
+};
+
+template <class T, class Rule> struct Step {
+    Rule rule;
+    T weight_decay;
+    bool goes_on;
 };
 
 template <class T> struct Clipping { T share, eps, smallest; };
@@ -62,9 +88,9 @@ template <class T> __device__ inline Strip strip_of(const Piece& piece, int lane
 }
 
 // of.squares: of each column Σ (g·inverse_scale·grad_by)² and Σ (w·weight_by)².
-template <bool PACKS, class T>
-__device__ inline void add_squares(const HeldStrip<PACKS, HELD<PACKS, T>, 2, T>& strip, const Units<T>& of,
-                                   T inverse_scale, int lanes) {
+template <bool PACKS, int ROWS, class T>
+__device__ inline void add_squares(const HeldStrip<PACKS, ROWS, 2, T>& strip, const Units<T>& of, T inverse_scale,
+                                   int lanes) {
     constexpr int SIZE = Pack<T>::size;
     const int first = threadIdx.x % lanes * SIZE;
     T squares[2 * SIZE] = {}, grad_by[SIZE], weight_by[SIZE];
@@ -102,9 +128,9 @@ __device__ inline bool clip_unit(T grad_squares, T grad_by, T weight_squares, T 
 
 // Fills `of` for the units of the block, by a thread each; returns how many are clipped, on the first thread. A run is
 // one unit, for which as many threads do the same as a pack has columns.
-template <bool PACKS, class T>
-__device__ inline int clip_units(const HeldStrip<PACKS, HELD<PACKS, T>, 2, T>& strip, const Units<T>& of,
-                                 T inverse_scale, const Clipping<T>& clipping, const Piece& piece, int lanes) {
+template <bool PACKS, int ROWS, class T>
+__device__ inline int clip_units(const HeldStrip<PACKS, ROWS, 2, T>& strip, const Units<T>& of, T inverse_scale,
+                                 const Clipping<T>& clipping, const Piece& piece, int lanes) {
     constexpr int SIZE = Pack<T>::size;
     const bool run = piece.stride == 1;
     const int own = threadIdx.x, units = run ? SIZE : piece.columns, place = own / SIZE * 2 * SIZE + own % SIZE;
@@ -135,36 +161,48 @@ __device__ inline int clip_units(const HeldStrip<PACKS, HELD<PACKS, T>, 2, T>& s
     return own < WARP ? warp_sum(own < piece.columns ? clipped : 0) : 0;
 }
 
-template <class T> struct Target {
-    const T* velocity;
-    T *new_param, *new_velocity;
+template <class T, int STATES> struct Target {
+    const T* state[STATES];
+    T *new_param, *new_state[STATES];
 };
 
-// The new weights and velocities of the entries from i on.
-template <bool PACKS, class T>
-__device__ inline void update(int64 i, int count, const Pack<T>* packs, Pack<T> velocity, const Units<T>& of,
-                              int first, const Step<T>& step, const Target<T>& to) {
+template <bool PACKS, int STATES, class T>
+__device__ inline void load_state(const Target<T, STATES>& to, int64 i, int count, Pack<T> (&state)[STATES]) {
+#pragma unroll
+    for (int s = 0; s < STATES; ++s) state[s] = load_some<PACKS>(to.state[s] + i, count);
+}
+
+// The new weights and state of the entries from i on.
+template <bool PACKS, class T, class Rule>
+__device__ inline void update(int64 i, int count, const Pack<T>* packs, Pack<T> (&state)[Rule::STATES],
+                              const Units<T>& of, int first, const Step<T, Rule>& step,
+                              const Target<T, Rule::STATES>& to) {
     Pack<T> weight = packs[1];
 #pragma unroll
     for (int k = 0; k < Pack<T>::size; ++k) {
-        T &w = weight.value[k], &v = velocity.value[k], g = packs[0].value[k];
+        T &w = weight.value[k], g = packs[0].value[k], kept[Rule::STATES];
         if (!step.goes_on) break;
         g = g * of.scale[first + k] * of.factor[first + k];
         if (step.weight_decay != 0) g += step.weight_decay * w;
-        v = step.momentum * v + g;
-        w = w - step.lr * (step.nesterov ? g + step.momentum * v : v);
+#pragma unroll
+        for (int s = 0; s < Rule::STATES; ++s) kept[s] = state[s].value[k];
+        step.rule(w, g, kept);
+#pragma unroll
+        for (int s = 0; s < Rule::STATES; ++s) state[s].value[k] = kept[s];
     }
     store_some<PACKS>(to.new_param + i, weight, count);
-    store_some<PACKS>(to.new_velocity + i, velocity, count);
+#pragma unroll
+    for (int s = 0; s < Rule::STATES; ++s) store_some<PACKS>(to.new_state[s] + i, state[s], count);
 }
 
-template <bool PACKS, class T>
-__device__ inline int update_piece(const Piece& piece, const UpdateEntry<T>* entry, const Units<T>& of, T inverse_scale,
-                                   const Clipping<T>& clipping, const Step<T>& step) {
-    constexpr int SIZE = Pack<T>::size, TOGETHER = 2;  // loads on their way before the first store
+template <bool PACKS, class T, class Rule>
+__device__ inline int update_piece(const Piece& piece, const UpdateEntry<T, Rule::STATES>* entry, const Units<T>& of,
+                                   T inverse_scale, const Clipping<T>& clipping, const Step<T, Rule>& step) {
+    constexpr int SIZE = Pack<T>::size, STATES = Rule::STATES, ROWS = HELD<PACKS, T, STATES>;
+    constexpr int TOGETHER = STATES == 1 ? 2 : 1;  // loads on their way before the first store; more would spill
     int lanes = 1, clipped = 0;
     while (lanes * SIZE < piece.columns) lanes *= 2;
-    HeldStrip<PACKS, HELD<PACKS, T>, 2, T> strip = {{entry->grad, entry->param}, strip_of<T>(piece, lanes)};
+    HeldStrip<PACKS, ROWS, 2, T> strip = {{entry->grad, entry->param}, strip_of<T>(piece, lanes)};
     strip.hold();
     if (clipping.share >= 0) {
         clipped = clip_units(strip, of, inverse_scale, clipping, piece, lanes);
@@ -177,51 +215,75 @@ __device__ inline int update_piece(const Piece& piece, const UpdateEntry<T>* ent
     }
     const int first = threadIdx.x % lanes * SIZE;
     const Strip& own = strip.own;
-    const Target<T> to = {entry->velocity, entry->new_param, entry->new_velocity};
+    Target<T, STATES> to;
+    to.new_param = entry->new_param;
+#pragma unroll
+    for (int s = 0; s < STATES; ++s) {
+        to.state[s] = entry->state[s];
+        to.new_state[s] = entry->new_state[s];
+    }
     strip.for_rest([&](int64 i, const Pack<T>* packs) {
-        Pack<T> velocity = load_some<PACKS>(to.velocity + i, own.count(i));
-        update<PACKS>(i, own.count(i), packs, velocity, of, first, step, to);
+        Pack<T> state[STATES];
+        load_state<PACKS>(to, i, own.count(i), state);
+        update<PACKS>(i, own.count(i), packs, state, of, first, step, to);
     });
 #pragma unroll
-    for (int r = 0; r < HELD<PACKS, T>; r += TOGETHER) {
-        Pack<T> velocity[TOGETHER];
+    for (int r = 0; r < ROWS; r += TOGETHER) {
+        Pack<T> state[TOGETHER][STATES];
 #pragma unroll
         for (int k = 0; k < TOGETHER; ++k)
             if (strip.row(r + k) < own.end)
-                velocity[k] = load_some<PACKS>(to.velocity + strip.row(r + k), own.count(strip.row(r + k)));
+                load_state<PACKS>(to, strip.row(r + k), own.count(strip.row(r + k)), state[k]);
 #pragma unroll
         for (int k = 0; k < TOGETHER; ++k)
             if (strip.row(r + k) < own.end)
-                update<PACKS>(strip.row(r + k), own.count(strip.row(r + k)), strip.held[r + k], velocity[k], of,
-                              first, step, to);
+                update<PACKS>(strip.row(r + k), own.count(strip.row(r + k)), strip.held[r + k], state[k], of, first,
+                              step, to);
     }
     return clipped;
 }
 
-// inverse_scale and proceed: addresses of one T and one bool, or 0; smallest: the least norm that is divided by.
-template <class T>
-__global__ void __launch_bounds__(256, 2)
-clipped_update(const Piece* pieces, const UpdateEntry<T>* entries, T lr, T momentum, bool nesterov, T eps, T smallest,
-               int64 inverse_scale, int64 proceed, int64* clipped_units) {
+// The update of a block's piece. inverse_scale and proceed: addresses of one T and one bool, or 0; smallest: the least
+// norm that is divided by; shared: 6·MOST_UNITS numbers.
+template <class T, class Rule>
+__device__ inline void update_block(const Piece* pieces, const UpdateEntry<T, Rule::STATES>* entries, const Rule& rule,
+                                    T eps, T smallest, int64 inverse_scale, int64 proceed, int64* clipped_units,
+                                    T* shared) {
     constexpr int SIZE = Pack<T>::size;
-    SHARED(T, shared, 6 * MOST_UNITS);
     const Piece piece = pieces[blockIdx.x];
-    const UpdateEntry<T>* entry = entries + piece.tensor;
+    const UpdateEntry<T, Rule::STATES>* entry = entries + piece.tensor;
     const bool goes_on = proceed ? *reinterpret_cast<const bool*>(proceed) : true;
     const T scale = inverse_scale ? *reinterpret_cast<const T*>(inverse_scale) : T(1);
-    const Step<T> step = {lr, momentum, T(entry->weight_decay), nesterov, goes_on};
+    const Step<T, Rule> step = {rule, T(entry->weight_decay), goes_on};
     const Clipping<T> clipping = {T(entry->clipping), eps, smallest};
     const Units<T> of = {shared, shared + MOST_UNITS, shared + 2 * MOST_UNITS, shared + 3 * MOST_UNITS,
                          shared + 4 * MOST_UNITS};
-    const bool whole = (piece.stride == 1 ? piece.rows : piece.stride | piece.columns) % SIZE == 0;
+    bool whole = (piece.stride == 1 ? piece.rows : piece.stride | piece.columns) % SIZE == 0;
     const int64 first = piece.first;
-    int clipped;
-    if (whole && aligned(entry->param + first, entry->grad + first, entry->velocity + first, entry->new_param + first,
-                         entry->new_velocity + first))
-        clipped = update_piece<true>(piece, entry, of, scale, clipping, step);
-    else
-        clipped = update_piece<false>(piece, entry, of, scale, clipping, step);
+    whole = whole && aligned(entry->param + first, entry->grad + first, entry->new_param + first);
+    for (int s = 0; s < Rule::STATES; ++s)
+        whole = whole && aligned(entry->state[s] + first, entry->new_state[s] + first);
+    const int clipped = whole ? update_piece<true>(piece, entry, of, scale, clipping, step)
+                              : update_piece<false>(piece, entry, of, scale, clipping, step);
     if (threadIdx.x == 0) clipped_units[blockIdx.x] = clipped;
+}
+
+template <class T>
+__global__ void __launch_bounds__(256, 2)
+clipped_update(const Piece* pieces, const UpdateEntry<T, 1>* entries, T lr, T momentum, bool nesterov, T eps,
+               T smallest, int64 inverse_scale, int64 proceed, int64* clipped_units) {
+    SHARED(T, shared, 6 * MOST_UNITS);
+    const Sgd<T> rule = {lr, momentum, nesterov};
+    update_block(pieces, entries, rule, eps, smallest, inverse_scale, proceed, clipped_units, shared);
+}
+
+template <class T>
+__global__ void __launch_bounds__(256, 2)
+clipped_rmsprop_update(const Piece* pieces, const UpdateEntry<T, 2>* entries, T lr, T decay, T momentum, T epsilon,
+                       T eps, T smallest, int64 inverse_scale, int64 proceed, int64* clipped_units) {
+    SHARED(T, shared, 6 * MOST_UNITS);
+    const RmsProp<T> rule = {lr, decay, momentum, epsilon};
+    update_block(pieces, entries, rule, eps, smallest, inverse_scale, proceed, clipped_units, shared);
 }
 
 // out[t] = Σ values[order[i]], starts[t] ≤ i < starts[t + 1], by a block for each t.

@@ -3,6 +3,6 @@
 They are not needed to understand the formulas. `with nfnumpy.reference():` switches them off.
 """
 
-from . import multi_tensor
+from . import multi_tensor, updates
 
-__all__ = ["multi_tensor"]
+__all__ = ["multi_tensor", "updates"]

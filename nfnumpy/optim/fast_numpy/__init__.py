@@ -3,6 +3,6 @@
 They are not needed to understand the formulas. `with nfnumpy.reference():` switches them off.
 """
 
-from . import multi_tensor, sgd
+from . import multi_tensor, rmsprop, sgd
 
-__all__ = ["multi_tensor", "sgd"]
+__all__ = ["multi_tensor", "rmsprop", "sgd"]
