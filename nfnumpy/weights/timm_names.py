@@ -5,7 +5,7 @@ some networks of a family have stands in the table of all. Used by: timm.py.
 Tests: reference_tests/weights/test_timm_names.py; against timm: reference_tests/tools/against_timm.py.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from .name_tables import NUMBER, Leaves, Naming, Pairs
@@ -61,20 +61,19 @@ def resnet_v2(depths: Sequence[int]) -> Pairs:
 
 # ---- networks of depthwise convolutions
 
-EXPANDED = ("conv_pw", "conv_dw", "conv_pwl")  # convolutions of a block, in order
-NOT_EXPANDED = ("conv_dw", "conv_pw")
+EXPANDED = {"conv0": "conv_pw", "conv1": "conv_dw", "conv2": "conv_pwl"}  # of a block, in order
+NOT_EXPANDED = {"conv1": "conv_dw", "conv2": "conv_pw"}
+SEPARABLE = {"conv0": "conv_dw", "conv1": "conv_pw"}
 
 
-def depthwise(depths: Sequence[int], expanded: bool = True) -> Pairs:
-    """EfficientNet and MobileNet v2, whose first stage does not expand; not expanded: MobileNet v1."""
+def depthwise(depths: Sequence[int], first: Mapping[str, str], others: Mapping[str, str]) -> Pairs:
+    """EfficientNet, MobileNet v1 and v2; the convolutions of blocks in the first stage, and in the others."""
     yield from (("initial_conv.conv", "conv_stem"), ("initial_conv.norm", "bn1"))
     for block, stage, position in places(depths):
         ours, theirs = f"blocks.{block}", f"blocks.{stage}.{position}"
-        convs = EXPANDED if expanded and stage > 0 else NOT_EXPANDED
-        for k, conv in enumerate(convs):
-            number = k + len(EXPANDED) - len(convs)
-            yield f"{ours}.conv{number}.conv", f"{theirs}.{conv}"
-            yield f"{ours}.conv{number}.norm", f"{theirs}.bn{k + 1}"
+        for k, (our_conv, conv) in enumerate((others if stage else first).items()):
+            yield f"{ours}.{our_conv}.conv", f"{theirs}.{conv}"
+            yield f"{ours}.{our_conv}.norm", f"{theirs}.bn{k + 1}"
         yield f"{ours}.squeeze_excite.fc0", f"{theirs}.se.conv_reduce"
         yield f"{ours}.squeeze_excite.fc1", f"{theirs}.se.conv_expand"
     yield from (("final_conv.conv", "conv_head"), ("final_conv.norm", "bn2"), ("linear", "classifier"))
@@ -149,6 +148,7 @@ def normalizer_free(depths: Sequence[int], attention: str, stem_convs: int, fina
 
 STAGES = rf"stages\.(?P<stage>{NUMBER})\.(?P<position>{NUMBER})\."
 LAYERS = rf"layer(?P<stage>{NUMBER})\.(?P<position>{NUMBER})\."
+BLOCKS = rf"blocks\.(?P<stage>{NUMBER})\.(?P<position>{NUMBER})\."
 SE = ("fc0", "fc1")
 
 
@@ -175,9 +175,8 @@ NAMINGS = (
     Naming("ResNet-D", LAYERS, partial(resnet, deep_stem=True), TORCH_LEAVES, SE, stage_from_1),
     Naming("ResNetV2", rf"stages\.(?P<stage>{NUMBER})\.blocks\.(?P<position>{NUMBER})\.", resnet_v2, TORCH_LEAVES,
            ("linear",)),
-    Naming("EfficientNet", rf"blocks\.(?P<stage>{NUMBER})\.(?P<position>{NUMBER})\.", depthwise, TORCH_LEAVES, SE),
-    Naming("MobileNetV1", rf"blocks\.(?P<stage>{NUMBER})\.(?P<position>{NUMBER})\.", partial(depthwise, expanded=False),
-           TORCH_LEAVES),
+    Naming("EfficientNet", BLOCKS, partial(depthwise, first=NOT_EXPANDED, others=EXPANDED), TORCH_LEAVES, SE),
+    Naming("MobileNetV1", BLOCKS, partial(depthwise, first=SEPARABLE, others=SEPARABLE), TORCH_LEAVES),
     Naming("DenseNet", rf"features\.denseblock(?P<stage>{NUMBER})\.denselayer(?P<position>{NUMBER})\.", densenet,
            TORCH_LEAVES, (), both_from_1),
     Naming("InceptionV3", r"(?!)(?P<stage>)(?P<position>)", inception, TORCH_LEAVES),

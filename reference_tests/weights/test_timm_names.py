@@ -1,0 +1,65 @@
+"""The networks that timm also has go to its names, with the shapes that it has, and come back to the last bit."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nfnumpy as nf
+
+# Written by reference_tests/tools/freeze_timm_names.py: of each network, timm's names and shapes.
+FROZEN = json.loads((Path(__file__).parent / "timm_names.json").read_text(encoding="utf-8"))
+SMALL = {  # of each family: changes of a variant that make it small
+    "resnet18": {"widths": (4, 4, 8), "depths": (2, 1, 2), "strides": (1, 2, 2)},
+    "resnet50": {"widths": (8, 16), "depths": (2, 3), "strides": (1, 2)},
+}
+EXAMPLES = {  # our name: timm's, as timm 1.0.31 prints it
+    "resnet50": {"initial_conv.norm.running_variance": "bn1.running_var", "linear.weight": "fc.weight",
+                 "blocks.3.conv_shortcut.norm.gamma": "layer2.0.downsample.1.weight",
+                 "blocks.15.conv2.conv.weight": "layer4.2.conv3.weight"},
+}
+
+
+def digest(shapes):
+    """Of {name: shape}, as the tool computes it."""
+    lines = "\n".join(f"{name} {','.join(map(str, shapes[name]))}" for name in sorted(shapes))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def random_state(model):
+    """Numbers that are all different, for every array of the model."""
+    draws = np.random.default_rng(3)
+    return {name: draws.standard_normal(array.shape) for name, array in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", [name for name in FROZEN if name in nf.models.names()])
+def test_every_array_gets_timms_name_and_shape(name):
+    state = nf.models.create(name, shapes_only=True).state_dict()
+    timm = nf.weights.to_timm(state)
+    assert len(timm) == FROZEN[name]["arrays"]
+    assert digest({key: tuple(array.shape) for key, array in timm.items()}) == FROZEN[name]["sha256"]
+    back = nf.weights.from_timm(timm)
+    assert {key: array.shape for key, array in back.items()} == {key: array.shape for key, array in state.items()}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_names_are_those_that_timm_prints(name):
+    state = random_state(nf.models.create(name, dtype="float64", shapes_only=True, num_classes=7))
+    timm = nf.weights.to_timm(state)
+    for ours, theirs in EXAMPLES[name].items():
+        array = state[ours]
+        expected = np.moveaxis(array, (3, 2), (0, 1)) if array.ndim == 4 else array.T
+        assert np.array_equal(np.squeeze(timm[theirs]), np.squeeze(expected))
+
+
+@pytest.mark.parametrize("name, changes", SMALL.items())
+def test_arrays_come_back_bit_for_bit_buffers_included(name, changes):
+    state = random_state(nf.models.create(name, dtype="float64", num_classes=5, **changes))
+    timm = nf.weights.to_timm(state)
+    assert all(key.removesuffix("num_batches_tracked") + "running_var" in timm
+               for key in timm if key.endswith("num_batches_tracked"))
+    back = nf.weights.from_timm(timm)
+    assert back.keys() == state.keys()
+    assert all(np.array_equal(back[key], state[key]) for key in state)
