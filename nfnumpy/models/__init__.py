@@ -1,12 +1,19 @@
 """Normalizer-free networks, the networks that they are compared with, and the named variants of all."""
 
 from .base import ImageClassifier
+from .fixup_resnet import FixupResNet, FixupResNetConfig
 from .identify import explain_mismatch, variant_of
 from .nf_regnet import NFRegNet, NFRegNetConfig
 from .nf_resnet import NFResNet, NFResNetConfig
 from .nfnet import NFNet, NFNetConfig
 from .registry import FAMILIES, NORMALIZER_FREE, config_of, create, default_for, from_config, names, randaugment_of
 from .resnet import ResNet, ResNetConfig
+from .resnet_d import ResNetD, ResNetDConfig
+from .resnet_v2 import ResNetV2, ResNetV2Config
+from .resnext import ResNeXt, ResNeXtConfig
+from .se_resnext import SEResNeXt, SEResNeXtConfig
+from .se_resnext_d import SEResNeXtD, SEResNeXtDConfig
+from .skipinit_resnet import SkipInitResNet, SkipInitResNetConfig
 
 CONFIGS = tuple(FAMILIES)
 
@@ -16,6 +23,8 @@ ImageClassifier.explain_mismatch = staticmethod(explain_mismatch)  # type: ignor
 __all__ = [
            "CONFIGS",
            "NORMALIZER_FREE",
+           "FixupResNet",
+           "FixupResNetConfig",
            "ImageClassifier",
            "NFNet",
            "NFNetConfig",
@@ -23,8 +32,20 @@ __all__ = [
            "NFRegNetConfig",
            "NFResNet",
            "NFResNetConfig",
+           "ResNeXt",
+           "ResNeXtConfig",
            "ResNet",
            "ResNetConfig",
+           "ResNetD",
+           "ResNetDConfig",
+           "ResNetV2",
+           "ResNetV2Config",
+           "SEResNeXt",
+           "SEResNeXtConfig",
+           "SEResNeXtD",
+           "SEResNeXtDConfig",
+           "SkipInitResNet",
+           "SkipInitResNetConfig",
            "config_of",
            "create",
            "default_for",

@@ -11,7 +11,19 @@ from numpy.typing import DTypeLike
 
 from ..errors import InputError
 from ..functional.checks import whole_number
-from . import nf_regnet, nf_resnet, nfnet, resnet
+from . import (
+    fixup_resnet,
+    nf_regnet,
+    nf_resnet,
+    nfnet,
+    resnet,
+    resnet_d,
+    resnet_v2,
+    resnext,
+    se_resnext,
+    se_resnext_d,
+    skipinit_resnet,
+)
 from .base import ImageClassifier
 
 FAMILIES = {  # configuration: (network, its file)
@@ -19,9 +31,18 @@ FAMILIES = {  # configuration: (network, its file)
     nf_resnet.NFResNetConfig: (nf_resnet.NFResNet, nf_resnet),
     nf_regnet.NFRegNetConfig: (nf_regnet.NFRegNet, nf_regnet),
     resnet.ResNetConfig: (resnet.ResNet, resnet),
+    resnet_v2.ResNetV2Config: (resnet_v2.ResNetV2, resnet_v2),
+    resnet_d.ResNetDConfig: (resnet_d.ResNetD, resnet_d),
+    resnext.ResNeXtConfig: (resnext.ResNeXt, resnext),
+    se_resnext.SEResNeXtConfig: (se_resnext.SEResNeXt, se_resnext),
+    se_resnext_d.SEResNeXtDConfig: (se_resnext_d.SEResNeXtD, se_resnext_d),
+    fixup_resnet.FixupResNetConfig: (fixup_resnet.FixupResNet, fixup_resnet),
+    skipinit_resnet.SkipInitResNetConfig: (skipinit_resnet.SkipInitResNet, skipinit_resnet),
 }
 Config = (nfnet.NFNetConfig | nf_resnet.NFResNetConfig | nf_regnet.NFRegNetConfig
-          | resnet.ResNetConfig)
+          | resnet.ResNetConfig | resnet_v2.ResNetV2Config | resnet_d.ResNetDConfig | resnext.ResNeXtConfig
+          | se_resnext.SEResNeXtConfig | se_resnext_d.SEResNeXtDConfig | fixup_resnet.FixupResNetConfig
+          | skipinit_resnet.SkipInitResNetConfig)
 VARIANTS: dict[str, Config] = dict(entry for _, file in FAMILIES.values() for entry in file.variants())
 NORMALIZER_FREE = (nfnet.NFNetConfig, nf_resnet.NFResNetConfig, nf_regnet.NFRegNetConfig)
 MAGNITUDES = (5, 10, 10, 15, 15, 15, 15, 15)  # of RandAugment, for F0 … F7

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..autograd import Tensor
-from ..nn import EVALUATION, Conv2D, Mode, Nonlinearity, StochasticDepth
+from ..nn import EVALUATION, Conv2D, Initializer, Mode, Nonlinearity, StochasticDepth
 from .base import ResidualBlock
 
 
@@ -34,6 +34,12 @@ def block_positions(config: Any) -> Iterator[tuple[int, int, float]]:
         for position in range(depth):
             yield width, stride if position == 0 else 1, config.stochdepth_rate * index / total
             index += 1
+
+
+def plain_conv(init: Initializer, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> Conv2D:
+    """A convolution without a bias, padded on both sides alike, with He initialization over the fan-out."""
+    return Conv2D(init, in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False,
+                  initial="fan_out")
 
 
 def bottleneck_in_words(first: Conv2D, middle: Conv2D, last: Conv2D) -> str:

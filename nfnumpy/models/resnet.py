@@ -7,7 +7,7 @@ Used by: models/registry.py. Test: reference_tests/models/test_resnets_against_t
 
 import dataclasses
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from .. import ops
 from ..autograd import Tensor
@@ -64,7 +64,7 @@ class BasicBlock(PostActivationBlock):
         self.conv_shortcut: ConvNorm | None = None
         if stride > 1 or in_channels != out_channels:
             self.conv_shortcut = ConvNorm(init.scope("conv_shortcut"), in_channels, out_channels, 1, stride=stride,
-                                          padding=0, norm=norm)
+                                          norm=norm)
         self.stochastic_depth = StochasticDepth(init.scope("stochastic_depth"), stochdepth_rate, rescale=True)
 
     def branches(self, x: Tensor, mode: Mode = EVALUATION) -> tuple[Tensor, Tensor]:
@@ -87,14 +87,14 @@ class Bottleneck(PostActivationBlock):
         norm, last_gamma = config.norm, 0.0 if config.zero_init_residual else 1.0
         width = max(1, int(out_channels * config.bottleneck_ratio))
         self.activation = Nonlinearity(config.activation, scaled=False)
-        self.conv0 = ConvNorm(init.scope("conv0"), in_channels, width, 1, padding=0, norm=norm)
+        self.conv0 = ConvNorm(init.scope("conv0"), in_channels, width, 1, norm=norm)
         self.conv1 = ConvNorm(init.scope("conv1"), width, width, 3, stride=stride, padding=1, norm=norm)
-        self.conv2 = ConvNorm(init.scope("conv2"), width, out_channels, 1, padding=0, norm=norm,
+        self.conv2 = ConvNorm(init.scope("conv2"), width, out_channels, 1, norm=norm,
                               initial_gamma=last_gamma)
         self.conv_shortcut: ConvNorm | None = None
         if stride > 1 or in_channels != out_channels:
             self.conv_shortcut = ConvNorm(init.scope("conv_shortcut"), in_channels, out_channels, 1, stride=stride,
-                                          padding=0, norm=norm)
+                                          norm=norm)
         self.stochastic_depth = StochasticDepth(init.scope("stochastic_depth"), stochdepth_rate, rescale=True)
 
     def branches(self, x: Tensor, mode: Mode = EVALUATION) -> tuple[Tensor, Tensor]:
@@ -122,13 +122,18 @@ class ResNet(ImageClassifier):
         self.activation = Nonlinearity(config.activation, scaled=False)
         self.initial_conv = ConvNorm(init.scope("initial_conv"), config.in_channels, channels, config.stem_kernel,
                                      stride=config.stem_stride, padding=config.stem_kernel // 2, norm=config.norm)
+        block = self.block_class()
         self.blocks = []
         for width, stride, rate in block_positions(config):
-            self.blocks.append(BLOCKS[config.block](init.scope(f"blocks.{len(self.blocks)}"), channels, width, config,
-                                                    stride=stride, stochdepth_rate=rate))
+            self.blocks.append(block(init.scope(f"blocks.{len(self.blocks)}"), channels, width, config, stride=stride,
+                                     stochdepth_rate=rate))
             channels = width
         self.dropout = Dropout(init.scope("dropout"), config.drop_rate)
         self.linear = Linear(init.scope("linear"), channels, config.num_classes, standard_deviation=0.01)
+
+    def block_class(self) -> type[Any]:
+        """What the blocks are made of."""
+        return BLOCKS[self.config.block]
 
     def stem(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """The initial convolution and, for large images, the 3×3 stride-2 max pool."""

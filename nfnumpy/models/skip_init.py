@@ -1,6 +1,6 @@
 """What the normalizer-free residual networks share: the sum with SkipInit, and the bookkeeping of expected_std.
 
-Used by: models/nfnet.py, nf_resnet.py, nf_regnet.py, analysis/signal_propagation.py.
+Used by: models/nfnet.py, nf_resnet.py, nf_regnet.py, skipinit_resnet.py, analysis/signal_propagation.py.
 Tests: reference_tests/models/test_models_against_torch.py, test_signal_propagation.py.
 """
 
@@ -9,16 +9,16 @@ from collections.abc import Iterator
 
 from .. import ops
 from ..autograd import Tensor
-from ..nn import EVALUATION, Mode, StochasticDepth, WSConv2D, cast_like
+from ..nn import EVALUATION, Conv2D, Mode, StochasticDepth, cast_like
 from .base import ResidualBlock
 
 
 class SkipInitBlock(ResidualBlock):
     """A residual block whose branch is multiplied by alpha and by a learned scalar that starts at 0."""
 
-    conv0: WSConv2D
-    conv1: WSConv2D
-    conv2: WSConv2D
+    conv0: Conv2D
+    conv1: Conv2D
+    conv2: Conv2D
     stochastic_depth: StochasticDepth
     skip_gain: Tensor
     alpha: float

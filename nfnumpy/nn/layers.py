@@ -38,15 +38,16 @@ def cast_like(parameter: Tensor, x: Tensor) -> Tensor:
 class Conv2D(Module):
     """Convolution: (N, H, W, in) -> (N, H', W', out). Weight HWIO ~ N(0, 1/fan_in), bias 0.
 
-    bias: whether there is one; before a normalization it would be without effect. initial: "fan_in" as above, or
-    "fan_out": N(0, 2/(kh·kw·out/groups)) (He et al., 2015, arXiv 1502.01852, section 2.2), as ResNets have it.
+    bias: whether there is one; before a normalization it would be without effect. initial: "fan_in" as above,
+    "fan_out": N(0, 2/(kh·kw·out/groups)) (He et al., 2015, arXiv 1502.01852, section 2.2), as ResNets have it, or a
+    number, the standard deviation itself.
     """
 
     bias: Tensor | None
 
     def __init__(self, init: Initializer, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int], *,
                  stride: int | tuple[int, int] = 1, padding: Any = "SAME", dilation: int | tuple[int, int] = 1,
-                 groups: int = 1, bias: bool = True, initial: str = "fan_in") -> None:
+                 groups: int = 1, bias: bool = True, initial: str | float = "fan_in") -> None:
         for name, number in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
             whole_number(number, f"{init.path}: {name}")
         if in_channels < 1 or out_channels < 1:
@@ -58,10 +59,7 @@ class Conv2D(Module):
         self.dilation = dilation
         self.groups = groups
         shape = (*pair(kernel_size, "kernel_size"), in_channels // groups, out_channels)
-        if initial not in ("fan_in", "fan_out"):
-            raise InputError(f"{init.path}: initial {initial!r}: expected fan_in or fan_out")
-        self.weight = init.fan_in_normal("weight", shape) if initial == "fan_in" \
-            else init.fan_out_normal("weight", shape, groups)
+        self.weight = _initial_kernel(init, shape, groups, initial)
         self.bias = init.constant((out_channels,), 0.0) if bias else None
 
     def kernel(self) -> Tensor:
@@ -72,6 +70,18 @@ class Conv2D(Module):
         bias = None if self.bias is None else cast_like(self.bias, x)
         return ops.conv2d(x, cast_like(self.kernel(), x), bias, stride=self.stride, padding=self.padding,
                           dilation=self.dilation, groups=self.groups)
+
+
+def _initial_kernel(init: Initializer, shape: tuple[int, int, int, int], groups: int, initial: str | float) -> Tensor:
+    """The first weight of a Conv2D."""
+    if initial == "fan_in":
+        return init.fan_in_normal("weight", shape)
+    if initial == "fan_out":
+        return init.fan_out_normal("weight", shape, groups)
+    if isinstance(initial, str):
+        raise InputError(f"{init.path}: initial {initial!r}: expected fan_in, fan_out or a standard deviation")
+    deviation = real_number(initial, f"{init.path}: initial")
+    return init.normal("weight", shape, deviation) if deviation else init.constant(shape, 0.0)
 
 
 class WSConv2D(Conv2D):

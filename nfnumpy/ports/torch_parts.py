@@ -3,14 +3,16 @@
 Tests: reference_tests/models/test_resnets_against_torch.py.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from .torch import to_torch_layout
+from .torch import Linear, to_torch_layout
 
 # PyTorch's norms name these otherwise.
 NAMES = {"gamma": "weight", "beta": "bias", "running_variance": "running_var"}
@@ -25,16 +27,21 @@ def create_norm(name: str, channels: int) -> nn.Module:
     return norms[name]()
 
 
+def plain_conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    """A convolution without a bias, padded on both sides alike, N(0, 2/fan_out) at first."""
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False)
+    nn.init.normal_(conv.weight, std=math.sqrt(2.0 * groups / (kernel_size**2 * out_channels)))
+    return conv
+
+
 class ConvNorm(nn.Module):
-    """norm(conv(x)), the convolution without a bias, padded on both sides alike, N(0, 2/fan_out) at first."""
+    """norm(conv(x))."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1,
                  norm: str = "batch") -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups,
-                              bias=False)
+        self.conv = plain_conv(in_channels, out_channels, kernel_size, stride, groups)
         self.norm: Any = create_norm(norm, out_channels)
-        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.norm(self.conv(x))
@@ -52,6 +59,31 @@ class StochasticDepth(nn.Module):
             return x
         kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.rate
         return x * kept / (1.0 - self.rate)
+
+
+class SqueezeExcite(nn.Module):
+    """x · sigmoid(fc1(relu(fc0(mean over the image)))), with max(1, int(channels·ratio)) hidden units."""
+
+    def __init__(self, channels: int, ratio: float) -> None:
+        super().__init__()
+        hidden = max(1, int(channels * ratio))
+        self.fc0 = Linear(channels, hidden)
+        self.fc1 = Linear(hidden, channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gate = torch.sigmoid(self.fc1(F.relu(self.fc0(x.mean(dim=(2, 3))))))
+        return x * gate[:, :, None, None]
+
+
+def make_blocks(block: Callable[..., nn.Module], config: Any, channels: int) -> nn.ModuleList:
+    """All blocks of a residual network whose stem gives `channels`: block(config, in, out, stride, drop rate) each."""
+    blocks = nn.ModuleList()
+    for width, depth, stride in zip(config.widths, config.depths, config.strides, strict=True):
+        for position in range(depth):
+            rate = config.stochdepth_rate * len(blocks) / sum(config.depths)
+            blocks.append(block(config, channels, width, stride if position == 0 else 1, rate))
+            channels = width
+    return blocks
 
 
 def port_name(name: str) -> str:

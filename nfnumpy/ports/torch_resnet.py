@@ -3,6 +3,7 @@
 Source: He, Zhang, Ren, Sun (2015), arXiv 1512.03385. Test: reference_tests/models/test_resnets_against_torch.py.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .torch import Linear
-from .torch_parts import ConvNorm, StochasticDepth
+from .torch_parts import ConvNorm, StochasticDepth, make_blocks
 
 
 class Block(nn.Module):
@@ -46,20 +47,17 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """Normalized images (N, C, H, W) in, logits out."""
 
+    block: Callable[..., nn.Module] = Block
+
     def __init__(self, config: Any) -> None:
         super().__init__()
         channels = config.stem_width
         self.initial_conv = ConvNorm(config.in_channels, channels, config.stem_kernel, config.stem_stride,
                                      norm=config.norm)
         self.pool = nn.MaxPool2d(3, 2, padding=1) if config.stem_pool else nn.Identity()
-        self.blocks = nn.ModuleList()
-        for width, depth, stride in zip(config.widths, config.depths, config.strides, strict=True):
-            for position in range(depth):
-                rate = config.stochdepth_rate * len(self.blocks) / sum(config.depths)
-                self.blocks.append(Block(config, channels, width, stride if position == 0 else 1, rate))
-                channels = width
+        self.blocks = make_blocks(self.block, config, channels)
         self.dropout = nn.Dropout(config.drop_rate)
-        self.linear = Linear(channels, config.num_classes, std=0.01)
+        self.linear = Linear(config.widths[-1], config.num_classes, std=0.01)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.pool(F.relu(self.initial_conv(x)))

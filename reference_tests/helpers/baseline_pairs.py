@@ -8,11 +8,27 @@ import torch
 from torch.nn import functional as F
 
 import nfnumpy as nf
-from nfnumpy.ports import torch_resnet
+from nfnumpy.ports import (
+    torch_fixup_resnet,
+    torch_resnet,
+    torch_resnet_d,
+    torch_resnet_v2,
+    torch_resnext,
+    torch_skipinit_resnet,
+)
 from nfnumpy.ports.torch_parts import load_state, port_name
 from reference_tests.helpers.port_pairs import BOUND, difference
 
-PORTS = {"ResNetConfig": torch_resnet.ResNet}
+PORTS = {  # class of the configuration: port
+    "ResNetConfig": torch_resnet.ResNet,
+    "ResNetV2Config": torch_resnet_v2.ResNetV2,
+    "ResNetDConfig": torch_resnet_d.ResNetD,
+    "ResNeXtConfig": torch_resnext.ResNeXt,
+    "SEResNeXtConfig": torch_resnext.SEResNeXt,
+    "SEResNeXtDConfig": torch_resnext.SEResNeXtD,
+    "FixupResNetConfig": torch_fixup_resnet.FixupResNet,
+    "SkipInitResNetConfig": torch_skipinit_resnet.SkipInitResNet,
+}
 
 
 def random_state(model, seed):

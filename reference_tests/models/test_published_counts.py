@@ -21,7 +21,11 @@ RESNETS = {"nf_resnet50": (25_557_032, "4.09"), "nf_resnet101": (44_549_160, "7.
 # Networks with normalizations: exact parameters with 1000 classes, and billions of multiply-adds at test size where
 # timm's tables print them. Those count two for each value that a normalization puts out.
 BASELINES = {"resnet18": (11_689_512, None), "resnet34": (21_797_672, None), "resnet50": (25_557_032, "4.11"),
-             "resnet101": (44_549_160, None), "resnet152": (60_192_808, None)}
+             "resnet101": (44_549_160, None), "resnet152": (60_192_808, None), "resnetv2_18": (11_687_720, None),
+             "resnetv2_34": (21_795_880, None), "resnetv2_50": (25_549_352, None), "resnetv2_101": (44_541_480, None),
+             "resnetv2_152": (60_185_128, None), "resnet50d": (25_576_264, "4.35"),
+             "resnext50_32x4d": (25_028_904, "4.26"), "seresnext50_32x4d": (27_559_896, "4.26"),
+             "seresnext26d_32x4d": (16_809_512, "2.73"), "seresnext101d_32x8d": (93_588_280, "16.72")}
 
 # (parameters, multiply-adds at their size) of the project's own small models: their checkpoints depend on the shapes.
 OWN = {"nfnet_8px": (88_933, 1_164_672), "nfnet_16px": (122_741, 5_076_480), "nfnet_32px": (191_414, 19_889_664),
