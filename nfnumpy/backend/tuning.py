@@ -53,3 +53,6 @@ IMPLICIT_FEWEST_CHANNELS = 6  # channels of a group times outputs computed toget
 IMPLICIT_OUTPUTS_PER_TAP = 3  # outputs along an axis for each tap but one; with fewer the padding is too large a part
 PAIRED_OUTPUT_BYTES = 32  # bytes of a group's outputs up to which two are computed together: half a vector of AVX-512
 PHASE_CHANNELS = 16  # channels of a group up to which all output phases are one product; with more, arithmetic decides
+DEPTHWISE_RUN_VALUES = 6144  # values of a pass; einsum's sums over runs of up to a third of 8192 took twice as long
+DEPTHWISE_PRODUCTS = 1 << 21  # products, some 0.3 ms on one thread
+DEPTHWISE_BLOCK_PRODUCTS = 1 << 24  # products of a block, some 2.4 ms; its edges cost up to 35 calls of 10 µs

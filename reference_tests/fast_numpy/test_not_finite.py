@@ -30,11 +30,12 @@ def expect_same_kinds(fast, formula):
 
 @st.composite
 def convolutions(draw):
-    """(x, weight, cotangent, options), mostly of 3×3 kernels and stride 1 or 2, and the arrays that are not finite."""
+    """(x, weight, cotangent, options), mostly of 3×3 kernels and stride 1 or 2, a third of them depthwise."""
     images, height, width = draw(st.tuples(st.integers(1, 2), st.integers(1, 7), st.integers(1, 7)))
-    groups, fan_in, outs = draw(st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3)))
-    kernel = draw(st.sampled_from([(3, 3), (3, 3), (3, 3), (1, 1), (2, 4), (5, 1)]))
-    padding = draw(st.sampled_from(["SAME", "SAME", "VALID", 1, ((0, 2), (3, 0))]))
+    groups = draw(st.integers(1, 3))
+    fan_in, outs = draw(st.one_of(st.just((1, 1)), *[st.tuples(st.integers(1, 3), st.integers(1, 3))] * 2))
+    kernel = draw(st.sampled_from([(3, 3), (3, 3), (3, 3), (1, 1), (2, 4), (5, 1), (5, 5)]))
+    padding = draw(st.sampled_from(["SAME", "SAME", "VALID", 1, ((0, 2), (3, 0)), 4]))
     stride = draw(st.sampled_from([1, 1, 2, (1, 2)]))
     if not strategies.fits((height, width), kernel, 1, padding):
         padding = "SAME"

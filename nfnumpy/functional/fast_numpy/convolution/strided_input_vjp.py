@@ -25,7 +25,7 @@ def suits(problem: ConvProblem) -> bool:
     seen = problem.windows
     if seen.stride == (1, 1) or seen.dilation != (1, 1):
         return False
-    if max(problem.fan_in, problem.channels) > tuning.PHASE_CHANNELS:
+    if not 1 < max(problem.fan_in, problem.channels) <= tuning.PHASE_CHANNELS:  # of 1: depthwise.py
         return False
     return all(size % stride == before % stride == 0
                for size, stride, before in zip(seen.image, seen.stride, seen.before, strict=True))
