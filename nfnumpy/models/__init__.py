@@ -1,8 +1,10 @@
 """Normalizer-free networks, the networks that they are compared with, and the named variants of all."""
 
 from .base import ImageClassifier
+from .densenet import DenseNet, DenseNetConfig
 from .fixup_resnet import FixupResNet, FixupResNetConfig
 from .identify import explain_mismatch, variant_of
+from .inception_v3 import InceptionV3, InceptionV3Config
 from .nf_regnet import NFRegNet, NFRegNetConfig
 from .nf_resnet import NFResNet, NFResNetConfig
 from .nfnet import NFNet, NFNetConfig
@@ -23,9 +25,13 @@ ImageClassifier.explain_mismatch = staticmethod(explain_mismatch)  # type: ignor
 __all__ = [
            "CONFIGS",
            "NORMALIZER_FREE",
+           "DenseNet",
+           "DenseNetConfig",
            "FixupResNet",
            "FixupResNetConfig",
            "ImageClassifier",
+           "InceptionV3",
+           "InceptionV3Config",
            "NFNet",
            "NFNetConfig",
            "NFRegNet",

@@ -13,7 +13,8 @@ from ..nn import NORMS
 from ..validation import NOT_NEGATIVE, POSITIVE, SHARE, check_fields
 
 POSITIVE_FIELDS = ("num_classes", "in_channels", "train_size", "test_size", "group_size", "stem_kernel", "stem_stride",
-                   "stem_width", "widths", "depths", "strides", "stem_widths", "stem_strides")
+                   "stem_width", "widths", "depths", "strides", "stem_widths", "stem_strides",
+                   "growth", "bottleneck", "compression", "pool_widths", "factorized_widths", "width_factor")
 SHARES = ("drop_rate", "stochdepth_rate")
 ACTIVATIONS = tuple(name for name in GAMMA if name != "glu")  # glu halves the channels
 
@@ -32,6 +33,6 @@ def check_config(config: Any, per_stage: tuple[str, ...], choices: Mapping[str, 
     intervals |= dict.fromkeys(POSITIVE_FIELDS, POSITIVE) | dict.fromkeys(SHARES, SHARE)
     check_fields(config, intervals, {"activation": ACTIVATIONS, "norm": tuple(NORMS), **(choices or {})})
     lengths = {name: len(getattr(config, name)) for name in per_stage}
-    if len(set(lengths.values())) != 1:
+    if len(set(lengths.values())) > 1:
         raise InputError(f"{type(config).__name__}: expected one value a stage, got "
                          + ", ".join(f"{count} {name}" for name, count in lengths.items()))

@@ -12,7 +12,9 @@ from numpy.typing import DTypeLike
 from ..errors import InputError
 from ..functional.checks import whole_number
 from . import (
+    densenet,
     fixup_resnet,
+    inception_v3,
     nf_regnet,
     nf_resnet,
     nfnet,
@@ -38,11 +40,10 @@ FAMILIES = {  # configuration: (network, its file)
     se_resnext_d.SEResNeXtDConfig: (se_resnext_d.SEResNeXtD, se_resnext_d),
     fixup_resnet.FixupResNetConfig: (fixup_resnet.FixupResNet, fixup_resnet),
     skipinit_resnet.SkipInitResNetConfig: (skipinit_resnet.SkipInitResNet, skipinit_resnet),
+    densenet.DenseNetConfig: (densenet.DenseNet, densenet),
+    inception_v3.InceptionV3Config: (inception_v3.InceptionV3, inception_v3),
 }
-Config = (nfnet.NFNetConfig | nf_resnet.NFResNetConfig | nf_regnet.NFRegNetConfig
-          | resnet.ResNetConfig | resnet_v2.ResNetV2Config | resnet_d.ResNetDConfig | resnext.ResNeXtConfig
-          | se_resnext.SEResNeXtConfig | se_resnext_d.SEResNeXtDConfig | fixup_resnet.FixupResNetConfig
-          | skipinit_resnet.SkipInitResNetConfig)
+Config = Any  # an instance of a key of FAMILIES
 VARIANTS: dict[str, Config] = dict(entry for _, file in FAMILIES.values() for entry in file.variants())
 NORMALIZER_FREE = (nfnet.NFNetConfig, nf_resnet.NFResNetConfig, nf_regnet.NFRegNetConfig)
 MAGNITUDES = (5, 10, 10, 15, 15, 15, 15, 15)  # of RandAugment, for F0 … F7

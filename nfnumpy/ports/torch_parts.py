@@ -18,10 +18,32 @@ from .torch import Linear, to_torch_layout
 NAMES = {"gamma": "weight", "beta": "bias", "running_variance": "running_var"}
 
 
+class KerasBatchNorm(nn.BatchNorm2d):
+    """Batch normalization whose running statistics are Keras's: 0.99 of the old ones, the variance biased.
+
+    PyTorch's layer takes in the unbiased variance, n/(n - 1) times the biased one, whatever its momentum.
+    """
+
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return super().forward(x)
+        variance, mean = torch.var_mean(x.detach(), dim=(0, 2, 3), correction=0)
+        self.running_mean.lerp_(mean, 0.01)
+        self.running_var.lerp_(variance, 0.01)
+        return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+
+
 def create_norm(name: str, channels: int) -> nn.Module:
     """The normalization that nfnumpy.nn.create_norm makes under this name, where PyTorch has it."""
     norms: dict[str, Callable[[], nn.Module]] = {
         "batch": lambda: nn.BatchNorm2d(channels),
+        "batch_keras": lambda: KerasBatchNorm(channels),
         "group": lambda: nn.GroupNorm(32, channels),
     }
     return norms[name]()

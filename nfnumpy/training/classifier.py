@@ -106,8 +106,9 @@ def _from_checkpoint(path: str | os.PathLike[str], backend: str, averaged: bool)
         raise InputError(f"{path}: {len(classes)} class names for {config.num_classes} classes")
     group = "ema" if averaged and "ema" in groups else "model"
     state = groups.get(group, {})
-    if len(state) < sum(config.depths):
-        raise InputError(f"{path}: {len(state)} arrays are too few for a network of {sum(config.depths)} blocks")
+    blocks = sum(getattr(config, "depths", ()))  # Inception v3 has no depths
+    if len(state) < blocks:
+        raise InputError(f"{path}: {len(state)} arrays are too few for a network of {blocks} blocks")
     get(backend)
     model = models.from_config(config, shapes_only=True, backend=backend, dtype=dtype)
     model.load_state_dict(state)

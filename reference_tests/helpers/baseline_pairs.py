@@ -9,7 +9,9 @@ from torch.nn import functional as F
 
 import nfnumpy as nf
 from nfnumpy.ports import (
+    torch_densenet,
     torch_fixup_resnet,
+    torch_inception_v3,
     torch_resnet,
     torch_resnet_d,
     torch_resnet_v2,
@@ -19,6 +21,7 @@ from nfnumpy.ports import (
 from nfnumpy.ports.torch_parts import load_state, port_name
 from reference_tests.helpers.port_pairs import BOUND, difference
 
+STEPS_BOUND = 1e-9  # as in training/test_training_steps_against_torch.py
 PORTS = {  # class of the configuration: port
     "ResNetConfig": torch_resnet.ResNet,
     "ResNetV2Config": torch_resnet_v2.ResNetV2,
@@ -28,6 +31,8 @@ PORTS = {  # class of the configuration: port
     "SEResNeXtDConfig": torch_resnext.SEResNeXtD,
     "FixupResNetConfig": torch_fixup_resnet.FixupResNet,
     "SkipInitResNetConfig": torch_skipinit_resnet.SkipInitResNet,
+    "DenseNetConfig": torch_densenet.DenseNet,
+    "InceptionV3Config": torch_inception_v3.InceptionV3,
 }
 
 
@@ -51,8 +56,8 @@ def pair_of(config, seed):
     return model, port.to(memory_format=torch.channels_last)
 
 
-def loss_pair(model, port, images, labels, training):
-    """(ours, theirs), both of whose backward passes have run; compares the logits."""
+def loss_pair(model, port, images, labels, training, bound=BOUND):
+    """(ours, theirs), both of whose backward passes have run; compares the logits to `bound`."""
     port.train(training)
     logits = model(images, training=training)
     loss = nf.ops.softmax_cross_entropy(logits, labels, label_smoothing=0.1)
@@ -61,8 +66,8 @@ def loss_pair(model, port, images, labels, training):
     their_loss = F.cross_entropy(their_logits, torch.from_numpy(labels), label_smoothing=0.1)
     their_loss.backward()
     expected = their_logits.detach().numpy()
-    assert np.linalg.norm(logits.numpy() - expected) <= BOUND * np.linalg.norm(expected)
-    assert abs(loss.item() - their_loss.item()) <= BOUND * their_loss.item()
+    assert np.linalg.norm(logits.numpy() - expected) <= bound * np.linalg.norm(expected)
+    assert abs(loss.item() - their_loss.item()) <= bound * their_loss.item()
     return loss.item(), their_loss.item()
 
 
@@ -81,3 +86,20 @@ def assert_states_agree(model, port, bound):
     wrong = {name: found for name, array in model.state_dict().items()
              if not (found := difference(array, theirs[port_name(name)])) <= bound}
     assert not wrong, wrong
+
+
+def assert_steps_agree(model, port, images, labels, learning_rate, steps=20):
+    """Steps of SGD with Nesterov momentum on one batch; compares to STEPS_BOUND after every step.
+
+    A step adds rounding to the difference that earlier steps left. On one batch and at a small learning rate the steps
+    converge; on other images in every step a small network with statistics of few pixels amplifies a difference
+    tenfold in each.
+    """
+    optimizer = nf.optim.SGD(model, lr=learning_rate, clipping=None, weight_decay=0.0)
+    port_optimizer = torch.optim.SGD(port.parameters(), learning_rate, momentum=0.9, nesterov=True)
+    for _ in range(steps):
+        port_optimizer.zero_grad()
+        loss_pair(model, port, images, labels, training=True, bound=STEPS_BOUND)
+        optimizer.step()
+        port_optimizer.step()
+        assert_states_agree(model, port, STEPS_BOUND)

@@ -25,7 +25,9 @@ BASELINES = {"resnet18": (11_689_512, None), "resnet34": (21_797_672, None), "re
              "resnetv2_34": (21_795_880, None), "resnetv2_50": (25_549_352, None), "resnetv2_101": (44_541_480, None),
              "resnetv2_152": (60_185_128, None), "resnet50d": (25_576_264, "4.35"),
              "resnext50_32x4d": (25_028_904, "4.26"), "seresnext50_32x4d": (27_559_896, "4.26"),
-             "seresnext26d_32x4d": (16_809_512, "2.73"), "seresnext101d_32x8d": (93_588_280, "16.72")}
+             "seresnext26d_32x4d": (16_809_512, "2.73"), "seresnext101d_32x8d": (93_588_280, "16.72"),
+             "densenet121": (7_978_856, "2.87"), "densenet161": (28_681_000, None), "densenet169": (14_149_480, None),
+             "densenet201": (20_013_928, None), "inception_v3": (23_834_568, "5.73")}
 
 # (parameters, multiply-adds at their size) of the project's own small models: their checkpoints depend on the shapes.
 OWN = {"nfnet_8px": (88_933, 1_164_672), "nfnet_16px": (122_741, 5_076_480), "nfnet_32px": (191_414, 19_889_664),
