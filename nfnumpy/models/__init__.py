@@ -3,6 +3,7 @@
 from .base import ImageClassifier
 from .densenet import DenseNet, DenseNetConfig
 from .fixup_resnet import FixupResNet, FixupResNetConfig
+from .folding import folded
 from .identify import explain_mismatch, variant_of
 from .inception_v3 import InceptionV3, InceptionV3Config
 from .nf_regnet import NFRegNet, NFRegNetConfig
@@ -55,6 +56,7 @@ __all__ = [
            "config_of",
            "create",
            "default_for",
+           "folded",
            "from_config",
            "names",
            "randaugment_of",

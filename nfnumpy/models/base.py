@@ -32,6 +32,7 @@ class ImageClassifier(Module):
     blocks: "list[Block]"
     dropout: Dropout
     linear: Linear
+    is_folded = False  # whether it is for evaluation alone: models.folded
 
     def __init__(self, config: Any, *, backend: str = "numpy", dtype: DTypeLike = "float32", seed: int = 0,
                  shapes_only: bool = False) -> None:
@@ -88,6 +89,8 @@ class ImageClassifier(Module):
         """
         if isinstance(names, str) or not set(names) <= set(self.output_names()):
             raise InputError(f"model: outputs {names!r}: expected a list of some of {', '.join(self.output_names())}")
+        if training and self.is_folded:
+            raise InputError("model: a folded network is for evaluation; train the one that it was made of")
         x = x if isinstance(x, Tensor) else Tensor(x)
         self._check_images(x)
         randomness = self.randomness.next_step() if training else None

@@ -5,12 +5,14 @@ Test: reference_tests/weights/test_formats.py.
 """
 
 import functools
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 
 from ..backend.arrays import Array
 from ..errors import InputError
 from .registry import VARIANTS, create
 
+UNIT = r"blocks\.\d+(?:\.layers\.\d+)?\."  # start of the names in one of the units that `depths` counts
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -24,7 +26,7 @@ def variant_of(state: Mapping[str, Array]) -> str:
     shapes = {name: tuple(array.shape) for name, array in state.items()}
     nearest = None
     most_alike = 0.0
-    for variant in VARIANTS:
+    for variant in _candidates(shapes):
         expected = _expected_shapes(variant, shapes)
         if expected == shapes:
             return variant
@@ -59,6 +61,37 @@ def _variant_or_none(state: Mapping[str, Array]) -> str | None:
         return variant_of(state)
     except InputError:
         return None
+
+
+def _candidates(shapes: Shapes) -> list[str]:
+    """The variants that `shapes` may be of, the most likely first.
+
+    A variant's shapes are known only when its network has been made, which takes up to a tenth of a second, so few
+    are: those of the two families whose smallest networks have the most alike names, in order of their depth.
+    """
+    forms = _forms(shapes)
+    depth = len({found[0] for found in (re.match(UNIT, str(name)) for name in shapes) if found})
+    families = {}
+    for family, members in _families().items():
+        own = _forms(_shapes(members[0][1]))
+        families[family] = len(own & forms) / len(own | forms)
+    likely = sorted((family for family in families if families[family]), key=lambda family: -families[family])
+    return [variant for family in likely[:2]
+            for _, variant in sorted(_families()[family], key=lambda member: abs(member[0] - depth))]
+
+
+def _forms(shapes: Iterable[str]) -> set[str]:
+    """The names with every number replaced by 0."""
+    return {re.sub(r"\d+", "0", str(name)) for name in shapes}
+
+
+@functools.cache
+def _families() -> dict[type, list[tuple[int, str]]]:
+    """Configuration -> [(depth, variant)], the shallowest first."""
+    families: dict[type, list[tuple[int, str]]] = {}
+    for variant, config in VARIANTS.items():
+        families.setdefault(type(config), []).append((sum(getattr(config, "depths", ())), variant))
+    return {family: sorted(members, key=lambda member: member[0]) for family, members in families.items()}
 
 
 def _expected_shapes(variant: str, shapes: Shapes) -> Shapes:

@@ -19,6 +19,8 @@ class ConvNorm(Module):
     norm: a name that `create_norm` takes; geometry: stride, padding, dilation, groups, as Conv2D takes them.
     """
 
+    FOLDABLE = (("conv", "norm"),)
+
     def __init__(self, init: Initializer, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int], *,
                  norm: str = "batch", initial_gamma: float = 1.0, **geometry: Any) -> None:
         self.conv = Conv2D(init.scope("conv"), in_channels, out_channels, kernel_size, bias=False, initial="fan_out",

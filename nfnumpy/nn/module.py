@@ -7,7 +7,7 @@ Test: reference_tests/nn/test_module.py.
 import dataclasses
 import types
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -30,6 +30,9 @@ class Module:
     Its buffers are arrays that `register_buffer` names, such as running statistics: state that no gradient changes.
     """
 
+    # (attribute of a convolution, attribute of the normalization that alone sees its output): models.folded makes one
+    # convolution of both.
+    FOLDABLE: ClassVar[tuple[tuple[str, str], ...]] = ()
     _buffer_names: tuple[str, ...] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
