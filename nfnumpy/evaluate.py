@@ -11,7 +11,7 @@ from .datasets import BAD_IMAGES, DECODERS, Dataset, ReadingOptions
 from .errors import InputError
 from .evaluation import ClassifierInputs, ClassMatch, Outcome, default_batch_size, evaluate, match_classes
 from .evaluation.files import FILES, encoded, write_files
-from .evaluation.flags import add_classifier_flags
+from .evaluation.flags import add_classifier_flags, prepared
 from .evaluation.reading import reading_options
 from .evaluation.report import make_report
 from .evaluation.summary import summary_lines
@@ -44,7 +44,7 @@ def parser() -> Parser:
     p.add_argument("--image-size", type=int, metavar="PX", help="side of the images in pixels; default: the model's")
     p.add_argument("--batch-size", type=int, metavar="B",
                    help="images at a time; default: as the run of a checkpoint had it, or as nfnumpy.predict")
-    add_classifier_flags(p)
+    add_classifier_flags(p, folds=False)
     return p
 
 
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
     """Evaluate, print the summary, write the files."""
     given = parser().parse_args(arguments)
     _check(given)
-    classifier = load_classifier(given.model, given.backend, averaged=not given.raw)
+    classifier = prepared(load_classifier(given.model, given.backend, averaged=not given.raw), given)
     if given.image_size is not None:
         classifier = classifier.with_image_size(given.image_size)
     reading = reading_options(classifier.run, given.data, {name: getattr(given, name) for name in READING})

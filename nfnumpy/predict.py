@@ -9,7 +9,7 @@ from .cli import Parser, print_error, run
 from .datasets import checked_max_pixels
 from .errors import InputError
 from .evaluation import Prediction, classify_files, default_batch_size, picture_paths
-from .evaluation.flags import add_classifier_flags
+from .evaluation.flags import add_classifier_flags, prepared
 from .evaluation.lines import lines_in
 from .training import load_classifier
 
@@ -38,7 +38,7 @@ def parser() -> Parser:
                    help="paths on standard input end with a NUL character, not with a line break")
     p.add_argument("--batch-size", type=int, metavar="B",
                    help="images to compute at a time; default: as many as have 2^20 pixels, at most 64")
-    add_classifier_flags(p)
+    add_classifier_flags(p, folds=True)
     return p
 
 
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
             raise InputError(f"--{flag.replace('_', '-')} {value}: expected a whole number above 0")
     max_pixels = checked_max_pixels(given.max_pixels)
     blas_threads.thread_count()  # a wrong NFNUMPY_THREADS is one error, not one for every picture
-    classifier = load_classifier(given.weights, given.backend, averaged=not given.raw)
+    classifier = prepared(load_classifier(given.weights, given.backend, averaged=not given.raw), given)
     heading, line_of = lines_in(given.form, classifier.classes, given.top)
     if heading:
         print(heading, flush=True)

@@ -12,6 +12,7 @@ from ..autograd import no_grad
 from ..backend import backend_of, get
 from ..backend.arrays import Array
 from ..datasets import PIXEL_LIMIT, EvalTransform, checked_image_size, imagenet_classes, read_image, to_input
+from ..datasets.preprocessing import IMAGENET, NORMALIZATIONS, Normalization
 from ..datasets.reading import CROP_MARGIN, SMALLEST_WITH_MARGIN
 from ..errors import InputError
 from ..functional.activations import softmax
@@ -34,7 +35,7 @@ class RunFacts(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """A model, the names of its classes, and how pictures are resized and cut for it.
+    """A model, the names of its classes, and how pictures are resized, cut and normalized for it.
 
     run: the facts of a checkpoint; None of weights alone, whose classes have no stored names.
     """
@@ -43,6 +44,7 @@ class Classifier:
     classes: tuple[str, ...]
     transform: EvalTransform
     run: RunFacts | None = None
+    normalization: Normalization = IMAGENET
 
     def read(self, path: str | os.PathLike[str], max_pixels: int = PIXEL_LIMIT) -> np.ndarray:
         """The picture in the file at `path`, resized and cut for the model: uint8 (1, image_size, image_size, 3)."""
@@ -52,12 +54,21 @@ class Classifier:
         """The same classifier for images of another size in pixels."""
         return dataclasses.replace(self, transform=self.transform._replace(image_size=image_size))
 
+    def with_normalization(self, name: str | None) -> "Classifier":
+        """The same classifier for images that are normalized as NORMALIZATIONS has it; itself for None."""
+        return self if name is None else dataclasses.replace(self, normalization=NORMALIZATIONS[name])
+
+    def folded(self) -> "Classifier":
+        """The same classifier with its network folded for evaluation; weights that are not finite are an InputError."""
+        self.check_weights()
+        return dataclasses.replace(self, model=models.folded(self.model))
+
     def logits(self, images: np.ndarray) -> Array:
         """The logits (N, classes), on the model's backend, of uint8 images (N, H, W, 3) on the host."""
         weight = self.model.linear.weight
         backend = backend_of(weight.data)
         with no_grad(), backend.computing():
-            return self.model(to_input(images, backend, weight.dtype)).data
+            return self.model(to_input(images, backend, weight.dtype, self.normalization)).data
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Host array (N, classes) of the softmax of the logits, for uint8 images (N, H, W, 3) on the host.
@@ -146,11 +157,13 @@ def _from_weights(path: str | os.PathLike[str], backend: str) -> Classifier:
     model = models.create(variant, num_classes=classes, shapes_only=True, backend=backend, dtype=dtype)
     model.load_state_dict(state, cast=True)  # half precision, or layers of several dtypes
     names = imagenet_classes() if classes == 1000 else tuple(f"class {k}" for k in range(classes))
-    return Classifier(model, names, eval_transform(model.config))
+    normalization = NORMALIZATIONS[getattr(model.config, "NORMALIZATION", "imagenet")]
+    return Classifier(model, names, eval_transform(model.config), normalization=normalization)
 
 
 def eval_transform(config: Any) -> EvalTransform:
     """How the authors' released code prepares images for the evaluation of a model with this configuration."""
     if config.test_size < SMALLEST_WITH_MARGIN:
         return EvalTransform(config.test_size)
-    return EvalTransform(config.test_size, CROP_MARGIN, config.EVAL_KEEPS_ASPECT)
+    margin = getattr(config, "EVAL_MARGIN", CROP_MARGIN)
+    return EvalTransform(config.test_size, margin, config.EVAL_KEEPS_ASPECT)
