@@ -60,6 +60,8 @@ class PreActivationBlock(ResidualBlock):
 class BasicBlock(PreActivationBlock):
     """norm → activation → 3×3 (carries the stride) → norm → activation → 3×3."""
 
+    FOLDABLE = (("conv0", "norm1"),)
+
     def __init__(self, init: Initializer, in_channels: int, out_channels: int, config: ResNetV2Config, *, stride: int,
                  stochdepth_rate: float) -> None:
         self.activation = Nonlinearity(config.activation, scaled=False)
@@ -87,6 +89,8 @@ class BasicBlock(PreActivationBlock):
 
 class Bottleneck(PreActivationBlock):
     """norm → activation → 1×1 → norm → activation → 3×3 (carries the stride) → norm → activation → 1×1."""
+
+    FOLDABLE = (("conv0", "norm1"), ("conv1", "norm2"))
 
     def __init__(self, init: Initializer, in_channels: int, out_channels: int, config: ResNetV2Config, *, stride: int,
                  stochdepth_rate: float) -> None:

@@ -9,6 +9,10 @@ import nfnumpy as nf
 SMALL = {
     "resnet18": {"widths": (4, 4, 8), "depths": (2, 1, 2), "strides": (1, 2, 2)},
     "resnet50": {"widths": (8, 16), "depths": (2, 3), "strides": (1, 2)},
+    "resnetv2_18": {"widths": (4, 4, 8), "depths": (2, 1, 2), "strides": (1, 2, 2)},
+    "resnetv2_50": {"widths": (8, 16), "depths": (2, 3), "strides": (1, 2)},
+    "resnet50d": {"widths": (8, 16), "depths": (2, 1), "strides": (1, 2)},
+    "seresnext50_32x4d": {"widths": (64, 128), "depths": (1, 2), "strides": (1, 2)},
 }
 # A network of L layers with sums of n terms rounds each value L·n times, and folding rounds each weight once more: with
 # L ≤ 20 and n ≤ 500, a bound of 2·10⁴ roundings of 1.1e-16 of the largest value in a layer.
@@ -70,6 +74,13 @@ def test_the_network_itself_stays_as_it_is():
 def test_every_normalization_after_a_convolution_disappears():
     folded = nf.models.folded(random_model("resnet18", **SMALL["resnet18"]))
     assert not folded.buffers() and not any("norm" in key for key in folded.parameters())
+
+
+@pytest.mark.parametrize("name, left", [("resnetv2_18", {"norm0"}), ("resnetv2_50", {"norm0"})])
+def test_only_normalizations_that_see_nothing_but_a_convolution_become_part_of_it(name, left):
+    folded = nf.models.folded(random_model(name, **SMALL[name]))
+    assert {key.split(".")[2] for key in folded.buffers() if key.startswith("blocks.")} == left
+    assert any(key.startswith("final_norm") for key in folded.buffers())
 
 
 def test_it_is_for_evaluation_alone():

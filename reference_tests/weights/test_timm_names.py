@@ -14,11 +14,23 @@ FROZEN = json.loads((Path(__file__).parent / "timm_names.json").read_text(encodi
 SMALL = {  # of each family: changes of a variant that make it small
     "resnet18": {"widths": (4, 4, 8), "depths": (2, 1, 2), "strides": (1, 2, 2)},
     "resnet50": {"widths": (8, 16), "depths": (2, 3), "strides": (1, 2)},
+    "resnetv2_18": {"widths": (4, 4, 8), "depths": (2, 1, 2), "strides": (1, 2, 2)},
+    "resnetv2_50": {"widths": (8, 16), "depths": (2, 3), "strides": (1, 2)},
+    "resnet50d": {"widths": (8, 16), "depths": (2, 1), "strides": (1, 2)},
+    "seresnext50_32x4d": {"widths": (64, 128), "depths": (1, 2), "strides": (1, 2)},
+    "seresnext26d_32x4d": {"widths": (64, 128), "depths": (1, 2), "strides": (1, 2)},
 }
 EXAMPLES = {  # our name: timm's, as timm 1.0.31 prints it
     "resnet50": {"initial_conv.norm.running_variance": "bn1.running_var", "linear.weight": "fc.weight",
                  "blocks.3.conv_shortcut.norm.gamma": "layer2.0.downsample.1.weight",
                  "blocks.15.conv2.conv.weight": "layer4.2.conv3.weight"},
+    "resnetv2_50": {"initial_conv.weight": "stem.conv.weight", "blocks.3.norm0.beta": "stages.1.blocks.0.norm1.bias",
+                    "blocks.4.conv2.weight": "stages.1.blocks.1.conv3.weight", "final_norm.gamma": "norm.weight",
+                    "linear.weight": "head.fc.weight"},
+    "seresnext26d_32x4d": {"stem_convs.1.norm.running_mean": "conv1.4.running_mean",
+                           "stem_convs.2.norm.gamma": "bn1.weight",
+                           "blocks.2.conv_shortcut.conv.weight": "layer2.0.downsample.1.weight",
+                           "blocks.2.squeeze_excite.fc1.bias": "layer2.0.se.fc2.bias"},
 }
 
 
@@ -46,12 +58,14 @@ def test_every_array_gets_timms_name_and_shape(name):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_names_are_those_that_timm_prints(name):
-    state = random_state(nf.models.create(name, dtype="float64", shapes_only=True, num_classes=7))
+    state = nf.models.create(name, shapes_only=True, num_classes=7).state_dict()
+    draws = np.random.default_rng(3)
+    state |= {ours: draws.standard_normal(state[ours].shape) for ours in EXAMPLES[name]}
     timm = nf.weights.to_timm(state)
     for ours, theirs in EXAMPLES[name].items():
         array = state[ours]
         expected = np.moveaxis(array, (3, 2), (0, 1)) if array.ndim == 4 else array.T
-        assert np.array_equal(np.squeeze(timm[theirs]), np.squeeze(expected))
+        assert np.array_equal(timm[theirs].reshape(expected.shape), expected)
 
 
 @pytest.mark.parametrize("name, changes", SMALL.items())
