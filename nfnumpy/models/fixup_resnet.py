@@ -189,5 +189,8 @@ class FixupResNet(ImageClassifier):
 
 
 def variants() -> Iterator[tuple[str, FixupResNetConfig]]:
-    """Fixup-ResNet-50 (Zhang et al., 2019, section 4.2)."""
+    """Fixup-ResNet-50 (Zhang et al., 2019, section 4.2), and one as resnet_32px."""
     yield "fixup_resnet50", FixupResNetConfig()
+    yield "fixup_resnet_32px", FixupResNetConfig(
+        widths=(48, 96, 144, 192), depths=(2, 2, 2, 2), stem_width=24, stem_kernel=3, stem_stride=1, stem_pool=False,
+        drop_rate=0.1, num_classes=10, train_size=32, test_size=32)

@@ -146,8 +146,15 @@ class ResNet(ImageClassifier):
 
 
 def variants() -> Iterator[tuple[str, ResNetConfig]]:
-    """ResNet-18 … 152 (He et al., 2015, table 1)."""
+    """ResNet-18 … 152 (He et al., 2015, table 1), and four for small images that cost what the small NFNets cost."""
     for layers, depths in ((18, (2, 2, 2, 2)), (34, (3, 4, 6, 3))):
         yield f"resnet{layers}", ResNetConfig(block="basic", widths=(64, 128, 256, 512), depths=depths)
     for layers, depths in ((50, (3, 4, 6, 3)), (101, (3, 4, 23, 3)), (152, (3, 8, 36, 3))):
         yield f"resnet{layers}", ResNetConfig(depths=depths)
+    for pixels, stem_width, stem_stride, widths in (
+            (8, 16, 1, (48, 112, 128)), (16, 24, 1, (48, 96, 192)), (32, 24, 1, (48, 96, 144, 192)),
+            (64, 64, 2, (128, 160, 224, 384))):
+        yield f"resnet_{pixels}px", ResNetConfig(
+            widths=widths, depths=(2,) * len(widths), strides=(1, 2, 2, 2)[:len(widths)], stem_width=stem_width,
+            stem_kernel=3, stem_stride=stem_stride, stem_pool=False, drop_rate=0.1, num_classes=10, train_size=pixels,
+            test_size=pixels)

@@ -44,5 +44,12 @@ class SEResNeXt(ResNeXt):
 
 
 def variants() -> Iterator[tuple[str, SEResNeXtConfig]]:
-    """SE-ResNeXt-50 32×4d (Hu et al., 2017, table 1)."""
+    """SE-ResNeXt-50 32×4d (Hu et al., 2017, table 1), and four for small images that cost what small NFNets cost."""
     yield "seresnext50_32x4d", SEResNeXtConfig()
+    for pixels, stem_width, stem_stride, group_width, widths in (
+            (8, 32, 1, 4, (64, 96, 160)), (16, 32, 1, 4, (64, 96, 208)), (32, 16, 1, 4, (64, 112, 160, 192)),
+            (64, 32, 2, 8, (128, 256, 288, 320))):
+        yield f"se_resnext_{pixels}px", SEResNeXtConfig(
+            widths=widths, depths=(1,) * len(widths), strides=(1, 2, 2, 2)[:len(widths)], groups=8,
+            group_width=group_width, se_ratio=0.25, stem_width=stem_width, stem_kernel=3, stem_stride=stem_stride,
+            stem_pool=False, drop_rate=0.1, num_classes=10, train_size=pixels, test_size=pixels)

@@ -109,5 +109,8 @@ class SkipInitResNet(ImageClassifier):
 
 
 def variants() -> Iterator[tuple[str, SkipInitResNetConfig]]:
-    """SkipInit-ResNet-50 (De, Smith, 2020)."""
+    """SkipInit-ResNet-50 (De, Smith, 2020), and one as resnet_32px."""
     yield "skipinit_resnet50", SkipInitResNetConfig()
+    yield "skipinit_resnet_32px", SkipInitResNetConfig(
+        widths=(48, 96, 144, 192), depths=(2, 2, 2, 2), stem_width=24, stem_kernel=3, stem_stride=1, stem_pool=False,
+        drop_rate=0.1, num_classes=10, train_size=32, test_size=32)

@@ -32,7 +32,11 @@ BASELINES = {"resnet18": (11_689_512, None), "resnet34": (21_797_672, None), "re
 # (parameters, multiply-adds at their size) of the project's own small models: their checkpoints depend on the shapes.
 OWN = {"nfnet_8px": (88_933, 1_164_672), "nfnet_16px": (122_741, 5_076_480), "nfnet_32px": (191_414, 19_889_664),
        "nfnet_64px": (651_486, 84_567_040), "nf_resnet_32px": (220_384, 33_737_216),
-       "nf_regnet_32px": (218_163, 19_163_366)}
+       "nf_regnet_32px": (218_163, 19_163_366),
+       "resnet_8px": (88_218, 1_152_768), "resnet_16px": (126_274, 5_033_856), "resnet_32px": (195_106, 19_595_136),
+       "resnet_64px": (650_314, 84_274_944),
+       "se_resnext_8px": (90_042, 1_152_192), "se_resnext_16px": (120_414, 4_996_896),
+       "se_resnext_32px": (192_822, 20_003_328), "se_resnext_64px": (657_890, 82_699_904)}
 SMALL = [name for name in nf.models.names() if nf.models.config_of(name).train_size <= 64]
 
 
@@ -147,6 +151,14 @@ def test_every_small_model_runs_forward_and_backward_at_its_size(name):
 @pytest.mark.parametrize("name", OWN)
 def test_small_models_keep_their_shapes(name):
     assert (count_params(name), count_flops(name)) == OWN[name]
+
+
+@pytest.mark.parametrize("pixels", [8, 16, 32, 64])
+@pytest.mark.parametrize("family", ["resnet", "se_resnext"])
+def test_small_baselines_cost_what_the_small_nfnets_cost(family, pixels):
+    """Within 5 % in parameters and in multiply-adds, for fair comparisons."""
+    for ours, nfnet in zip(OWN[f"{family}_{pixels}px"], OWN[f"nfnet_{pixels}px"], strict=True):
+        assert abs(ours / nfnet - 1) < 0.05
 
 
 # Papers' tables: training and test pixels of F0 … F7; depths and pixels of NF-RegNet-B0 … B8.

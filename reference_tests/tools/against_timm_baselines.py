@@ -6,6 +6,8 @@ in training mode. A difference is given as a share of the array's largest value.
 ours are made of them by `from_timm`, and our gradients are renamed for the comparison by `to_timm`.
 """
 
+import re
+
 import numpy as np
 import torch
 
@@ -15,6 +17,7 @@ SHAPE = (3, 64, 96, 3)  # of the images: not square, so that axes in a wrong ord
 LARGER = {"inception_v3": (3, 107, 139, 3)}  # its stem leaves nothing of smaller images
 THEIRS = {"mobilenetv1": "mobilenetv1_100", "mobilenetv2": "mobilenetv2_100",
           **{f"efficientnet_b{k}": f"tf_efficientnet_b{k}" for k in range(8)}}  # where the names differ
+ENDS_OF_BRANCHES = r"^layer.*\.bn3\.weight|^stages.*\.conv3\.weight"  # of timm's bottlenecks
 NAMES = (  # of ours
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnetv2_18", "resnetv2_34", "resnetv2_50",
     "resnetv2_101", "resnetv2_152", "resnet50d", "resnext50_32x4d", "seresnext50_32x4d", "seresnext26d_32x4d",
@@ -47,7 +50,11 @@ HEADING = f"{'':22} {'evaluation: logits, gradients, image':33} {'training: logi
 
 
 def random_timm(timm, name):
-    """timm's model with every parameter and running statistic random, such that neither grows from layer to layer."""
+    """timm's model with every parameter and running statistic random, such that neither grows from layer to layer.
+
+    Residual branches end small, as in trained networks: otherwise the sums grow from block to block, the gates of
+    squeeze-and-excite saturate, and every rounding is multiplied on its way through a hundred layers.
+    """
     model = timm.create_model(name, pretrained=False).double()
     draws = np.random.default_rng(1)
     with torch.no_grad():
@@ -63,6 +70,8 @@ def random_timm(timm, name):
                 array.copy_(1.0 + 0.2 * numbers)
             else:
                 array.copy_(numbers * np.sqrt(2 / array[0].numel()))
+            if re.search(ENDS_OF_BRANCHES, key):
+                array.mul_(0.2)
     return model
 
 
