@@ -102,6 +102,13 @@ class ImageClassifier(Module):
                 break
         return {name: found[name] for name in names}
 
+    def run(self, x: Tensor | Array, mode: Mode) -> Tensor:
+        """The logits of images x, as `model(x)` takes them, with layers that act as `mode` says."""
+        x = x if isinstance(x, Tensor) else Tensor(x)
+        self._check_images(x)
+        *_, (_, logits) = self._run(x, mode)
+        return logits
+
     def output_names(self) -> list[str]:
         """The names that `outputs` takes, in the order in which they are computed.
 

@@ -17,11 +17,19 @@ class Mode:
     statistics of the batch and updates its buffers. randomness: the random numbers of the current step; a layer draws
     under its own path, so that a block that is computed again draws the same numbers. update_statistics: whether a
     normalization in training updates its buffers; False for a pass that sees a batch again, as SAM's second one.
+    batch_statistics: False makes a normalization that takes the statistics of the batch in training take the running
+    ones there too, as on an empty batch, which has none.
     """
 
     training: bool = False
     randomness: CounterRNG | None = None
     update_statistics: bool = True
+    batch_statistics: bool = True
+
+    @property
+    def normalizes_by_batch(self) -> bool:
+        """Whether a normalization over the batch takes the statistics of the batch, not the running ones."""
+        return self.training and self.batch_statistics
 
     def require_randomness(self, path: str) -> CounterRNG:
         """`randomness`; InputError, naming the layer at `path`, when there is none."""

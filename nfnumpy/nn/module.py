@@ -73,7 +73,7 @@ class Module:
     def buffers(self) -> dict[str, Array]:
         """name -> array, of the buffers of all modules in this one; names are attribute paths."""
         found = {}
-        for name, (module, attribute) in self._buffer_owners().items():
+        for name, (module, attribute) in self.buffer_owners().items():
             array = getattr(module, attribute)
             _check_buffer(name, array)
             found[name] = array
@@ -81,7 +81,7 @@ class Module:
 
     def assign_buffers(self, arrays: Mapping[str, Array]) -> None:
         """Replace buffers by `arrays` (name -> array, some of the names of `buffers()`), without copies."""
-        owners = self._buffer_owners()
+        owners = self.buffer_owners()
         for name in arrays:
             if name not in owners:
                 raise InputError(f"buffers: unknown name {name!r}; there are {', '.join(owners) or 'none'}")
@@ -120,7 +120,7 @@ class Module:
             parameter.data = arrays[name]
         self.assign_buffers({name: array for name, array in arrays.items() if name not in parameters})
 
-    def _buffer_owners(self) -> dict[str, tuple["Module", str]]:
+    def buffer_owners(self) -> dict[str, tuple["Module", str]]:
         """name -> (module, attribute) of every buffer in this module."""
         owners: dict[str, tuple[Module, str]] = {}
         for path, module in self.named_modules():

@@ -50,7 +50,7 @@ class BatchNorm(Module):
     def __call__(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         x = x if isinstance(x, Tensor) else Tensor(x)
         eps = self.convention.eps
-        if not mode.training:
+        if not mode.normalizes_by_batch:
             return ops.normalize(x, self.gamma, self.beta, self.running_mean, self.running_variance, eps=eps)
         moments = batch_moments(x.data)
         out = ops.batch_norm(x, self.gamma, self.beta, moments.mean, moments.variance, eps=eps)

@@ -49,7 +49,9 @@ class SAM:
     rho: the length of the ascent; ascent_fraction: the share (0 … 1] of the batch whose gradient gives e.
 
     Both passes draw the same dropout and stochastic depth: `step` repeats the random steps of the first closure in the
-    second, and `first_step` takes `optimizer.randomness`, if there is one, back to the step of the pass before it.
+    second, and `first_step` takes `optimizer.randomness`, if there is one, back to the step of the pass before it. Of a
+    network with running statistics one pass is to update them, on the whole batch; the other is to be called with
+    `update_statistics=False`.
     """
 
     def __init__(self, optimizer: Any, rho: float = 0.05, ascent_fraction: float = 1.0):

@@ -19,6 +19,7 @@ from ..autograd import no_grad, record_operations
 from ..backend import backend_of
 from ..backend.arrays import Array
 from ..models import ImageClassifier
+from ..nn import Mode
 
 OPERATIONS = {function.operation.name: function.operation for function in vars(ops).values()
               if hasattr(function, "operation")}
@@ -39,6 +40,7 @@ class Recorded(NamedTuple):
 class Recording:
     """The operations of one training pass of `model` over images of a size, and what every array takes.
 
+    An empty batch has no statistics, so normalizations take the running ones, of the same shapes.
     Parameters whose `requires_grad` is False get no gradient. images: the number of the array of images.
     """
 
@@ -52,10 +54,9 @@ class Recording:
         weight = model.linear.weight.data
         images = backend_of(weight).xp.zeros((0, height, width, model.config.in_channels), dtype=weight.dtype)
         self.images = self._number(images)
-        step = model.randomness.step
+        mode = Mode(training=True, randomness=model.randomness, batch_statistics=False)
         with no_grad(), record_operations(self._record):
-            model(images, training=True)
-        model.randomness.step = step
+            model.run(images, mode)
 
     def _number(self, array: Array) -> int:
         """The number of an array; a new one for an array that was not seen before."""

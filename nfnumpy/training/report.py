@@ -21,6 +21,9 @@ def log_start(trainer: Trainer) -> None:
     if trainer.warmup_steps < trainer.wanted_warmup_steps:
         log(f"--warmup-epochs {trainer.options.warmup_epochs:g}: the warm-up takes at most half of the run, here "
             f"{trainer.warmup_steps} of {trainer.total_steps} steps")
+    if trainer.batch_size == 1 and trainer.model.buffers():
+        log("--batch-size 1: each step normalizes by the statistics of a single image, which differ from the running "
+            "ones that a test uses; batch normalization wants larger batches")
     remark = openblas.remark(blas_threads.thread_count())
     if remark and trainer.options.backend == "numpy":
         log(remark)

@@ -59,6 +59,7 @@ class Trainer:
         self._compute: Callable[..., tuple[Array, ...]] = self._backward
         if options.cuda_graph == "on":
             self._compute = CapturedTraining(self._backward, self.model)
+        self._keeps_statistics = self.loss_scale is not None and bool(self.model.buffers())
         self._measures_norm = False
         self._gradient_norm: Array | None = None  # of the step's last pass, if it was measured
         self.total_steps = options.epochs * self.steps_per_epoch
@@ -83,11 +84,14 @@ class Trainer:
         shares: of the classes in mixed images, (N, classes), which the loss compares with; the labels count correct
         images only.
         The returned StepMetrics wait for the step only when they are read. With SAM on the whole batch their loss and
-        accuracy are those before the ascent step, otherwise those of the pass whose gradient is used.
+        accuracy are those before the ascent step, otherwise those of the pass whose gradient is used. That pass is also
+        the one whose batch running statistics take in: one pass of the two, as in the authors' code of SAM (Foret et
+        al., google-research/sam), where it is the first, and the whole batch.
         Raises NotFinite, and does not change the weights, for a loss that is not finite. On a GPU, which computes the
         step later, reading the metrics raises it.
         """
         given = images, labels, *(() if shares is None else (shares,))
+        statistics = self.model.buffers() if self._keeps_statistics else {}
         batch = [self.backend.asarray(array) for array in given]
         scale = () if self.loss_scale is None else (self.loss_scale.scale,)
         self.optimizer.lr = self.schedule(self.step)
@@ -98,13 +102,16 @@ class Trainer:
                 result = self._pass(*batch, *scale)
                 self.optimizer.step()
             elif self.sam.ascent_fraction == 1.0:
-                result = self.sam.step(lambda: self._pass(*batch, *scale))
+                is_first = iter((True, False))
+                result = self.sam.step(lambda: self._pass(*batch, *scale, update_statistics=next(is_first)))
             else:
                 part = self.sam.ascent_size(len(labels))
-                result = self.sam.step(lambda: self._pass(*batch, *scale),
-                                       lambda: self._pass(*(array[:part] for array in batch), *scale))
+                result = self.sam.step(
+                    lambda: self._pass(*batch, *scale),
+                    lambda: self._pass(*(array[:part] for array in batch), *scale, update_statistics=False))
+            proceeded = None if self.loss_scale is None else self.loss_scale.proceeded
+            self._restore_unless(proceeded, statistics)
             if self.ema is not None:
-                proceeded = None if self.loss_scale is None else self.loss_scale.proceeded
                 self.ema.update(proceeded)
             loss, correct = result
             return StepMetrics(self.backend, self.step, loss, correct, self.optimizer, self._gradient_norm)
@@ -115,9 +122,15 @@ class Trainer:
         with self.backend.computing(), backends.tf32(self.options.tf32 == "on"):
             yield
 
-    def _pass(self, *arrays: Array) -> tuple[Array, ...]:
+    def _restore_unless(self, proceeded: Array | None, statistics: dict[str, Array]) -> None:
+        """Put back the buffers `statistics` of before a step that overflowed, whose moments may not be finite."""
+        if statistics:
+            self.model.assign_buffers({name: self.backend.xp.where(proceeded, array, statistics[name])
+                                       for name, array in self.model.buffers().items()})
+
+    def _pass(self, *arrays: Array, update_statistics: bool = True) -> tuple[Array, ...]:
         """What `_backward` returns; at every NORM_INTERVAL-th step of an epoch, the gradients' norm is taken too."""
-        result = self._compute(*arrays)
+        result = self._compute(*arrays, update_statistics=update_statistics)
         if self._measures_norm:
             gradients = [parameter.grad for parameter in self.optimizer.parameters.values()]
             norm = optim.global_norm([gradient for gradient in gradients if gradient is not None])
@@ -128,25 +141,29 @@ class Trainer:
         """The L2 norm of all parameters taken as one vector."""
         return float(optim.global_norm([parameter.data for parameter in self.optimizer.parameters.values()]))
 
-    def _backward(self, images: Array, labels: Array, *more: Array) -> tuple[Array, ...]:
+    def _backward(self, images: Array, labels: Array, *more: Array,
+                  update_statistics: bool = True) -> tuple[Array, ...]:
         """(loss, number correct) as arrays (), with the gradients in the parameters.
 
         more: the shares of mixed images, if they are mixed, and the loss scale that multiplies the gradients, if there
-        is one.
+        is one; update_statistics: whether running statistics take the batch in.
         """
         scale = None if self.loss_scale is None else more[-1]
         targets = labels if len(more) == (scale is not None) else more[0]
         with trust_saved_arrays():
-            logits = self._logits(images, training=True)
+            logits = self._logits(images, training=True, update_statistics=update_statistics)
             loss = ops.softmax_cross_entropy(logits, targets, label_smoothing=self.options.label_smoothing)
             if not self.backend.asynchronous:
                 check_loss(loss.item(), self.step)
             loss.backward(scale)
         return loss.data, count_correct(logits.data, labels)
 
-    def _logits(self, images: Array, training: bool = False) -> Tensor:
-        """The logits of uint8 images, cast to the weights' dtype if the network computes in another one."""
-        logits = self.model(to_input(images, self.backend, self.input_dtype), training=training)
+    def _logits(self, images: Array, **options: bool) -> Tensor:
+        """The logits of uint8 images, cast to the weights' dtype if the network computes in another one.
+
+        options: as the model takes them.
+        """
+        logits = self.model(to_input(images, self.backend, self.input_dtype), **options)
         return logits if self.input_dtype == self.weight_dtype else ops.cast(logits, dtype=self.weight_dtype)
 
     def evaluate(self, batches: Iterable[tuple[np.ndarray, ...]]) -> dict[str, float]:

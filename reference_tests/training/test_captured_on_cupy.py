@@ -20,6 +20,7 @@ from nfnumpy.training.captured import CapturedInference, CapturedTraining
 from nfnumpy.training.examples import training_examples
 from nfnumpy.training.trainer import Trainer
 from reference_tests.conftest import GPU
+from reference_tests.helpers.batch_normalized import RESNET
 
 CONFIG = nf.models.NFNetConfig(widths=(8,), depths=(1,), strides=(2,), group_size=4, stem_widths=(4, 4),
                                stem_strides=(1, 2), num_classes=10, train_size=4, test_size=4, drop_rate=0.3,
@@ -40,11 +41,11 @@ def random_dataset():
     return datasets.Dataset("random images", tuple("0123456789"), 4, *splits)
 
 
-def trained(cuda_graph, **options):
-    """(values of every step, state, evaluation) of a short run."""
+def trained(cuda_graph, config=CONFIG, **options):
+    """(values of every step, state with averages, evaluation) of a short run."""
     dataset = random_dataset()
     given = {"backend": "cupy", "batch_size": BATCH, "lr": 0.1, "ema": 0.9, "epochs": 5, **options}
-    trainer = Trainer(TrainingOptions(cuda_graph=cuda_graph, **given), CONFIG, dataset)
+    trainer = Trainer(TrainingOptions(cuda_graph=cuda_graph, **given), config, dataset)
     for name, parameter in trainer.model.parameters().items():
         if name.endswith("skip_gain"):
             parameter.data.fill(1.0)
@@ -54,7 +55,8 @@ def trained(cuda_graph, **options):
         values = [trainer.train_step(*batch).read() for batch in batches]
     with datasets.Loader(dataset.test, 2) as loader:
         scores = trainer.evaluate(loader.batches(range(6)))
-    return values, {name: array.get() for name, array in trainer.model.state_dict().items()}, scores
+    state = {**trainer.model.state_dict(), **{f"ema.{name}": array for name, array in trainer.ema.average.items()}}
+    return values, {name: array.get() for name, array in state.items()}, scores
 
 
 @pytest.mark.parametrize("options", [
@@ -63,10 +65,24 @@ def trained(cuda_graph, **options):
     {"precision": "fp16", "mixup": 0.2, "cutmix": 1.0}],
     ids=["sgd", "sam on a part in bf16, mixed", "sam in fp16, a part frozen", "mixed in fp16"])
 def test_a_captured_run_gives_the_bits_of_an_uncaptured_one(options):
-    captured, uncaptured = trained("on", **options), trained("off", **options)
+    expect_the_same_bits(trained("on", **options), trained("off", **options))
+
+
+def expect_the_same_bits(captured, uncaptured):
     assert captured[0] == uncaptured[0] and captured[2] == uncaptured[2]
     for name, array in captured[1].items():
         assert np.array_equal(array, uncaptured[1][name]), name
+
+
+@pytest.mark.parametrize("options", [{}, {"sam": 0.05, "sam_fraction": 0.5, "precision": "bf16"},
+                                     {"sam": 0.05, "precision": "fp16"}], ids=["sgd", "sam on a part", "sam in fp16"])
+def test_running_statistics_of_a_captured_run_are_those_of_an_uncaptured_one(options):
+    """Averages and evaluations, which read them, too."""
+    captured, uncaptured = trained("on", RESNET, **options), trained("off", RESNET, **options)
+    expect_the_same_bits(captured, uncaptured)
+    statistics = [name for name in captured[1] if "running" in name]
+    assert len(statistics) == 2 * 2 * 6 and all(captured[1][name].dtype == np.float32 for name in statistics)
+    assert all(np.any(captured[1][name] != (1.0 if name.endswith("variance") else 0.0)) for name in statistics)
 
 
 def test_steps_are_replayed_from_the_second_on(monkeypatch):
@@ -212,6 +228,46 @@ def test_inference_is_captured_again_for_other_weights():
             model.weight.data = array(*[weight] * 3)
             for x in (1, 5, 6, 7):
                 assert captured(array(x, x, x)).get().tolist() == [weight * x] * 3
+
+
+class Counting(Scale):
+    """Adds what it sees to a buffer, and counts in another one, unless it is told not to."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("total", cupy.zeros((3,), dtype=cupy.float32))
+        self.register_buffer("count", cupy.zeros((), dtype=cupy.int64))
+
+    def loss(self, x, update_statistics=True):
+        if update_statistics:
+            self.total, self.count = self.total + x, self.count + 1
+        return super().loss(x)
+
+
+def test_buffers_are_updated_by_replays_where_the_options_say_so():
+    """Also when they were replaced in between; arrays that were read before stay as they were."""
+    model = Counting()
+    captured = CapturedTraining(model.loss, model)
+    seen = []
+    for k, updates in enumerate([True, True, False, True, False, False, True]):
+        model.weight.grad = None
+        captured(array(1, 2, k), update_statistics=updates)
+        seen.append((model.total, model.count))
+        if k == 4:
+            model.assign_buffers({"total": array(10, 10, 10)})
+    assert [total.get().tolist() for total, _ in seen] == [[1, 2, 0], [2, 4, 1], [2, 4, 1], [3, 6, 4], [3, 6, 4],
+                                                           [10, 10, 10], [11, 12, 16]]
+    assert [int(count) for _, count in seen] == [1, 2, 2, 3, 3, 3, 4]
+
+
+def test_inference_is_captured_again_for_other_buffers():
+    model = Counting()
+    captured = CapturedInference(lambda x: x + model.total, model)
+    with no_grad():
+        for total in (2, 3):
+            model.total = array(*[total] * 3)
+            for x in (1, 5, 6, 7):
+                assert captured(array(x, x, x)).get().tolist() == [total + x] * 3
 
 
 def test_what_cuda_refuses_is_a_line_with_the_way_out():

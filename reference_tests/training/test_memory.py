@@ -12,6 +12,7 @@ from nfnumpy.training import TrainingOptions, memory_check, step_memory, train
 from nfnumpy.training.memory import Recording, peak_of_passes
 from nfnumpy.training.parameter_patterns import freeze
 from nfnumpy.training.step_memory import MemoryPrediction
+from reference_tests.helpers.batch_normalized import RESNET
 from reference_tests.helpers.port_pairs import SMALL
 
 CONFIG = models.NFNetConfig(widths=(32, 64), depths=(1, 2), strides=(1, 2), group_size=16, stem_widths=(16, 32),
@@ -27,7 +28,7 @@ def saved_by_the_tape(model, images):
     return sum(array.nbytes for array in arrays.values())
 
 
-@pytest.mark.parametrize("config", [CONFIG, *SMALL.values()], ids=["with masks", *SMALL])
+@pytest.mark.parametrize("config", [CONFIG, *SMALL.values(), RESNET], ids=["with masks", *SMALL, "batch norm"])
 @pytest.mark.parametrize("batch, frozen", [(1, None), (3, None), (3, "blocks.0.*,blocks.1.*"), (3, "*.weight")])
 def test_what_a_pass_saves_is_predicted_to_the_byte(config, batch, frozen):
     """Of the whole tape, from an empty batch."""

@@ -23,6 +23,7 @@ from nfnumpy import backend, datasets, evaluate, models, predict, train
 from nfnumpy.training import NotFinite, Trainer, TrainingOptions, checkpoint
 from nfnumpy.training.step_metrics import DelayedMetrics
 from reference_tests.conftest import ROOT, STAND_IN
+from reference_tests.helpers.batch_normalized import RESNET
 from reference_tests.helpers.command_line import run_command
 from reference_tests.helpers.dataset_files import write_few_digits
 
@@ -31,7 +32,8 @@ NFNET = models.NFNetConfig(widths=(8, 16), depths=(1, 2), strides=(1, 2), group_
 FAMILIES = {
     "nfnet": NFNET,
     "nf_resnet": models.NFResNetConfig(widths=(16, 16), depths=(1, 2), strides=(1, 2), use_se=True, num_classes=10),
-    "nf_regnet": models.NFRegNetConfig(widths=(16, 24), depths=(1, 2), strides=(2, 2), num_classes=10)}
+    "nf_regnet": models.NFRegNetConfig(widths=(16, 24), depths=(1, 2), strides=(2, 2), num_classes=10),
+    "resnet": RESNET}
 # For runs of many steps: every step launches all kernels of a network, and on the CPU a launch costs a millisecond.
 SMALL = models.NFNetConfig(widths=(8,), depths=(1,), strides=(2,), group_size=4, stem_widths=(2, 4),
                            stem_strides=(2, 2), num_classes=10)
@@ -108,15 +110,25 @@ def test_half_precision_follows_float32_of_numpy(precision):
     assert np.all(np.abs(half - full) < 0.02 * full)
 
 
+@pytest.mark.parametrize("config", [SMALL, RESNET], ids=["nfnet", "resnet"])
 @pytest.mark.parametrize("sam", [None, 0.05])
-def test_a_step_that_overflows_float16_changes_only_the_scale(sam):
-    trainer = trainer_of("cupy", SMALL, precision="fp16", ema=None, sam=sam)
+def test_a_step_that_overflows_float16_changes_only_the_scale(sam, config):
+    """Running statistics stay as they are, too."""
+    trainer = trainer_of("cupy", config, precision="fp16", ema=None, sam=sam)
     trainer.loss_scale.largest = 2.0**127
     trainer.loss_scale.state["scale"] = cupy.asarray(np.float32(2.0**127))
     before = {name: backend.to_host(array) for name, array in trainer.model.state_dict().items()}
     losses_of(trainer, 1)
     assert furthest(trainer.model.state_dict(), before) == 0.0
     assert float(trainer.loss_scale.scale) == 2.0**126 and trainer.step == 1
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_running_statistics_stay_float32_in_half_precision(precision):
+    trainer = trainer_of("cupy", RESNET, precision=precision)
+    values_of(trainer, 2)
+    for buffers in (trainer.model.buffers(), {name: trainer.ema.average[name] for name in trainer.model.buffers()}):
+        assert buffers and {array.dtype.name for array in buffers.values()} == {"float32"}
 
 
 def test_two_runs_give_the_same_bits():

@@ -1,0 +1,117 @@
+"""Training a network whose normalizations keep running statistics: what takes a batch in, what is saved, averaged and
+decayed, and what a test with them depends on.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from nfnumpy import datasets, models
+from nfnumpy.training import TrainingOptions, checkpoint, report
+from nfnumpy.training.find_lr import range_test
+from nfnumpy.training.trainer import Trainer
+from reference_tests.helpers.batch_normalized import RESNET
+from reference_tests.helpers.named_parameters import equal
+
+BATCH = 6
+
+
+def trainer_of(**options):
+    """A Trainer of RESNET on the embedded digits."""
+    options = TrainingOptions(**{"batch_size": BATCH, "lr": 0.1, "warmup_epochs": 0.0, "epochs": 1, "ema": 0.9,
+                                 "dtype": "float64", **options})
+    return Trainer(options, RESNET, datasets.open_dataset("digits"))
+
+
+def take_steps(trainer, count, start=0):
+    """Steps on the digits from number `start` on."""
+    split = trainer.dataset.train
+    for step in range(start, start + count):
+        chosen = np.arange(BATCH * step, BATCH * (step + 1))
+        trainer.train_step(split.take(chosen), split.labels[chosen])
+
+
+@pytest.mark.parametrize("options", [{}, {"sam": 0.05, "sam_fraction": 0.5}, {"sam": 0.05, "optimizer": "rmsprop"}],
+                         ids=["plain", "sam on a part", "sam with rmsprop"])
+def test_a_run_that_is_resumed_ends_with_the_same_bits(options, tmp_path):
+    whole, first, second = (trainer_of(**options) for _ in range(3))
+    take_steps(whole, 4)
+    take_steps(first, 2)
+    first.save(tmp_path / "checkpoint.safetensors", {})
+    second.restore(*checkpoint.load(tmp_path / "checkpoint.safetensors"))
+    take_steps(second, 2, start=2)
+    buffers = whole.model.buffers()
+    assert len(buffers) == 2 * 6 and buffers.keys() <= whole.ema.average.keys()
+    for one, other in ((whole.model.state_dict(), second.model.state_dict()), (whole.ema.average, second.ema.average)):
+        assert one.keys() == other.keys() and equal(one, other)
+
+
+def test_averaged_statistics_lag_behind_the_running_ones():
+    """average ← d·average + (1 - d)·running after every step, with d = min(0.9, (1 + t)/(10 + t))."""
+    trainer = trainer_of()
+    average = {name: array.copy() for name, array in trainer.model.buffers().items()}
+    for step in range(3):
+        take_steps(trainer, 1, start=step)
+        decay = (1 + step) / (10 + step)
+        average = {name: decay * average[name] + (1 - decay) * array for name, array in trainer.model.buffers().items()}
+    for name, expected in average.items():  # 3 steps of 3 roundings
+        np.testing.assert_allclose(trainer.ema.average[name], expected, rtol=16 * np.finfo(float).eps)
+
+
+def test_sams_first_pass_on_the_whole_batch_is_the_one_that_counts():
+    """At the weights themselves: the statistics are those of a step without SAM, bit for bit."""
+    plain, sharp = trainer_of(), trainer_of(sam=0.5)
+    for trainer in (plain, sharp):
+        take_steps(trainer, 1)
+    assert equal(plain.model.buffers(), sharp.model.buffers())
+    assert not equal(plain.model.state_dict(), sharp.model.state_dict())
+
+
+@pytest.mark.parametrize("fraction, passes", [(1.0, [(BATCH, True), (BATCH, False)]),
+                                              (0.5, [(3, False), (BATCH, True)])])
+def test_of_sams_two_passes_one_on_the_whole_batch_counts(fraction, passes, monkeypatch):
+    trainer, seen = trainer_of(sam=0.05, sam_fraction=fraction), []
+    call = models.ResNet.__call__
+
+    def recorded(model, x, training=False, *, update_statistics=True):
+        seen.append((x.shape[0], update_statistics))
+        return call(model, x, training, update_statistics=update_statistics)
+
+    monkeypatch.setattr(models.ResNet, "__call__", recorded)
+    take_steps(trainer, 1)
+    assert seen == passes
+
+
+def test_gammas_and_betas_are_clipped_as_one_unit_each_and_do_not_decay():
+    optimizer = trainer_of().optimizer
+    of_norms = {name for name in optimizer.parameters if ".norm." in name}
+    assert {name.rpartition(".")[2] for name in of_norms} == {"gamma", "beta"}
+    assert optimizer.decayed == {name for name in optimizer.parameters if name.endswith("weight")}
+    assert of_norms <= optimizer.clipped and all(optimizer.units_of[name] == 1 for name in of_norms)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 7])
+def test_a_test_does_not_depend_on_how_images_are_put_into_batches(size):
+    """Nor on an incomplete last batch: some 100 roundings of numbers near 1."""
+    trainer = trainer_of()
+    take_steps(trainer, 2)
+    images, labels = trainer.dataset.test.take(np.arange(7)), trainer.dataset.test.labels[:7]
+    whole = trainer.evaluate([(images, labels)])
+    parts = trainer.evaluate((images[k:k + size], labels[k:k + size]) for k in range(0, 7, size))
+    assert parts == pytest.approx(whole, rel=1e-12)
+
+
+def test_a_range_test_of_learning_rates_runs():
+    assert len(list(range_test(trainer_of(ema=None), 3))) == 3
+
+
+@pytest.mark.parametrize("batch_size, buffers, is_said", [(1, {"running_mean": 0}, True),
+                                                          (2, {"running_mean": 0}, False), (1, {}, False)])
+def test_batches_of_one_image_are_remarked(batch_size, buffers, is_said, monkeypatch):
+    lines = []
+    monkeypatch.setattr(report, "log", lines.append)
+    monkeypatch.setattr(report, "log_data_and_model", lambda trainer: None)
+    report.log_start(SimpleNamespace(batch_size=batch_size, model=SimpleNamespace(buffers=lambda: buffers),
+                                     warmup_steps=0, wanted_warmup_steps=0, options=SimpleNamespace(backend="cupy")))
+    assert any("a single image" in line for line in lines) == is_said
