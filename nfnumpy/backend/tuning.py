@@ -56,3 +56,4 @@ PHASE_CHANNELS = 16  # channels of a group up to which all output phases are one
 DEPTHWISE_RUN_VALUES = 6144  # values of a pass; einsum's sums over runs of up to a third of 8192 took twice as long
 DEPTHWISE_PRODUCTS = 1 << 21  # products, some 0.3 ms on one thread
 DEPTHWISE_BLOCK_PRODUCTS = 1 << 24  # products of a block, some 2.4 ms; its edges cost up to 35 calls of 10 µs
+DEPTHWISE_FRAMED_CHANNELS = 240  # channels from which the kernel's gradient has a frame: 5×5, C=1152, 7²: 3.4 -> 2.5 ms

@@ -26,6 +26,7 @@ KERNELS = st.one_of(st.sampled_from([(3, 3), (5, 5)]), st.tuples(st.integers(1, 
 STEPS = st.tuples(st.integers(1, 3), st.integers(1, 3))
 CUTS = st.fixed_dictionaries({"DEPTHWISE_RUN_VALUES": st.sampled_from([1, 7, 6144]),
                               "DEPTHWISE_BLOCK_PRODUCTS": st.sampled_from([20, 1000]),
+                              "DEPTHWISE_FRAMED_CHANNELS": st.sampled_from([3, 240]),
                               "LONG_ROW_VALUES": st.sampled_from([3, 384])})
 
 

@@ -5,7 +5,8 @@ neighbouring columns are one run of memory under every tap: columns·C values, t
 
 The image gets no frame of zeros: outputs at its edges see fewer taps, and those that see the same ones are computed
 together (taps_inside.py). The formula multiplies its zeros with the kernel and with cotangents: where one of these is
-infinite or NaN, the convolution is left to im2col.
+infinite or NaN, the convolution is left to im2col. Only the kernel's gradient of many channels has a frame: a column's
+values are a long run there, and every part at an edge would add to all of the taps' sums.
 
 The blocks do not depend on the number of threads, and neither do the bits of the results.
 """
@@ -14,7 +15,8 @@ import numpy
 
 from ....backend import blocking, buffer_pool, scratch, thread_pool, tuning
 from ..short_rows import copy_runs
-from .problem import ConvProblem, all_finite
+from .im2col import window_view
+from .problem import Block, ConvProblem, all_finite
 from .taps_inside import Part, parts_of, runs_of
 
 
@@ -59,8 +61,11 @@ def weight_vjp(cotangent: numpy.ndarray, image: numpy.ndarray, weight: numpy.nda
     if not _all_see_pixels(problem.windows) and not all_finite(cotangent):
         return NotImplemented
     image, columns = numpy.ascontiguousarray(image), _columns_together(problem)
+    is_wide = problem.groups >= tuning.DEPTHWISE_FRAMED_CHANNELS and problem.windows.stride[1] == 1
 
     def add_up(block):
+        if is_wide:
+            return numpy.einsum("nyxijk,nyxk->ijk", _framed_view(image, problem, block), cotangent[block])
         total = scratch.empty("sums", (*problem.windows.kernel, columns * problem.groups), image.dtype)
         total[...] = 0.0
         images, outputs = image[block[0]], cotangent[block]
@@ -93,6 +98,12 @@ def _blocks(problem: ConvProblem) -> list[tuple[slice, slice]]:
         return [(images, slice(0, height)) for images in blocking.split_evenly(problem.images, pieces)]
     by_row = blocking.split_evenly(height, -(-pieces // problem.images))
     return [(slice(n, n + 1), rows) for n in range(problem.images) for rows in by_row]
+
+
+def _framed_view(image, problem, block):
+    """All windows of a block over the image framed by zeros: (n, y, x, i, j, C)."""
+    of_one_group = problem._replace(groups=1, fan_in=problem.groups, channels=problem.groups)
+    return window_view(image, of_one_group, Block(*block, slice(0, 1)))[0]
 
 
 def _columns_together(problem):
