@@ -26,15 +26,18 @@ NFNET = nf.models.NFNetConfig(**TINY, strides=(1, 2), group_size=8, stem_widths=
 
 
 def with_random_weights(config, dtype="float32", seed=0):
-    """A model in which every parameter matters: gains and skip gains around 1, biases and the last layer not 0."""
+    """A model in which everything matters: factors and variances around 1, biases, means, the last layer not 0."""
     model = nf.models.from_config(config, dtype="float64", seed=seed)
     draws = np.random.default_rng(seed)
     state = model.state_dict()
     for name, array in state.items():
         drawn = draws.standard_normal(array.shape)
-        if name.endswith("gain"):
+        kind = name.rpartition(".")[2]
+        if kind in ("gain", "skip_gain", "gamma", "scale"):
             state[name] = 1.0 + 0.2 * drawn
-        elif name.endswith("bias"):
+        elif kind == "running_variance":
+            state[name] = np.exp(0.3 * drawn)
+        elif kind in ("bias", "beta", "running_mean"):
             state[name] = 0.1 * drawn
         elif name == "linear.weight":
             state[name] = 0.1 * drawn
@@ -113,6 +116,47 @@ def test_the_published_variants_with_narrower_stages(name, narrower):
     expect_same_logits(nf.models.config_of(name, num_classes=11, **narrower), OnnxOptions(65), 2)
 
 
+RESNET = {"widths": (16, 24), "depths": (1, 2), "strides": (1, 2), "num_classes": 7}
+STEM = {"stem_width": 8}
+SMALL_STEM = {"stem_width": 8, "stem_kernel": 3, "stem_stride": 1, "stem_pool": False}
+DEEP_STEM = {"stem_widths": (4, 6, 8)}
+GROUPS = {"groups": 2, "group_width": 4}
+BASELINES = {  # family: configurations
+    "resnet": [nf.models.ResNetConfig(**RESNET, **STEM), nf.models.ResNetConfig(**RESNET, **SMALL_STEM, block="basic")],
+    "resnet_v2": [nf.models.ResNetV2Config(**RESNET, **STEM)],
+    "resnet_d": [nf.models.ResNetDConfig(**RESNET, **DEEP_STEM)],
+    "resnext": [nf.models.ResNeXtConfig(**RESNET, **STEM, **GROUPS)],
+    "se_resnext": [nf.models.SEResNeXtConfig(**RESNET, **SMALL_STEM, **GROUPS, se_ratio=0.5)],
+    "se_resnext_d": [nf.models.SEResNeXtDConfig(**RESNET, **DEEP_STEM, **GROUPS, stem_pool=False, se_ratio=0.5)],
+    "fixup_resnet": [nf.models.FixupResNetConfig(**RESNET, **STEM)],
+    "skipinit_resnet": [nf.models.SkipInitResNetConfig(**RESNET, **STEM)],
+    "densenet": [nf.models.DenseNetConfig(depths=(2, 1), growth=6, num_classes=7)],
+    "inception_v3": [nf.models.InceptionV3Config(pool_widths=(32,), factorized_widths=(128,), expanded_modules=1,
+                                                 width_factor=1 / 16, num_classes=7)],
+}
+
+
+@pytest.mark.parametrize("family", BASELINES)
+def test_the_networks_that_normalizer_free_ones_are_compared_with(family):
+    """Inception v3 needs 75 pixels; 34, which is even and no multiple of 4, has symmetric padding at odd places."""
+    for config in BASELINES[family]:
+        expect_same_logits(config, OnnxOptions(79 if family == "inception_v3" else 34), 2)
+
+
+def test_a_folded_network_has_no_normalization_left():
+    model = with_random_weights(nf.models.ResNetConfig(**RESNET, **STEM))
+    operators_of = [[node.op_type for node in nf.weights.onnx_model(network, OnnxOptions(34)).graph.node]
+                    for network in (model, nf.models.folded(model))]
+    assert [found.count("BatchNormalization") for found in operators_of] == [12, 0]
+    assert operators_of[1].count("Conv") == operators_of[0].count("Conv")
+
+
+def test_running_statistics_are_named_as_in_nfnumpy():
+    model = with_random_weights(nf.models.ResNetConfig(**RESNET, **STEM))
+    names = {one.name for one in nf.weights.onnx_model(model, OnnxOptions(34)).graph.initializer}
+    assert model.state_dict().keys() <= names
+
+
 def test_one_file_serves_every_batch_size():
     images = np.random.default_rng(3).standard_normal((6, 11, 11, 3), np.float32)
     content = nf.weights.onnx_model(with_random_weights(NFNET), OnnxOptions(11)).SerializeToString()
@@ -136,6 +180,11 @@ MATRIX = np.random.default_rng(1).standard_normal((3, 3)).astype(np.float32)
 KERNEL_1 = np.random.default_rng(2).standard_normal((1, 1, 3, 3)).astype(np.float32)
 
 
+def normalized(x):
+    """Moments far enough from 0 and 1 to be seen, and a negative factor."""
+    return ops.normalize(x, VECTOR, 1.0 - VECTOR, VECTOR / 2, VECTOR * VECTOR, eps=1e-3)
+
+
 def excited(x, **options):
     """Squeeze-and-excite with constant weights."""
     return ops.squeeze_excite(x, MATRIX, VECTOR, MATRIX, VECTOR, **options)
@@ -149,6 +198,7 @@ def to_itself(x):
 TABLE = {  # operation: a function of images (N, H, W, 3) with one result a class, (N, classes)
     "conv2d": lambda x: mean(ops.conv2d(ops.relu(x) * 1.0, KERNEL, stride=(2, 1), dilation=(1, 2), padding="VALID")),
     "linear": lambda x: ops.linear(ops.global_mean(x), MATRIX),
+    "normalize": lambda x: mean(normalized(ops.relu(x) * 2.0)) + normalized(ops.global_mean(x)),
     "avg_pool": lambda x: mean(ops.avg_pool(x, window=3, stride=2)),
     "max_pool": lambda x: mean(ops.max_pool(ops.log_sigmoid(x), window=(2, 3), padding=((1, 0), (0, 2)))),
     "global_mean": lambda x: ops.global_mean(ops.log_sigmoid(x)) + ops.global_mean(excited(x)),
@@ -171,6 +221,8 @@ TABLE = {  # operation: a function of images (N, H, W, 3) with one result a clas
     "clip": lambda x: mean(ops.clip(ops.clip(x, low=None, high=0.5), low=-1.0, high=None)),
     "power": lambda x: mean(ops.power(x, exponent=3)),
     "concatenate": lambda x: ops.concatenate(mean(ops.concatenate(x, x * 2.0, x, axis=1)), mean(x), axis=1),
+    "pad": lambda x: ops.pad(mean(ops.avg_pool(ops.pad(x * 2.0, widths=((0, 0), (1, 2), (0, 3), (0, 1)), value=0.5),
+                                               window=3, stride=1, padding="VALID")), widths=((0, 0), (2, 0))),
     "sum": lambda x: ops.sum(ops.sum(x, axis=2, keepdims=True), axis=(1, 2)),
     "mean": lambda x: ops.mean(x, axis=(-2, 1)),
     "max": lambda x: ops.max(x, axis=(1, 2)),
@@ -206,6 +258,7 @@ def test_every_operation(name, opset):
 
 @pytest.mark.parametrize("function, complaint", [
     (lambda x: mean(ops.flip(x)), "executes 'flip', which has no ONNX form"),
+    (lambda x: ops.max(normalized(ops.max(x, axis=3, keepdims=False)), axis=1), "normalize of an array with 3 axes"),
     (lambda x: ops.max(ops.max(x, axis=1), axis=1), "over one of height and width"),
     (lambda x: mean(x * ops.sum(x, axis=(0, 1, 2))), "repeats one axis"),
     (lambda x: ops.linear(mean(x), MATRIX, ops.sum(mean(x), axis=0)), "weights that depend on the images"),

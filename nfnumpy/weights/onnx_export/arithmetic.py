@@ -1,4 +1,4 @@
-"""The ONNX nodes of arithmetic, element by element, of sums and extremes over axes, and of concatenation.
+"""The ONNX nodes of arithmetic, element by element, of sums and extremes over axes, of concatenation and frames.
 
 emitter.py says what these functions take and return. Used by: model.py.
 Test: reference_tests/weights/test_onnx_export.py.
@@ -57,6 +57,12 @@ def _concatenate(to: Emitter, *values: Any, axis: int = 0) -> Value:
                    axis=TO_NCHW.index(place) if rank == 4 else place)
 
 
+def _pad(to: Emitter, x: Value, *, widths: Any, value: float = 0.0) -> Value:
+    axes = TO_NCHW if len(x.shape) == 4 else range(len(x.shape))
+    before, after = ([int(widths[axis][end]) for axis in axes] for end in (0, 1))
+    return to.node("Pad", to.graph.applied(x), to.graph.integers(*before, *after), to.graph.number(value))
+
+
 def _reduction(operator: str) -> Operation:
     def emit(to: Emitter, x: Value, *, axis: Any = None, keepdims: bool = False) -> Value:
         rank = len(x.shape)
@@ -86,6 +92,7 @@ ARITHMETIC: dict[str, Operation] = {
     "clip": _clip,
     "power": _power,
     "concatenate": _concatenate,
+    "pad": _pad,
     "sum": _reduction("ReduceSum"),
     "mean": _reduction("ReduceMean"),
     "max": _reduction("ReduceMax"),

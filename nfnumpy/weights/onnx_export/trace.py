@@ -29,8 +29,9 @@ class Trace(NamedTuple):
     """What one evaluation of a network executed.
 
     images, logits: what went in and came out; steps: the operations whose result depends on the images; names: id of an
-    array that does not depend on them -> the name of the parameter that it was made from; uses: id of an array -> how
-    many inputs of `steps` it is; constants: these arrays, kept alive, so that no other array gets their id.
+    array that does not depend on them -> the name of the parameter or buffer that it was made from; uses: id of an
+    array -> how many inputs of `steps` it is; constants: these arrays, kept alive, so that no other array gets their
+    id.
     """
 
     images: Array
@@ -47,7 +48,7 @@ def trace(model: ImageClassifier, image_size: int) -> Trace:
     The batch is empty: shapes are those of the real computation and no image takes time. What depends on parameters
     only, such as standardized weights, has its values. InputError where not all that depends on images is recorded.
     """
-    names = {id(parameter.data): name for name, parameter in model.parameters().items()}
+    names = {id(array): name for name, array in model.state_dict().items()}
     images = get("numpy").xp.zeros((0, image_size, image_size, model.config.in_channels), model.linear.weight.dtype)
     depending = {id(images)}
     steps: list[Step] = []
