@@ -2,10 +2,13 @@
 
 from .base import ImageClassifier
 from .densenet import DenseNet, DenseNetConfig
+from .efficientnet import EfficientNet, EfficientNetConfig
 from .fixup_resnet import FixupResNet, FixupResNetConfig
 from .folding import folded
 from .identify import explain_mismatch, variant_of
 from .inception_v3 import InceptionV3, InceptionV3Config
+from .mobilenet_v1 import MobileNetV1, MobileNetV1Config
+from .mobilenet_v2 import MobileNetV2, MobileNetV2Config
 from .nf_regnet import NFRegNet, NFRegNetConfig
 from .nf_resnet import NFResNet, NFResNetConfig
 from .nfnet import NFNet, NFNetConfig
@@ -28,11 +31,17 @@ __all__ = [
            "NORMALIZER_FREE",
            "DenseNet",
            "DenseNetConfig",
+           "EfficientNet",
+           "EfficientNetConfig",
            "FixupResNet",
            "FixupResNetConfig",
            "ImageClassifier",
            "InceptionV3",
            "InceptionV3Config",
+           "MobileNetV1",
+           "MobileNetV1Config",
+           "MobileNetV2",
+           "MobileNetV2Config",
            "NFNet",
            "NFNetConfig",
            "NFRegNet",

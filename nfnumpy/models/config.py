@@ -13,8 +13,9 @@ from ..nn import NORMS
 from ..validation import NOT_NEGATIVE, POSITIVE, SHARE, check_fields
 
 POSITIVE_FIELDS = ("num_classes", "in_channels", "train_size", "test_size", "group_size", "stem_kernel", "stem_stride",
-                   "stem_width", "widths", "depths", "strides", "stem_widths", "stem_strides",
-                   "growth", "bottleneck", "compression", "pool_widths", "factorized_widths", "width_factor")
+                   "stem_width", "head_width", "widths", "depths", "strides", "kernels", "expansions", "stem_widths",
+                   "stem_strides", "growth", "bottleneck", "compression", "pool_widths", "factorized_widths",
+                   "width_factor")
 SHARES = ("drop_rate", "stochdepth_rate")
 ACTIVATIONS = tuple(name for name in GAMMA if name != "glu")  # glu halves the channels
 

@@ -13,8 +13,11 @@ from ..errors import InputError
 from ..functional.checks import whole_number
 from . import (
     densenet,
+    efficientnet,
     fixup_resnet,
     inception_v3,
+    mobilenet_v1,
+    mobilenet_v2,
     nf_regnet,
     nf_resnet,
     nfnet,
@@ -42,6 +45,9 @@ FAMILIES = {  # configuration: (network, its file)
     skipinit_resnet.SkipInitResNetConfig: (skipinit_resnet.SkipInitResNet, skipinit_resnet),
     densenet.DenseNetConfig: (densenet.DenseNet, densenet),
     inception_v3.InceptionV3Config: (inception_v3.InceptionV3, inception_v3),
+    efficientnet.EfficientNetConfig: (efficientnet.EfficientNet, efficientnet),
+    mobilenet_v1.MobileNetV1Config: (mobilenet_v1.MobileNetV1, mobilenet_v1),
+    mobilenet_v2.MobileNetV2Config: (mobilenet_v2.MobileNetV2, mobilenet_v2),
 }
 Config = Any  # an instance of a key of FAMILIES
 VARIANTS: dict[str, Config] = dict(entry for _, file in FAMILIES.values() for entry in file.variants())

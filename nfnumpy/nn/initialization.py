@@ -6,6 +6,7 @@ Used by: nn/layers.py, models/. Test: reference_tests/nn/test_initialization.py.
 import math
 from typing import Any
 
+import numpy
 from numpy.typing import DTypeLike
 
 from .. import backend as backends
@@ -52,8 +53,18 @@ class Initializer:
             return self.constant(shape, 0.0)
         drawn = self.randomness.normal(f"{self.path}.{name}", shape)
         drawn *= standard_deviation
+        return self._parameter(drawn)
+
+    def _parameter(self, drawn: numpy.ndarray) -> Tensor:
+        """The parameter with these numbers."""
         array = self.backend.asarray(drawn.astype(self.dtype))
         return Tensor(backends.buffer_pool.copy_into_pool(array), requires_grad=True)
+
+    def uniform(self, name: str, shape: tuple[int, ...], bound: float) -> Tensor:
+        """A parameter drawn evenly from [-bound, bound) at the site `path.name`, the same for every dtype."""
+        if self.shapes_only:
+            return self.constant(shape, 0.0)
+        return self._parameter((2.0 * self.randomness.uniform(f"{self.path}.{name}", shape) - 1.0) * bound)
 
     def fan_in_normal(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """N(0, 1/fan_in), untruncated, the output unit being the last axis. Source: the authors' released code."""

@@ -101,14 +101,17 @@ class WSConv2D(Conv2D):
 class Linear(Module):
     """x·weight + bias: (N, in) -> (N, out). Weight (in, out) ~ N(0, standard_deviation²), 1/√in if None; bias 0.
 
+    uniform_bound: given, the weight is drawn evenly from ± this instead.
     (The authors' framework truncates this normal at two standard deviations by default; here it is not truncated.)
     """
 
     def __init__(self, init: Initializer, in_features: int, out_features: int, *,
-                 standard_deviation: float | None = None) -> None:
+                 standard_deviation: float | None = None, uniform_bound: float | None = None) -> None:
         shape = (whole_number(in_features, f"{init.path}: in_features", least=1),
                  whole_number(out_features, f"{init.path}: out_features", least=1))
-        if standard_deviation is None:
+        if uniform_bound is not None:
+            self.weight = init.uniform("weight", shape, real_number(uniform_bound, f"{init.path}: uniform_bound"))
+        elif standard_deviation is None:
             self.weight = init.fan_in_normal("weight", shape)
         else:
             deviation = real_number(standard_deviation, f"{init.path}: standard_deviation")
