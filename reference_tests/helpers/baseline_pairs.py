@@ -10,8 +10,10 @@ from torch.nn import functional as F
 import nfnumpy as nf
 from nfnumpy.ports import (
     torch_densenet,
+    torch_efficientnet,
     torch_fixup_resnet,
     torch_inception_v3,
+    torch_mobilenet,
     torch_resnet,
     torch_resnet_d,
     torch_resnet_v2,
@@ -19,7 +21,7 @@ from nfnumpy.ports import (
     torch_skipinit_resnet,
 )
 from nfnumpy.ports.torch_parts import load_state, port_name
-from reference_tests.helpers.port_pairs import BOUND, difference
+from reference_tests.helpers.port_pairs import BOUND, Masked, difference
 
 STEPS_BOUND = 1e-9  # as in training/test_training_steps_against_torch.py
 PORTS = {  # class of the configuration: port
@@ -33,6 +35,9 @@ PORTS = {  # class of the configuration: port
     "SkipInitResNetConfig": torch_skipinit_resnet.SkipInitResNet,
     "DenseNetConfig": torch_densenet.DenseNet,
     "InceptionV3Config": torch_inception_v3.InceptionV3,
+    "EfficientNetConfig": torch_efficientnet.EfficientNet,
+    "MobileNetV1Config": torch_mobilenet.MobileNetV1,
+    "MobileNetV2Config": torch_mobilenet.MobileNetV2,
 }
 
 
@@ -56,6 +61,22 @@ def pair_of(config, seed):
     return model, port.to(memory_format=torch.channels_last)
 
 
+def set_masks(model, port, count, step):
+    """Give the port the masks that `model` draws at `step`, divided by the keep probability; returns those of blocks.
+    """
+    draws, masks = nf.backend.CounterRNG(model.randomness.seed, step=step), []
+    for k, (theirs, ours) in enumerate(zip(port.blocks, model.blocks, strict=True)):
+        layer = getattr(ours, "stochastic_depth", None)
+        if layer is not None:
+            kept = torch.from_numpy(draws.uniform(f"blocks.{k}.stochastic_depth", (count,)) >= layer.rate)
+            masks.append(kept)
+            theirs.stochastic_depth = Masked(kept[:, None, None, None].double() / (1 - layer.rate))
+    rate = model.dropout.rate
+    kept = torch.from_numpy(draws.uniform("dropout", (count, port.linear.in_features)) >= rate)
+    port.dropout = Masked(kept.double() / (1 - rate))
+    return torch.stack(masks) if masks else torch.ones(0, count)
+
+
 def loss_pair(model, port, images, labels, training, bound=BOUND):
     """(ours, theirs), both of whose backward passes have run; compares the logits to `bound`."""
     port.train(training)
@@ -71,11 +92,28 @@ def loss_pair(model, port, images, labels, training, bound=BOUND):
     return loss.item(), their_loss.item()
 
 
-def assert_gradients_agree(model, port):
-    """Every parameter's gradient to BOUND of the port's norm; both have the same parameters."""
+def shifts_without_effect(model):
+    """The betas at the ends of blocks, where no nonlinearity follows: in training the next norm takes them out again.
+
+    Their gradients are 0 but for rounding, unless stochastic depth leaves some examples without the shift.
+    """
+    rates = [getattr(getattr(block, "stochastic_depth", None), "rate", 0.0) for block in model.blocks]
+    return [f"blocks.{k}.conv2.norm.beta" for k, rate in enumerate(rates)
+            if rate == 0.0 and hasattr(model.blocks[k], "conv2")]
+
+
+def assert_gradients_agree(model, port, vanishing=()):
+    """Every parameter's gradient to BOUND of the port's norm; both have the same parameters.
+
+    vanishing: names of betas whose gradients are 0 but for rounding. These are at most BOUND of the gradient of the
+    gamma beside them, which adds up terms of their size.
+    """
     ours = {port_name(name): parameter.grad for name, parameter in model.parameters().items()}
     theirs = {name: parameter.grad for name, parameter in port.named_parameters()}
     assert ours.keys() == theirs.keys()
+    for name in map(port_name, vanishing):
+        size = np.linalg.norm(theirs[name.replace("bias", "weight")])
+        assert max(np.linalg.norm(gradients.pop(name)) for gradients in (ours, theirs)) <= BOUND * size, name
     wrong = {name: found for name in ours if not (found := difference(ours[name], theirs[name])) <= BOUND}
     assert not wrong, wrong
 

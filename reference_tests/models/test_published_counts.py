@@ -27,7 +27,12 @@ BASELINES = {"resnet18": (11_689_512, None), "resnet34": (21_797_672, None), "re
              "resnext50_32x4d": (25_028_904, "4.26"), "seresnext50_32x4d": (27_559_896, "4.26"),
              "seresnext26d_32x4d": (16_809_512, "2.73"), "seresnext101d_32x8d": (93_588_280, "16.72"),
              "densenet121": (7_978_856, "2.87"), "densenet161": (28_681_000, None), "densenet169": (14_149_480, None),
-             "densenet201": (20_013_928, None), "inception_v3": (23_834_568, "5.73")}
+             "densenet201": (20_013_928, None), "inception_v3": (23_834_568, "5.73"),
+             "efficientnet_b0": (5_288_548, "0.40"), "efficientnet_b1": (7_794_184, "0.71"),
+             "efficientnet_b2": (9_109_994, "1.02"), "efficientnet_b3": (12_233_232, "1.87"),
+             "efficientnet_b4": (19_341_616, "4.49"), "efficientnet_b5": (30_389_784, "10.46"),
+             "efficientnet_b6": (43_040_704, "19.40"), "efficientnet_b7": (66_347_960, "38.33"),
+             "mobilenetv1": (4_231_976, "0.58"), "mobilenetv2": (3_504_872, "0.31")}
 
 # (parameters, multiply-adds at their size) of the project's own small models: their checkpoints depend on the shapes.
 OWN = {"nfnet_8px": (88_933, 1_164_672), "nfnet_16px": (122_741, 5_076_480), "nfnet_32px": (191_414, 19_889_664),
@@ -36,7 +41,9 @@ OWN = {"nfnet_8px": (88_933, 1_164_672), "nfnet_16px": (122_741, 5_076_480), "nf
        "resnet_8px": (88_218, 1_152_768), "resnet_16px": (126_274, 5_033_856), "resnet_32px": (195_106, 19_595_136),
        "resnet_64px": (650_314, 84_274_944),
        "se_resnext_8px": (90_042, 1_152_192), "se_resnext_16px": (120_414, 4_996_896),
-       "se_resnext_32px": (192_822, 20_003_328), "se_resnext_64px": (657_890, 82_699_904)}
+       "se_resnext_32px": (192_822, 20_003_328), "se_resnext_64px": (657_890, 82_699_904),
+       "efficientnet_8px": (90_890, 1_144_192), "efficientnet_16px": (121_780, 5_085_376),
+       "efficientnet_32px": (191_494, 19_880_320), "efficientnet_64px": (650_390, 84_480_384)}
 SMALL = [name for name in nf.models.names() if nf.models.config_of(name).train_size <= 64]
 
 
@@ -154,7 +161,7 @@ def test_small_models_keep_their_shapes(name):
 
 
 @pytest.mark.parametrize("pixels", [8, 16, 32, 64])
-@pytest.mark.parametrize("family", ["resnet", "se_resnext"])
+@pytest.mark.parametrize("family", ["resnet", "se_resnext", "efficientnet"])
 def test_small_baselines_cost_what_the_small_nfnets_cost(family, pixels):
     """Within 5 % in parameters and in multiply-adds, for fair comparisons."""
     for ours, nfnet in zip(OWN[f"{family}_{pixels}px"], OWN[f"nfnet_{pixels}px"], strict=True):

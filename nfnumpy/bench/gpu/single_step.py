@@ -1,6 +1,5 @@
 """A training step and an evaluation of a small network with dropout and stochastic depth, in any arithmetic."""
 
-import dataclasses
 from typing import Any
 
 import numpy
@@ -16,7 +15,7 @@ IMAGES = 3  # an odd number
 def step(name: str, kind: dict[str, Any]) -> float:
     """The loss of a step of that variant; kind: TrainingOptions. NotFinite for a loss that is not finite."""
     random = numpy.random.default_rng(0)
-    config = dataclasses.replace(models.config_of(name), drop_rate=0.2, stochdepth_rate=0.5)
+    config = models.config_of(name, drop_rate=0.2, stochdepth_rate=0.5)
     images = random.integers(0, 256, (IMAGES, config.train_size, config.train_size, 3), dtype=numpy.uint8)
     split = datasets.ArraySplit(images, random.integers(0, config.num_classes, IMAGES))
     classes = tuple(map(str, range(config.num_classes)))
