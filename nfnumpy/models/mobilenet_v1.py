@@ -44,18 +44,18 @@ class DepthwiseSeparable(Block):
     def __init__(self, init: Initializer, in_channels: int, out_channels: int, config: MobileNetV1Config, *,
                  stride: int) -> None:
         self.activation = Nonlinearity(config.activation, scaled=False)
-        self.conv0 = ConvNorm(init.scope("conv0"), in_channels, in_channels, 3, stride=stride, padding=1,
-                              groups=in_channels, norm=config.norm)
-        self.conv1 = ConvNorm(init.scope("conv1"), in_channels, out_channels, 1, padding=0, norm=config.norm)
+        self.depthwise = ConvNorm(init.scope("depthwise"), in_channels, in_channels, 3, stride=stride, padding=1,
+                                  groups=in_channels, norm=config.norm)
+        self.pointwise = ConvNorm(init.scope("pointwise"), in_channels, out_channels, 1, padding=0, norm=config.norm)
 
     def __call__(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
-        out = self.activation(self.conv0(x, mode))
-        return self.activation(self.conv1(out, mode))
+        out = self.activation(self.depthwise(x, mode))
+        return self.activation(self.pointwise(out, mode))
 
     def description(self) -> str:
         """Channels and stride."""
-        inputs, outputs = self.conv1.conv.weight.shape[2:]
-        return f"{inputs} -> {outputs}, stride {self.conv0.conv.stride}"
+        inputs, outputs = self.pointwise.conv.weight.shape[2:]
+        return f"{inputs} -> {outputs}, stride {self.depthwise.conv.stride}"
 
 
 class MobileNetV1(ImageClassifier):

@@ -19,11 +19,11 @@ class DepthwiseSeparable(nn.Module):
 
     def __init__(self, config: Any, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
-        self.conv0 = ConvNorm(in_channels, in_channels, 3, stride, groups=in_channels, norm=config.norm)
-        self.conv1 = ConvNorm(in_channels, out_channels, 1, norm=config.norm)
+        self.depthwise = ConvNorm(in_channels, in_channels, 3, stride, groups=in_channels, norm=config.norm)
+        self.pointwise = ConvNorm(in_channels, out_channels, 1, norm=config.norm)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.relu6(self.conv1(F.relu6(self.conv0(x))))
+        return F.relu6(self.pointwise(F.relu6(self.depthwise(x))))
 
 
 class MobileNetV1(nn.Module):

@@ -11,7 +11,7 @@ from ..errors import InputError
 from .name_tables import NUMBER
 
 PART = r"conv0|conv1|conv1b|conv2|conv_shortcut|squeeze_excite\.fc[01]"
-CONVOLUTION = rf"blocks\.({NUMBER})\.(conv[0-9a-z_]*)\.(?:conv\.)?weight$"
+CONVOLUTION = rf"blocks\.({NUMBER})\.(conv[0-9a-z_]*|depthwise|pointwise)\.(?:conv\.)?weight$"
 DENSE_LAYER = rf"blocks\.({NUMBER})\.layers\.({NUMBER})\."
 FREE_NAME = re.compile(rf"(stem_convs\.({NUMBER})|initial_conv|final_conv|linear|blocks\.({NUMBER})\.({PART}))\."
                       rf"(weight|gain|bias)|blocks\.({NUMBER})\.skip_gain")

@@ -63,7 +63,7 @@ def resnet_v2(depths: Sequence[int]) -> Pairs:
 
 EXPANDED = {"conv0": "conv_pw", "conv1": "conv_dw", "conv2": "conv_pwl"}  # of a block, in order
 NOT_EXPANDED = {"conv1": "conv_dw", "conv2": "conv_pw"}
-SEPARABLE = {"conv0": "conv_dw", "conv1": "conv_pw"}
+SEPARABLE = {"depthwise": "conv_dw", "pointwise": "conv_pw"}
 
 
 def depthwise(depths: Sequence[int], first: Mapping[str, str], others: Mapping[str, str]) -> Pairs:
@@ -175,8 +175,8 @@ NAMINGS = (
     Naming("ResNet-D", LAYERS, partial(resnet, deep_stem=True), TORCH_LEAVES, SE, stage_from_1),
     Naming("ResNetV2", rf"stages\.(?P<stage>{NUMBER})\.blocks\.(?P<position>{NUMBER})\.", resnet_v2, TORCH_LEAVES,
            ("linear",)),
-    Naming("EfficientNet", BLOCKS, partial(depthwise, first=NOT_EXPANDED, others=EXPANDED), TORCH_LEAVES, SE),
     Naming("MobileNetV1", BLOCKS, partial(depthwise, first=SEPARABLE, others=SEPARABLE), TORCH_LEAVES),
+    Naming("EfficientNet", BLOCKS, partial(depthwise, first=NOT_EXPANDED, others=EXPANDED), TORCH_LEAVES, SE),
     Naming("DenseNet", rf"features\.denseblock(?P<stage>{NUMBER})\.denselayer(?P<position>{NUMBER})\.", densenet,
            TORCH_LEAVES, (), both_from_1),
     Naming("InceptionV3", r"(?!)(?P<stage>)(?P<position>)", inception, TORCH_LEAVES),
