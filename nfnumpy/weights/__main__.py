@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from ..cli import Parser, printable, run
-from ..datasets.preprocessing import MEAN, STANDARD_DEVIATION
+from ..datasets.preprocessing import NORMALIZATIONS, Normalization
 from ..errors import InputError
 from ..files import check_writable
 from ..models import ImageClassifier
@@ -53,6 +53,9 @@ def _add_export(p: argparse.ArgumentParser) -> None:
     p.add_argument("--batch", default="dynamic", metavar="N", help="number of images, or dynamic (default: dynamic)")
     p.add_argument("--uint8", choices=("on", "off"), default="off",
                    help="on: the input is uint8 images, normalized inside; off: normalized float32 (default: off)")
+    p.add_argument("--normalization", choices=tuple(NORMALIZATIONS),
+                   help="means and deviations of colors that the weights were trained with; default: imagenet, of "
+                        "published weights of Inception v3 inception")
     p.add_argument("--layout", choices=("NCHW", "NHWC"), default="NCHW", help="of the input (default: NCHW)")
     p.add_argument("--softmax", choices=("on", "off"), default="off",
                    help="on: probabilities are a second output (default: off)")
@@ -86,10 +89,11 @@ def _export(given: argparse.Namespace) -> list[str]:
     batch = None if given.batch == "dynamic" else _batch(given.batch)
     classifier = load_classifier(given.source, averaged=not given.raw)
     classifier.check_weights()
+    classifier = classifier.with_normalization(given.normalization)
     if given.image_size is not None:
         classifier = classifier.with_image_size(given.image_size)
     options = OnnxOptions(classifier.transform.image_size, batch, given.uint8 == "on", given.layout,
-                          given.softmax == "on", given.opset)
+                          given.softmax == "on", given.opset, _name_of(classifier.normalization))
     model = classifier.model
     proto = onnx_model(model, options, _metadata(classifier, options))
     compared = "not compared: --check off" if given.check == "off" else _comparison(model, proto, options)
@@ -116,11 +120,16 @@ def _batch(text: str) -> int:
     return int(text)
 
 
+def _name_of(normalization: Normalization) -> str:
+    """The name of a normalization in NORMALIZATIONS."""
+    return next(name for name, one in NORMALIZATIONS.items() if one == normalization)
+
+
 def _metadata(classifier: Classifier, options: OnnxOptions) -> dict[str, str]:
     """What a user of the exported file needs to know, each entry as JSON."""
     config = classifier.model.config
     preprocessing = {**classifier.transform._asdict(), "input": "uint8" if options.uint8 else "float32",
-                     "layout": options.layout, "mean": MEAN, "standard_deviation": STANDARD_DEVIATION}
+                     "layout": options.layout, **classifier.normalization._asdict()}
     facts = {"classes": classifier.classes, "preprocessing": preprocessing,
              "network": {"family": type(classifier.model).__name__, **dataclasses.asdict(config)}}
     return {name: json.dumps(fact) for name, fact in facts.items()}

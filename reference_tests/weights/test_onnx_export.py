@@ -14,7 +14,7 @@ from hypothesis import given, settings, strategies as st
 
 import nfnumpy as nf
 from nfnumpy import ops
-from nfnumpy.datasets.preprocessing import MEAN, STANDARD_DEVIATION
+from nfnumpy.datasets.preprocessing import NORMALIZATIONS
 from nfnumpy.models.config import ACTIVATIONS
 from nfnumpy.verify.tolerance import allowed, distance
 from nfnumpy.weights import OnnxOptions, onnx_export
@@ -303,14 +303,16 @@ def test_the_file_is_no_newer_than_its_opset_needs_and_uses_onnxs_own_gelu_where
         assert ("Gelu" in {node.op_type for node in proto.graph.node}) == (opset >= 20)
 
 
-def test_uint8_images_are_normalized_inside_and_probabilities_are_a_second_output():
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_uint8_images_are_normalized_inside_and_probabilities_are_a_second_output(normalization):
+    colors = NORMALIZATIONS[normalization]
     images = np.random.default_rng(4).integers(0, 256, (2, 16, 16, 3), np.uint8)
     for layout in ("NCHW", "NHWC"):
-        options = OnnxOptions(16, uint8=True, layout=layout, softmax=True)
+        options = OnnxOptions(16, uint8=True, layout=layout, softmax=True, normalization=normalization)
         content = nf.weights.onnx_model(with_random_weights(NFNET), options).SerializeToString()
         given = images.transpose(0, 3, 1, 2) if layout == "NCHW" else images
         logits, probabilities = run(content, np.ascontiguousarray(given), "logits", "probabilities")
-        normalized = ((images / 255.0 - MEAN) / STANDARD_DEVIATION)
+        normalized = (images / 255.0 - colors.mean) / colors.standard_deviation
         expect_close(logits, *logits_in_both(NFNET, normalized))
         assert np.abs(probabilities - nf.ops.softmax(logits).numpy()).max() <= 16 * np.finfo(np.float32).eps
 
@@ -318,7 +320,8 @@ def test_uint8_images_are_normalized_inside_and_probabilities_are_a_second_outpu
 @pytest.mark.parametrize("options, complaint", [
     ({"image_size": 0}, "image size 0"), ({"image_size": 2.5}, "image size 2.5"), ({"image_size": 10**9}, "image size"),
     ({"batch": 0}, "batch 0"), ({"opset": 12}, "opset 12.*from 13 to 23"), ({"opset": 24}, "opset 24"),
-    ({"layout": "HWC"}, "layout HWC"), ({"uint8": "on"}, "uint8 on")])
+    ({"normalization": "none"}, "normalization none"), ({"layout": "HWC"}, "layout HWC"),
+    ({"uint8": "on"}, "uint8 on")])
 def test_options_out_of_range_are_one_line(options, complaint):
     with pytest.raises(nf.InputError, match=f"export: {complaint}") as refusal:
         OnnxOptions(**{"image_size": 8, **options})

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...autograd import no_grad
 from ...backend import CounterRNG, get
-from ...datasets.preprocessing import to_input
+from ...datasets.preprocessing import NORMALIZATIONS, to_input
 from ...errors import InputError
 from ...models import ImageClassifier, from_config
 from .model import INPUT, LOGITS, OnnxOptions
@@ -44,7 +44,7 @@ def compare_with_onnxruntime(model: ImageClassifier, proto: Any, options: OnnxOp
     except ImportError:
         return None
     images = _random_images(model, options)
-    expected, own = (_logits(model, images, dtype) for dtype in ("float64", "float32"))
+    expected, own = (_logits(model, _normalized(images, dtype, options), dtype) for dtype in ("float64", "float32"))
     found = _run(runtime, _content(proto, options), _as_input(images, options))
     scale = float(np.max(np.abs(expected)))
     if not np.isfinite(scale) or scale == 0.0:
@@ -64,23 +64,25 @@ def _random_images(model: ImageClassifier, options: OnnxOptions) -> np.ndarray:
     return (CounterRNG(0).uniform("images of the comparison", shape) * 256.0).astype(np.uint8)
 
 
-def _normalized(images: np.ndarray, dtype: str) -> np.ndarray:
+def _normalized(images: np.ndarray, dtype: str, options: OnnxOptions) -> np.ndarray:
     """What the network takes, (N, H, W, C)."""
-    return to_input(images, get("numpy"), dtype) if images.shape[-1] == 3 else images.astype(dtype) / 128.0 - 1.0
+    if images.shape[-1] != 3:
+        return images.astype(dtype) / 128.0 - 1.0
+    return to_input(images, get("numpy"), dtype, NORMALIZATIONS[options.normalization])
 
 
 def _as_input(images: np.ndarray, options: OnnxOptions) -> np.ndarray:
     """What the exported network takes."""
-    images = images if options.uint8 else _normalized(images, "float32")
+    images = images if options.uint8 else _normalized(images, "float32", options)
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2)) if options.layout == "NCHW" else images
 
 
 def _logits(model: ImageClassifier, images: np.ndarray, dtype: str) -> np.ndarray:
-    """The logits of `model` computed in `dtype`."""
+    """The logits of `model` for normalized images, computed in `dtype`."""
     copy = from_config(model.config, dtype=dtype, shapes_only=True)
     copy.load_state_dict(model.state_dict(), cast=True)
     with no_grad():
-        return copy(_normalized(images, dtype)).numpy()
+        return copy(images).numpy()
 
 
 def _content(proto: Any, options: OnnxOptions) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import backend_of
-from ...datasets.preprocessing import MEAN, STANDARD_DEVIATION
+from ...datasets.preprocessing import NORMALIZATIONS
 from ...errors import InputError
 from ...files import atomic_write
 from ...models import ImageClassifier
@@ -40,7 +40,7 @@ class OnnxOptions:
     image_size: side of the images in pixels, fixed because SAME padding depends on it; batch: number of images, None
     for any; uint8: whether the input is uint8 images, which the graph normalizes, instead of normalized float32;
     layout: of the input, "NCHW" or "NHWC"; softmax: whether probabilities are a second output; opset: version of
-    ONNX's operators. InputError for other values.
+    ONNX's operators; normalization: of the colors, a name in NORMALIZATIONS. InputError for other values.
     """
 
     image_size: int
@@ -49,10 +49,12 @@ class OnnxOptions:
     layout: str = "NCHW"
     softmax: bool = False
     opset: int = 17
+    normalization: str = "imagenet"
 
     def __post_init__(self) -> None:
         sizes = Interval(1, 2**14, with_greatest=True)
-        check_fields(self, {"image_size": sizes, "batch": POSITIVE, "opset": OPSETS}, {"layout": ("NCHW", "NHWC")},
+        choices = {"layout": ("NCHW", "NHWC"), "normalization": tuple(NORMALIZATIONS)}
+        check_fields(self, {"image_size": sizes, "batch": POSITIVE, "opset": OPSETS}, choices,
                      describe=lambda name, value: f"export: {name.replace('_', ' ')} {value}")
 
     def input_shape(self, channels: int) -> tuple[int | str, ...]:
@@ -140,11 +142,12 @@ def _normalized_input(graph: Graph, model: ImageClassifier, options: OnnxOptions
         name = graph.node("Transpose", name, perm=list(TO_NCHW))
     if not options.uint8:
         return name
-    if model.config.in_channels != len(MEAN):
-        raise InputError(f"export: uint8 images have {len(MEAN)} channels, the network's have "
+    colors = NORMALIZATIONS[options.normalization]
+    if model.config.in_channels != len(colors.mean):
+        raise InputError(f"export: uint8 images have {len(colors.mean)} channels, the network's have "
                          f"{model.config.in_channels}")
-    mean, deviation = (graph.constant(np.reshape(numbers, (1, -1, 1, 1)), label) for numbers, label in
-                       ((MEAN, "mean"), (STANDARD_DEVIATION, "standard_deviation")))
+    mean, deviation = (graph.constant(np.reshape(numbers, (1, -1, 1, 1)), label)
+                       for label, numbers in colors._asdict().items())
     name = graph.node("Cast", name, to=_package().TensorProto.FLOAT)
     name = graph.node("Mul", name, graph.number(1.0 / 255.0))
     return graph.node("Div", graph.node("Sub", name, mean), deviation)
