@@ -4,7 +4,8 @@ Shapes: x (N, H, W, in), weight (kh, kw, in/groups, out), bias (out,) or None ->
 and output channels are cut into `groups` equal runs, and run g of the output sees run g of the input only.
 `stride` and `dilation` are numbers or (vertical, horizontal) pairs; `padding` as `windows.padding_of` takes it.
 
-Used by: ops.py. Fast paths: fast_numpy/convolution/, fast_cupy/convolution.py. Kernel: convolution.cu, bias.cu.
+Used by: ops.py. Fast paths: fast_numpy/convolution/, fast_cupy/convolution.py. Kernels: convolution.cu, bias.cu,
+depthwise_convolution.cu, implicit_convolution.cu.
 Test: reference_tests/functional/test_convolution.py, fast_numpy/test_convolution.py, kernels/test_convolution.py.
 """
 

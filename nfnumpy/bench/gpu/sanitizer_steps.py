@@ -10,7 +10,7 @@ from typing import Any
 import cupy
 
 from ..cases.networks import PRECISIONS
-from . import implicit_check, single_step
+from . import exact_convolutions, single_step
 
 CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     (single_step.FIRST, {"sam": 0.05}),
@@ -28,7 +28,8 @@ def run(cases: Iterable[tuple[str, dict[str, Any]]] = CASES) -> None:
     for name, kind in cases:
         print(name, kind, "loss", single_step.step(name, kind), flush=True)
     for precision in PRECISIONS:
-        print("implicit convolutions", precision, implicit_check.exact(precision)[1], flush=True)
+        print("implicit convolutions", precision, exact_convolutions.implicit(precision)[1], flush=True)
+        print("depthwise convolutions", precision, exact_convolutions.depthwise(precision)[1], flush=True)
 
 
 if __name__ == "__main__":

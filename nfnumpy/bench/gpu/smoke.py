@@ -8,7 +8,7 @@ from ... import backend as backends
 from ...backend import cuda, cuda_graph
 from ..cases.networks import PRECISIONS
 from ..report import Report
-from . import checks, implicit_check, loss_agreement, single_step
+from . import checks, exact_convolutions, loss_agreement, single_step
 from .launches import recording
 
 KINDS: tuple[dict[str, Any], ...] = ({}, {"precision": "bf16"})
@@ -29,7 +29,9 @@ def measure(report: Report, plan: Any, allowance: Any) -> None:
                 checks.check(section, name, functools.partial(_finite_step, kind))
             for precision in PRECISIONS:
                 checks.check(section, f"implicit convolutions, {precision}",
-                             functools.partial(implicit_check.exact, precision))
+                             functools.partial(exact_convolutions.implicit, precision))
+                checks.check(section, f"depthwise convolutions, {precision}",
+                             functools.partial(exact_convolutions.depthwise, precision))
         counts = collections.Counter(launch.file for launch in launches)
         for file in cuda.FILES:
             checks.check(section, f"kernels/{file}.cu", functools.partial(_launched, counts[file]))

@@ -1,4 +1,5 @@
-"""`convolution.conv2d` and its derivatives: im2col by a kernel, products by cuBLAS; or implicit_convolution.py.
+"""`convolution.conv2d` and its derivatives: im2col by a kernel, products by cuBLAS; or depthwise_convolution.py,
+implicit_convolution.py.
 
 A 1×1 convolution is a product with the image as it lies in memory. Any other writes out the patch (the window) of each
 output position, for as many images at a time as PATCH_BYTES allows. All groups are multiplied in one strided batch.
@@ -18,7 +19,7 @@ from .. import convolution as formulas
 from ..checks import Shape
 from ..convolution import conv2d_windows
 from ..linear import check_bias
-from . import implicit_convolution as implicit
+from . import depthwise_convolution as depthwise, implicit_convolution as implicit
 from .linear import add_bias
 
 PATCH_BYTES = 256 << 20  # of all patches that are in memory at a time, unless those of a single image are more
@@ -49,6 +50,7 @@ class _Patches:
         is_padded = any(map(sum, self.windows.padding))
         self.pixels_themselves = self.windows.kernel == self.windows.stride == (1, 1) and not is_padded
         self.any = bool(math.prod(self.out_shape) * self.length)
+        self.are_depthwise = depthwise.suits(self.windows, self.x_shape, self.weight_shape, groups)
 
     def stay_implicit(self, wanted, *arrays):
         """Whether "out", "x" or "weight" is to be computed from these arrays without writing patches out."""
@@ -115,6 +117,8 @@ def conv2d(x: Array, weight: Array, bias: Array | None = None, **geometry: Any) 
     if not patches.any or not cuda.supports(*arrays):
         return NotImplemented
     x, weight = cuda.contiguous(x, weight)
+    if patches.are_depthwise:
+        return depthwise.conv2d(x, weight, bias, patches.windows)
     if patches.stay_implicit("out", x, weight):
         return implicit.conv2d(x, weight, bias, patches.windows, patches.groups)
     out = cuda.empty(patches.out_shape, x.dtype)
@@ -135,6 +139,8 @@ def conv2d_x_vjp(cotangent: Array, weight: Array, x_shape: Shape, **geometry: An
     if not patches.any or not cuda.supports(cotangent, weight) or cotangent.shape != patches.out_shape:
         return NotImplemented
     cotangent, weight = cuda.contiguous(cotangent, weight)
+    if patches.are_depthwise:
+        return depthwise.conv2d_x_vjp(cotangent, weight, patches.x_shape, patches.windows)
     if patches.stay_implicit("x", cotangent, weight):
         return implicit.conv2d_x_vjp(cotangent, weight, patches.x_shape, patches.windows, patches.groups)
     x = cuda.empty(patches.x_shape, cotangent.dtype)
@@ -155,6 +161,8 @@ def conv2d_weight_vjp(cotangent: Array, x: Array, weight_shape: Shape, **geometr
     if not patches.any or not cuda.supports(cotangent, x) or cotangent.shape != patches.out_shape:
         return NotImplemented
     cotangent, x = cuda.contiguous(cotangent, x)
+    if patches.are_depthwise:
+        return depthwise.conv2d_weight_vjp(cotangent, x, weight_shape, patches.windows)
     if patches.stay_implicit("weight", cotangent, x):
         return implicit.conv2d_weight_vjp(cotangent, x, weight_shape, patches.windows, patches.groups)
     weight = cuda.empty(tuple(weight_shape), cuda.accumulator_type(x.dtype))

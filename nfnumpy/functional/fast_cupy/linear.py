@@ -4,6 +4,7 @@ Kernels: backend/kernels/bias.cu. Tests: reference_tests/kernels/test_gemm_on_cu
 """
 
 import numpy
+from numpy.typing import DTypeLike
 
 from ...backend import cublas, cuda
 from ...backend.arrays import Array
@@ -113,8 +114,14 @@ def bias_vjp(cotangent: Array) -> Array:
     KERNELS.launch("partial_column_sums", (cotangent.dtype, str(size > 1).lower()), (blocks, pieces), cuda.THREADS,
                    cotangent, partial, numpy.int64(rows), numpy.int64(rows_of_block), numpy.int32(columns),
                    numpy.int32(across))
-    out = cuda.empty((columns,), cotangent.dtype)
-    across = min(columns, 8)  # 32 threads or more down every column: the partial sums are few
+    return sum_rows(partial, cotangent.dtype)
+
+
+def sum_rows(partial: Array, dtype: DTypeLike) -> Array:
+    """(rows, columns) in the type that `dtype` is computed in -> (columns,) in `dtype`: one launch, for a few rows."""
+    rows, columns = partial.shape
+    out = cuda.empty((columns,), dtype)
+    across = min(columns, 8)  # 32 threads or more down every column
     KERNELS.launch("column_sums", (out.dtype,), (1, cuda.ceil_div(columns, across)), cuda.THREADS,
-                   partial, out, numpy.int64(blocks), numpy.int32(columns), numpy.int32(across))
+                   partial, out, numpy.int64(rows), numpy.int32(columns), numpy.int32(across))
     return out
