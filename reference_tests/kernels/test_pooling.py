@@ -192,12 +192,12 @@ def test_half_precision_sums_do_not_overflow():
     (128, 48 * 48, 256, 4), (128, 48 * 48, 256, 2), (128, 24 * 24, 512, 2), (128, 12 * 12, 1536, 2),
     (128, 6 * 6, 1536, 2), (128, 6 * 6, 3072, 4)])
 def test_the_maps_of_a_large_network_fill_a_gpu_in_one_launch(images, pixels, channels, itemsize):
-    lanes, shares, blocks = image_means._layout(images, pixels, channels * itemsize // 16)
+    lanes, shares, blocks = image_means.layout_of_sums(images, pixels, channels * itemsize // 16)
     assert shares == 1 and blocks >= 512 and pixels * lanes >= 256 * 4
 
 
 def test_the_pixels_of_a_single_large_image_are_shared_out():
-    _, shares, blocks = image_means._layout(1, 192 * 192, 16)
+    _, shares, blocks = image_means.layout_of_sums(1, 192 * 192, 16)
     assert shares * 2 == blocks >= 128
 
 

@@ -3,8 +3,6 @@
 Each check returns (whether all values are those of the formula in float64, how many are not), in "tf32" or "bf16".
 """
 
-from typing import Any
-
 import numpy
 
 from ... import backend as backends
@@ -32,7 +30,7 @@ def _verdict(wrong, count):
     return wrong == 0, f"{wrong} of {count} values differ"
 
 
-def _differences(precision, weight_shape, **geometry: Any):
+def _differences(precision, weight_shape, **geometry):
     """(number of values that differ, number of values) of the output and both derivatives."""
     backend = backends.get("cupy")
     dtype = backend.compute_dtype("bf16" if precision == "bf16" else None, "float32")

@@ -10,7 +10,7 @@ from typing import Any
 import cupy
 
 from ..cases.networks import PRECISIONS
-from . import exact_convolutions, single_step
+from . import exact_convolutions, normalization_check, single_step
 
 CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     (single_step.FIRST, {"sam": 0.05}),
@@ -30,6 +30,7 @@ def run(cases: Iterable[tuple[str, dict[str, Any]]] = CASES) -> None:
     for precision in PRECISIONS:
         print("implicit convolutions", precision, exact_convolutions.implicit(precision)[1], flush=True)
         print("depthwise convolutions", precision, exact_convolutions.depthwise(precision)[1], flush=True)
+        print("normalizations", precision, normalization_check.agree(precision)[1], flush=True)
 
 
 if __name__ == "__main__":

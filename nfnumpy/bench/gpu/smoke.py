@@ -8,7 +8,7 @@ from ... import backend as backends
 from ...backend import cuda, cuda_graph
 from ..cases.networks import PRECISIONS
 from ..report import Report
-from . import checks, exact_convolutions, loss_agreement, single_step
+from . import checks, exact_convolutions, loss_agreement, normalization_check, single_step
 from .launches import recording
 
 KINDS: tuple[dict[str, Any], ...] = ({}, {"precision": "bf16"})
@@ -32,6 +32,8 @@ def measure(report: Report, plan: Any, allowance: Any) -> None:
                              functools.partial(exact_convolutions.implicit, precision))
                 checks.check(section, f"depthwise convolutions, {precision}",
                              functools.partial(exact_convolutions.depthwise, precision))
+                checks.check(section, f"normalizations, {precision}",
+                             functools.partial(normalization_check.agree, precision))
         counts = collections.Counter(launch.file for launch in launches)
         for file in cuda.FILES:
             checks.check(section, f"kernels/{file}.cu", functools.partial(_launched, counts[file]))

@@ -10,11 +10,12 @@ from . import (
     images,
     linear,
     losses,
+    normalization,
     pooling,
     residual,
     squeeze_excite,
     weight_standardization,
 )
 
-__all__ = ["activations", "convolution", "dropout", "images", "linear", "losses", "pooling", "residual",
-           "squeeze_excite", "weight_standardization"]
+__all__ = ["activations", "convolution", "dropout", "images", "linear", "losses", "normalization", "pooling",
+           "residual", "squeeze_excite", "weight_standardization"]

@@ -18,7 +18,8 @@ KERNELS = cuda.KernelFile("image_means", {
     "mean_of_shares": (cuda.FLOATING,), "image_mean_vjp": (cuda.FLOATING,)})
 
 
-def _packs(channels, dtype):
+def packs_of(channels: int, dtype: numpy.dtype) -> int:
+    """Packs of 16 bytes that cover a pixel."""
     return cuda.ceil_div(channels * dtype.itemsize, 16)
 
 
@@ -27,18 +28,19 @@ def _lanes(packs, most):
     return min(most, 1 << max(packs - 1, 0).bit_length())
 
 
-def map_tiles(file: cuda.KernelFile, kernel: str, shape: tuple[int, ...], *arrays: Array | numpy.generic) -> None:
+def map_tiles(file: cuda.KernelFile, kernel: str, shape: tuple[int, ...], *arrays: Array | numpy.generic,
+              pixels_of_thread: int = PIXELS_TO_SCALE) -> None:
     """Start a kernel that goes over images of `shape` (N, H, W, C) tile by tile; numbers may follow the arrays."""
     images, height, width, channels = shape
     dtype = arrays[0].dtype
-    packs = _packs(channels, dtype)
+    packs = packs_of(channels, dtype)
     lanes = _lanes(packs, MOST_LANES)
-    shares = cuda.ceil_div(height * width, cuda.THREADS // lanes * PIXELS_TO_SCALE)
+    shares = cuda.ceil_div(height * width, cuda.THREADS // lanes * pixels_of_thread)
     file.launch(kernel, (dtype,), images * shares * cuda.ceil_div(packs, lanes), cuda.THREADS, *arrays,
                 numpy.int64(height * width), numpy.int64(channels), numpy.int32(lanes), numpy.int32(shares))
 
 
-def _layout(images, pixels, packs):
+def layout_of_sums(images: int, pixels: int, packs: int) -> tuple[int, int, int]:
     """(lanes, shares, blocks) for sums over pixels; they depend on the images alone, not on the GPU."""
     lanes = _lanes(packs, LEAST_LANES)
     while lanes < _lanes(packs, MOST_LANES) and cuda.THREADS // lanes * PIXELS_TO_ADD > pixels:
@@ -53,7 +55,7 @@ def _sums(x, *cotangent):
     images, height, width, channels = x.shape
     pixels = height * width
     wide = cuda.accumulator_type(x.dtype)
-    lanes, shares, blocks = _layout(images, pixels, _packs(channels, x.dtype))
+    lanes, shares, blocks = layout_of_sums(images, pixels, packs_of(channels, x.dtype))
     means = cuda.empty((images, channels), x.dtype)
     sums, divisor, in_shares = means, pixels, "false"
     if shares > 1:
