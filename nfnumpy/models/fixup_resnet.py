@@ -87,9 +87,10 @@ def branch_conv(init: Initializer, in_channels: int, out_channels: int, kernel_s
 
 
 class BasicBlock(PostActivationBlock):
-    """bias → 3×3 (carries the stride) → bias → activation → bias → 3×3 → multiplier; 3×3s start at L^(-1/2) and 0.
+    """bias → 3×3 (carries the stride) → bias → activation → bias → 3×3 → multiplier.
 
-    The shortcut of a block that changes the shape is a strided 1×1 of the input after the first bias.
+    The first 3×3 starts at L^(-1/2) times He initialization, L being the number of blocks, and the second at 0. The
+    shortcut of a block that changes the shape is a strided 1×1 of the input after the first bias.
     """
 
     def __init__(self, init: Initializer, in_channels: int, out_channels: int, config: FixupResNetConfig, *,
@@ -121,7 +122,10 @@ class BasicBlock(PostActivationBlock):
 
 
 class Bottleneck(PostActivationBlock):
-    """As above with 1×1, 3×3 (carries the stride) and 1×1, of which the first two start at L^(-1/4), the last at 0."""
+    """As above with 1×1, 3×3 (carries the stride) and 1×1.
+
+    The first two start at L^(-1/4) times He initialization, the last at 0.
+    """
 
     def __init__(self, init: Initializer, in_channels: int, out_channels: int, config: FixupResNetConfig, *,
                  stride: int, stochdepth_rate: float) -> None:

@@ -39,12 +39,23 @@ class KerasBatchNorm(nn.BatchNorm2d):
         return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
 
 
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalization over the channels of each pixel."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 def create_norm(name: str, channels: int) -> nn.Module:
     """The normalization that nfnumpy.nn.create_norm makes under this name, where PyTorch has it."""
     norms: dict[str, Callable[[], nn.Module]] = {
         "batch": lambda: nn.BatchNorm2d(channels),
         "batch_keras": lambda: KerasBatchNorm(channels),
-        "group": lambda: nn.GroupNorm(32, channels),
+        "group": lambda: nn.GroupNorm(math.gcd(32, channels), channels),
+        "layer": lambda: nn.GroupNorm(1, channels),
+        "layer_channels": lambda: ChannelNorm(channels),
+        "instance": lambda: nn.InstanceNorm2d(channels, affine=True),
+        "none": nn.Identity,
     }
     return norms[name]()
 

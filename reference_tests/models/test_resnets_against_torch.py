@@ -3,6 +3,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +21,7 @@ from reference_tests.helpers.baseline_pairs import (
 from reference_tests.helpers.port_pairs import BOUND, batch, set_masks
 from reference_tests.helpers.resnet_configs import NAMED, RESNETS
 
+IN_PYTORCH = [norm for norm in nf.nn.NORMS if norm not in ("batch_haiku", "switchable")]
 SMALL = [name for name in NAMED if nf.models.config_of(name).train_size <= 32]
 
 
@@ -60,6 +62,23 @@ def test_twenty_training_steps_agree_with_the_port(name):
     assert_steps_agree(model, port, images, labels, learning_rate=1e-2)
     assert all((array != before[key]).all() for key, array in model.buffers().items())
     loss_pair(model, port, images, labels, training=False, bound=STEPS_BOUND)
+
+
+@pytest.mark.parametrize("family", ["resnet of bottlenecks", "resnet_v2 of bottlenecks", "se_resnext_d"])
+@pytest.mark.parametrize("norm", IN_PYTORCH)
+def test_batch_normalization_can_be_exchanged_for_any_other(family, norm):
+    model, port = pair_of(dataclasses.replace(RESNETS[family], norm=norm), seed=7)
+    loss_pair(model, port, *batch((24, 24), 7, seed=8), training=True)
+    assert_gradients_agree(model, port)
+    assert_states_agree(model, port, BOUND)
+
+
+@pytest.mark.parametrize("norm", nf.nn.NORMS)
+def test_every_parameter_has_a_gradient_under_every_normalization(norm):
+    model = nf.models.from_config(dataclasses.replace(RESNETS["resnet of bottlenecks"], norm=norm), seed=7)
+    images, labels = batch((24, 24), 7, seed=8)
+    nf.ops.softmax_cross_entropy(model(images.astype("float32"), training=True), labels).backward()
+    assert all(np.abs(parameter.grad).max() > 0 for parameter in model.parameters().values())
 
 
 @pytest.mark.parametrize("name", SMALL)
