@@ -65,7 +65,7 @@ def random_timm(timm, name):
             if key.endswith("running_var"):
                 array.copy_(0.5 + numbers**2 / 2)
             elif key.endswith(("running_mean", "bias")):
-                array.copy_(0.1 * numbers)
+                array.copy_(0.5 * numbers)
             elif array.ndim == 1:
                 array.copy_(1.0 + 0.2 * numbers)
             else:
