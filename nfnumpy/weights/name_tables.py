@@ -6,7 +6,7 @@ or a normalization. Used by: timm.py, keras.py. Tests: reference_tests/weights/t
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 Pairs = Iterable[tuple[str, str]]
@@ -73,6 +73,15 @@ class Table:
             return None
         other = leaves(module, modules[module]).get(leaf)
         return None if other is None else f"{modules[module]}.{other}"
+
+
+def places(depths: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Yield (number of the block, stage, position in stage)."""
+    block = 0
+    for stage, depth in enumerate(depths):
+        for position in range(depth):
+            yield block, stage, position
+            block += 1
 
 
 def kind_of(module: str) -> str:

@@ -5,25 +5,16 @@ some networks of a family have stands in the table of all. Used by: timm.py.
 Tests: reference_tests/weights/test_timm_names.py; against timm: reference_tests/tools/against_timm.py.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
-from .name_tables import NUMBER, Leaves, Naming, Pairs
+from .name_tables import NUMBER, Leaves, Naming, Pairs, places
 
 TORCH_LEAVES: Leaves = {
     "conv": {"weight": "weight", "bias": "bias", "gain": "gain"},
     "linear": {"weight": "weight", "bias": "bias"},
     "norm": {"gamma": "weight", "beta": "bias", "running_mean": "running_mean", "running_variance": "running_var"},
 }
-
-
-def places(depths: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """Yield (number of the block, stage, position in stage)."""
-    block = 0
-    for stage, depth in enumerate(depths):
-        for position in range(depth):
-            yield block, stage, position
-            block += 1
 
 
 # ---- residual networks with normalizations
