@@ -39,6 +39,8 @@ class DenseNetConfig:
 class DenseLayer(Module):
     """x and `growth` channels more: norm → relu → 1×1 → norm → relu → 3×3 of x."""
 
+    FOLDABLE = (("conv0", "norm1"),)
+
     def __init__(self, init: Initializer, in_channels: int, config: DenseNetConfig) -> None:
         width = config.bottleneck * config.growth
         self.activation = Nonlinearity("relu", scaled=False)

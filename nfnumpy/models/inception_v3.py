@@ -32,6 +32,8 @@ class InceptionV3Config:
     test_size: int = 299
 
     EVAL_KEEPS_ASPECT: ClassVar[bool] = True
+    EVAL_MARGIN: ClassVar[int] = 43  # pixels: 299 are 0.875 of what images are resized to, as in the authors' evaluation
+    NORMALIZATION: ClassVar[str] = "inception"  # of published weights: -1 … 1
 
     def __post_init__(self) -> None:
         check_config(self, ())

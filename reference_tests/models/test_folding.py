@@ -13,6 +13,12 @@ SMALL = {
     "resnetv2_50": {"widths": (8, 16), "depths": (2, 3), "strides": (1, 2)},
     "resnet50d": {"widths": (8, 16), "depths": (2, 1), "strides": (1, 2)},
     "seresnext50_32x4d": {"widths": (64, 128), "depths": (1, 2), "strides": (1, 2)},
+    "efficientnet_b0": {"widths": (8, 16), "depths": (2, 2), "strides": (1, 2), "kernels": (3, 5), "expansions": (1, 6),
+                        "stem_width": 8, "head_width": 16},
+    "mobilenetv1": {"widths": (8, 16), "depths": (1, 2), "strides": (1, 2), "stem_width": 4},
+    "mobilenetv2": {"widths": (8, 16), "depths": (2, 2), "strides": (1, 2), "expansions": (1, 6), "stem_width": 4,
+                    "head_width": 16},
+    "densenet121": {"depths": (2, 3), "growth": 4},
 }
 # A network of L layers with sums of n terms rounds each value L·n times, and folding rounds each weight once more: with
 # L ≤ 20 and n ≤ 500, a bound of 2·10⁴ roundings of 1.1e-16 of the largest value in a layer.

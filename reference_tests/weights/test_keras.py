@@ -24,7 +24,7 @@ SMALL = {"densenet121": {"depths": (2, 3), "growth": 4},
                              "expansions": (1, 6), "stem_width": 8, "head_width": 16}}
 
 
-@pytest.mark.parametrize("name", [name for name in EXAMPLES if name in nf.models.names()])
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_paths_and_shapes_are_those_that_keras_prints(name):
     keras = nf.weights.to_keras(nf.models.create(name, shapes_only=True).state_dict())
     assert len(keras) == COUNTS[name]
@@ -39,7 +39,7 @@ def random_state(name):
     return {key: draws.standard_normal(array.shape) for key, array in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if name in nf.models.names()])
+@pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("ending", ["", ":0"])
 def test_arrays_come_back_bit_for_bit_without_the_layers_for_the_image(name, ending):
     state = random_state(name)
