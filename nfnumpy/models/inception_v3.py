@@ -32,7 +32,7 @@ class InceptionV3Config:
     test_size: int = 299
 
     EVAL_KEEPS_ASPECT: ClassVar[bool] = True
-    EVAL_MARGIN: ClassVar[int] = 43  # pixels: 299 are 0.875 of what images are resized to, as in the authors' evaluation
+    EVAL_MARGIN: ClassVar[int] = 43  # pixels: 299 of 342, the share of 0.875 in the authors' evaluation
     NORMALIZATION: ClassVar[str] = "inception"  # of published weights: -1 … 1
 
     def __post_init__(self) -> None:
