@@ -1,4 +1,4 @@
-"""`python -m nfnumpy.train`: train a normalizer-free network on images."""
+"""`python -m nfnumpy.train`: train a network on images."""
 
 import argparse
 from collections.abc import Callable
@@ -20,7 +20,7 @@ writes runs/pictures/{checkpoint.safetensors, metrics.jsonl, config.toml, curves
 def parser() -> Parser:
     """The flags; those not given are absent from the result, so that a resumed run knows which were given."""
     p = Parser(prog="python -m nfnumpy.train", epilog=EXAMPLE, argument_default=argparse.SUPPRESS,
-               description="Train a normalizer-free network on images.")
+               description="Train a network on images, normalizer-free or with normalizations.")
 
     def add(flag: str, meaning: str, convert: Callable[[str], object] = str, **more: Any) -> None:
         default = getattr(TrainingOptions, flag[2:].replace("-", "_"))

@@ -14,6 +14,7 @@ from ..backend.arrays import Array
 from ..errors import InputError
 from .classifier import load_classifier
 from .options import TrainingOptions
+from .rates import FIELDS, rates_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +38,7 @@ class InitialWeights:
             models.config_of(str(options.model))  # for the error about a name that does not exist
             raise InputError(f"--init-from {self.path}: these are weights of {self.model}, and --model is "
                              f"{options.model}; leave --model out")
-        given = {"image_size": self.image_size, "dropout": self.config.drop_rate,
-                 "stochdepth_rate": self.config.stochdepth_rate}
+        given = {"image_size": self.image_size, **rates_of(self.config)}
         open_ones = {name: value for name, value in given.items() if getattr(options, name) is None}
         return dataclasses.replace(options, model=self.model, **open_ones)
 
@@ -89,7 +89,7 @@ def read_initial_weights(options: TrainingOptions) -> InitialWeights:
     try:
         classifier.check_weights()
         model = models.variant_of(state)
-        changes = {name: getattr(config, name) for name in ("num_classes", "drop_rate", "stochdepth_rate")}
+        changes = {name: getattr(config, name) for name in ("num_classes", *FIELDS.values()) if hasattr(config, name)}
         differences = _differences(config, models.config_of(model, **changes))
     except InputError as error:
         raise InputError(f"--init-from {path}: {error}") from None

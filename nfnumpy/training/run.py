@@ -17,6 +17,7 @@ from .memory_check import check_memory
 from .metrics_tables import check_tables
 from .options import TrainingOptions
 from .progress import log
+from .rates import changes_of, rates_of
 from .resumption import check_identity, resumed_options, stored_digest
 from .run_folder import CHECKPOINT, CONFIG, INVENTORY, RunFolder, default_folder
 from .step_metrics import NotFinite
@@ -77,8 +78,7 @@ def make_trainer(options: TrainingOptions, is_new: bool) -> Trainer:
     check_memory(options, name, config, dataset)
     if initial is not None:
         log(initial.summary(options, dataset.classes))
-    decided = dataclasses.replace(options, image_size=dataset.image_size, model=name, dropout=config.drop_rate,
-                                  stochdepth_rate=config.stochdepth_rate)
+    decided = dataclasses.replace(options, image_size=dataset.image_size, model=name, **rates_of(config))
     return Trainer(decided, config, dataset, initial)
 
 
@@ -88,12 +88,8 @@ def _model(options: TrainingOptions, dataset: datasets.Dataset) -> tuple[str, An
     if options.model is None and name == models.default_for(10**4) and options.backend == "numpy":
         log(f"{name} at {dataset.image_size} px takes many seconds a step on a processor; --config recipe:small_folder "
             "trains a small network at 64 px")
-    changes: dict[str, Any] = {"num_classes": len(dataset.classes)}
-    if options.dropout is not None:
-        changes["drop_rate"] = options.dropout
-    if options.stochdepth_rate is not None:
-        changes["stochdepth_rate"] = options.stochdepth_rate
-    return name, models.config_of(name, **changes)
+    changes = changes_of(options, name, models.config_of(name))
+    return name, models.config_of(name, num_classes=len(dataset.classes), **changes)
 
 
 def _run(trainer: Trainer, folder: RunFolder, stored: Checkpoint | None, ending: Ending) -> list[dict[str, Any]]:

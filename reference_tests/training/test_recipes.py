@@ -16,15 +16,19 @@ from nfnumpy.training import TrainingOptions, recipes
 from nfnumpy.training.classifier import eval_transform
 from nfnumpy.training.config_file import read_config
 from nfnumpy.training.examples import mixing_of
+from nfnumpy.training.rates import changes_of, rates_of
 from reference_tests.helpers.command_line import run_command
 
 PUBLISHED = [name for name in models.names()
              if isinstance(models.config_of(name), models.NORMALIZER_FREE) and not name.endswith("px")]
+BASELINES = [name for name in models.names() if name not in PUBLISHED and not name.endswith("px")]
+WITHOUT = {"fixup_resnet50", "skipinit_resnet50"}  # early networks, as a step of the way to those that have one
 SMALL = ["digits", "small_folder"]  # what a test trains with
 
 
 def test_every_published_variant_has_a_recipe():
     assert set(PUBLISHED) <= set(recipes.names()) and len(PUBLISHED) == 16 + 6 + 9
+    assert set(BASELINES) - set(recipes.names()) == WITHOUT
 
 
 def test_recipes_are_inside_the_package():
@@ -38,13 +42,50 @@ def test_a_recipe_makes_options_a_model_and_an_augmentation(name):
     options = TrainingOptions(**read_config(f"recipe:{name}"))
     if name == "finetune":  # its model is that of the weights in --init-from
         options = dataclasses.replace(options, model="nfnet_8px")
-    config = models.config_of(options.model, stochdepth_rate=options.stochdepth_rate or 0.0)
+    changes = changes_of(options, options.model, models.config_of(options.model))
+    config = models.config_of(options.model, **changes)
     model = models.from_config(config, shapes_only=True)
     assert len(model.parameters()) > 20
     augmentation_of(options.augment, options.model, options.image_size or 8)
     mixing_of(options)
     first = recipes.text_of(name).splitlines()[0]
     assert first.startswith("# ") and len(first) < 100
+
+
+# family: epochs, learning rate for 256 images, weight decay, label smoothing, schedule with its rate, optimizer
+AS_PUBLISHED = {
+    "resnet": (90, 0.1, 1e-4, 0.0, ("step", 0.1), "sgd"), "resnetv2": (90, 0.1, 5e-5, 0.1, ("cosine", None), "sgd"),
+    "resnext": (90, 0.1, 1e-4, 0.0, ("step", 0.1), "sgd"), "seresnext": (100, 0.15, 1e-4, 0.0, ("step", 0.1), "sgd"),
+    "d": (120, 0.1, 1e-4, 0.1, ("cosine", None), "sgd"), "densenet": (90, 0.1, 1e-4, 0.0, ("step", 0.1), "sgd"),
+    "inception": (100, 0.36, 4e-5, 0.1, ("exponential", 0.94), "rmsprop"),
+    "efficientnet": (350, 0.016, 1e-5, 0.1, ("exponential", 0.97), "rmsprop"),
+    "mobilenetv1": (100, 0.18, 4e-5, 0.0, ("exponential", 0.94), "rmsprop"),
+    "mobilenetv2": (300, 0.12, 4e-5, 0.0, ("exponential", 0.98), "rmsprop")}
+
+
+def family_of(name):
+    """The entry of AS_PUBLISHED of a network."""
+    is_d = name.partition("_")[0].endswith("d")
+    return "d" if is_d else max((family for family in AS_PUBLISHED if name.startswith(family)), key=len)
+
+
+@pytest.mark.parametrize("name", sorted(set(BASELINES) - WITHOUT))
+def test_a_recipe_of_a_network_with_normalizations_agrees_with_the_variant_and_the_papers(name):
+    """Without AGC, which the papers use on normalizer-free networks only, and without mixing."""
+    options, config = TrainingOptions(**read_config(f"recipe:{name}")), models.config_of(name)
+    assert (options.model, options.image_size) == (name, config.train_size)
+    reading = ReadingOptions(test_size=options.test_size, eval_resize=options.eval_resize)
+    assert reading.test_reader(config.train_size).transform == eval_transform(config)
+    assert rates_of(config) == {"dropout": options.dropout, "stochdepth_rate": options.stochdepth_rate}
+    assert (options.agc, options.mixup, options.cutmix, options.momentum) == (None, None, None, 0.9)
+    epochs, rate, decay, smoothing, schedule, optimizer = AS_PUBLISHED[family_of(name)]
+    if name == "densenet161":
+        epochs, rate = 100, 0.2
+    assert options.lr == pytest.approx(rate * options.batch_size / 256)
+    assert (options.epochs, options.weight_decay, options.label_smoothing) == (epochs, decay, smoothing)
+    assert ((options.schedule, options.decay_rate), options.optimizer) == (schedule, optimizer)
+    assert options.ema == (0.9999 if name.startswith(("efficientnet", "inception")) else None)
+    assert f"{config.train_size} px" in recipes.text_of(name).splitlines()[0]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -2,13 +2,14 @@
 decayed, and what a test with them depends on.
 """
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from nfnumpy import datasets, models
-from nfnumpy.training import TrainingOptions, checkpoint, report
+from nfnumpy import InputError, datasets, models, weights
+from nfnumpy.training import TrainingOptions, checkpoint, report, train
 from nfnumpy.training.find_lr import range_test
 from nfnumpy.training.trainer import Trainer
 from reference_tests.helpers.batch_normalized import RESNET
@@ -115,3 +116,25 @@ def test_batches_of_one_image_are_remarked(batch_size, buffers, is_said, monkeyp
     report.log_start(SimpleNamespace(batch_size=batch_size, model=SimpleNamespace(buffers=lambda: buffers),
                                      warmup_steps=0, wanted_warmup_steps=0, options=SimpleNamespace(backend="cupy")))
     assert any("a single image" in line for line in lines) == is_said
+
+
+def test_a_family_without_stochastic_depth_is_trained_without_it(few_digits, tmp_path, monkeypatch):
+    small = models.DenseNetConfig(depths=(1, 1), growth=4, num_classes=10)
+    monkeypatch.setattr(models, "config_of", lambda name, **changes: dataclasses.replace(small, **changes))
+    options = {"data": f"idx:{few_digits}", "model": "densenet121", "epochs": 1, "batch_size": 12, "image_size": 32}
+    with pytest.raises(InputError, match=r"^--stochdepth-rate 0\.1: densenet121 has no such rate$"):
+        train({**options, "stochdepth_rate": 0.1, "out": str(tmp_path / "run")})
+    assert train({**options, "out": str(tmp_path / "run")})[0]["epoch"] == 1
+    assert checkpoint.load(tmp_path / "run" / "checkpoint.safetensors").facts["options"]["stochdepth_rate"] is None
+
+
+def test_a_finished_run_goes_on_with_the_bits_of_a_longer_one(few_digits, tmp_path):
+    """As a whole run of the command, on a variant with batch normalization. A constant rate: factor 1 at no step."""
+    options = {"data": f"idx:{few_digits}", "model": "resnet_8px", "batch_size": 12, "schedule": "step",
+               "decay_rate": 1.0, "warmup_epochs": 0.0, "sam": 0.05, "ema": 0.9}
+    whole, part = ({**options, "out": str(tmp_path / name)} for name in ("whole", "part"))
+    train({**whole, "epochs": 2})
+    train({**part, "epochs": 1})
+    train({"out": part["out"], "epochs": 2}, resume=True)
+    one, other = (weights.load(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "part"))
+    assert one.keys() == other.keys() and any("running" in name for name in one) and equal(one, other)
