@@ -4,7 +4,7 @@ The input gradient is a convolution too: its stride² phases are correlations of
 taps each (functional/windows.py, `Windows.transposed`), and go by the same rule.
 
 Formulas: functional/convolution.py. Tests: fast_numpy/test_convolution.py, test_implicit_im2col.py, test_winograd.py,
-test_strided_input_vjp.py, test_not_finite.py.
+test_depthwise.py, test_strided_input_vjp.py, test_not_finite.py.
 """
 
 import itertools
