@@ -56,7 +56,8 @@ def as_json(model: str, summary: Summary) -> dict[str, Any]:
     """The summary in JSON's types; memory in bytes."""
     step = summary.training
     return {"model": model, "image_size": summary.image_size, "parameters": summary.parameters,
-            "multiply_adds": summary.multiply_adds, "blocks": [part._asdict() for part in summary.parts],
+            "buffers": summary.buffers, "multiply_adds": summary.multiply_adds,
+            "blocks": [part._asdict() for part in summary.parts],
             "memory": {"batch_size": summary.batch_size, "inference": summary.inference, "training": step.total,
                        "state": step.state, "passes": step.passes, "scratch": step.scratch, "spare": step.spare,
                        "checkpoint": step.checkpoint}}
@@ -71,6 +72,8 @@ def table(model: str, summary: Summary) -> str:
     widths = [max(len(row[k]) for row in rows) for k in range(4)]
     lines = [f"{model}, images of {summary.image_size} px"]
     lines += [f"  {row[0]:<{widths[0]}}" + "".join(f"  {row[k]:>{widths[k]}}" for k in (1, 2, 3)) for row in rows]
+    if summary.buffers:
+        lines.append(f"running statistics: {summary.buffers:,} values, which are no parameters")
     step = summary.training
     lines.append(f"memory, {summary.batch_size} images at a time: inference {_megabytes(summary.inference)}, training "
                  f"{_megabytes(step.total)}")

@@ -25,13 +25,15 @@ def count_params(model: Module) -> int:
     return sum(math.prod(parameter.shape) for parameter in model.parameters().values())
 
 
-def operation_costs(model: ImageClassifier, height: int, width: int) -> list[Cost]:
+def operation_costs(model: ImageClassifier, height: int, width: int, *, normalizations: bool = False) -> list[Cost]:
     """[(operation, shapes of its input and weight, multiply-adds per image)] in the order in which they run.
 
-    It counts convolutions, linear layers and the two inside squeeze-and-excite, as published tables do.
+    It counts convolutions, linear layers and the two inside squeeze-and-excite, as the papers' tables do.
+    normalizations: whether it also counts two for each value that a normalization gives, its scale and its shift, as
+    timm's tables do. They count one multiply-add of a convolution as one all the same.
     """
     costs: list[Cost] = []
-    with no_grad(), recorded_costs(costs):
+    with no_grad(), recorded_costs(costs, normalizations=normalizations):
         model(no_images(model, height, width))
     return costs
 
@@ -42,7 +44,7 @@ def no_images(model: ImageClassifier, height: int, width: int) -> Array:
     return backend_of(weight.data).xp.zeros((0, height, width, model.config.in_channels), dtype=weight.dtype)
 
 
-def recorded_costs(costs: list[Cost]) -> AbstractContextManager[None]:
+def recorded_costs(costs: list[Cost], *, normalizations: bool = False) -> AbstractContextManager[None]:
     """Context in which `costs` gets the Cost of every operation that `operation_costs` counts."""
     def record(name: str, inputs: Any, output: Any, options: Any) -> None:
         if name == "conv2d":
@@ -51,6 +53,8 @@ def recorded_costs(costs: list[Cost]) -> AbstractContextManager[None]:
             count = math.prod(inputs[1].shape)
         elif name == "squeeze_excite":
             count = math.prod(inputs[1].shape) + math.prod(inputs[3].shape)
+        elif normalizations and (name == "normalize" or name.endswith("_norm")):
+            count = 2 * math.prod(output.shape[1:])
         else:
             return
         costs.append((name, (tuple(inputs[0].shape[1:]), tuple(inputs[1].shape)), count))
@@ -58,6 +62,9 @@ def recorded_costs(costs: list[Cost]) -> AbstractContextManager[None]:
     return record_operations(record)
 
 
-def count_flops(model: ImageClassifier, height: int, width: int) -> int:
-    """Multiply-adds of one image of `height` × `width` pixels through `model`, as the NFNet paper counts FLOPs."""
-    return sum(count for _, _, count in operation_costs(model, height, width))
+def count_flops(model: ImageClassifier, height: int, width: int, *, normalizations: bool = False) -> int:
+    """Multiply-adds of one image of `height` × `width` pixels through `model`, as the NFNet paper counts FLOPs.
+
+    normalizations: as `operation_costs` takes it.
+    """
+    return sum(count for _, _, count in operation_costs(model, height, width, normalizations=normalizations))

@@ -29,7 +29,7 @@ class Summary:
     """The parts of a network in order, for images of `image_size` pixels; memory in bytes, for `batch_size` images.
 
     inference: weights, activations and working memory; training: of a run in float32 on NumPy with averaged weights,
-    as training.step_memory predicts it.
+    as training.step_memory predicts it; buffers: how many values the running statistics have, which are no parameters.
     """
 
     parts: list[Part]
@@ -37,6 +37,7 @@ class Summary:
     batch_size: int
     inference: int
     training: StepMemory
+    buffers: int = 0
 
     @property
     def parameters(self) -> int:
@@ -68,7 +69,9 @@ def summarize(config: Any, image_size: int, batch_size: int = 32) -> Summary:
     x = run("head", model.head, x)
     run("classifier", lambda x: model.linear(ops.global_mean(x)), x)
     prediction = MemoryPrediction(config, image_size)
-    return Summary(parts, image_size, batch_size, prediction.of_inference(batch_size), prediction.of_batch(batch_size))
+    buffers = sum(math.prod(array.shape) for array in model.buffers().values())
+    return Summary(parts, image_size, batch_size, prediction.of_inference(batch_size), prediction.of_batch(batch_size),
+                   buffers)
 
 
 def _parameters(model: ImageClassifier, part: str) -> int:

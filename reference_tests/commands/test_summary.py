@@ -17,17 +17,20 @@ def command(capsys, monkeypatch):
     return lambda *arguments: run_command(summary.main, capsys, monkeypatch, *arguments)
 
 
-@pytest.mark.parametrize("name", ["nfnet_16px", "nf_resnet_32px", "nf_regnet_32px"])
-def test_parts_have_the_shapes_of_a_pass_and_add_up(command, name):
-    status, printed, _ = command(name, "--image-size", 26, "--json")
+@pytest.mark.parametrize("name, size", [
+    ("nfnet_16px", 26), ("nf_resnet_32px", 26), ("nf_regnet_32px", 26), ("resnet_32px", 26), ("resnetv2_18", 26),
+    ("densenet121", 33), ("inception_v3", 75)])
+def test_parts_have_the_shapes_of_a_pass_and_add_up(command, name, size):
+    status, printed, _ = command(name, "--image-size", size, "--json")
     found = json.loads(printed)
-    model = nf.models.create(name)
-    outputs = model.outputs(np.zeros((1, 26, 26, 3), np.float32), model.output_names())
+    model = nf.models.create(name, shapes_only=True)
+    outputs = model.outputs(np.zeros((1, size, size, 3), np.float32), model.output_names())
     shapes = {part: list(output.shape[1:]) for part, output in outputs.items() if part != "features"}
     shapes["classifier"] = shapes.pop("logits")
     assert status == 0 and {block["name"]: block["output_shape"] for block in found["blocks"]} == shapes
     assert found["parameters"] == nf.analysis.count_params(model) == sum(b["parameters"] for b in found["blocks"])
-    assert found["multiply_adds"] == nf.analysis.count_flops(model, 26, 26)
+    assert found["multiply_adds"] == nf.analysis.count_flops(model, size, size)
+    assert found["buffers"] == sum(array.size for array in model.buffers().values())
     assert found["multiply_adds"] == sum(block["multiply_adds"] for block in found["blocks"])
     memory = found["memory"]
     assert memory["training"] == sum(memory[k] for k in ("state", "passes", "scratch", "spare", "checkpoint"))
@@ -43,6 +46,15 @@ def test_the_table_has_every_part_and_the_totals(command):
     count = nf.analysis.count_flops(nf.models.create("nfnet_8px"), 8, 8)
     assert lines[8].split() == ["in", "all", "88,933", f"{count:,}"]
     assert "4 images at a time" in lines[9]
+
+
+def test_running_statistics_have_a_line_of_their_own(command):
+    """A mean and a variance for each of a norm's gammas; networks without any have no such line."""
+    model = nf.models.create("resnet18", shapes_only=True)
+    count = 2 * sum(parameter.data.size for name, parameter in model.parameters().items() if name.endswith("gamma"))
+    _, printed, _ = command("resnet18", "--image-size", 32)
+    assert f"running statistics: {count:,} values" in printed
+    assert "running statistics" not in command("nfnet_8px")[1]
 
 
 def test_a_checkpoint_and_weights_are_described_as_their_variant(command, finished_run, tmp_path):

@@ -83,7 +83,7 @@ def test_unknown_names_are_refused_with_those_that_exist(names):
         model.outputs(np.zeros((1, 8, 8, 3), np.float32), names)
 
 
-@pytest.mark.parametrize("name", ["nfnet_32px", "nf_resnet_32px", "nf_regnet_32px"])
+@pytest.mark.parametrize("name", [next(file.variants())[0] for _, file in nf.models.FAMILIES.values()])
 def test_repr_has_a_line_for_each_layer_and_block_whose_parameters_add_up(name):
     model = nf.models.create(name, shapes_only=True)
     title, *lines = repr(model).splitlines()

@@ -1,7 +1,6 @@
 """Parameters and multiply-adds against published tables, to every printed digit."""
 
 import functools
-import math
 
 import numpy as np
 import pytest
@@ -57,34 +56,40 @@ def count_params(name):
 
 
 @functools.cache
-def count_flops(name):
+def count_flops(name, normalizations=False):
     """Without standardizing the weights, which changes no shape and would take most of the time."""
     model = shapes(name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nf.nn.WSConv2D, "kernel", lambda layer: layer.weight)
-        return nf.analysis.count_flops(model, model.config.test_size, model.config.test_size)
-
-
-def count_with_norms(name):
-    """Multiply-adds, and two for each value that a normalization puts out."""
-    normalized = []
-    call = nf.nn.BatchNorm.__call__
-
-    def counted(layer, x, *mode):
-        normalized.append(math.prod(x.shape[1:]))
-        return call(layer, x, *mode)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nf.nn.BatchNorm, "__call__", counted)
-        model = shapes(name)
-        return nf.analysis.count_flops(model, model.config.test_size, model.config.test_size) + 2 * sum(normalized)
+        return nf.analysis.count_flops(model, *[model.config.test_size] * 2, normalizations=normalizations)
 
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_baselines_have_exactly_the_published_parameters_and_multiply_adds(name):
     parameters, flops = BASELINES[name]
     assert count_params(name) == parameters
-    assert flops is None or f"{count_with_norms(name) / 1e9:.2f}" == flops
+    assert flops is None or f"{count_flops(name, normalizations=True) / 1e9:.2f}" == flops
+
+
+# torchvision's tables, whose multiply-adds are those of convolutions and linear layers alone.
+WITHOUT_NORMS = {"resnet18": "1.81", "resnet50": "4.09", "resnet101": "7.80", "resnet152": "11.51",
+                 "densenet121": "2.83", "densenet161": "7.73", "densenet169": "3.36", "densenet201": "4.29",
+                 "inception_v3": "5.71"}
+
+
+@pytest.mark.parametrize("name", WITHOUT_NORMS)
+def test_multiply_adds_without_normalizations_equal_torchvisions_tables(name):
+    assert f"{count_flops(name) / 1e9:.2f}" == WITHOUT_NORMS[name]
+
+
+def test_a_normalization_counts_two_for_each_value():
+    """A pre-activation ResNet of one block: norm0 and norm1 see the stem's output or half of it, final_norm the end."""
+    config = nf.models.ResNetV2Config(widths=(16,), depths=(1,), strides=(1,), stem_width=8, stem_kernel=3,
+                                      stem_stride=1, stem_pool=False)
+    model = nf.models.from_config(config, shapes_only=True)
+    found = nf.analysis.operation_costs(model, 6, 5, normalizations=True)
+    assert [cost for cost in found if "norm" not in cost[0]] == nf.analysis.operation_costs(model, 6, 5)
+    assert [count for name, _, count in found if "norm" in name] == [2 * 6 * 5 * c for c in (8, 4, 4, 16)]
 
 
 def test_f0_has_exactly_the_published_parameters():
