@@ -77,6 +77,13 @@ standardize_weight = differentiable(F.weight_standardization.standardize_weight,
                                     F.weight_standardization.standardize_weight_vjp)
 normalize = differentiable(F.normalization.normalize, F.normalization.normalize_vjp)
 batch_norm = differentiable(F.normalization.batch_norm, F.normalization.batch_norm_vjp)
+group_norm = differentiable(F.group_normalization.group_norm, F.group_normalization.group_norm_vjp)
+instance_norm = differentiable(F.group_normalization.instance_norm, F.group_normalization.instance_norm_vjp)
+layer_norm = differentiable(F.group_normalization.layer_norm, F.group_normalization.layer_norm_vjp)
+switchable_norm = differentiable(F.switchable_normalization.switchable_norm,
+                                 F.switchable_normalization.switchable_norm_vjp)
+plain_standardize_weight = differentiable(F.plain_weight_standardization.plain_standardize_weight,
+                                          weight=F.plain_weight_standardization.plain_standardize_weight_vjp)
 squeeze_excite = differentiable(F.squeeze_excite.squeeze_excite, F.squeeze_excite.squeeze_excite_vjp)
 skip_init = differentiable(F.residual.skip_init, shortcut=F.residual.skip_init_shortcut_vjp,
                            residual=F.residual.skip_init_residual_vjp, skip_gain=F.residual.skip_init_skip_gain_vjp)

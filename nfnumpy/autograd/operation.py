@@ -266,7 +266,8 @@ class Operation:
         if not self.is_joint and len(vjps) < len(wanted):
             reached = {vjp.position for vjp in vjps}
             parents = [parent if number in reached else None for number, parent in enumerate(parents)]
-        return Node(self.name, parents, saved, vjps, options)
+        # What is summed up over devices has to be in one order on all of them: not in a parallel backward pass.
+        return Node(self.name, parents, saved, vjps, options, is_pure=options.get("joint_sum") is None)
 
 
 def _full_precision(dtype: Any) -> Any:

@@ -13,20 +13,25 @@ from . import (  # registers the fast paths on the formulas
     erf,
     fast_cupy,
     fast_numpy,
+    group_normalization,
     images,
     linear,
     losses,
     metrics,
     normalization,
+    normalization_inputs,
+    plain_weight_standardization,
     pooling,
     reductions,
     residual,
     shapes,
     squeeze_excite,
+    switchable_normalization,
     weight_standardization,
     windows,
 )
 
-__all__ = ["activations", "arithmetic", "convolution", "dropout", "erf", "fast_cupy", "fast_numpy", "images", "linear",
-           "losses", "metrics", "normalization", "pooling", "reductions", "residual", "shapes", "squeeze_excite",
-           "weight_standardization", "windows"]
+__all__ = ["activations", "arithmetic", "convolution", "dropout", "erf", "fast_cupy", "fast_numpy",
+           "group_normalization", "images", "linear", "losses", "metrics", "normalization", "normalization_inputs",
+           "plain_weight_standardization", "pooling", "reductions", "residual", "shapes", "squeeze_excite",
+           "switchable_normalization", "weight_standardization", "windows"]

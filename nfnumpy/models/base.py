@@ -14,6 +14,7 @@ from ..autograd import Tensor, checkpoint
 from ..backend import CounterRNG
 from ..backend.arrays import Array
 from ..errors import InputError
+from ..functional.normalization_inputs import JointSum
 from ..nn import EVALUATION, Dropout, Initializer, Linear, Mode, Module
 from .description import describe
 
@@ -39,6 +40,7 @@ class ImageClassifier(Module):
         self.config = config
         self.randomness = CounterRNG(seed)
         self.recompute_blocks = False
+        self.joint_sum: JointSum | None = None  # sums arrays over devices, for statistics of their joint batch
         self.build(Initializer(backend, dtype, seed, shapes_only=shapes_only))
 
     def build(self, init: Initializer) -> None:
@@ -95,7 +97,7 @@ class ImageClassifier(Module):
         self._check_images(x)
         randomness = self.randomness.next_step() if training else None
         found: dict[str, Tensor] = {}
-        for name, output in self._run(x, Mode(training, randomness, update_statistics)):
+        for name, output in self._run(x, Mode(training, randomness, update_statistics, joint_sum=self.joint_sum)):
             if name in names:
                 found[name] = output
             if len(found) == len(set(names)):

@@ -7,6 +7,7 @@ import dataclasses
 
 from ..backend import CounterRNG
 from ..errors import InputError
+from ..functional.normalization_inputs import JointSum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,12 +20,15 @@ class Mode:
     normalization in training updates its buffers; False for a pass that sees a batch again, as SAM's second one.
     batch_statistics: False makes a normalization that takes the statistics of the batch in training take the running
     ones there too, as on an empty batch, which has none.
+    joint_sum: the sum over all devices of an array that each of them has, for statistics of their joint batch; None:
+    each device has statistics of its own.
     """
 
     training: bool = False
     randomness: CounterRNG | None = None
     update_statistics: bool = True
     batch_statistics: bool = True
+    joint_sum: JointSum | None = None
 
     @property
     def normalizes_by_batch(self) -> bool:

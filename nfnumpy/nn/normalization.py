@@ -1,81 +1,102 @@
-"""Batch normalization as a layer: learned scale and shift, running statistics.
+"""Normalizations of each image alone as layers, and the table of all normalizations by name.
 
-Source: Ioffe, Szegedy (2015), arXiv 1502.03167. The formulas: functional/normalization.py.
-Used by: models/. Test: reference_tests/nn/test_normalization.py.
+The formulas: functional/group_normalization.py. The layers that look at the batch: batch_norm.py, switchable_norm.py.
+Used by: conv_norm.py, models/. Test: reference_tests/nn/test_normalization.py.
 """
 
-from typing import Any, NamedTuple
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
 
 from .. import ops
-from ..autograd import Tensor, is_recomputing
-from ..backend.arrays import Array
+from ..autograd import Tensor
 from ..errors import InputError
-from ..functional.normalization import Moments, batch_moments
+from ..functional.checks import shown, whole_number
+from ..functional.group_normalization import EPS
+from .batch_norm import BatchNorm
 from .initialization import Initializer
 from .mode import EVALUATION, Mode
 from .module import Module
+from .switchable_norm import SwitchableNorm
+
+GROUPS = 32
 
 
-class Convention(NamedTuple):
-    """How a framework keeps running statistics: new = decay·old + (1 - decay)·batch."""
+class _ImageNorm(Module):
+    """gamma·(x - mean)/sqrt(variance + eps) + beta with moments of each image alone; the same in training."""
 
-    decay: float
-    eps: float
-    unbiased: bool  # whether the variance of the batch enters times n/(n - 1)
-
-
-CONVENTIONS = {"torch": Convention(0.9, 1e-5, True), "keras": Convention(0.99, 1e-3, False)}
-
-
-class BatchNorm(Module):
-    """gamma·(x - mean)/sqrt(variance + eps) + beta over the last axis' channels, of x (N, H, W, channels).
-
-    In training the moments are those of the batch, and the running ones, buffers, take them in; in evaluation they are
-    the running ones. Beside images of float16 or bfloat16 parameters and moments stay in float32. initial_gamma: 0 for
-    the last normalization of a residual branch that shall start as nothing.
-    """
-
-    def __init__(self, init: Initializer, channels: int, convention: str = "torch", *,
-                 initial_gamma: float = 1.0) -> None:
-        if convention not in CONVENTIONS:
-            raise InputError(f"{init.path}: convention {convention!r}: expected one of {', '.join(CONVENTIONS)}")
-        self.convention = CONVENTIONS[convention]
+    def __init__(self, init: Initializer, channels: int, *, eps: float = EPS, initial_gamma: float = 1.0) -> None:
+        whole_number(channels, f"{init.path}: channels", least=1)
+        self.eps = eps
         self.gamma = init.constant((channels,), initial_gamma)
         self.beta = init.constant((channels,), 0.0)
-        self.running_mean: Array
-        self.running_variance: Array
-        self.register_buffer("running_mean", init.filled((channels,), 0.0))
-        self.register_buffer("running_variance", init.filled((channels,), 1.0))
+
+
+class GroupNorm(_ImageNorm):
+    """Moments over the pixels and channels of each of `groups` groups of neighbouring channels, of (N, …, channels)."""
+
+    def __init__(self, init: Initializer, channels: int, groups: int = GROUPS, **options: Any) -> None:
+        super().__init__(init, channels, **options)
+        self.groups = whole_number(groups, f"{init.path}: groups", least=1)
+        if channels % groups:
+            raise InputError(f"{init.path}: {channels} channels do not divide by groups={groups}")
 
     def __call__(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
-        x = x if isinstance(x, Tensor) else Tensor(x)
-        eps = self.convention.eps
-        if not mode.normalizes_by_batch:
-            return ops.normalize(x, self.gamma, self.beta, self.running_mean, self.running_variance, eps=eps)
-        moments = batch_moments(x.data)
-        out = ops.batch_norm(x, self.gamma, self.beta, moments.mean, moments.variance, eps=eps)
-        if mode.update_statistics and not is_recomputing():
-            self._take_in(moments)
-        return out
-
-    def _take_in(self, moments: Moments) -> None:
-        """Update the running statistics with those of a batch."""
-        decay, _, unbiased = self.convention
-        mean, variance, values = moments
-        if unbiased:
-            variance = variance * (values / max(1, values - 1))
-        self.running_mean = decay * self.running_mean + (1.0 - decay) * mean
-        self.running_variance = decay * self.running_variance + (1.0 - decay) * variance
+        return ops.group_norm(x, self.gamma, self.beta, groups=self.groups, eps=self.eps)
 
 
-NORMS: dict[str, dict[str, Any]] = {  # name: options of BatchNorm
-    "batch": {"convention": "torch"},
-    "batch_keras": {"convention": "keras"},
+class LayerNorm(_ImageNorm):
+    """Moments over H, W and C of each image (over="image") or over C at each pixel (over="channels"), of (N, …, C)."""
+
+    def __init__(self, init: Initializer, channels: int, over: str = "image", **options: Any) -> None:
+        super().__init__(init, channels, **options)
+        if not isinstance(over, str) or over not in ("image", "channels"):
+            raise InputError(f"{init.path}: over {shown(over)}: expected image or channels")
+        self.over = over
+
+    def __call__(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
+        return ops.layer_norm(x, self.gamma, self.beta, over=self.over, eps=self.eps)
+
+
+class InstanceNorm(_ImageNorm):
+    """Moments over the pixels of each channel of each image, of (N, …, channels)."""
+
+    def __call__(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
+        return ops.instance_norm(x, self.gamma, self.beta, eps=self.eps)
+
+
+class NoNorm(Module):
+    """x itself, where a network is to have no normalization."""
+
+    def __call__(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
+        return x
+
+
+def _group_norm(init: Initializer, channels: int, *, initial_gamma: float) -> GroupNorm:
+    """32 groups, or as many as both 32 and the channels divide by."""
+    groups = math.gcd(GROUPS, whole_number(channels, f"{init.path}: channels", least=1))
+    return GroupNorm(init, channels, groups, initial_gamma=initial_gamma)
+
+
+NORMS: dict[str, Callable[..., Module]] = {
+    "batch": BatchNorm,
+    "batch_keras": functools.partial(BatchNorm, convention="keras"),
+    "batch_haiku": functools.partial(BatchNorm, convention="haiku"),
+    "group": _group_norm,
+    "layer": LayerNorm,
+    "layer_channels": functools.partial(LayerNorm, over="channels"),
+    "instance": InstanceNorm,
+    "switchable": SwitchableNorm,
+    "none": lambda init, channels, initial_gamma: NoNorm(),
 }
 
 
-def create_norm(init: Initializer, channels: int, name: str = "batch", *, initial_gamma: float = 1.0) -> BatchNorm:
-    """The normalization layer called `name`; InputError for an unknown one."""
-    if name not in NORMS:
-        raise InputError(f"{init.path}: normalization {name!r}: expected one of {', '.join(NORMS)}")
-    return BatchNorm(init, channels, initial_gamma=initial_gamma, **NORMS[name])
+def create_norm(init: Initializer, channels: int, name: str = "batch", *, initial_gamma: float = 1.0) -> Any:
+    """The normalization layer called `name`, a Module that is called as layer(x, mode); InputError for an unknown one.
+
+    initial_gamma: what its gamma starts at.
+    """
+    if not isinstance(name, str) or name not in NORMS:
+        raise InputError(f"{init.path}: normalization {shown(name)}: expected one of {', '.join(NORMS)}")
+    return NORMS[name](init, channels, initial_gamma=initial_gamma)

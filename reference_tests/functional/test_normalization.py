@@ -10,6 +10,7 @@ from hypothesis import given, strategies as st
 
 from nfnumpy import InputError, Tensor, ops
 from nfnumpy.functional.normalization import batch_moments
+from nfnumpy.functional.switchable_normalization import switchable_batch_moments
 from reference_tests.helpers.strategies import seeds
 
 HALF = [np.float16, ml_dtypes.bfloat16]
@@ -44,8 +45,24 @@ class Devices:
         return total
 
 
+def batch_norm(x, gamma, beta, joint_sum):
+    mean, variance, _ = batch_moments(x.data, joint_sum=joint_sum)
+    return ops.batch_norm(x, gamma, beta, mean, variance, eps=1e-5, joint_sum=joint_sum)
+
+
+def batch_norm_by_itself(x, gamma, beta, joint_sum):
+    return ops.batch_norm(x, gamma, beta, eps=1e-5, joint_sum=joint_sum)
+
+
+def switchable_norm(x, gamma, beta, joint_sum):
+    weights = np.array([0.3, -0.5, 1.0]), np.array([0.1, 0.2, 0.7])
+    return ops.switchable_norm(x, gamma, beta, *weights, unbiased=True, joint_sum=joint_sum)
+
+
+@pytest.mark.parametrize("norm, moments", [(batch_norm, batch_moments), (batch_norm_by_itself, batch_moments),
+                                           (switchable_norm, switchable_batch_moments)])
 @given(sizes=st.lists(st.integers(1, 3), min_size=2, max_size=3), seed=seeds)
-def test_devices_with_parts_of_a_batch_compute_what_one_does_with_all_of_it(sizes, seed):
+def test_devices_with_parts_of_a_batch_compute_what_one_does_with_all_of_it(norm, moments, sizes, seed):
     """Bound: sums of at most 36 terms in two orders; values and factors are below 10, so 1e-11 is a hundred times that.
     """
     random = np.random.default_rng(seed)
@@ -53,25 +70,24 @@ def test_devices_with_parts_of_a_batch_compute_what_one_does_with_all_of_it(size
     gamma, beta = random.normal(size=3), random.normal(size=3)
 
     def results(x, cotangent, joint_sum=None):
-        mean, variance, count = batch_moments(x, joint_sum=joint_sum)
         inputs = [Tensor(array, requires_grad=True) for array in (x, gamma, beta)]
-        out = ops.batch_norm(*inputs, mean, variance, eps=1e-5, joint_sum=joint_sum)
+        out = norm(*inputs, joint_sum)
         out.backward(cotangent)
-        return out.data, *(tensor.grad for tensor in inputs), mean, variance, count
+        return out.data, *(tensor.grad for tensor in inputs), *moments(x, joint_sum=joint_sum)
 
     cuts = [0, *np.cumsum(sizes)]
     parts = [slice(*pair) for pair in itertools.pairwise(cuts)]
     found = Devices(len(sizes)).run(lambda number, joint_sum: results(x[parts[number]], cotangent[parts[number]],
                                                                       joint_sum))
     whole = results(x, cotangent)
-    out, back_x, back_gamma, back_beta, *moments = zip(*found, strict=True)
+    out, back_x, back_gamma, back_beta, *joint = zip(*found, strict=True)
     close = {"rtol": 1e-11, "atol": 1e-11}
     np.testing.assert_allclose(np.concatenate(out), whole[0], **close)
     np.testing.assert_allclose(np.concatenate(back_x), whole[1], **close)
     np.testing.assert_allclose(sum(back_gamma), whole[2], **close)
     np.testing.assert_allclose(sum(back_beta), whole[3], **close)
-    for joint, own in zip(moments, whole[4:], strict=True):
-        for each in joint:
+    for values, own in zip(joint, whole[4:], strict=True):
+        for each in values:
             np.testing.assert_allclose(each, own, **close)
 
 

@@ -28,6 +28,11 @@ WRONG = {
                                         {"eps": 1e-5}, r"mean \(4,\)"),
     "a mean without a variance": (ops.batch_norm, [zeros(2, 3), zeros(3), zeros(3), zeros(3)], {"eps": 1e-5},
                                   "neither"),
+    "groups that do not divide": (ops.group_norm, [zeros(2, 4), zeros(4), zeros(4)], {"groups": 3}, "groups=3"),
+    "an image of no pixels": (ops.instance_norm, [zeros(2, 0, 4), zeros(4), zeros(4)], {}, "at least one value"),
+    "layers over the batch": (ops.layer_norm, [zeros(2, 4), zeros(4), zeros(4)], {"over": "batch"}, "image or chan"),
+    "two kinds to mix": (ops.switchable_norm, [zeros(2, 4), zeros(4), zeros(4), zeros(2), zeros(3)], {}, r"\(3,\)"),
+    "a vector of weights": (ops.plain_standardize_weight, [zeros(4)], {}, r"\(…, out\)"),
     "squeeze_excite of a vector": (ops.squeeze_excite, [zeros(2, 3), zeros(3, 2), zeros(2), zeros(2, 3), zeros(3)],
                                    {}, r"\(N, H, W, C\)"),
     "squeeze_excite with a gate of one channel": (

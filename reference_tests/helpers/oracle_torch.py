@@ -217,6 +217,48 @@ def batch_norm(x, gamma, beta, mean, variance, *, eps):
     return normalize(x, gamma, beta, x.mean(dim=dims), torch.var(x, dim=dims, correction=0), eps=eps)
 
 
+def group_norm(x, gamma, beta, *, groups, eps):
+    """Differentiated by torch, whose own derivative of a group of one value is a rounding error over sqrt(eps)."""
+    parts = x.reshape(x.shape[0], -1, groups, x.shape[-1] // groups)
+    variance, mean = torch.var_mean(parts, dim=(1, 3), correction=0, keepdim=True)
+    return ((parts - mean) / torch.sqrt(variance + eps)).reshape(x.shape) * gamma + beta
+
+
+def instance_norm(x, gamma, beta, *, eps):
+    return group_norm(x, gamma, beta, groups=x.shape[-1], eps=eps)
+
+
+def layer_norm(x, gamma, beta, *, over, eps):
+    images = x.reshape(-1, x.shape[-1]) if over == "channels" else x
+    return group_norm(images, gamma, beta, groups=1, eps=eps).reshape(x.shape)
+
+
+def switchable_norm(x, gamma, beta, mean_weights, variance_weights, batch_mean, batch_variance, *, eps, unbiased):
+    """In the arithmetic of the authors' code, eq. 4 included, and differentiated by torch."""
+    images = x.reshape(x.shape[0], -1, x.shape[-1])
+    instance = images.mean(dim=1)
+    correction = 1 if unbiased and images.shape[1] > 1 else 0
+    variance = torch.var(images, dim=1, correction=correction)
+    square = variance + instance**2
+    layer, batch = instance.mean(dim=1, keepdim=True), instance.mean(dim=0, keepdim=True)
+    means = [instance, layer, batch if batch_mean is None else batch_mean]
+    variances = [variance, square.mean(dim=1, keepdim=True) - layer**2,
+                 square.mean(dim=0, keepdim=True) - batch**2 if batch_variance is None else batch_variance]
+    means, variances = (torch.stack([part.expand(instance.shape) for part in parts]) for parts in (means, variances))
+    mean = torch.einsum("k,knc->nc", torch.softmax(mean_weights, 0), means)[:, None]
+    variance = torch.einsum("k,knc->nc", torch.softmax(variance_weights, 0), variances)[:, None]
+    return ((images - mean) / torch.sqrt(variance + eps) * gamma + beta).reshape(x.shape)
+
+
+def plain_standardize_weight(weight, *, eps, eps_beside):
+    units = weight.reshape(-1, weight.shape[-1])
+    centred = weight - units.mean(dim=0)
+    if units.shape[0] == 1:
+        return centred  # 0, with a derivative of 0, where torch has NaN for that of the root of 0
+    variance = torch.var(units, dim=0, correction=0)
+    return centred / (torch.sqrt(variance) + eps if eps_beside == "deviation" else torch.sqrt(variance + eps))
+
+
 def squeeze_excite(x, weight0, bias0, weight1, bias1, *, activation, scale):
     hidden = NONLINEARITY[activation](F.linear(x.mean(dim=(1, 2)), weight0.T, bias0))
     return x * scale * torch.sigmoid(F.linear(hidden, weight1.T, bias1))[:, None, None, :]

@@ -335,6 +335,28 @@ def batch_norm(x: Tensor, mean: Any = None, variance: Any = None, gamma: Any = N
     return along_second(lambda x: ops.normalize(x, gamma, beta, mean.detach(), variance.detach(), eps=eps), x)
 
 
+def group_norm(x: Tensor, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+    unless(eps > 0.0, "eps")
+    unless(len(x), "empty")
+    gamma, beta = affine(x, weight, bias, x.shape[1])
+    return along_second(lambda x: ops.group_norm(x, gamma, beta, groups=groups, eps=eps), x)
+
+
+def layer_norm(x: Tensor, shape: Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+    """Over several axes by making them one; every value has a gamma and beta of its own in PyTorch."""
+    unless(eps > 0.0, "eps")
+    unless(len(x), "empty")
+    rows = x.reshape(-1, int(np.prod(shape)))
+    gamma, beta = affine(x, weight, bias, rows.shape[1])
+    gamma, beta = (ops.reshape(array, shape=(-1,)) for array in (gamma, beta))
+    return ops.layer_norm(rows, gamma, beta, over="channels", eps=eps).reshape(*x.shape)
+
+
+def instance_norm(x: Tensor, weight: Any = None, bias: Any = None, eps: float = 1e-5, **running: Any) -> Tensor:
+    gamma, beta = affine(x, weight, bias, x.shape[1])
+    return along_second(lambda x: ops.instance_norm(x, gamma, beta, eps=eps), x)
+
+
 def rows_of_classes(logits: Tensor) -> Tensor:
     """PyTorch's logits (C,), (N, C) or (N, C, …) as rows (N', C)."""
     if logits.ndim == 1:
@@ -435,6 +457,9 @@ TABLE: dict[str, dict[str, Callable[..., Tensor]]] = {  # operation here -> oper
     "global_mean": {F + "adaptive_avg_pool2d": adaptive_avg_pool},
     "normalize": {F + "batch_norm": batch_norm},
     "batch_norm": {F + "batch_norm": batch_norm, F + "batch_norm.without_cudnn": batch_norm},
+    "group_norm": {F + "group_norm": group_norm},
+    "layer_norm": {F + "layer_norm": layer_norm},
+    "instance_norm": {F + "instance_norm": instance_norm},
     "dropout": {F + "dropout": dropout},
     "softmax_cross_entropy": {F + "cross_entropy": cross_entropy},
     "sigmoid_cross_entropy": {F + "binary_cross_entropy_with_logits": binary_cross_entropy},
@@ -449,4 +474,5 @@ NO_GRADIENT = {  # inputs of PyTorch's operators, by position, that have a deriv
     "pow": {1}, "float_power": {1}, "__rpow__": {0}, F + "cross_entropy": {1},
     F + "binary_cross_entropy_with_logits": {1},
 }
-NOT_IN_PYTORCH = {"scaled_nonlinearity", "standardize_weight", "squeeze_excite", "skip_init", "stochastic_depth"}
+NOT_IN_PYTORCH = {"scaled_nonlinearity", "standardize_weight", "plain_standardize_weight", "switchable_norm",
+                  "squeeze_excite", "skip_init", "stochastic_depth"}

@@ -284,6 +284,46 @@ def normalizations(draw):
     return Problem((x, gamma, beta, mean, variance), (0, 1, 2), problem.options)
 
 
+def alternating(random, shape):
+    """Values that are 4 apart, on average, from those of the next image, pixel and channel: no variance is near 0."""
+    images = np.zeros((shape[0], math.prod(shape[1:-1]), shape[-1]))
+    parity = sum(np.ogrid[tuple(slice(size) for size in images.shape)]) % 2
+    return random.uniform(-1, 1, shape) + 4.0 * parity.reshape(shape)
+
+
+@st.composite
+def grouped(draw, options):
+    """x (N, …, C), gamma and beta; `options` is a function from the shape of x to a strategy of the options but eps."""
+    shape = draw(shapes_of.array_shapes(min_dims=2, max_dims=4, min_side=1, max_side=4))
+    random = np.random.default_rng(draw(seeds))
+    arrays = alternating(random, shape), normal(random, shape[-1:]), normal(random, shape[-1:])
+    return Problem(tuple(map(as_float32_holds, arrays)), (0, 1, 2), {**draw(options(shape)), "eps": draw(EPS)})
+
+
+def group_counts(shape):
+    return st.sampled_from([n for n in range(1, shape[-1] + 1) if shape[-1] % n == 0]).map(lambda n: {"groups": n})
+
+
+@st.composite
+def switchable(draw):
+    """As `grouped`, with the two weights of the mixture; the batch's moments are given or left to the operation."""
+    problem = draw(grouped(lambda shape: st.fixed_dictionaries({"unbiased": st.booleans()})))
+    x, gamma, beta = problem.inputs
+    random = np.random.default_rng(draw(seeds))
+    weights = [as_float32_holds(normal(random, (3,))) for _ in range(2)]
+    moments = [as_float32_holds(random.uniform(0.5, 2, gamma.shape)) for _ in range(2)] if draw(st.booleans()) \
+        else [None, None]
+    return Problem((x, gamma, beta, *weights, *moments), (0, 1, 2, 3, 4), problem.options)
+
+
+@st.composite
+def plain_weights(draw):
+    problem = draw(weights())
+    options = {"eps": draw(st.sampled_from([1e-5, 1e-2, 10.0])),
+               "eps_beside": draw(st.sampled_from(["deviation", "variance"]))}
+    return Problem(problem.inputs[:1], (0,), options)
+
+
 @st.composite
 def excitations(draw):
     """Hidden units stay 1/2 from the kink of their nonlinearity: |x| ≤ 1 and |weight0| ≤ 1/C, biases of ±3/2."""
