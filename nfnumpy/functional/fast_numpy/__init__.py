@@ -9,11 +9,12 @@ from . import (
     convolution,
     dropout,
     linear,
+    normalization,
     pooling,
     residual,
     squeeze_excite,
     weight_standardization,
 )
 
-__all__ = ["activations", "arithmetic", "convolution", "dropout", "linear", "pooling", "residual", "squeeze_excite",
-           "weight_standardization"]
+__all__ = ["activations", "arithmetic", "convolution", "dropout", "linear", "normalization", "pooling", "residual",
+           "squeeze_excite", "weight_standardization"]

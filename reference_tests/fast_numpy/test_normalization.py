@@ -1,0 +1,107 @@
+"""Normalizations in blocks are their formulas but for rounding, on any number of threads."""
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+from hypothesis.extra import numpy as shapes_of
+
+from nfnumpy.functional.group_normalization import group_norm, group_norm_vjp
+from nfnumpy.functional.normalization import batch_moments, batch_norm_vjp, normalize
+from reference_tests.helpers.fast_paths import (
+    DTYPES,
+    LAYOUTS,
+    THREADS,
+    expect_close,
+    expect_same_bits,
+    in_layout,
+    with_threads,
+)
+from reference_tests.helpers.strategies import alternating, seeds
+
+EPS = 1e-2
+
+
+@st.composite
+def batches(draw):
+    """(cotangent, x, gamma, beta) of one dtype in any layout."""
+    shape = draw(shapes_of.array_shapes(min_dims=2, max_dims=4, min_side=1, max_side=7))
+    random, dtype, layout = np.random.default_rng(draw(seeds)), draw(DTYPES), draw(LAYOUTS)
+    arrays = random.normal(size=shape), alternating(random, shape), *random.normal(size=(2, shape[-1]))
+    return [in_layout(array.astype(dtype), layout) for array in arrays]
+
+
+def roundings(x):
+    """Sums of as many terms in two orders, one sum within another, and the pointwise steps beside them."""
+    return 4 * (x.size + 16)
+
+
+@given(arrays=batches(), count=THREADS)
+def test_moments_and_normalized_values_are_the_formulas_within_rounding(arrays, count):
+    """Values are below 6, and their distances from the mean below 12."""
+    _, x, gamma, beta = arrays
+    mean, variance, values = with_threads(count, batch_moments, x)
+    own_mean, own_variance, own_values = batch_moments.plain(x)
+    assert values == own_values
+    expect_close(mean, own_mean, roundings(x), 6.0)
+    expect_close(variance, own_variance, roundings(x), 36.0)
+    expect_close(with_threads(count, normalize, x, gamma, beta, own_mean, own_variance, eps=EPS),
+                 normalize.plain(x, gamma, beta, own_mean, own_variance, eps=EPS), 16,
+                 12 * np.abs(gamma) / np.sqrt(EPS) + np.abs(beta))
+
+
+@given(arrays=batches(), count=THREADS)
+def test_the_gradient_of_batch_norm_is_the_formulas_within_rounding(arrays, count):
+    """u is at most 12/EPS^0.5, in absolute terms, and it is multiplied with itself and 1/EPS^0.5."""
+    cotangent, x, gamma, _ = arrays
+    mean, variance, _ = batch_moments.plain(x)
+    found = with_threads(count, batch_norm_vjp, cotangent, x, gamma, mean, variance, eps=EPS)
+    formula = batch_norm_vjp.plain(cotangent, x, gamma, mean, variance, eps=EPS)
+    size, unit = np.abs(cotangent).max(), 12 / np.sqrt(variance + EPS)
+    expect_close(found[0], formula[0], roundings(x), np.abs(gamma) * size * (2 + unit**2) / np.sqrt(variance + EPS))
+    expect_close(found[1], formula[1], roundings(x), x.size * size * unit)
+    expect_close(found[2], formula[2], roundings(x), x.size * size)
+    assert found[3:] == (None, None)
+
+
+@given(arrays=batches(), count=THREADS, groups=st.sampled_from([1, "all"]))
+def test_norms_of_single_images_are_the_formulas_within_rounding(arrays, count, groups):
+    cotangent, x, gamma, beta = arrays
+    groups = x.shape[-1] if groups == "all" else 1
+    size, unit = np.abs(cotangent).max() * max(1, np.abs(gamma).max()), 12 / np.sqrt(EPS)
+    expect_close(with_threads(count, group_norm, x, gamma, beta, groups=groups, eps=EPS),
+                 group_norm.plain(x, gamma, beta, groups=groups, eps=EPS), roundings(x), np.abs(gamma) * unit + 6)
+    found = with_threads(count, group_norm_vjp, cotangent, x, gamma, groups=groups, eps=EPS)
+    formula = group_norm_vjp.plain(cotangent, x, gamma, groups=groups, eps=EPS)
+    expect_close(found[0], formula[0], roundings(x), size * (2 + unit**2) / np.sqrt(EPS))
+    for back, own in zip(found[1:], formula[1:], strict=True):
+        expect_close(back, own, roundings(x), x.size * size * unit)
+
+
+@given(arrays=batches(), count=THREADS)
+def test_the_same_number_of_threads_gives_the_same_bits(arrays, count):
+    cotangent, x, gamma, _ = arrays
+    mean, variance, _ = batch_moments.plain(x)
+    expect_same_bits(count, lambda x: tuple(batch_moments(x)), x)
+    expect_same_bits(count, lambda *arrays: batch_norm_vjp(*arrays, eps=EPS)[:3], cotangent, x, gamma, mean, variance)
+    expect_same_bits(count, group_norm_vjp, cotangent, x, gamma, groups=1, eps=EPS)
+
+
+@pytest.mark.parametrize("mean", [0.0, 1e4])
+def test_a_mean_far_above_the_deviation_costs_no_digits(mean):
+    """float32 holds 1e4 + x to 1e-3: the variance of the values as they are held comes out to six digits."""
+    x = (mean + np.random.default_rng(0).normal(size=(64, 16, 16, 8))).astype(np.float32)
+    expected = x.astype(np.float64).var(axis=(0, 1, 2))
+    np.testing.assert_allclose(with_threads(2, batch_moments, x).variance, expected, rtol=1e-6)
+
+
+def test_joint_sums_and_half_precision_are_left_to_the_formula_or_used():
+    random = np.random.default_rng(0)
+    x, cotangent, ones = random.normal(size=(8, 3)), random.normal(size=(8, 3)), np.ones(3)
+    joint = with_threads(2, batch_moments, x, joint_sum=lambda array: 2 * array)
+    np.testing.assert_allclose(joint.mean, x.mean(axis=0), atol=1e-14)
+    options = {"eps": EPS, "joint_sum": lambda array: 2 * array}
+    for found, formula in zip(with_threads(2, batch_norm_vjp, cotangent, x, ones, ones, ones, **options)[:3],
+                              batch_norm_vjp.plain(cotangent, x, ones, ones, ones, **options), strict=False):
+        np.testing.assert_allclose(found, formula, atol=1e-12)
+    half = with_threads(2, normalize, x.astype(np.float16), *[np.ones(3, np.float32)] * 4, eps=EPS)
+    assert half.dtype == np.float16
