@@ -2,7 +2,8 @@
 
 Source: Ioffe, Szegedy (2015), arXiv 1502.03167, algorithm 1 (the formula) and section 3 (its derivative).
 
-Used by: ops.py, nn/normalization.py. Fast paths: fast_numpy/normalization.py.
+Used by: ops.py, nn/batch_norm.py. Fast paths: fast_numpy/normalization.py, fast_cupy/normalization.py. Kernel:
+normalization.cu.
 Test: reference_tests/functional/test_normalization.py, test_operations_against_torch.py.
 """
 
