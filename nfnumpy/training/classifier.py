@@ -117,7 +117,7 @@ def _from_checkpoint(path: str | os.PathLike[str], backend: str, averaged: bool)
         raise InputError(f"{path}: {len(classes)} class names for {config.num_classes} classes")
     group = "ema" if averaged and "ema" in groups else "model"
     state = groups.get(group, {})
-    blocks = sum(getattr(config, "depths", ()))  # Inception v3 has no depths
+    blocks = sum(getattr(config, "depths", (getattr(config, "expanded_modules", 0),)))  # Inception v3 has no depths
     if len(state) < blocks:
         raise InputError(f"{path}: {len(state)} arrays are too few for a network of {blocks} blocks")
     get(backend)

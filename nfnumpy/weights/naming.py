@@ -59,20 +59,33 @@ def block_count(state: Mapping[str, Array]) -> int:
 def depths_of(state: Mapping[str, Array]) -> list[int]:
     """The number of blocks in each stage of a state of nfnumpy, of a DenseNet the number of layers in its dense blocks.
 
-    A block begins a stage if it has a shortcut with weights, or if it changes the number of channels: in all networks
-    that the papers name, these are the blocks at which a stage begins.
+    A block begins a stage if it has a shortcut with weights, if it changes the number of channels, or if its weights
+    have other shapes than those of a block before it that does neither: in all named variants, a stage begins there.
     """
     layers = {(int(found[1]), int(found[2])) for found in (re.match(DENSE_LAYER, name) for name in state) if found}
     if layers:
         return [sum(block == one for one, _ in layers) for block in sorted({block for block, _ in layers})]
     depths: list[int] = []
+    before: dict[str, tuple[int, ...]] = {}
     for convs in _convolutions(state):
-        own = sorted(convs.keys() - {"conv_shortcut"})
-        channels = (_input_channels(convs[own[0]]), convs[own[-1]][3:]) if own else ((), ())
-        if not depths or "conv_shortcut" in convs or channels[0] != channels[1]:
+        if not depths or _begins_stage(convs, before):
             depths.append(0)
         depths[-1] += 1
+        before = convs
     return depths
+
+
+def _begins_stage(convs: Mapping[str, tuple[int, ...]], before: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether a block with these convolutions (name -> shape of the weight) begins a stage after the block `before`."""
+    if "conv_shortcut" in convs or not _keeps_channels(convs):
+        return True
+    return _keeps_channels(before) and "conv_shortcut" not in before and convs != before
+
+
+def _keeps_channels(convs: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether a block gives as many channels as it takes."""
+    own = sorted(convs.keys() - {"conv_shortcut"})
+    return not own or _input_channels(convs[own[0]]) == convs[own[-1]][3:]
 
 
 def _convolutions(state: Mapping[str, Array]) -> list[dict[str, tuple[int, ...]]]:

@@ -94,9 +94,36 @@ def test_a_checkpoint_converted_to_timm_classifies_as_before(tmp_path, checkpoin
     assert one.transform == other.transform == (8, 0, True)
 
 
+@pytest.mark.parametrize("variant", ["resnet_8px", "se_resnext_8px", "efficientnet_8px"])
+@pytest.mark.parametrize("fold", ["on", "off"])
+def test_weights_with_running_statistics_under_timms_names_classify_as_the_network_does(
+        command, tmp_path, digit, variant, fold):
+    model = models.create(variant, num_classes=7, seed=3)
+    model.load_state_dict({name: array + 0.25 if name.endswith("running_variance") else array
+                           for name, array in model.state_dict().items()})
+    path = written(tmp_path / "weights", "PyTorch", model.state_dict())
+    status, printed, _ = command(path, digit, "--top", 1, "--fold", fold)
+    probabilities = classifier.Classifier(model, (), classifier.EvalTransform(8)).probabilities(
+        datasets.read_image(digit, 8)[None])[0]
+    expected = f"class {probabilities.argmax()} {100 * probabilities.max():.2f} %"
+    assert status == 0 and printed == f"{digit}: {expected}\n"
+
+
+def test_colors_are_normalized_as_the_weights_were_trained(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    model = models.create("resnet_8px", dtype="float64")
+    one = classifier.Classifier(model, (), classifier.EvalTransform(8))
+    expected = model((images / 255.0 - 0.5) / 0.5).numpy()
+    found = one.with_normalization("inception").logits(images)
+    # Some roundings of the pixels, which the layers can only add up.
+    assert np.abs(found - expected).max() <= 1e-12 * np.abs(expected).max()
+    assert np.abs(one.logits(images) - expected).max() > 0.01 * np.abs(expected).max()
+
+
 @pytest.mark.parametrize("variant, expected", [("nfnet_f0", (256, 32, False)), ("nfnet_f6", (576, 32, False)),
                                                ("nf_regnet_b0", (224, 32, True)), ("nf_resnet50", (224, 32, True)),
-                                               ("nfnet_32px", (32, 0, True))])
+                                               ("nfnet_32px", (32, 0, True)), ("resnet50", (224, 32, True)),
+                                               ("efficientnet_b7", (600, 32, True)), ("inception_v3", (299, 43, True))])
 def test_pictures_are_shown_as_the_authors_evaluate_a_variant(variant, expected):
     assert classifier.eval_transform(models.config_of(variant)) == expected
 

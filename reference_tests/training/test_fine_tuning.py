@@ -56,6 +56,15 @@ def state_of(trainer):
 # ---- where a run starts
 
 
+@pytest.mark.parametrize("variant", ["resnet_8px", "efficientnet_8px"])
+def test_a_run_starts_from_running_statistics_too_also_under_timms_names(tmp_path, variant):
+    model = models.create(variant, num_classes=10, seed=3)
+    state = {name: array + 0.25 if "running" in name else array for name, array in model.state_dict().items()}
+    weights.save(tmp_path / "weights", weights.to_timm(state))
+    trainer = started(str(tmp_path / "weights"))
+    assert all(np.array_equal(array, state[name]) for name, array in trainer.model.state_dict().items())
+
+
 @given(classes=st.permutations(DIGITS))
 def test_the_head_of_the_same_classes_is_kept_in_the_order_of_the_data(file, classes):
     model, expected = models.create("nfnet_8px", shapes_only=True), stored(file, "ema")

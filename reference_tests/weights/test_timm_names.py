@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import nfnumpy as nf
+from nfnumpy.weights.naming import depths_of
 
 # Written by reference_tests/tools/freeze_timm_names.py: of each network, timm's names and shapes.
 FROZEN = json.loads((Path(__file__).parent / "timm_names.json").read_text(encoding="utf-8"))
@@ -100,3 +101,10 @@ def test_the_auxiliary_classifier_of_inception_is_left_out():
     timm = nf.weights.to_timm(nf.models.create("inception_v3", shapes_only=True).state_dict())
     expected = nf.weights.from_timm(timm).keys()
     assert nf.weights.from_timm(timm | {"AuxLogits.fc.weight": np.zeros((1000, 768))}).keys() == expected
+
+
+@pytest.mark.parametrize("name", nf.models.names())
+def test_stages_are_found_in_the_shapes_of_weights(name):
+    config = nf.models.config_of(name)
+    if hasattr(config, "depths"):  # an Inception v3 has none
+        assert depths_of(nf.models.create(name, shapes_only=True).state_dict()) == list(config.depths)
