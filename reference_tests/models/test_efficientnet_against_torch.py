@@ -15,6 +15,7 @@ from reference_tests.helpers.baseline_pairs import (
     PORTS,
     assert_gradients_agree,
     assert_states_agree,
+    assert_steps_agree,
     loss_pair,
     pair_of,
     port_name,
@@ -43,6 +44,29 @@ def test_logits_gradients_and_running_statistics_agree_with_the_port(name, size,
     loss_pair(model, port, *batch(size, 7, seed=2), training)
     assert_gradients_agree(model, port, shifts_without_effect(model) if training else ())
     assert_states_agree(model, port, BOUND)
+
+
+def test_twenty_steps_agree_with_the_port():
+    """Running statistics included."""
+    model, port = pair_of(TINY, seed=5)
+    assert_steps_agree(model, port, *batch((24, 18), 7, seed=6, count=4), learning_rate=1e-2)
+
+
+def test_every_layer_and_block_is_described_and_can_be_computed_again():
+    """With recomputed blocks, logits and gradients have the same bits, and running statistics are updated once."""
+    model, again = (nf.models.from_config(TINY, dtype="float64") for _ in range(2))
+    again.recompute_blocks = True
+    images, labels = batch((12, 9), 7, seed=7)
+    for network in (model, again):
+        nf.ops.softmax_cross_entropy(network(images, training=True), labels).backward()
+    for name, parameter in model.parameters().items():
+        assert np.array_equal(parameter.grad, again.parameters()[name].grad), name
+    for name, array in model.state_dict().items():
+        assert np.array_equal(array, again.state_dict()[name]), name
+    lines = repr(model).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == [
+        "initial_conv", *(f"blocks.{k}" for k in range(4)), "final_conv", "linear"]
+    assert "8 -> 12, width 16, 3×3, stride 2" in lines[-3]
 
 
 def test_dropout_and_drop_connect_agree_with_the_port():

@@ -11,6 +11,7 @@ from reference_tests.helpers.baseline_pairs import (
     PORTS,
     assert_gradients_agree,
     assert_states_agree,
+    assert_steps_agree,
     loss_pair,
     pair_of,
     port_name,
@@ -38,6 +39,20 @@ def test_logits_gradients_and_running_statistics_agree_with_the_port(name, size,
     loss_pair(model, port, *batch(size, 7, seed=2), training)
     assert_gradients_agree(model, port, shifts_without_effect(model) if training else ())
     assert_states_agree(model, port, BOUND)
+
+
+@pytest.mark.parametrize("config", [V1, V2], ids=["v1", "v2"])
+def test_twenty_steps_agree_with_the_port(config):
+    """Running statistics included."""
+    model, port = pair_of(config, seed=5)
+    assert_steps_agree(model, port, *batch((24, 18), 7, seed=6, count=4), learning_rate=1e-2)
+
+
+@pytest.mark.parametrize("config, last", [(V1, "12 -> 12, stride 1"), (V2, "8 -> 12, width 16, stride 2")],
+                         ids=["v1", "v2"])
+def test_every_block_is_described(config, last):
+    model = nf.models.from_config(config)
+    assert [last in line for line in repr(model).splitlines() if "blocks." in line][-1]
 
 
 @pytest.mark.parametrize("config", [V1, V2], ids=["v1", "v2"])
