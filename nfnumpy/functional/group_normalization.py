@@ -3,7 +3,8 @@
 Source: Wu, He (2018), arXiv 1803.08494 (groups; eq. 1-6 and figure 2 have all four normalizations in one notation);
 Ba et al. (2016), arXiv 1607.06450 (layer); Ulyanov et al. (2016), arXiv 1607.08022 (instance).
 
-Used by: ops.py, nn/normalization.py. Fast paths: fast_numpy/normalization.py.
+Used by: ops.py, nn/normalization.py. Fast paths: fast_numpy/normalization.py,
+fast_cupy/group_normalization.py. Kernels: normalization.cu.
 Test: reference_tests/functional/test_operations_against_torch.py, test_normalization.py.
 """
 

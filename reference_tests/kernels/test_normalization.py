@@ -13,7 +13,7 @@ from hypothesis import example, given, strategies as st
 
 from nfnumpy import ops
 from nfnumpy.backend import cuda, to_host
-from nfnumpy.functional import normalization as formulas
+from nfnumpy.functional import group_normalization, normalization as formulas
 from nfnumpy.functional.fast_cupy import image_means
 from nfnumpy.functional.fast_cupy.normalization import Grouped
 from reference_tests.helpers.on_gpu import (
@@ -174,12 +174,18 @@ def arrays_of(shape, dtype):
     return normal(shape, dtype), gamma, beta, mean, variance
 
 
+def agree(ours, theirs, dtype):
+    """Assert that both are equal but for roundings, of sums of at most 108 numbers below 32 and once to their dtype."""
+    assert ours.dtype == theirs.dtype and ours.shape == theirs.shape
+    computed, stored = units(dtype)[0], units(theirs.dtype)[1]
+    np.testing.assert_allclose(np.float64(to_host(ours)), np.float64(theirs), rtol=2 * stored,
+                               atol=108 * 32 * computed)
+
+
 @pytest.mark.parametrize("shape", [(5, 16), (2, 3, 4, 9)])
 @pytest.mark.parametrize("dtype", [np.float64, ml_dtypes.bfloat16])
 def test_batches_of_any_rank_are_the_formulas(shape, dtype):
-    """Of few numbers: both formulas round a few times, of sums of at most 24 numbers below 32."""
     x, *of = arrays_of(shape, dtype)
-    close = {"rtol": 0, "atol": 100 * 32 * units(dtype)[1]}
     cotangent = normal(shape, dtype, 6)
     for function, arguments in (
             (formulas.batch_moments, (x,)), (formulas.normalize, (x, *of)), (formulas.batch_norm, (x, *of[:2])),
@@ -191,8 +197,20 @@ def test_batches_of_any_rank_are_the_formulas(shape, dtype):
         pairs = zip(found, expected, strict=True) if isinstance(found, tuple) else [(found, expected)]
         for ours, theirs in pairs:
             if theirs is not None and not isinstance(theirs, int):
-                assert ours.dtype == theirs.dtype and ours.shape == theirs.shape
-                np.testing.assert_allclose(np.float64(to_host(ours)), np.float64(theirs), **close)
+                agree(ours, theirs, dtype)
+
+
+@pytest.mark.parametrize("groups", [1, 3, 9])
+@pytest.mark.parametrize("dtype", [np.float64, ml_dtypes.bfloat16])
+def test_group_normalization_is_the_formula(dtype, groups):
+    x, gamma, beta, *_ = arrays_of((2, 3, 4, 9), dtype)
+    cotangent = normal(x.shape, dtype, 6)
+    expected = [group_normalization.group_norm.plain(x, gamma, beta, groups=groups),
+                *group_normalization.group_norm_vjp.plain(cotangent, x, gamma, groups=groups)]
+    found = [group_normalization.group_norm(put(x), put(gamma), put(beta), groups=groups),
+             *group_normalization.group_norm_vjp(put(cotangent), put(x), put(gamma), groups=groups)]
+    for ours, theirs in zip(found, expected, strict=True):
+        agree(ours, theirs, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -203,23 +221,28 @@ def test_every_order_of_threads_gives_the_same_bits(dtype):
         *formulas.batch_norm_vjp(x, x, of[0], *of[2:], eps=EPS)[:3])))) == 1
 
 
-def test_a_step_is_seven_launches_without_waiting():
+def test_a_few_launches_compute_each_without_waiting():
     x, gamma, beta, mean, variance = map(put, arrays_of((2, 3, 4, 8), np.float32))
     for run, kernels in (
             (lambda: formulas.batch_norm(x, gamma, beta, eps=EPS), ["channel_moments", "join_moments", "normalize"]),
             (lambda: formulas.batch_norm_vjp(x, x, gamma, mean, variance, eps=EPS),
              ["channel_sums", "join_sums", "normalize_vjp", "column_sums"]),
             (lambda: formulas.normalize_vjp(x, x, gamma, mean, variance, eps=EPS),
-             ["channel_sums", "scale_vjp", "column_sums"])):
+             ["channel_sums", "scale_vjp", "column_sums"]),
+            (lambda: group_normalization.instance_norm(x, gamma, beta),
+             ["channel_moments", "join_moments", "normalize"]),
+            (lambda: group_normalization.layer_norm_vjp(x, x, gamma, over="image"),
+             ["channel_moments", "join_moments", "channel_sums", "join_sums", "normalize_vjp", "column_sums"])):
         assert launched(run) == kernels and waits(run) == 0
 
 
-def test_joint_sums_other_dtypes_and_no_values_are_the_formulas():
+def test_joint_sums_other_dtypes_single_pixels_and_no_values_are_the_formulas():
     x, gamma, beta, mean, variance = map(put, arrays_of((2, 3, 4, 8), np.float32))
     double = variance.astype(np.float64)
     for run in (lambda: formulas.batch_moments(x, joint_sum=lambda sums: sums),
                 lambda: formulas.batch_norm_vjp(x, x, gamma, mean, variance, eps=EPS, joint_sum=lambda sums: sums),
                 lambda: formulas.normalize(x, gamma, beta, mean, double, eps=EPS),
+                lambda: group_normalization.layer_norm(x, gamma, beta, over="channels"),
                 lambda: formulas.normalize(cupy.ones((0, 8), np.float32), gamma, beta, mean, variance, eps=EPS)):
         assert launched(run) == []
 

@@ -7,6 +7,7 @@ from . import (
     activations,
     convolution,
     dropout,
+    group_normalization,
     images,
     linear,
     losses,
@@ -17,5 +18,5 @@ from . import (
     weight_standardization,
 )
 
-__all__ = ["activations", "convolution", "dropout", "images", "linear", "losses", "normalization", "pooling",
-           "residual", "squeeze_excite", "weight_standardization"]
+__all__ = ["activations", "convolution", "dropout", "group_normalization", "images", "linear", "losses",
+           "normalization", "pooling", "residual", "squeeze_excite", "weight_standardization"]

@@ -14,7 +14,8 @@ import numpy
 from ...backend import cuda
 from ...backend.arrays import Array
 from .. import normalization as formulas
-from ..normalization import JointSum, Moments
+from ..normalization import Moments
+from ..normalization_inputs import JointSum
 from .image_means import ENOUGH_BLOCKS, PIXELS_TO_SCALE, layout_of_sums, map_tiles, packs_of
 from .linear import sum_rows
 
@@ -91,7 +92,7 @@ class Grouped:
         return back, sums[:self.channels], sums[self.channels:]
 
 
-def _covers(*arrays: Array, of_channels: tuple[Array, ...]) -> bool:
+def covers(*arrays: Array, of_channels: tuple[Array, ...]) -> bool:
     """Whether the kernels take these arrays (…, C) and those (C,)."""
     x, (channels,) = arrays[0], arrays[0].shape[-1:]
     wide = cuda.accumulator_type(x.dtype)
@@ -102,7 +103,7 @@ def _covers(*arrays: Array, of_channels: tuple[Array, ...]) -> bool:
 @formulas.batch_moments.fast_path("cupy")
 def batch_moments(x: Array, *, joint_sum: JointSum | None = None) -> Moments:
     """Reads x once."""
-    if joint_sum is not None or not _covers(x, of_channels=()):
+    if joint_sum is not None or not covers(x, of_channels=()):
         return NotImplemented
     (x,) = cuda.contiguous(x)
     mean, variance = Grouped(x, 1, x.shape[-1]).moments(x)
@@ -112,14 +113,14 @@ def batch_moments(x: Array, *, joint_sum: JointSum | None = None) -> Moments:
 @formulas.normalize.fast_path("cupy")
 def normalize(x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, *, eps: float) -> Array:
     """One launch."""
-    if not _covers(x, of_channels=(gamma, beta, mean, variance)):
+    if not covers(x, of_channels=(gamma, beta, mean, variance)):
         return NotImplemented
     x, gamma, beta, mean, variance = cuda.contiguous(x, gamma, beta, mean, variance)
     return Grouped(x, 1, x.shape[-1]).normalize(x, gamma, beta, mean, variance, eps)
 
 
 def _vjp(cotangent, x, gamma, mean, variance, eps, through_moments):
-    if not _covers(x, cotangent, of_channels=(gamma, mean, variance)):
+    if not covers(x, cotangent, of_channels=(gamma, mean, variance)):
         return NotImplemented
     arrays = cuda.contiguous(cotangent, x, gamma, mean, variance)
     back = Grouped(x, 1, x.shape[-1]).vjp(*arrays, eps, through_moments=through_moments)
