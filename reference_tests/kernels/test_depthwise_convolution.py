@@ -39,10 +39,11 @@ WIDE_STRIDED = problem((2, 19, 41, 72), 5, stride=2)  # and of rows
 FRAMED = problem((2, 5, 9, 16), 5, stride=2, padding=((4, 1), (3, 2)))
 MANY_TAPS = problem((1, 4, 4, 33), 7)  # blocks of taps
 SMALL = problem((3, 2, 2, 8), 5, padding=2)
+OBLONG = (1, 5, 6, 8), (3, 2, 1, 8), {"stride": (1, 3), "padding": "SAME", "groups": 8}
 
 
 def everywhere(test):
-    for one in (WIDE, WIDE_STRIDED, FRAMED, MANY_TAPS, SMALL):
+    for one in (WIDE, WIDE_STRIDED, FRAMED, MANY_TAPS, SMALL, OBLONG):
         for dtype in (np.float32, np.float16):
             test = example(problem=one, dtype=dtype, misaligned=False)(test)
     return given(problem=problems(), dtype=ANY_DTYPE, misaligned=st.booleans())(test)
