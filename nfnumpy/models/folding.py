@@ -12,7 +12,7 @@ from typing import Any
 
 from ..autograd import Tensor, no_grad
 from ..backend import namespace
-from ..nn import EVALUATION, BatchNorm, Conv2D, Mode, Module, WSConv2D
+from ..nn import BatchNorm, Conv2D, Module, NoNorm, WSConv2D
 from .base import ImageClassifier
 
 
@@ -31,13 +31,6 @@ def folded(model: ImageClassifier) -> ImageClassifier:
                 _fold(module, conv, norm)
     result.is_folded = True
     return result
-
-
-class NoNorm(Module):
-    """What is left of a normalization that a convolution has taken in."""
-
-    def __call__(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
-        return x
 
 
 def _copied(value: Any, seen: dict[int, Any]) -> Any:

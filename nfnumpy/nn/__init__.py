@@ -6,10 +6,10 @@ from .initialization import Initializer
 from .layers import Conv2D, Dropout, Linear, Nonlinearity, SqueezeExcite, StochasticDepth, WSConv2D, cast_like
 from .mode import EVALUATION, Mode
 from .module import Module
-from .normalization import NORMS, GroupNorm, InstanceNorm, LayerNorm, create_norm
+from .normalization import NORMS, GroupNorm, InstanceNorm, LayerNorm, NoNorm, create_norm
 from .switchable_norm import SwitchableNorm
 from .weight_standardized import WeightStandardizedConv2D
 
 __all__ = ["EVALUATION", "NORMS", "BatchNorm", "Conv2D", "ConvNorm", "Dropout", "GroupNorm", "Initializer",
-           "InstanceNorm", "LayerNorm", "Linear", "Mode", "Module", "Nonlinearity", "SqueezeExcite", "StochasticDepth",
-           "SwitchableNorm", "WSConv2D", "WeightStandardizedConv2D", "cast_like", "create_norm"]
+           "InstanceNorm", "LayerNorm", "Linear", "Mode", "Module", "NoNorm", "Nonlinearity", "SqueezeExcite",
+           "StochasticDepth", "SwitchableNorm", "WSConv2D", "WeightStandardizedConv2D", "cast_like", "create_norm"]

@@ -67,7 +67,7 @@ class InstanceNorm(_ImageNorm):
 
 
 class NoNorm(Module):
-    """x itself, where a network is to have no normalization."""
+    """x itself, where a network has no normalization, or a convolution has taken it in."""
 
     def __call__(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         return x

@@ -6,10 +6,10 @@
 // s: the scale.
 // Grid: (image, share of its pixels, channels), see Tile, so that a thread computes its gates once for several pixels;
 // for the gate's cotangent, one thread for each value.
-// Launches, with biases: forward 7 (mean; two products, two biases, nonlinearity; out), backward 17 (mean with dot; the same
-// five again; gate's cotangent; two products and the nonlinearity's derivative; back; two products and two launches a bias for the
-// parameters), and one more each where several blocks divide an image's pixels. Bytes moved: forward three images (x
-// twice, out), backward four (x, the cotangent twice, back); the matrices are small.
+// Launches, with biases: forward 7 (mean; two products, two biases, nonlinearity; out), backward 17 (mean with dot; the
+// same five again; gate's cotangent; two products and the nonlinearity's derivative; back; two products and two
+// launches a bias for the parameters), and one more each where several blocks divide an image's pixels. Bytes moved:
+// forward three images (x twice, out), backward four (x, the cotangent twice, back); the matrices are small.
 //
 // Formulas: functional/squeeze_excite.py. Launched by functional/fast_cupy/squeeze_excite.py.
 // Test: reference_tests/kernels/test_squeeze_excite.py.
