@@ -29,8 +29,29 @@ FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)  # timm draws on
 SMALLEST = 192  # pixels of F0's images, for which RandAugment's lengths in pixels are meant, and those of larger ones
 
 
+class TwoStages:
+    """An augmentation: `place` a picture in an image of `size` pixels, then `change` that image."""
+
+    size: int
+
+    def __call__(self, picture: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
+        """The example, uint8 (size, size, 3), of a picture, uint8 (H, W, 3): both stages.
+
+        randomness: of the run's seed, its step being the epoch; example: the picture's number in the data set.
+        """
+        return self.change(as_pixels(self.place(picture, randomness, example)), randomness, example)
+
+    def place(self, picture: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
+        """The picture, uint8 (H, W, 3), cut and resized: (size, size, 3), uint8 or values that are not clamped."""
+        raise NotImplementedError
+
+    def change(self, image: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
+        """The image, uint8 (size, size, 3), with other colours and geometry."""
+        return image
+
+
 @dataclasses.dataclass(frozen=True)
-class Augmentation:
+class Augmentation(TwoStages):
     """Makes training examples of `size` pixels; layers, magnitude: RandAugment's, no layers for none.
 
     In images below 192 pixels translations and Cutout are shorter in proportion: of a picture of 32 pixels the released
@@ -40,13 +61,6 @@ class Augmentation:
     size: int
     layers: int = 0
     magnitude: float = 0.0
-
-    def __call__(self, picture: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
-        """The example, uint8 (size, size, 3), of a picture, uint8 (H, W, 3): both stages.
-
-        randomness: of the run's seed, its step being the epoch; example: the picture's number in the data set.
-        """
-        return self.change(as_pixels(self.place(picture, randomness, example)), randomness, example)
 
     def place(self, picture: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
         """A random part of the picture, flipped or not, resized: float32 (size, size, 3), not clamped."""
@@ -62,7 +76,7 @@ class Augmentation:
 
 
 @dataclasses.dataclass(frozen=True)
-class FlipShift:
+class FlipShift(TwoStages):
     """Makes training examples of `size` pixels: the resized middle of a picture, flipped or not, and shifted.
 
     The shift is a whole number of pixels, up to an eighth of the side in each direction; what comes in at the edge is
@@ -70,10 +84,6 @@ class FlipShift:
     """
 
     size: int
-
-    def __call__(self, picture: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
-        """As Augmentation.__call__."""
-        return self.place(picture, randomness, example)
 
     def place(self, picture: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
         """The picture resized, cut, flipped or not, and shifted: uint8 (size, size, 3)."""
@@ -86,13 +96,9 @@ class FlipShift:
         top, left = int(down * (2 * most + 1)), int(across * (2 * most + 1))
         return padded[top:top + self.size, left:left + self.size]
 
-    def change(self, image: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
-        """The image as it is."""
-        return image
-
 
 @dataclasses.dataclass(frozen=True)
-class TimmAugmentation:
+class TimmAugmentation(TwoStages):
     """Makes training examples of `size` pixels as timm does: a random part, flipped or not, and timm's RandAugment.
 
     The part is resized by Pillow, antialiased, bilinear or bicubic with probability 1/2. rand_augment: None for none.
@@ -100,10 +106,6 @@ class TimmAugmentation:
 
     size: int
     rand_augment: TimmRandAugment | None = None
-
-    def __call__(self, picture: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
-        """As Augmentation.__call__."""
-        return self.change(self.place(picture, randomness, example), randomness, example)
 
     def place(self, picture: numpy.ndarray, randomness: CounterRNG, example: int) -> numpy.ndarray:
         """A random part of the picture, resized, flipped or not: uint8 (size, size, 3)."""
