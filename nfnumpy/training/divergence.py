@@ -55,6 +55,10 @@ class LossWatch:
 
 def remedies(lr: float, agc: float | None) -> str:
     """What usually helps, as a part of a line."""
-    clipping = "--agc 0.01" if agc is None else f"a lower --agc than {agc:g}"
     return (f"what usually helps is another --lr than {lr:g} (--find-lr suggests one; lower where the loss rises), "
-            f"{clipping}, or a longer warm-up; the run goes on")
+            f"{more_clipping(agc)}, or a longer warm-up; the run goes on")
+
+
+def more_clipping(agc: float | None) -> str:
+    """The option that clips more than `agc` does."""
+    return "--agc 0.01" if agc is None else f"a lower --agc than {agc:g}"

@@ -4,7 +4,7 @@ import math
 
 from ..backend import blas_threads, openblas
 from .curves import draw_curves
-from .divergence import remedies
+from .divergence import more_clipping, remedies
 from .keep import Entry, ranked, score
 from .options import TrainingOptions
 from .parameter_patterns import frozen_share
@@ -111,5 +111,4 @@ def advice(agc: float | None, folder: RunFolder) -> str:
     kept = "no checkpoint was written yet"
     if folder.has(CHECKPOINT):
         kept = f"the last good checkpoint is kept in {folder.file(CHECKPOINT)}"
-    clipping = "a lower --agc" if agc else "--agc 0.01"
-    return f"{kept}; a lower --lr may help, or {clipping}"
+    return f"{kept}; a lower --lr may help, or {more_clipping(agc)}"
