@@ -61,8 +61,8 @@ def after_calls(monkeypatch, function_name, count, action):
     function = getattr(Trainer, function_name)
     calls = []
 
-    def counted(*arguments):
-        result = function(*arguments)
+    def counted(*arguments, **options):
+        result = function(*arguments, **options)
         calls.append(None)
         if len(calls) == count:
             action()
