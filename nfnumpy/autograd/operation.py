@@ -266,8 +266,10 @@ class Operation:
         if not self.is_joint and len(vjps) < len(wanted):
             reached = {vjp.position for vjp in vjps}
             parents = [parent if number in reached else None for number, parent in enumerate(parents)]
-        # What is summed up over devices has to be in one order on all of them: not in a parallel backward pass.
-        return Node(self.name, parents, saved, vjps, options, is_pure=options.get("joint_sum") is None)
+        # A function among the options may have effects, such as messages between devices, whose order has to be the
+        # same every time: not in a parallel backward pass.
+        is_pure = not any(callable(option) and not isinstance(option, type) for option in options.values())
+        return Node(self.name, parents, saved, vjps, options, is_pure=is_pure)
 
 
 def _full_precision(dtype: Any) -> Any:

@@ -25,8 +25,9 @@ from ..nn import (
     SqueezeExcite,
     StochasticDepth,
 )
-from .base import Block, ImageClassifier, ResidualBlock
+from .base import Block, ImageClassifier
 from .config import check_config
+from .residual import SumBlock
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +99,7 @@ class MBConv(Block):
         return f"{inputs} -> {outputs}, width {width}, {kernel}×{kernel}, stride {self.conv1.conv.stride}"
 
 
-class ResidualMBConv(ResidualBlock, MBConv):
+class ResidualMBConv(SumBlock, MBConv):
     """The same, added to its input, where the shapes are equal; drop-connect divides by the keep probability."""
 
     def __init__(self, init: Initializer, channels: int, config: EfficientNetConfig, *, kernel: int, expansion: int,
@@ -109,10 +110,6 @@ class ResidualMBConv(ResidualBlock, MBConv):
     def branches(self, x: Tensor, mode: Mode = EVALUATION) -> tuple[Tensor, Tensor]:
         """(x, residual) of x (N, H, W, channels)."""
         return x, self.branch(x, mode)
-
-    def add_residual(self, shortcut: Tensor, residual: Tensor, mode: Mode = EVALUATION) -> Tensor:
-        """shortcut + stochastic_depth(residual)."""
-        return shortcut + self.stochastic_depth(residual, mode)
 
 
 class EfficientNet(ImageClassifier):

@@ -1,6 +1,7 @@
-"""What the residual networks with normalizations share: the order of their blocks, and the sum of shortcut and branch.
+"""What residual networks share: the order of their blocks, the sum of shortcut and branch, bottlenecks in words.
 
-Used by: models/resnet.py and the files of its descendants. Test: reference_tests/models/test_resnets_against_torch.py.
+Used by: models/resnet.py and the files of its descendants, efficientnet.py, skip_init.py.
+Test: reference_tests/models/test_resnets_against_torch.py.
 """
 
 from collections.abc import Iterator
@@ -11,15 +12,24 @@ from ..nn import EVALUATION, Conv2D, Initializer, Mode, Nonlinearity, Stochastic
 from .base import ResidualBlock
 
 
-class PostActivationBlock(ResidualBlock):
-    """A residual block whose nonlinearity comes after the sum: the next block, and its shortcut, start from it."""
+class SumBlock(ResidualBlock):
+    """A residual block whose output is the sum of shortcut and branch."""
 
-    activation: Nonlinearity
     stochastic_depth: StochasticDepth
 
     def add_residual(self, shortcut: Tensor, residual: Tensor, mode: Mode = EVALUATION) -> Tensor:
+        """shortcut + stochastic_depth(residual)."""
+        return shortcut + self.stochastic_depth(residual, mode)
+
+
+class PostActivationBlock(SumBlock):
+    """A residual block whose nonlinearity comes after the sum: the next block, and its shortcut, start from it."""
+
+    activation: Nonlinearity
+
+    def add_residual(self, shortcut: Tensor, residual: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """activation(shortcut + stochastic_depth(residual))."""
-        return self.activation(shortcut + self.stochastic_depth(residual, mode))
+        return self.activation(super().add_residual(shortcut, residual, mode))
 
 
 def block_positions(config: Any) -> Iterator[tuple[int, int, float]]:

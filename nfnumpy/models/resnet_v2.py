@@ -13,9 +13,9 @@ from typing import ClassVar
 from .. import ops
 from ..autograd import Tensor
 from ..nn import EVALUATION, Conv2D, Dropout, Initializer, Linear, Mode, Nonlinearity, StochasticDepth, create_norm
-from .base import ImageClassifier, ResidualBlock
+from .base import ImageClassifier
 from .config import check_config
-from .residual import block_positions, bottleneck_in_words, plain_conv
+from .residual import SumBlock, block_positions, bottleneck_in_words, plain_conv
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,18 +46,7 @@ class ResNetV2Config:
         check_config(self, ("widths", "depths", "strides"), {"block": tuple(BLOCKS)})
 
 
-class PreActivationBlock(ResidualBlock):
-    """A residual block whose output is the sum of shortcut and branch."""
-
-    activation: Nonlinearity
-    stochastic_depth: StochasticDepth
-
-    def add_residual(self, shortcut: Tensor, residual: Tensor, mode: Mode = EVALUATION) -> Tensor:
-        """shortcut + stochastic_depth(residual)."""
-        return shortcut + self.stochastic_depth(residual, mode)
-
-
-class BasicBlock(PreActivationBlock):
+class BasicBlock(SumBlock):
     """norm → activation → 3×3 (carries the stride) → norm → activation → 3×3."""
 
     FOLDABLE = (("conv0", "norm1"),)
@@ -87,7 +76,7 @@ class BasicBlock(PreActivationBlock):
         return f"{inputs} -> {outputs}, stride {self.conv0.stride}"
 
 
-class Bottleneck(PreActivationBlock):
+class Bottleneck(SumBlock):
     """norm → activation → 1×1 → norm → activation → 3×3 (carries the stride) → norm → activation → 1×1."""
 
     FOLDABLE = (("conv0", "norm1"), ("conv1", "norm2"))

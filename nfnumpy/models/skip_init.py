@@ -11,6 +11,7 @@ from .. import ops
 from ..autograd import Tensor
 from ..nn import EVALUATION, Conv2D, Mode, StochasticDepth, cast_like
 from .base import ResidualBlock
+from .residual import bottleneck_in_words
 
 
 class SkipInitBlock(ResidualBlock):
@@ -25,10 +26,7 @@ class SkipInitBlock(ResidualBlock):
 
     def description(self) -> str:
         """Channels, the width and the groups inside the branch, and the stride."""
-        inputs = self.conv0.weight.shape[2]
-        width = self.conv1.weight.shape[3]
-        groups = f" in {self.conv1.groups} groups" if self.conv1.groups > 1 else ""
-        return f"{inputs} -> {self.conv2.weight.shape[3]}, bottleneck {width}{groups}, stride {self.conv1.stride}"
+        return bottleneck_in_words(self.conv0, self.conv1, self.conv2)
 
     def add_residual(self, shortcut: Tensor, residual: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """shortcut + alpha·skip_gain·stochastic_depth(residual)."""

@@ -8,7 +8,7 @@ from ..errors import InputError
 from ..validation import NOT_NEGATIVE, POSITIVE, SHARE, Interval, check_fields
 from .keep import parsed_keep
 from .parameter_patterns import parsed_factors, parsed_patterns
-from .schedule_options import OWNERS, SCHEDULES, check_schedule
+from .schedule_options import FACTORS, SCHEDULES, parsed_milestones
 
 INTERVALS = {
     **dict.fromkeys(("epochs", "batch_size", "workers", "checkpoint_every", "image_size", "max_pixels", "agc", "sam",
@@ -27,6 +27,10 @@ CHOICES = {"optimizer": ("sgd", "rmsprop"), "schedule": SCHEDULES,
            **dict.fromkeys(("memory_check", "csv", "tensorboard"), ("on", "off")),
            "changed_data": ("refuse", "accept"), "loader": LOADERS, "decoder": DECODERS,
            "on_bad_image": BAD_IMAGES, "eval_resize": (None, *EVAL_RESIZES)}
+NEEDED_CHOICES = {  # option: (another one, which of its values have this option)
+    **dict.fromkeys(("rmsprop_decay", "rmsprop_epsilon"), ("optimizer", ("rmsprop",))),
+    "decay_rate": ("schedule", tuple(FACTORS)), "decay_epochs": ("schedule", ("exponential",)),
+    "decay_milestones": ("schedule", ("step",))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,12 +119,12 @@ class TrainingOptions:
             raise InputError(f"--init-weights {self.init_weights}: it needs --init-from FILE")
         if self.agc is None and self.agc_except is not None:
             raise InputError(f"--agc-except {self.agc_except}: it needs --agc LAMBDA, such as --agc 0.01")
-        for name in ("rmsprop_decay", "rmsprop_epsilon"):
-            value = getattr(self, name)
-            if self.optimizer != "rmsprop" and value != getattr(TrainingOptions, name):
-                raise InputError(f"{flag(name)} {value}: it needs --optimizer rmsprop")
-        check_schedule(self.schedule, *({name: getattr(owner, name) for name in OWNERS}
-                                        for owner in (self, TrainingOptions)))
+        for name, (choice, values) in NEEDED_CHOICES.items():
+            value, chosen = getattr(self, name), getattr(self, choice)
+            if chosen not in values and value != getattr(TrainingOptions, name):
+                raise InputError(f"{flag(name)} {value}: it needs {flag(choice)} {' or '.join(values)}, and the "
+                                 f"{choice} is {chosen}")
+        parsed_milestones(self.decay_milestones)
         parsed_patterns(self.freeze, "--freeze")
         parsed_patterns(self.agc_except, "--agc-except")
         parsed_factors(self.lr_scale)

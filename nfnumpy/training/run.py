@@ -85,7 +85,7 @@ def make_trainer(options: TrainingOptions, is_new: bool) -> Trainer:
 def _model(options: TrainingOptions, dataset: datasets.Dataset) -> tuple[str, Any]:
     """(name, configuration) of the model that the options choose, with as many outputs as the data has classes."""
     name = options.model or models.default_for(dataset.image_size)
-    if options.model is None and name == models.default_for(10**4) and options.backend == "numpy":
+    if options.model is None and name == "nfnet_f0" and options.backend == "numpy":
         log(f"{name} at {dataset.image_size} px takes many seconds a step on a processor; --config recipe:small_folder "
             "trains a small network at 64 px")
     changes = changes_of(options, name, models.config_of(name))

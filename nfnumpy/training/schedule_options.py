@@ -1,17 +1,14 @@
-"""The options of the learning rate's decay: which schedule has which of them, and milestones as text.
+"""The options of the learning rate's decay: the schedules, their default factors, and milestones as text.
 
 Used by: options.py, optimizers.py. Test: reference_tests/training/test_optimizers.py.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from ..errors import InputError
 
 FACTORS = {"exponential": 0.97, "step": 0.1}  # of --decay-rate: EfficientNet's and the ResNets'
 SCHEDULES = ("cosine", *FACTORS)
-OWNERS = {"decay_rate": tuple(FACTORS), "decay_epochs": ("exponential",), "decay_milestones": ("step",)}
 
 
 def parsed_milestones(text: str | None) -> list[float] | None:
@@ -30,12 +27,3 @@ def parsed_milestones(text: str | None) -> list[float] | None:
         raise InputError(f"--decay-milestones {text}: expected epochs above 0 that rise, separated by commas, such as "
                          f"30,60,80")
     return epochs
-
-
-def check_schedule(schedule: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """InputError for an option that `schedule` does not have; given, defaults: the values of the options in OWNERS."""
-    for name, schedules in OWNERS.items():
-        if given[name] != defaults[name] and schedule not in schedules:
-            raise InputError(f"--{name.replace('_', '-')} {given[name]}: it needs --schedule "
-                             f"{' or '.join(schedules)}, and the schedule is {schedule}")
-    parsed_milestones(given["decay_milestones"])
