@@ -38,6 +38,14 @@ def uninterrupted(options, tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
+def interruptible():
+    """Tests that a script starts in the background begin with SIGINT ignored, which a run would leave as it is."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
 def no_curves(monkeypatch):
     monkeypatch.setattr(report, "draw_curves", lambda *arguments, **more: False)
 
