@@ -28,7 +28,7 @@ class ConvNorm(nn.Module):
         nn.init.normal_(self.conv.weight, std=math.sqrt(2.0 * groups / (kernel_size**2 * out_channels)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.norm(conv2d_same(x, self.conv.weight, None, self.conv.stride[0], self.conv.groups))
+        return self.norm(conv2d_same(x, self.conv.weight, self.conv.bias, self.conv.stride[0], self.conv.groups))
 
 
 class SqueezeExcite(nn.Module):

@@ -33,10 +33,12 @@ class KerasBatchNorm(nn.BatchNorm2d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:
             return super().forward(x)
-        variance, mean = torch.var_mean(x.detach(), dim=(0, 2, 3), correction=0)
+        mean, unbiased = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
+        out = F.batch_norm(x, mean, unbiased, self.weight, self.bias, training=True, momentum=1.0, eps=self.eps)
+        values = x.numel() // x.shape[1]
         self.running_mean.lerp_(mean, 0.01)
-        self.running_var.lerp_(variance, 0.01)
-        return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        self.running_var.lerp_(unbiased * ((values - 1) / values), 0.01)
+        return out
 
 
 class ChannelNorm(nn.LayerNorm):

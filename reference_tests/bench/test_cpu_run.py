@@ -16,7 +16,7 @@ import pytest
 import nfnumpy as nf
 from nfnumpy.bench import __main__ as command, report, rounds
 from nfnumpy.bench.cases import operations as operation_cases, peak_rates as peaks, update as update_cases
-from nfnumpy.bench.cases.networks import WORKS
+from nfnumpy.bench.cases.networks import FOLDED, WORKS
 from nfnumpy.bench.cpu import command as cpu, data_loading, machine, networks, update
 from nfnumpy.bench.implementations import NCHW, NFNUMPY, REFERENCE, TORCH
 from nfnumpy.bench.plots import draw, draw_all
@@ -74,6 +74,17 @@ def test_a_whole_run_compares_all_in_both_kinds_of_work(whole_run):
     assert [row["agrees"] for row in rows if "agrees" in row] == [True] * (len(rows) // 2 - 1)
 
 
+def test_networks_with_batch_normalization_are_compared_folded_too(small_and_in_one_process):
+    plan = dataclasses.replace(PLAN, models=("efficientnet_8px",))
+    made = report.Report(None)
+    networks.measure(made, plan)
+    rows = made.rows("network efficientnet_8px")
+    assert not networks.failed(made) and not [row["failure"] for row in rows if row["failure"]]
+    for work in (WORKS[0], FOLDED, WORKS[1]):
+        assert {row["implementation"] for row in rows if row["work"] == work} == {NFNUMPY, REFERENCE, TORCH, NCHW}
+    assert [row["logits_error"] > 0 for row in rows if row["work"] == FOLDED and row["implementation"] != NFNUMPY]
+
+
 def test_a_whole_run_rates_the_update_and_the_operations(whole_run, small_and_in_one_process):
     sections = whole_run[1]["sections"]
     values = nf.analysis.count_params(nf.models.create("nfnet_8px", shapes_only=True))
@@ -105,7 +116,7 @@ def running(logits, loss):
 @pytest.mark.parametrize("logits, loss, agrees", [
     ([3.0, 4.0], 2.0, True), ([3.0, 4.0001], 2.0, True), ([3.0, 4.001], 2.0, False), ([3.0, 4.0], 2.001, False)])
 def test_another_result_than_ours_is_a_failure(logits, loss, agrees):
-    found = networks._agreement({NFNUMPY: running([3.0, 4.0], 2.0), "it": running(logits, loss)}, "it")
+    found = networks._agreement({NFNUMPY: running([3.0, 4.0], 2.0), "it": running(logits, loss)}, "it", "training")
     assert found["agrees"] is agrees
     made = report.Report(None)
     with made.section("network x", "") as section:

@@ -9,7 +9,7 @@ import nfnumpy as nf
 from nfnumpy.bench import report, table, targets
 from nfnumpy.bench.cases import update
 from nfnumpy.bench.cpu import command as cpu
-from nfnumpy.bench.implementations import EAGER, TORCH
+from nfnumpy.bench.implementations import EAGER, NCHW, TORCH
 
 
 def report_with(section, **row):
@@ -66,6 +66,8 @@ def test_an_interruption_is_no_failure_of_a_section():
     ("network nfnet_f0", {"work": "inference", "implementation": TORCH}, "ratio", 1.0),
     ("network nf_resnet50", {"work": "training", "implementation": TORCH}, "ratio", 1.0),
     ("network nf_regnet_32px", {"work": "training", "implementation": TORCH}, "memory_ratio", 1.0),
+    ("network resnet50", {"work": "training", "implementation": TORCH}, "ratio", 1.2),
+    ("network efficientnet_b0", {"work": "folded", "implementation": NCHW}, "ratio", 1.0),
     ("update", {"work": update.TOGETHER, "implementation": EAGER}, "ratio", 0.4),
     ("scaling", {"axis": "depth", "kind": "fit"}, "excess", targets.EXPONENT_SLACK)])
 def test_a_cpu_target_is_met_missed_or_not_measured(section, row, key, limit):

@@ -8,37 +8,11 @@ import torch
 from torch.nn import functional as F
 
 import nfnumpy as nf
-from nfnumpy.ports import (
-    torch_densenet,
-    torch_efficientnet,
-    torch_fixup_resnet,
-    torch_inception_v3,
-    torch_mobilenet,
-    torch_resnet,
-    torch_resnet_d,
-    torch_resnet_v2,
-    torch_resnext,
-    torch_skipinit_resnet,
-)
+from nfnumpy.ports.torch_networks import from_config
 from nfnumpy.ports.torch_parts import load_state, port_name
 from reference_tests.helpers.port_pairs import BOUND, Masked, difference
 
 STEPS_BOUND = 1e-9  # as in training/test_training_steps_against_torch.py
-PORTS = {  # class of the configuration: port
-    "ResNetConfig": torch_resnet.ResNet,
-    "ResNetV2Config": torch_resnet_v2.ResNetV2,
-    "ResNetDConfig": torch_resnet_d.ResNetD,
-    "ResNeXtConfig": torch_resnext.ResNeXt,
-    "SEResNeXtConfig": torch_resnext.SEResNeXt,
-    "SEResNeXtDConfig": torch_resnext.SEResNeXtD,
-    "FixupResNetConfig": torch_fixup_resnet.FixupResNet,
-    "SkipInitResNetConfig": torch_skipinit_resnet.SkipInitResNet,
-    "DenseNetConfig": torch_densenet.DenseNet,
-    "InceptionV3Config": torch_inception_v3.InceptionV3,
-    "EfficientNetConfig": torch_efficientnet.EfficientNet,
-    "MobileNetV1Config": torch_mobilenet.MobileNetV1,
-    "MobileNetV2Config": torch_mobilenet.MobileNetV2,
-}
 
 
 def random_state(model, seed):
@@ -56,7 +30,7 @@ def pair_of(config, seed):
     """A model with random values and the port with the same, both float64; the port's weights lie channels last."""
     model = nf.models.from_config(config, dtype="float64", seed=seed)
     model.load_state_dict(random_state(model, seed))
-    port = PORTS[type(config).__name__](config).double()
+    port = from_config(config).double()
     load_state(port, model.state_dict())
     return model, port.to(memory_format=torch.channels_last)
 

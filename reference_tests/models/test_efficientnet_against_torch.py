@@ -11,8 +11,8 @@ from hypothesis import given, strategies as st
 
 import nfnumpy as nf
 from nfnumpy.models.efficientnet import MBConv, ResidualMBConv, scaled_width
+from nfnumpy.ports.torch_networks import from_config
 from reference_tests.helpers.baseline_pairs import (
-    PORTS,
     assert_gradients_agree,
     assert_states_agree,
     assert_steps_agree,
@@ -86,7 +86,7 @@ def test_named_models_have_the_parameters_and_rates_of_the_port(name):
     """No memory is taken on either side."""
     model = nf.models.create(name, shapes_only=True)
     with torch.device("meta"):
-        port = PORTS["EfficientNetConfig"](model.config)
+        port = from_config(model.config)
     theirs = {key: (*parameter.shape[2:], *parameter.shape[1::-1]) for key, parameter in port.named_parameters()}
     assert {port_name(key): tuple(parameter.shape) for key, parameter in model.parameters().items()} == theirs
     for ours, block in zip(model.blocks, port.blocks, strict=True):

@@ -7,8 +7,8 @@ import torch
 
 import nfnumpy as nf
 from nfnumpy.models.mobilenet_v2 import InvertedResidual
+from nfnumpy.ports.torch_networks import from_config
 from reference_tests.helpers.baseline_pairs import (
-    PORTS,
     assert_gradients_agree,
     assert_states_agree,
     assert_steps_agree,
@@ -70,7 +70,7 @@ def test_named_models_have_the_parameters_of_the_port(name):
     """No memory is taken on either side."""
     model = nf.models.create(name, shapes_only=True)
     with torch.device("meta"):
-        port = PORTS[type(model.config).__name__](model.config)
+        port = from_config(model.config)
     theirs = {key: (*parameter.shape[2:], *parameter.shape[1::-1]) for key, parameter in port.named_parameters()}
     assert {port_name(key): tuple(parameter.shape) for key, parameter in model.parameters().items()} == theirs
     assert port.dropout.p == model.dropout.rate

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import nfnumpy as nf
+from nfnumpy.ports.torch_networks import from_config
 from nfnumpy.ports.torch_parts import port_name
 from reference_tests.helpers.baseline_pairs import (
-    PORTS,
     STEPS_BOUND,
     assert_gradients_agree,
     assert_states_agree,
@@ -94,7 +94,7 @@ def test_named_models_have_the_parameters_of_the_port(name):
     """Names and shapes, and the rate of dropout; no memory is taken on either side."""
     model = nf.models.create(name, shapes_only=True)
     with torch.device("meta"):
-        port = PORTS[type(model.config).__name__](model.config)
+        port = from_config(model.config)
     ours = {port_name(key): tuple(array.shape) for key, array in model.state_dict().items()}
     theirs = {key: (*array.shape[2:], *array.shape[1::-1]) for key, array in port.state_dict().items()
               if not key.endswith("num_batches_tracked")}

@@ -12,6 +12,7 @@ from ...training.trainer import Trainer
 PRECISIONS = ("tf32", "bf16")  # of products on a GPU; in bf16 the activations too
 LEARNING_RATE = 1e-3
 WORKS = ("inference", "training")  # in this order: where peaks cannot be reset, that of inference comes first
+FOLDED = "folded"  # inference with batch normalization made a part of the convolutions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +30,25 @@ class NetworkCase:
     @property
     def config(self) -> Any:
         """The model's configuration, without dropout and stochastic depth."""
-        return models.config_of(self.model, drop_rate=0.0, stochdepth_rate=0.0, **self.changes)
+        own = {field.name for field in dataclasses.fields(models.config_of(self.model))}
+        rates = dict.fromkeys(own & {"drop_rate", "stochdepth_rate"}, 0.0)
+        return models.config_of(self.model, **rates, **self.changes)
+
+    @property
+    def is_normalizer_free(self) -> bool:
+        """Whether the network is one of those the papers train with adaptive gradient clipping."""
+        return isinstance(self.config, models.NORMALIZER_FREE)
+
+    @property
+    def clipping(self) -> float | None:
+        """AGC's lambda, or None, as for networks with batch normalization."""
+        return 0.01 if self.is_normalizer_free else None
+
+    @property
+    def works(self) -> tuple[str, ...]:
+        """What is measured, in this order: WORKS, and FOLDED where there is batch normalization."""
+        inference, training = WORKS
+        return WORKS if self.is_normalizer_free else (inference, FOLDED, training)
 
     @property
     def pixels(self) -> int:
@@ -55,7 +74,7 @@ class NetworkCase:
         split = datasets.ArraySplit(images, labels)
         classes = tuple(map(str, range(self.config.num_classes)))
         training_options = TrainingOptions(model=self.model, batch_size=self.batch, lr=LEARNING_RATE, warmup_epochs=0.0,
-                                           epochs=10**6, label_smoothing=0.0, ema=None, **options)
+                                           epochs=10**6, label_smoothing=0.0, ema=None, agc=self.clipping, **options)
         dataset = datasets.Dataset("random images", classes, self.pixels, split, split)
         trainer = Trainer(training_options, self.config, dataset)
         for name, parameter in trainer.model.parameters().items():
@@ -75,5 +94,9 @@ def section_of(model: str) -> str:
 def relative_errors(answer: tuple[numpy.ndarray, float], other: tuple[numpy.ndarray, float]) -> dict[str, float]:
     """{logits_error, loss_error}: the distance of two first answers (logits, loss), relative to the other."""
     (logits, loss), (other_logits, other_loss) = answer, other
-    logits_error = numpy.linalg.norm(logits - other_logits) / numpy.linalg.norm(other_logits)
-    return {"logits_error": float(logits_error), "loss_error": abs(loss - other_loss) / abs(other_loss)}
+    return {"logits_error": logits_error(logits, other_logits), "loss_error": abs(loss - other_loss) / abs(other_loss)}
+
+
+def logits_error(logits: numpy.ndarray, other: numpy.ndarray) -> float:
+    """The distance of two arrays of logits, relative to the other."""
+    return float(numpy.linalg.norm(logits - other) / numpy.linalg.norm(other))

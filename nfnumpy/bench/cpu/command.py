@@ -25,7 +25,8 @@ SMALL_IMAGES = 64  # pixels: up to here, batches are large
 class Plan:
     """How much is measured. repeats: rounds, with a turn for each implementation; plain_repeats: of reference mode."""
 
-    models: tuple = ("nfnet_f0", "nf_resnet50", "nf_regnet_b0", "nfnet_32px", "nf_resnet_32px", "nf_regnet_32px")
+    models: tuple = ("nfnet_f0", "nf_resnet50", "nf_regnet_b0", "nfnet_32px", "nf_resnet_32px", "nf_regnet_32px",
+                     "resnet50", "efficientnet_b0")
     repeats: int = 5
     plain_repeats: int = 1
     pause: float = 0.25  # seconds

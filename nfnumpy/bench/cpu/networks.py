@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from ..cases.networks import WORKS, NetworkCase, relative_errors, section_of
+from ..cases.networks import FOLDED, WORKS, NetworkCase, logits_error, relative_errors, section_of
 from ..implementations import JAX, NCHW, NFNUMPY, REFERENCE, TORCH
 from ..processes import Process
 from ..report import Report, Section
@@ -47,9 +47,9 @@ def _remarks(rows: list[dict[str, Any]]) -> Iterator[str]:
     by_name = {(row["work"], row["implementation"]): row for row in rows}
     for row in rows:
         if row.get("agrees") is False:
-            yield (f"{row['implementation']} computes something else than ours: relative error of its logits "
-                   f"{row['logits_error']:.1e}, of its loss {row['loss_error']:.1e}.")
-    for work in WORKS[::-1]:
+            errors = ", ".join(f"{key.removesuffix('_error')} {row[key]:.1e}" for key in BOUNDS if key in row)
+            yield f"{row['implementation']} computes something else than ours; relative errors: {errors}."
+    for work in dict.fromkeys(row["work"] for row in rows):
         first, last = (by_name.get((work, name), {}) for name in (NCHW, TORCH))
         if "ms" in first and "ms" in last and first["ms"] < last["ms"]:
             ours = f": ours takes {first['ratio']:.3f} of that time." if "ratio" in first else "."
@@ -72,7 +72,7 @@ def _others(section: Section, case: NetworkCase, path: str) -> dict[str, tuple]:
     if torch_is_installed(section):
         makers[TORCH] = (f"{MODULE}.torch_network:TorchNetworkOnCPU", case, path, True)
         makers[NCHW] = (f"{MODULE}.torch_network:TorchNetworkOnCPU", case, path, False)
-    if importlib.util.find_spec("jax"):
+    if importlib.util.find_spec("jax") and case.is_normalizer_free:
         makers[JAX] = (f"{MODULE}.jax_network:JaxNetwork", case, path)
     return makers
 
@@ -85,8 +85,8 @@ def _compare(section, case, plan):
             processes[NFNUMPY].call("save", path)
             processes.update(open_processes(stack, section, _others(section, case, path)))
         running = {name: _Running(process) for name, process in processes.items()}
-        rows = [row for work in WORKS for row in _rows(running, plan, work)]
-        for row in sorted(rows, key=lambda row: WORKS.index(row["work"]), reverse=True):
+        rows = [row for work in case.works for row in _rows(running, plan, work)]
+        for row in sorted(rows, key=lambda row: case.works.index(row["work"]), reverse=True):
             section.add(**case.facts(), **row)
             if row["failure"]:
                 section.note(f"{row['implementation']}, {row['work']}: {row['failure']}")
@@ -114,8 +114,8 @@ def _rows(running: dict[str, _Running], plan: Any, work: str) -> list[dict[str, 
     for name in running:
         if name != NFNUMPY and NFNUMPY in running:
             rows[name].update(_time_ratios(timings, name), **_memory_ratios(rows[NFNUMPY], rows[name]))
-            if work == WORKS[-1]:
-                rows[name].update(_agreement(running, name))
+            if work in (FOLDED, WORKS[-1]):
+                rows[name].update(_agreement(running, name, work))
     return list(rows.values())
 
 
@@ -133,10 +133,15 @@ def _memory_ratios(ours: dict[str, Any], its: dict[str, Any]) -> dict[str, float
     return {"memory_ratio": ours["memory"] / its["memory"], "net_memory_ratio": our_net / its_net if its_net else None}
 
 
-def _agreement(running: dict[str, _Running], name: str) -> dict[str, Any]:
-    """Relative errors of its first logits and loss to ours, and whether rounding explains them."""
+def _agreement(running: dict[str, _Running], name: str, work: str) -> dict[str, Any]:
+    """Relative errors of its first logits and loss to ours, of FOLDED its logits, and whether rounding explains them.
+    """
     its, ours = running[name].results, running[NFNUMPY].results
-    if any(work not in results for results in (its, ours) for work in WORKS):
+    works = WORKS if work in WORKS else (work,)
+    if any(needed not in results for results in (its, ours) for needed in works):
         return {}
-    errors = relative_errors((its["inference"], its["training"]), (ours["inference"], ours["training"]))
-    return {**errors, "agrees": all(errors[key] <= bound for key, bound in BOUNDS.items())}
+    if work == FOLDED:
+        errors = {"logits_error": logits_error(its[work], ours[work])}
+    else:
+        errors = relative_errors((its["inference"], its["training"]), (ours["inference"], ours["training"]))
+    return {**errors, "agrees": all(error <= BOUNDS[key] for key, error in errors.items())}

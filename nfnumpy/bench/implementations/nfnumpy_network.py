@@ -4,7 +4,7 @@ import contextlib
 
 import numpy
 
-from ... import weights
+from ... import models, weights
 from ...autograd import no_grad
 from ...backend import reference
 from ...datasets.preprocessing import to_input
@@ -20,6 +20,7 @@ class NfnumpyNetwork:
         self._mode = reference if plain else contextlib.nullcontext
         self.images, self.labels = case.images_and_labels()
         self.trainer = case.trainer(self.images, self.labels)
+        self._folded: models.ImageClassifier | None = None
 
     def resident_before(self) -> int | None:
         """Bytes resident before there was a network: the interpreter and the libraries."""
@@ -36,6 +37,15 @@ class NfnumpyNetwork:
 
     def inference(self) -> numpy.ndarray:
         """Logits of the images."""
+        return self._logits(self.trainer.model)
+
+    def folded(self) -> numpy.ndarray:
+        """Logits of the images of the folded network, which is made at the first call."""
+        if self._folded is None:
+            self._folded = models.folded(self.trainer.model)
+        return self._logits(self._folded)
+
+    def _logits(self, model):
         trainer = self.trainer
         with self._mode(), no_grad(), trainer.backend.computing():
-            return trainer.model(to_input(self.images, trainer.backend, trainer.input_dtype)).data
+            return model(to_input(self.images, trainer.backend, trainer.input_dtype)).data

@@ -1,13 +1,14 @@
 """Training steps and inference in PyTorch, eager, on any device. On a GPU: cuDNN's benchmark, TF32 or bf16 autocast."""
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator
 
 import numpy
 import torch
 from torch.nn import functional as F
 
-from ...ports import torch as port
+from ...ports import torch as port, torch_networks, torch_parts
 from ..cases.networks import NetworkCase
 from ..timing import host_milliseconds
 from .torch_update import optimizer_of
@@ -25,23 +26,25 @@ class TorchNetwork:
                  channels_last: bool = True, compiled: bool = False) -> None:
         self.device, self.precision = torch.device(device), case.precision
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.network = port.from_config(case.config)
-        port.load_reference_state(self.network, state)
+        self.network = torch_networks.from_config(case.config)
+        torch_parts.load_state(self.network, state)
         self.network.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
-        self.optimizer, self.clipping_origin = optimizer_of(self.network)
+        self.optimizer, self.clipping_origin = optimizer_of(self.network, clipping=case.clipping)
         self.forward = torch.compile(self.network) if compiled else self.network
+        self._folded: torch.nn.Module | None = None
         self.images, self.labels = (torch.from_numpy(array).to(self.device) for array in case.images_and_labels())
 
-    def _logits(self):
+    def _logits(self, forward):
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             x = port.normalize(self.images, torch.float32)
-            return self.forward(x.contiguous(memory_format=self.memory_format))
+            return forward(x.contiguous(memory_format=self.memory_format))
 
     def train(self) -> torch.Tensor:
         """Start one training step; returns its loss."""
+        self.network.train()
         self.optimizer.zero_grad()
         with fast_products():
-            loss = F.cross_entropy(self._logits().float(), self.labels)
+            loss = F.cross_entropy(self._logits(self.forward).float(), self.labels)
             loss.backward()
             self.optimizer.step()
         return loss
@@ -52,8 +55,17 @@ class TorchNetwork:
 
     def infer(self) -> torch.Tensor:
         """Start one inference; returns the logits."""
+        self.network.eval()
         with torch.inference_mode(), fast_products():
-            return self._logits()
+            return self._logits(self.forward)
+
+    def infer_folded(self) -> torch.Tensor:
+        """The same by the network with its batch normalizations folded, which is made at the first call."""
+        if self._folded is None:
+            self._folded = torch_networks.folded(copy.deepcopy(self.network))
+            self._folded.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        with torch.inference_mode(), fast_products():
+            return self._logits(self._folded)
 
     def milliseconds(self, work: Callable[[], object]) -> float:
         """How long the device takes to do what the call `work()` starts."""

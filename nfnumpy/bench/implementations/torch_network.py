@@ -29,3 +29,7 @@ class TorchNetworkOnCPU:
     def inference(self) -> numpy.ndarray:
         """Logits of the images."""
         return self.network.infer().numpy()
+
+    def folded(self) -> numpy.ndarray:
+        """Logits of the folded network, which is made at the first call."""
+        return self.network.infer_folded().numpy()

@@ -22,10 +22,11 @@ def clipping_function() -> tuple[Callable[..., Any], str]:
     return adaptive_clip_grad, "timm"
 
 
-def optimizer_of(network: torch.nn.Module, fused: bool | None = None) -> tuple[torch_optim.SGD, str]:
+def optimizer_of(network: torch.nn.Module, fused: bool | None = None,
+                 clipping: float | None = 0.01) -> tuple[torch_optim.SGD, str]:
     """(the optimizer of a network's parameters, the origin of its clipping)."""
     clip, origin = clipping_function()
-    return torch_optim.SGD(network, LEARNING_RATE, fused=fused, clip=clip), origin
+    return torch_optim.SGD(network, LEARNING_RATE, clipping=clipping, fused=fused, clip=clip), origin
 
 
 class TorchUpdate:
