@@ -52,7 +52,7 @@ from nfnumpy.bench.implementations import (
 from nfnumpy.functional import activations, linear
 from nfnumpy.functional.fast_cupy import implicit_convolution
 from nfnumpy.models import registry
-from nfnumpy.ports import torch as torch_port
+from nfnumpy.ports import torch_parts
 
 TINY = nf.models.NFNetConfig(widths=(8,), depths=(1,), strides=(2,), group_size=4, stem_widths=(4, 4),
                              stem_strides=(1, 2), num_classes=10, train_size=4, test_size=4)
@@ -420,13 +420,13 @@ def test_a_graph_that_keeps_its_memory_gives_way(monkeypatch):
 
 def test_other_weights_than_ours_are_noticed(monkeypatch, capsys):
     """A network whose residual branches are off, which is how networks start, computes other logits."""
-    plain = torch_port.load_reference_state
+    plain = torch_parts.load_state
 
     def load(network, state):
         plain(network, {name: np.zeros_like(array) if name.endswith("skip_gain") else array
                         for name, array in state.items()})
 
-    monkeypatch.setattr(torch_port, "load_reference_state", load)
+    monkeypatch.setattr(torch_parts, "load_state", load)
     found = measured_network()
     row = found.rows("network tiny tf32", agrees=False)[0]
     assert row["loss_error"] < 0.02 < row["logits_error"]  # a fresh network's loss hardly knows
