@@ -120,8 +120,11 @@ def _rows(running: dict[str, _Running], plan: Any, work: str) -> list[dict[str, 
 
 
 def _time_ratios(timings, name):
-    """Our time over its time."""
-    return ratio(timings[NFNUMPY], timings[name]).facts("ratio") if {NFNUMPY, name} <= set(timings) else {}
+    """Our time over its time, of the rounds that both have: reference mode has fewer."""
+    if not {NFNUMPY, name} <= set(timings):
+        return {}
+    its = timings[name]
+    return ratio(Timing(timings[NFNUMPY].samples[:len(its.samples)]), its).facts("ratio")
 
 
 def _memory_ratios(ours: dict[str, Any], its: dict[str, Any]) -> dict[str, float | None]:

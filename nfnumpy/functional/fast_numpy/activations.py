@@ -92,9 +92,14 @@ def _gelu_vjp(cotangent, x, out, scale):
     out *= cotangent
 
 
+def _multiply(out, scale):
+    if scale != 1:
+        out *= scale
+
+
 def _relu(x, out, scale):
     numpy.clip(x, 0, None, out=out)
-    out *= scale
+    _multiply(out, scale)
 
 
 def _relu_vjp(cotangent, x, out, scale):
@@ -107,31 +112,25 @@ def _relu_vjp(cotangent, x, out, scale):
     numpy.bitwise_and(out.view(bits), chosen, out=out.view(bits))
 
 
-def _decay(x, out):
-    """out ← 1 + exp(-x), infinite where that is."""
-    numpy.negative(x, out=out)
-    with numpy.errstate(over="ignore"):
-        numpy.exp(out, out=out)
-    out += 1
-
-
 def _silu(x, out, scale):
-    _decay(x, out)
-    numpy.divide(x, out, out=out)
-    out *= scale
+    """x/2·(1 + tanh(x/2)), which is x·sigmoid(x): NumPy's tanh takes less time than its exp."""
+    half = numpy.multiply(x, x.dtype.type(0.5), out=_scratch("half", x))
+    numpy.tanh(half, out=out)
+    out += 1
+    out *= half
+    _multiply(out, scale)
 
 
 def _silu_vjp(cotangent, x, out, scale):
-    """The formula's s + x·s·(1 - s) as s·(1 + x·(1 - s))."""
-    rest = _scratch("rest", x)
-    _decay(x, out)
-    numpy.reciprocal(out, out=out)
-    numpy.subtract(1, out, out=rest)
-    rest *= x
-    rest += 1
-    out *= rest
+    """The formula's s + x·s·(1 - s) as (1 + t)/2 · (1 + x/2·(1 - t)) with t = tanh(x/2)."""
+    slope = numpy.multiply(x, x.dtype.type(0.5), out=_scratch("slope", x))
+    numpy.tanh(slope, out=out)
+    slope *= numpy.subtract(1, out, out=_scratch("rest", x))
+    slope += 1
+    out += 1
+    out *= slope
     out *= cotangent
-    out *= scale
+    out *= x.dtype.type(0.5) * scale
 
 
 IN_PLACE = {"gelu": _gelu, "relu": _relu, "silu": _silu}
