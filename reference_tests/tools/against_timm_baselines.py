@@ -18,7 +18,7 @@ SHAPE = (3, 64, 96, 3)  # of the images: not square, so that axes in a wrong ord
 LARGER = {"inception_v3": (3, 107, 139, 3)}  # its stem leaves nothing of smaller images
 THEIRS = {"mobilenetv1": "mobilenetv1_100", "mobilenetv2": "mobilenetv2_100",
           **{f"efficientnet_b{k}": f"tf_efficientnet_b{k}" for k in range(8)}}  # where the names differ
-ENDS_OF_BRANCHES = r"^layer.*\.bn3\.weight|^stages.*\.conv3\.weight"  # of timm's bottlenecks
+BOTTLENECK_ENDS = r"^layer.*\.bn3\.weight|^stages.*\.conv3\.weight"  # of timm's residual branches
 NAMES = (  # of ours
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnetv2_18", "resnetv2_34", "resnetv2_50",
     "resnetv2_101", "resnetv2_152", "resnet50d", "resnext50_32x4d", "seresnext50_32x4d", "seresnext26d_32x4d",
@@ -53,13 +53,16 @@ HEADING = f"{'':22} {'evaluation: logits, gradients, image':33} {'training: logi
 
 
 def random_timm(timm, name):
-    """timm's model with every parameter and running statistic random, such that neither grows from layer to layer.
+    """timm's model with every parameter and running statistic random, such that signals stay of order one.
 
-    Residual branches end small, as in trained networks: otherwise the sums grow from block to block, the gates of
-    squeeze-and-excite saturate, and every rounding is multiplied on its way through a hundred layers.
+    Residual branches end small, as in trained networks: otherwise the sums grow from block to block (in EfficientNet-B0
+    a hundredfold), the gates of squeeze-and-excite saturate, and every rounding is multiplied on its way. Offsets are
+    small enough that a relu6 passes something of each channel: the batch's variance of a channel that is 0 but for one
+    of its 18 values is next to nothing, and training mode divides by it. Ill-conditioned weights say nothing about
+    agreement: with them timm differs as much from itself as soon as its images change by one rounding.
     """
     model = timm.create_model(name, pretrained=False).double()
-    draws = np.random.default_rng(1)
+    draws, ends = np.random.default_rng(1), ends_of_branches(model)
     with torch.no_grad():
         for key, array in model.state_dict().items():
             if not array.is_floating_point():
@@ -67,15 +70,24 @@ def random_timm(timm, name):
             numbers = torch.from_numpy(np.asarray(draws.standard_normal(tuple(array.shape))))
             if key.endswith("running_var"):
                 array.copy_(0.5 + numbers**2 / 2)
-            elif key.endswith(("running_mean", "bias")):
+            elif key.endswith("running_mean"):
                 array.copy_(0.5 * numbers)
+            elif key.endswith("bias"):
+                array.copy_(0.25 * numbers)
             elif array.ndim == 1:
                 array.copy_(1.0 + 0.2 * numbers)
             else:
                 array.copy_(numbers * np.sqrt(2 / array[0].numel()))
-            if re.search(ENDS_OF_BRANCHES, key):
+            if key in ends:
                 array.mul_(0.2)
     return model
+
+
+def ends_of_branches(model):
+    """The names of the last factors of timm's residual branches: of bottlenecks and of inverted residuals."""
+    inverted = {f"{name}.{'bn3' if hasattr(block, 'bn3') else 'bn2'}.weight" for name, block in model.named_modules()
+                if getattr(block, "has_skip", False)}
+    return inverted | {key for key in model.state_dict() if re.search(BOTTLENECK_ENDS, key)}
 
 
 def our_model(name, state):
