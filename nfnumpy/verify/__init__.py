@@ -14,6 +14,7 @@ from .checks.agc import check_agc
 from .checks.block import check_block
 from .checks.ema import check_ema
 from .checks.model import check_model
+from .checks.norm import check_norm
 from .checks.sam import check_sam
 from .checks.schedule import check_schedule
 from .checks.se import check_se
@@ -23,8 +24,8 @@ from .verdict import CONFORMS, DIVERGES, VARIANT, Difference, Outcome, Verdict
 
 CHECKS: dict[str, Callable[..., Verdict]] = {
     "activation": check_activation, "ws_conv": check_ws_conv, "agc": check_agc, "sam": check_sam,
-    "stochastic_depth": check_stochastic_depth, "se": check_se, "block": check_block, "ema": check_ema,
-    "schedule": check_schedule, "model": check_model}
+    "stochastic_depth": check_stochastic_depth, "se": check_se, "norm": check_norm, "block": check_block,
+    "ema": check_ema, "schedule": check_schedule, "model": check_model}
 KINDS = tuple(CHECKS)
 
 
@@ -45,5 +46,5 @@ def assert_conforms(verdict: Verdict, variants: bool = True) -> None:
 
 
 __all__ = ["CHECKS", "CONFORMS", "DIVERGES", "KINDS", "VARIANT", "Difference", "Outcome", "Verdict", "assert_conforms",
-           "check", "check_activation", "check_agc", "check_block", "check_ema", "check_model", "check_sam",
-           "check_schedule", "check_se", "check_stochastic_depth", "check_ws_conv"]
+           "check", "check_activation", "check_agc", "check_block", "check_ema", "check_model", "check_norm",
+           "check_sam", "check_schedule", "check_se", "check_stochastic_depth", "check_ws_conv"]

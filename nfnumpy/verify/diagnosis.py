@@ -45,6 +45,13 @@ def diagnose(check: Any, cases: Sequence[Any], outputs: Sequence[Any], precision
     return Diagnosis(None, search.nearest)
 
 
+def reproducing(check: Any, cases: Sequence[Any], outputs: Sequence[Any], precision: str,
+                groups: Iterable[tuple[KnownVariant, ...]]) -> tuple[KnownVariant, ...] | None:
+    """The first of `groups` of known variants that reproduces a target's outputs, or None."""
+    search = _Search(check, cases, outputs, precision)
+    return next((variants for variants in groups if search.reproduces(variants)), None)
+
+
 class _Search:
     def __init__(self, check, cases, outputs, precision):
         self.check, self.precision = check, precision

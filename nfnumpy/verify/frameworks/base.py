@@ -21,8 +21,13 @@ class ModuleHandle:
         """Name -> shape, in order."""
         raise NotImplementedError
 
+    @property
+    def buffers(self) -> Mapping[str, Host]:
+        """Name -> host array of what is saved with the parameters and has no gradient, such as running statistics."""
+        raise NotImplementedError
+
     def load(self, arrays: Mapping[str, Host], dtype: str) -> None:
-        """Bring the module to `dtype` and set parameters, in the module's layout; those not named stay."""
+        """Bring the module to `dtype` and set parameters and buffers, in the module's layout; those not named stay."""
         raise NotImplementedError
 
     inputs: Mapping[str, Host]

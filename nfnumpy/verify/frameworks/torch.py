@@ -109,6 +109,10 @@ class TorchModule(ModuleHandle):
         return {name: tuple(value.shape) for name, value in self.target.named_parameters()}
 
     @property
+    def buffers(self) -> dict[str, Host]:
+        return {name: value.detach().cpu().numpy().copy() for name, value in self.target.named_buffers()}
+
+    @property
     def strides(self) -> list[int]:
         """The strides along the first axis of all submodules that have one."""
         strides = [part.stride for part in self.target.modules() if hasattr(part, "stride")]
@@ -117,11 +121,13 @@ class TorchModule(ModuleHandle):
 
     def load(self, arrays: Mapping[str, Host], dtype: str) -> None:
         self.target.to(getattr(self.torch, dtype))
-        leaves = dict(self.target.named_parameters())
+        parameters = dict(self.target.named_parameters())
+        leaves = {**dict(self.target.named_buffers()), **parameters}
         with self.torch.no_grad():
             for name, array in arrays.items():
                 leaves[name].copy_(self.torch.from_numpy(np.array(array)).reshape(leaves[name].shape))
-                leaves[name].requires_grad_()
+                if name in parameters:
+                    leaves[name].requires_grad_()
 
     def call(self, x: Host, training: bool, *, observed: Mapping[str, str] | None = None, with_gradients: bool = True,
              with_input_gradient: bool = True, **options: Any) -> Any:
