@@ -14,7 +14,7 @@ from ..backend import formula, namespace
 from ..backend.arrays import Array, FullPrecisionArray
 from ..errors import InputError
 from .checks import shown, whole_number
-from .normalization_inputs import check_channels, check_eps, check_image, check_values, full_precision, rounded
+from .normalization_inputs import check_channels, check_eps, check_image, check_pixels, full_precision, rounded
 
 EPS = 1e-5
 
@@ -37,7 +37,7 @@ def _check(name: str, x: Array, gamma: Array, beta: Array, eps: float) -> None:
     check_eps(eps)
     check_image(x, name)
     check_channels(x, name, gamma=gamma, beta=beta)
-    check_values(x, name)
+    check_pixels(x, name)
 
 
 def _check_group_norm(x: Array, gamma: Array, beta: Array, *, groups: int, eps: float = EPS) -> None:

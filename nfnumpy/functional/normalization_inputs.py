@@ -67,6 +67,12 @@ def check_values(x: Array, name: str) -> None:
         raise InputError(f"{name}: expected at least one value, got x {tuple(x.shape)}")
 
 
+def check_pixels(x: Array, name: str) -> None:
+    """InputError unless there is something of each image, of any number of images, to take moments of."""
+    if 0 in x.shape[1:]:
+        raise InputError(f"{name}: expected at least one value of each image, got x {tuple(x.shape)}")
+
+
 def check_joint_sum(joint_sum: JointSum | None) -> None:
     """InputError unless this is a function or None."""
     if joint_sum is not None and not callable(joint_sum):

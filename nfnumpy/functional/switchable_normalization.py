@@ -22,6 +22,7 @@ from .normalization_inputs import (
     check_eps,
     check_image,
     check_joint_sum,
+    check_pixels,
     check_values,
     full_precision,
     over_devices,
@@ -121,7 +122,7 @@ def _check_switchable_norm(x: Array, gamma: Array, beta: Array, mean_weights: Ar
     check_joint_sum(joint_sum)
     check_image(x, "switchable_norm")
     check_channels(x, "switchable_norm", gamma=gamma, beta=beta, batch_mean=batch_mean, batch_variance=batch_variance)
-    check_values(x, "switchable_norm")
+    (check_values if batch_mean is None else check_pixels)(x, "switchable_norm")
     if (batch_mean is None) != (batch_variance is None):
         raise InputError("switchable_norm: expected batch_mean and batch_variance, or neither")
     if tuple(mean_weights.shape) != (3,) or tuple(variance_weights.shape) != (3,):

@@ -21,8 +21,9 @@ def folded(model: ImageClassifier) -> ImageClassifier:
 
     It has the same interface, but other parameters: a convolution with a batch normalization after it becomes one with
     a bias, a convolution whose weight is standardized becomes one with the standardized weight. Everything else, such
-    as a normalization before a nonlinearity, is shared with `model`. Logits agree up to the rounding of weights, and
-    are equal bit for bit where there is no batch normalization. Passes in training mode are an InputError.
+    as a normalization before a nonlinearity, or one by moments of the images, is shared with `model`. Logits agree up
+    to the rounding of weights, and are equal bit for bit where there is no batch normalization. Passes in training mode
+    are an InputError.
     """
     with no_grad():
         result: ImageClassifier = _copied(model, {})

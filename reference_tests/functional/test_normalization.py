@@ -143,3 +143,18 @@ def test_no_value_at_all_is_refused_where_moments_are_taken():
         with pytest.raises(InputError, match="at least one value"):
             ops.batch_norm(np.ones(shape), np.ones(shape[-1]), np.ones(shape[-1]), eps=1e-5)
     assert ops.normalize(np.ones((0, 2, 2, 3)), *[np.ones(3)] * 4, eps=1e-5).shape == (0, 2, 2, 3)
+
+
+@pytest.mark.parametrize("norm, options", [("group_norm", {"groups": 1}), ("instance_norm", {}),
+                                           ("layer_norm", {"over": "image"}), ("layer_norm", {"over": "channels"}),
+                                           ("switchable_norm", {})])
+@pytest.mark.parametrize("shape", [(0, 3), (0, 2, 2, 3)])
+def test_moments_of_each_image_need_no_image(norm, options, shape):
+    x, gamma, beta = (Tensor(np.ones(size), requires_grad=True) for size in (shape, 3, 3))
+    others = [np.ones(size) for size in (3, 3, 3, 3)] if norm == "switchable_norm" else []
+    out = getattr(ops, norm)(x, gamma, beta, *others, **options)
+    out.backward(np.ones(shape))
+    assert out.shape == x.grad.shape == shape and not gamma.grad.any() and not beta.grad.any()
+    if others:
+        with pytest.raises(InputError, match="at least one value"):
+            ops.switchable_norm(x, gamma, beta, *others[:2])

@@ -40,7 +40,7 @@ def random_model(name, dtype="float64", **changes):
             numbers *= np.sqrt(2 / np.prod(array.shape[:-1]))
         else:
             numbers *= 0.1
-        state[key] = numbers.astype(dtype)
+        state[key] = numbers.astype(dtype) if array.dtype == dtype else array
     model.load_state_dict(state)
     return model
 
@@ -66,6 +66,20 @@ def test_logits_of_a_normalizer_free_network_are_equal_bit_for_bit(name, dtype):
     folded = nf.models.folded(model)
     assert not any(key.endswith("gain") and "skip" not in key for key in folded.parameters())
     assert np.array_equal(folded(images(model, dtype)).numpy(), model(images(model, dtype)).numpy())
+
+
+@pytest.mark.parametrize("norm", nf.nn.NORMS)
+def test_only_batch_normalization_is_folded(norm):
+    """Other moments are those of the images: nothing of them is constant, and the network is left as it is."""
+    model = random_model("resnet18", norm=norm, **SMALL["resnet18"])
+    folded = nf.models.folded(model)
+    found, expected = folded(images(model)).numpy(), model(images(model)).numpy()
+    if norm.startswith("batch"):
+        assert not folded.buffers()
+        assert np.abs(found - expected).max() <= TOLERANCE * np.abs(expected).max()
+    else:
+        assert folded.parameters().keys() == model.parameters().keys()
+        assert np.array_equal(found, expected)
 
 
 def test_the_network_itself_stays_as_it_is():

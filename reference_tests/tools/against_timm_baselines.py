@@ -15,7 +15,7 @@ import torch
 import nfnumpy as nf
 
 SHAPE = (3, 64, 96, 3)  # of the images: not square, so that axes in a wrong order show
-LARGER = {"inception_v3": (3, 107, 139, 3)}  # its stem leaves nothing of smaller images
+LARGER = {"inception_v3": (6, 107, 139, 3)}  # its stem leaves nothing of smaller images, and of these 2×3 pixels
 THEIRS = {"mobilenetv1": "mobilenetv1_100", "mobilenetv2": "mobilenetv2_100",
           **{f"efficientnet_b{k}": f"tf_efficientnet_b{k}" for k in range(8)}}  # where the names differ
 BOTTLENECK_ENDS = r"^layer.*\.bn3\.weight|^stages.*\.conv3\.weight"  # of timm's residual branches
@@ -55,11 +55,12 @@ HEADING = f"{'':22} {'evaluation: logits, gradients, image':33} {'training: logi
 def random_timm(timm, name):
     """timm's model with every parameter and running statistic random, such that signals stay of order one.
 
-    Residual branches end small, as in trained networks: otherwise the sums grow from block to block (in EfficientNet-B0
-    a hundredfold), the gates of squeeze-and-excite saturate, and every rounding is multiplied on its way. Offsets are
-    small enough that a relu6 passes something of each channel: the batch's variance of a channel that is 0 but for one
-    of its 18 values is next to nothing, and training mode divides by it. Ill-conditioned weights say nothing about
-    agreement: with them timm differs as much from itself as soon as its images change by one rounding.
+    Residual branches end small, as in trained networks, and the inverse of a running variance is 1 on average:
+    otherwise signals grow from block to block (in EfficientNet-B0 a hundredfold), the gates of squeeze-and-excite
+    saturate, and every rounding is multiplied on its way. Offsets are small enough that a relu6 passes something of each channel: the
+    batch's variance of a channel that is 0 but for one of its 18 values is next to nothing, and training mode divides
+    by it. Ill-conditioned weights say nothing about agreement: with them timm differs as much from itself as soon as
+    its images change by one rounding.
     """
     model = timm.create_model(name, pretrained=False).double()
     draws, ends = np.random.default_rng(1), ends_of_branches(model)
@@ -69,7 +70,7 @@ def random_timm(timm, name):
                 continue
             numbers = torch.from_numpy(np.asarray(draws.standard_normal(tuple(array.shape))))
             if key.endswith("running_var"):
-                array.copy_(0.5 + numbers**2 / 2)
+                array.copy_(1 / (0.5 + numbers**2 / 2))
             elif key.endswith("running_mean"):
                 array.copy_(0.5 * numbers)
             elif key.endswith("bias"):

@@ -37,12 +37,13 @@ def with_random_weights(config, dtype="float32", seed=0):
             state[name] = 1.0 + 0.2 * drawn
         elif kind == "running_variance":
             state[name] = np.exp(0.3 * drawn)
-        elif kind in ("bias", "beta", "running_mean"):
+        elif kind in ("bias", "beta", "running_mean", "mean_weights", "variance_weights"):
             state[name] = 0.1 * drawn
         elif name == "linear.weight":
             state[name] = 0.1 * drawn
     model = nf.models.from_config(config, dtype=dtype)
-    model.load_state_dict({name: array.astype("float32") for name, array in state.items()}, cast=True)
+    model.load_state_dict({name: array.astype("float32") if array.dtype == np.float64 else array
+                           for name, array in state.items()}, cast=True)
     return model
 
 
@@ -149,6 +150,12 @@ def test_the_networks_that_normalizer_free_ones_are_compared_with(name):
     expect_same_logits(BASELINES[name], OnnxOptions(79 if name == "inception_v3" else 34), 2)
 
 
+@pytest.mark.parametrize("norm", nf.nn.NORMS)
+def test_a_resnet_with_any_normalization(norm):
+    """Groups of several channels in every layer; images whose moments differ."""
+    expect_same_logits(nf.models.ResNetConfig(**RESNET, **SMALL_STEM, norm=norm), OnnxOptions(13, layout="NHWC"), 3)
+
+
 def test_no_family_is_left_out():
     assert {*map(type, BASELINES.values()), *nf.models.NORMALIZER_FREE} == set(nf.models.CONFIGS)
 
@@ -195,6 +202,19 @@ def normalized(x):
     return ops.normalize(x, VECTOR, 1.0 - VECTOR, VECTOR / 2, VECTOR * VECTOR, eps=1e-3)
 
 
+def switched(x, gamma, beta, **options):
+    """Weights whose softmaxes have three different shares, and moments of the batch."""
+    return ops.switchable_norm(x, gamma, beta, VECTOR, -VECTOR, beta, gamma * gamma, **options)
+
+
+def in_both_ranks(norm, x, **options):
+    """The normalization of images and of their means, twice as many channels, with a scale that is not applied yet."""
+    channels = np.concatenate([VECTOR, -VECTOR]), np.concatenate([1.0 - VECTOR, VECTOR])
+    pair = ops.concatenate(ops.log_sigmoid(x), x * x, axis=3)
+    return mean(ops.relu(norm(pair, *channels, eps=1e-3, **options))) + norm(ops.global_mean(pair), *channels, eps=0.5,
+                                                                            **options)
+
+
 def excited(x, **options):
     """Squeeze-and-excite with constant weights."""
     return ops.squeeze_excite(x, MATRIX, VECTOR, MATRIX, VECTOR, **options)
@@ -209,6 +229,11 @@ TABLE = {  # operation: a function of images (N, H, W, 3) with one result a clas
     "conv2d": lambda x: mean(ops.conv2d(ops.relu(x) * 1.0, KERNEL, stride=(2, 1), dilation=(1, 2), padding="VALID")),
     "linear": lambda x: ops.linear(ops.global_mean(x), MATRIX),
     "normalize": lambda x: mean(normalized(ops.relu(x) * 2.0)) + normalized(ops.global_mean(x)),
+    "group_norm": lambda x: in_both_ranks(ops.group_norm, x, groups=2),
+    "instance_norm": lambda x: in_both_ranks(ops.instance_norm, x),
+    "layer_norm": lambda x: in_both_ranks(ops.layer_norm, x, over="image") + in_both_ranks(ops.layer_norm, x,
+                                                                                           over="channels"),
+    "switchable_norm": lambda x: sum((in_both_ranks(switched, x, unbiased=form) for form in (True, False)), start=0.0),
     "avg_pool": lambda x: mean(ops.avg_pool(x, window=3, stride=2)),
     "max_pool": lambda x: mean(ops.max_pool(ops.log_sigmoid(x), window=(2, 3), padding=((1, 0), (0, 2)))),
     "global_mean": lambda x: ops.global_mean(ops.log_sigmoid(x)) + ops.global_mean(excited(x)),
@@ -269,6 +294,9 @@ def test_every_operation(name, opset):
 @pytest.mark.parametrize("function, complaint", [
     (lambda x: mean(ops.flip(x)), "executes 'flip', which has no ONNX form"),
     (lambda x: ops.max(normalized(ops.max(x, axis=3, keepdims=False)), axis=1), "normalize of an array with 3 axes"),
+    (lambda x: ops.max(ops.instance_norm(ops.max(x, axis=3), VECTOR, VECTOR), axis=1), "instance_norm of an array with 3"),
+    (lambda x: mean(ops.switchable_norm(ops.pad(x, widths=((1, 0), *[(0, 0)] * 3)), *[VECTOR] * 4)),
+     "switchable_norm with the moments of the batch"),
     (lambda x: ops.max(ops.max(x, axis=1), axis=1), "over one of height and width"),
     (lambda x: mean(x * ops.sum(x, axis=(0, 1, 2))), "repeats one axis"),
     (lambda x: ops.linear(mean(x), MATRIX, ops.sum(mean(x), axis=0)), "weights that depend on the images"),

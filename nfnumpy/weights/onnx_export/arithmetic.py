@@ -1,9 +1,10 @@
 """The ONNX nodes of arithmetic, element by element, of sums and extremes over axes, of concatenation and frames.
 
-emitter.py says what these functions take and return. Used by: model.py.
+emitter.py says what these functions take and return. Used by: normalization.py, model.py.
 Test: reference_tests/weights/test_onnx_export.py.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -70,10 +71,15 @@ def _reduction(operator: str) -> Operation:
         if rank == 4 and not keepdims and 3 not in axes and not {1, 2} <= set(axes):
             raise InputError(f"export: {operator} over one of height and width has no ONNX form here")
         places = [TO_NCHW.index(place) if rank == 4 else place for place in axes]
-        if operator == "ReduceSum" or to.graph.opset >= AXES_AS_INPUTS_SINCE:
-            return to.node(operator, to.graph.applied(x), to.graph.integers(*places), keepdims=int(keepdims))
-        return to.node(operator, to.graph.applied(x), axes=places, keepdims=int(keepdims))
+        return reduced(to, operator, to.graph.applied(x), places, keepdims)
     return emit
+
+
+def reduced(to: Emitter, operator: str, x: str, axes: Sequence[int], keepdims: bool) -> Value:
+    """The node of a reduction over these axes of the graph."""
+    if operator == "ReduceSum" or to.graph.opset >= AXES_AS_INPUTS_SINCE:
+        return to.node(operator, x, to.graph.integers(*axes), keepdims=int(keepdims))
+    return to.node(operator, x, axes=list(axes), keepdims=int(keepdims))
 
 
 ARITHMETIC: dict[str, Operation] = {

@@ -1,8 +1,8 @@
 """What the functions that add an operation's nodes share: the graph, and the constants of the network.
 
 Such a function takes the Emitter and the inputs of the operation: a Value where an input depends on the images, else
-the array or number itself. It returns the Value of the result. Used by: layers.py, arithmetic.py, model.py.
-Test: reference_tests/weights/test_onnx_export.py.
+the array or number itself. It returns the Value of the result.
+Used by: layers.py, normalization.py, arithmetic.py, model.py. Test: reference_tests/weights/test_onnx_export.py.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """A graph of ONNX nodes under construction, and the values in it.
 
-Used by: emitter.py, layers.py, arithmetic.py, activations.py, model.py.
+Used by: emitter.py, layers.py, normalization.py, arithmetic.py, activations.py, model.py.
 Test: reference_tests/weights/test_onnx_export.py.
 """
 

@@ -1,4 +1,4 @@
-"""The ONNX nodes of the operations that layers are made of: convolution, normalization, pooling, nonlinearities,
+"""The ONNX nodes of the operations that layers are made of: convolution, pooling, nonlinearities,
 squeeze-and-excite, residual update.
 
 emitter.py says what these functions take and return. Used by: model.py.
@@ -53,14 +53,6 @@ def _linear(to: Emitter, x: Value, weight: Any, bias: Any = None) -> Value:
     return to.node("Gemm", x.name, *constants, label=name.removesuffix(".weight"))
 
 
-def _normalize(to: Emitter, x: Value, gamma: Any, beta: Any, mean: Any, variance: Any, *, eps: float) -> Value:
-    if len(x.shape) not in (2, 4):
-        raise InputError(f"export: normalize of an array with {len(x.shape)} axes has no ONNX form here")
-    given = {"gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
-    constants = [to.graph.constant(*to.constant(array, name)) for name, array in given.items()]
-    return to.node("BatchNormalization", to.graph.applied(x), *constants, epsilon=eps)
-
-
 def _avg_pool(to: Emitter, x: Value, *, window: Any, stride: Any = None, padding: Any = "SAME") -> Value:
     x = to.graph.ungated(x)
     geometry = _geometry(image_windows(x.shape, window, stride, padding))
@@ -109,7 +101,6 @@ def _nonlinearity(to: Emitter, x: Value, *, name: str, scale: float = 1.0) -> Va
 LAYERS: dict[str, Operation] = {
     "conv2d": _conv2d,
     "linear": _linear,
-    "normalize": _normalize,
     "avg_pool": _avg_pool,
     "max_pool": _max_pool,
     "global_mean": _global_mean,

@@ -22,10 +22,11 @@ from .arithmetic import ARITHMETIC
 from .emitter import TO_NCHW, Emitter
 from .graph import Graph, Value
 from .layers import LAYERS
+from .normalization import NORMS
 from .trace import trace
 
 INSTALL = "pip install 'nfnumpy[onnx]'"
-OPERATIONS = {**LAYERS, **ARITHMETIC}
+OPERATIONS = {**LAYERS, **NORMS, **ARITHMETIC}
 OPSETS = Interval(13, 23, with_greatest=True)  # 13: Unsqueeze and Split take axes and sizes as inputs
 LARGEST = 2**31 - 2**20  # bytes of constants: a protobuf message has less than 2 GiB, names and nodes included
 INPUT = "images"
