@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from .. import ops
 from ..autograd import Tensor, is_recomputing
-from ..backend import as_array
+from ..backend import as_array, namespace
 from ..backend.arrays import Array
 from ..errors import InputError
 from ..functional.checks import shown, whole_number
@@ -75,7 +75,7 @@ class BatchStatistics(Module):
         if not debiased:
             return 1.0 - decay
         self.counter = as_array(self.counter + 1)
-        count = self.counter.astype(self.running_mean.dtype)
+        count = namespace(self.counter).astype(self.counter, self.running_mean.dtype)
         return 1.0 / count if decay == 1.0 else (1.0 - decay) / (1.0 - decay**count)
 
 

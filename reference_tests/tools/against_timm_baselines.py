@@ -57,10 +57,10 @@ def random_timm(timm, name):
 
     Residual branches end small, as in trained networks, and the inverse of a running variance is 1 on average:
     otherwise signals grow from block to block (in EfficientNet-B0 a hundredfold), the gates of squeeze-and-excite
-    saturate, and every rounding is multiplied on its way. Offsets are small enough that a relu6 passes something of each channel: the
-    batch's variance of a channel that is 0 but for one of its 18 values is next to nothing, and training mode divides
-    by it. Ill-conditioned weights say nothing about agreement: with them timm differs as much from itself as soon as
-    its images change by one rounding.
+    saturate, and every rounding is multiplied on its way. Offsets are small enough that a relu6 passes something of
+    each channel: the batch's variance of a channel that is 0 but for one of its 18 values is next to nothing, and
+    training mode divides by it. Ill-conditioned weights say nothing about agreement: with them timm differs as much
+    from itself as soon as its images change by one rounding.
     """
     model = timm.create_model(name, pretrained=False).double()
     draws, ends = np.random.default_rng(1), ends_of_branches(model)

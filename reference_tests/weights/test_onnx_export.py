@@ -20,6 +20,7 @@ from nfnumpy.verify.tolerance import allowed, distance
 from nfnumpy.weights import OnnxOptions, onnx_export
 from nfnumpy.weights.onnx_export import model as onnx_file
 from nfnumpy.weights.onnx_export.model import OPERATIONS
+from reference_tests.helpers.tiny_networks import BASELINES, RESNET, SMALL_STEM, STEM
 
 TINY = {"widths": (16, 24), "depths": (1, 2), "num_classes": 7}
 NFNET = nf.models.NFNetConfig(**TINY, strides=(1, 2), group_size=8, stem_widths=(8, 8, 8, 8), stem_strides=(2, 1, 1, 1))
@@ -115,33 +116,6 @@ def test_the_small_variants(name, size):
 def test_the_published_variants_with_narrower_stages(name, narrower):
     """Their stems, strides, depths and kinds of blocks."""
     expect_same_logits(nf.models.config_of(name, num_classes=11, **narrower), OnnxOptions(65), 2)
-
-
-RESNET = {"widths": (16, 24), "depths": (1, 2), "strides": (1, 2), "num_classes": 7}
-STEM = {"stem_width": 8}
-SMALL_STEM = {"stem_width": 8, "stem_kernel": 3, "stem_stride": 1, "stem_pool": False}
-DEEP_STEM = {"stem_widths": (4, 6, 8)}
-GROUPS = {"groups": 2, "group_width": 4}
-INVERTED = {"widths": (8, 8, 12), "depths": (1, 2, 1), "strides": (1, 2, 2), "expansions": (1, 3, 2), "stem_width": 8,
-            "head_width": 20, "num_classes": 7}
-BASELINES = {
-    "resnet": nf.models.ResNetConfig(**RESNET, **STEM),
-    "resnet of basic blocks": nf.models.ResNetConfig(**RESNET, **SMALL_STEM, block="basic"),
-    "resnet_v2": nf.models.ResNetV2Config(**RESNET, **STEM),
-    "resnet_d": nf.models.ResNetDConfig(**RESNET, **DEEP_STEM),
-    "resnext": nf.models.ResNeXtConfig(**RESNET, **STEM, **GROUPS),
-    "se_resnext": nf.models.SEResNeXtConfig(**RESNET, **SMALL_STEM, **GROUPS, se_ratio=0.5),
-    "se_resnext_d": nf.models.SEResNeXtDConfig(**RESNET, **DEEP_STEM, **GROUPS, stem_pool=False, se_ratio=0.5),
-    "fixup_resnet": nf.models.FixupResNetConfig(**RESNET, **STEM),
-    "skipinit_resnet": nf.models.SkipInitResNetConfig(**RESNET, **STEM),
-    "efficientnet": nf.models.EfficientNetConfig(**INVERTED, kernels=(3, 5, 3)),
-    "mobilenet_v1": nf.models.MobileNetV1Config(widths=(8, 12), depths=(1, 2), strides=(1, 2), stem_width=6,
-                                                num_classes=7),
-    "mobilenet_v2": nf.models.MobileNetV2Config(**INVERTED),
-    "densenet": nf.models.DenseNetConfig(depths=(2, 1), growth=6, num_classes=7),
-    "inception_v3": nf.models.InceptionV3Config(pool_widths=(32,), factorized_widths=(128,), expanded_modules=1,
-                                                width_factor=1 / 16, num_classes=7),
-}
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -294,7 +268,7 @@ def test_every_operation(name, opset):
 @pytest.mark.parametrize("function, complaint", [
     (lambda x: mean(ops.flip(x)), "executes 'flip', which has no ONNX form"),
     (lambda x: ops.max(normalized(ops.max(x, axis=3, keepdims=False)), axis=1), "normalize of an array with 3 axes"),
-    (lambda x: ops.max(ops.instance_norm(ops.max(x, axis=3), VECTOR, VECTOR), axis=1), "instance_norm of an array with 3"),
+    (lambda x: ops.max(ops.instance_norm(ops.max(x, axis=3), VECTOR, VECTOR), axis=1), "norm of an array with 3 axes"),
     (lambda x: mean(ops.switchable_norm(ops.pad(x, widths=((1, 0), *[(0, 0)] * 3)), *[VECTOR] * 4)),
      "switchable_norm with the moments of the batch"),
     (lambda x: ops.max(ops.max(x, axis=1), axis=1), "over one of height and width"),
