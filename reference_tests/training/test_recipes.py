@@ -17,19 +17,19 @@ from nfnumpy.training import TrainingOptions, recipes
 from nfnumpy.training.classifier import eval_transform
 from nfnumpy.training.config_file import read_config
 from nfnumpy.training.examples import mixing_of
+from nfnumpy.training.parameter_patterns import learning_rate_factor
 from nfnumpy.training.rates import changes_of, rates_of
 from reference_tests.helpers.command_line import run_command
 
 PUBLISHED = [name for name in models.names()
              if isinstance(models.config_of(name), models.NORMALIZER_FREE) and not name.endswith("px")]
 BASELINES = [name for name in models.names() if name not in PUBLISHED and not name.endswith("px")]
-WITHOUT = {"fixup_resnet50", "skipinit_resnet50"}  # early networks, as a step of the way to those that have one
 SMALL = ["digits", "small_folder"]  # what a test trains with
 
 
 def test_every_published_variant_has_a_recipe():
     assert set(PUBLISHED) <= set(recipes.names()) and len(PUBLISHED) == 16 + 6 + 9
-    assert set(BASELINES) - set(recipes.names()) == WITHOUT
+    assert set(BASELINES) <= set(recipes.names())
 
 
 def test_recipes_are_inside_the_package():
@@ -56,6 +56,7 @@ def test_a_recipe_makes_options_a_model_and_an_augmentation(name):
 # family: epochs, learning rate for 256 images, weight decay, label smoothing, schedule with its rate, optimizer
 AS_PUBLISHED = {
     "resnet": (90, 0.1, 1e-4, 0.0, ("step", 0.1), "sgd"), "resnetv2": (90, 0.1, 5e-5, 0.1, ("cosine", None), "sgd"),
+    "fixup": (90, 0.1, 1e-4, 0.0, ("step", 0.1), "sgd"), "skipinit": (90, 0.1, 5e-5, 0.1, ("cosine", None), "sgd"),
     "resnext": (90, 0.1, 1e-4, 0.0, ("step", 0.1), "sgd"), "seresnext": (100, 0.15, 1e-4, 0.0, ("step", 0.1), "sgd"),
     "d": (120, 0.1, 1e-4, 0.1, ("cosine", None), "sgd"), "densenet": (90, 0.1, 1e-4, 0.0, ("step", 0.1), "sgd"),
     "inception": (100, 0.36, 4e-5, 0.1, ("exponential", 0.94), "rmsprop"),
@@ -70,9 +71,9 @@ def family_of(name):
     return "d" if is_d else max((family for family in AS_PUBLISHED if name.startswith(family)), key=len)
 
 
-@pytest.mark.parametrize("name", sorted(set(BASELINES) - WITHOUT))
-def test_a_recipe_of_a_network_with_normalizations_agrees_with_the_variant_and_the_papers(name):
-    """Without AGC, which the papers use on normalizer-free networks only, and without mixing.
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_recipe_of_a_baseline_agrees_with_the_variant_and_the_papers(name):
+    """Without AGC, which NFNets brought, and, but for Fixup, without mixing.
 
     The margin around test pictures is 32 pixels in every training; the published weights of Inception have 43.
     """
@@ -82,7 +83,8 @@ def test_a_recipe_of_a_network_with_normalizations_agrees_with_the_variant_and_t
     transform = reading.test_reader(config.train_size).transform
     assert transform == eval_transform(config)._replace(crop_margin=CROP_MARGIN)
     assert rates_of(config) == {"dropout": options.dropout, "stochdepth_rate": options.stochdepth_rate}
-    assert (options.agc, options.mixup, options.cutmix, options.momentum) == (None, None, None, 0.9)
+    mixup = 0.7 if name == "fixup_resnet50" else None
+    assert (options.agc, options.mixup, options.cutmix, options.momentum) == (None, mixup, None, 0.9)
     epochs, rate, decay, smoothing, schedule, optimizer = AS_PUBLISHED[family_of(name)]
     if name == "densenet161":
         epochs, rate = 100, 0.2
@@ -91,6 +93,15 @@ def test_a_recipe_of_a_network_with_normalizations_agrees_with_the_variant_and_t
     assert ((options.schedule, options.decay_rate), options.optimizer) == (schedule, optimizer)
     assert options.ema == (0.9999 if name.startswith(("efficientnet", "inception")) else None)
     assert f"{config.train_size} px" in recipes.text_of(name).splitlines()[0]
+
+
+def test_the_recipe_of_fixup_gives_its_biases_and_multipliers_a_tenth_of_the_learning_rate():
+    """The classifier's bias too, as in the released code."""
+    parameters = models.create("fixup_resnet50", shapes_only=True).parameters()
+    factor = learning_rate_factor(parameters, TrainingOptions(**read_config("recipe:fixup_resnet50")).lr_scale)
+    slower = {name for name in parameters if factor(name) == 0.1}
+    assert slower == {name for name in parameters if parameters[name].shape == ()} | {"linear.bias"}
+    assert all(factor(name) == 1.0 for name in parameters.keys() - slower)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
