@@ -9,7 +9,7 @@ Test: reference_tests/functional/test_operations_against_torch.py, test_normaliz
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..backend import formula, namespace
 from ..backend.arrays import Array, FullPrecisionArray
@@ -76,18 +76,29 @@ def _over_images(x: Array) -> Array:
     return namespace(x).sum(x, axis=0, keepdims=True)
 
 
+class SwitchableMoments(NamedTuple):
+    """The moments of the batch, and mean and variance of every instance (N, C)."""
+
+    batch: Moments
+    instance_mean: Array
+    instance_variance: Array
+
+
 @formula
-def switchable_batch_moments(x: Array, *, unbiased: bool = False, joint_sum: JointSum | None = None) -> Moments:
-    """The batch's mean and variance (C,) as `switchable_norm` mixes them, for running statistics; x (N, …, C)."""
-    pair, images = _batch(_instance(_pixels(x), unbiased), joint_sum)
-    return Moments(pair.mean[0, 0, :], pair.variance[0, 0, :], images[0, 0, 0] * math.prod(x.shape[1:-1]))
+def switchable_moments(x: Array, *, unbiased: bool = False, joint_sum: JointSum | None = None) -> SwitchableMoments:
+    """The moments of x (N, …, C) that `switchable_norm` mixes; running statistics take in those of the batch."""
+    instance = _instance(_pixels(x), unbiased)
+    pair, images = _batch(instance, joint_sum)
+    values = images[0, 0, 0] * math.prod(x.shape[1:-1])
+    return SwitchableMoments(Moments(pair.mean[0, 0, :], pair.variance[0, 0, :], values), instance.mean[:, 0, :],
+                             instance.variance[:, 0, :])
 
 
 class _Mixture(NamedTuple):
     """The three pairs of moments, the softmaxes of their weights, and what they are mixed to."""
 
     parts: list[_Pair]  # instance, layer, batch
-    images: Array | None  # of the joint batch; None: the batch's moments are constants
+    through_batch: bool  # whether the batch's moments are those of x; otherwise they are constants
     mean_shares: Array  # (3,)
     variance_shares: Array
     mixed: _Pair
@@ -99,24 +110,31 @@ def _softmax(weights: Array) -> Array:
     return exponentials / xp.sum(exponentials)
 
 
-def _mix(x: Array, mean_weights: Array, variance_weights: Array, batch_mean: Array | None,
-         batch_variance: Array | None, unbiased: bool, joint_sum: JointSum | None) -> _Mixture:
-    instance, images = _instance(x, unbiased), None
-    if batch_mean is None or batch_variance is None:
-        batch, images = _batch(instance, joint_sum)
-    else:
-        batch = _Pair(batch_mean[None, None, :], batch_variance[None, None, :])
+def _mix(x: Array, mean_weights: Array, variance_weights: Array, of_batch: tuple[Array | None, Array | None],
+         of_instances: tuple[Array | None, Array | None], unbiased: bool, joint_sum: JointSum | None) -> _Mixture:
+    """of_batch, of_instances: mean and variance where they are given."""
+    instance = _given(of_instances, (slice(None), None)) or _instance(x, unbiased)
+    batch = _given(of_batch, (None, None)) or _batch(instance, joint_sum)[0]
     parts = [instance, _layer(instance), batch]
+    through_batch = of_batch[0] is None or of_instances[0] is not None
     shares = _softmax(mean_weights), _softmax(variance_weights)
     mean = sum((shares[0][k, ...] * parts[k].mean for k in (1, 2)), start=shares[0][0, ...] * instance.mean)
     variance = sum((shares[1][k, ...] * parts[k].variance for k in (1, 2)),
                    start=shares[1][0, ...] * instance.variance)
-    return _Mixture(parts, images, *shares, _Pair(mean, variance))
+    return _Mixture(parts, through_batch, *shares, _Pair(mean, variance))
+
+
+def _given(pair: tuple[Array | None, Array | None], axes: tuple[Any, ...]) -> _Pair | None:
+    """Mean and variance with these axes before that of channels; None where they are not given."""
+    mean, variance = pair
+    return None if mean is None or variance is None else _Pair(mean[(*axes, slice(None))],
+                                                               variance[(*axes, slice(None))])
 
 
 def _check_switchable_norm(x: Array, gamma: Array, beta: Array, mean_weights: Array, variance_weights: Array,
-                           batch_mean: Array | None = None, batch_variance: Array | None = None, *, eps: float = EPS,
-                           unbiased: bool = False, joint_sum: JointSum | None = None) -> None:
+                           batch_mean: Array | None = None, batch_variance: Array | None = None,
+                           instance_mean: Array | None = None, instance_variance: Array | None = None, *,
+                           eps: float = EPS, unbiased: bool = False, joint_sum: JointSum | None = None) -> None:
     check_eps(eps)
     flag(unbiased, "unbiased")
     check_joint_sum(joint_sum)
@@ -125,6 +143,10 @@ def _check_switchable_norm(x: Array, gamma: Array, beta: Array, mean_weights: Ar
     (check_values if batch_mean is None else check_pixels)(x, "switchable_norm")
     if (batch_mean is None) != (batch_variance is None):
         raise InputError("switchable_norm: expected batch_mean and batch_variance, or neither")
+    instances = [None if array is None else tuple(array.shape) for array in (instance_mean, instance_variance)]
+    if instances != [None, None] and (batch_mean is None or instances != [(x.shape[0], x.shape[-1])] * 2):
+        raise InputError(f"switchable_norm: expected instance_mean and instance_variance ({x.shape[0]}, {x.shape[-1]}) "
+                         f"beside the batch's moments for x {tuple(x.shape)}, or neither, got {instances}")
     if tuple(mean_weights.shape) != (3,) or tuple(variance_weights.shape) != (3,):
         raise InputError(f"switchable_norm: expected mean_weights and variance_weights (3,), for instance, layer and "
                          f"batch, got {tuple(mean_weights.shape)} and {tuple(variance_weights.shape)}")
@@ -133,32 +155,37 @@ def _check_switchable_norm(x: Array, gamma: Array, beta: Array, mean_weights: Ar
 @formula(check=_check_switchable_norm)
 def switchable_norm(x: Array, gamma: FullPrecisionArray, beta: FullPrecisionArray, mean_weights: FullPrecisionArray,
                     variance_weights: FullPrecisionArray, batch_mean: FullPrecisionArray | None = None,
-                    batch_variance: FullPrecisionArray | None = None, *, eps: float = EPS, unbiased: bool = False,
+                    batch_variance: FullPrecisionArray | None = None, instance_mean: FullPrecisionArray | None = None,
+                    instance_variance: FullPrecisionArray | None = None, *, eps: float = EPS, unbiased: bool = False,
                     joint_sum: JointSum | None = None) -> Array:
     """gamma·(x - Σ w·mean)/sqrt(Σ w'·variance + eps) + beta, sums over instance, layer and batch. x (N, …, C).
 
     w, w': the softmax of mean_weights (3,) and of variance_weights (3,). batch_mean, batch_variance (C,): constants at
-    inference; None: those of x, through which the derivative goes. unbiased: the variance of the authors' code.
-    joint_sum: as `batch_moments` takes it.
+    inference; None: those of x, through which the derivative goes. With instance_mean and instance_variance (N, C)
+    beside them all four are what `switchable_moments` returns for x, and it goes through them too.
+    unbiased: the variance of the authors' code. joint_sum: as `batch_moments` takes it.
     """
     pixels = _pixels(x)
-    mean, variance = _mix(pixels, mean_weights, variance_weights, batch_mean, batch_variance, unbiased, joint_sum).mixed
+    mean, variance = _mix(pixels, mean_weights, variance_weights, (batch_mean, batch_variance),
+                          (instance_mean, instance_variance), unbiased, joint_sum).mixed
     out = (pixels - mean) / namespace(x).sqrt(variance + eps) * gamma + beta
     return rounded(namespace(x).reshape(out, tuple(x.shape)), x)
 
 
 @formula
 def switchable_norm_vjp(cotangent: Array, x: Array, gamma: Array, mean_weights: Array, variance_weights: Array,
-                        batch_mean: Array | None, batch_variance: Array | None, *, eps: float = EPS,
-                        unbiased: bool = False, joint_sum: JointSum | None = None) -> tuple[Array | None, ...]:
-    """The cotangents of x, gamma, beta and both weights; given moments of the batch get none.
+                        batch_mean: Array | None, batch_variance: Array | None, instance_mean: Array | None,
+                        instance_variance: Array | None, *, eps: float = EPS, unbiased: bool = False,
+                        joint_sum: JointSum | None = None) -> tuple[Array | None, ...]:
+    """The cotangents of x, gamma, beta and both weights; given moments get none.
 
     With s = 1/sqrt(variance + eps), u the normalized values and sums over an image's pixels, the mixed mean gets
     -s·Σ(gamma·G) and the mixed variance -s²/2·Σ(gamma·G·u); shares of both go to the moments of each kind, from there
     to those of the instances, and from these to x.
     """
     xp, pixels = namespace(x), _pixels(x)
-    mixture = _mix(pixels, mean_weights, variance_weights, batch_mean, batch_variance, unbiased, joint_sum)
+    mixture = _mix(pixels, mean_weights, variance_weights, (batch_mean, batch_variance),
+                   (instance_mean, instance_variance), unbiased, joint_sum)
     scale = 1.0 / xp.sqrt(mixture.mixed.variance + eps)
     unit, cotangent = (pixels - mixture.mixed.mean) * scale, _pixels(cotangent)
     back = cotangent * gamma
@@ -171,7 +198,7 @@ def switchable_norm_vjp(cotangent: Array, x: Array, gamma: Array, mean_weights: 
     means, variances = ([part[kind] for part in mixture.parts] for kind in (0, 1))
     return (rounded(xp.reshape(back_x, tuple(x.shape)), x), xp.sum(cotangent * unit, axis=(0, 1)),
             xp.sum(cotangent, axis=(0, 1)), _back_to_weights(back_mixed.mean, means, mixture.mean_shares),
-            _back_to_weights(back_mixed.variance, variances, mixture.variance_shares), None, None)
+            _back_to_weights(back_mixed.variance, variances, mixture.variance_shares), None, None, None, None)
 
 
 def _back_to_instances(back: _Pair, mixture: _Mixture, joint_sum: JointSum | None) -> _Pair:
@@ -185,10 +212,11 @@ def _back_to_instances(back: _Pair, mixture: _Mixture, joint_sum: JointSum | Non
     to_mean, to_variance = (xp.mean(values, axis=2, keepdims=True) for values in (means[1], variances[1]))
     mean = means[0] + to_mean + 2.0 * (instance.mean - layer.mean) * to_variance
     variance = variances[0] + to_variance
-    if mixture.images is None:
+    if not mixture.through_batch:
         return _Pair(mean, variance)
-    sums = over_devices(xp.stack([_over_images(means[2]), _over_images(variances[2])]), joint_sum)
-    to_mean, to_variance = sums[0, ...] / mixture.images, sums[1, ...] / mixture.images
+    own = _over_images(means[2])
+    sums = over_devices(xp.stack([own, _over_images(variances[2]), xp.full_like(own, mean.shape[0])]), joint_sum)
+    to_mean, to_variance = sums[0, ...] / sums[2, ...], sums[1, ...] / sums[2, ...]
     return _Pair(mean + to_mean + 2.0 * (instance.mean - batch.mean) * to_variance, variance + to_variance)
 
 

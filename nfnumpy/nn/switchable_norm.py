@@ -9,7 +9,7 @@ from ..autograd import Tensor
 from ..backend import as_array
 from ..errors import InputError
 from ..functional.checks import shown, whole_number
-from ..functional.switchable_normalization import EPS, switchable_batch_moments
+from ..functional.switchable_normalization import EPS, switchable_moments
 from .batch_norm import BatchStatistics, Convention
 from .initialization import Initializer
 from .mode import EVALUATION, Mode
@@ -49,6 +49,7 @@ class SwitchableNorm(BatchStatistics):
         options = {"eps": self.convention.eps, "unbiased": self.unbiased}
         if not mode.normalizes_by_batch:
             return ops.switchable_norm(*inputs, self.running_mean, self.running_variance, **options)
-        out = ops.switchable_norm(*inputs, joint_sum=mode.joint_sum, **options)
-        self.take_in(switchable_batch_moments(x.data, unbiased=self.unbiased, joint_sum=mode.joint_sum), mode)
+        batch, *instance = switchable_moments(x.data, unbiased=self.unbiased, joint_sum=mode.joint_sum)
+        out = ops.switchable_norm(*inputs, batch.mean, batch.variance, *instance, joint_sum=mode.joint_sum, **options)
+        self.take_in(batch, mode)
         return out

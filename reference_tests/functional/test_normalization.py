@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from nfnumpy import InputError, Tensor, ops
 from nfnumpy.functional.normalization import batch_moments
-from nfnumpy.functional.switchable_normalization import switchable_batch_moments
+from nfnumpy.functional.switchable_normalization import switchable_moments
 from reference_tests.helpers.strategies import seeds
 
 HALF = [np.float16, ml_dtypes.bfloat16]
@@ -59,8 +59,20 @@ def switchable_norm(x, gamma, beta, joint_sum):
     return ops.switchable_norm(x, gamma, beta, *weights, unbiased=True, joint_sum=joint_sum)
 
 
+def switchable_norm_of_moments(x, gamma, beta, joint_sum):
+    weights = np.array([0.3, -0.5, 1.0]), np.array([0.1, 0.2, 0.7])
+    batch, *instance = switchable_moments(x.data, unbiased=True, joint_sum=joint_sum)
+    return ops.switchable_norm(x, gamma, beta, *weights, batch.mean, batch.variance, *instance, unbiased=True,
+                               joint_sum=joint_sum)
+
+
+def switchable_batch_moments(x, joint_sum):
+    return switchable_moments(x, joint_sum=joint_sum).batch
+
+
 @pytest.mark.parametrize("norm, moments", [(batch_norm, batch_moments), (batch_norm_by_itself, batch_moments),
-                                           (switchable_norm, switchable_batch_moments)])
+                                           (switchable_norm, switchable_batch_moments),
+                                           (switchable_norm_of_moments, switchable_batch_moments)])
 @given(sizes=st.lists(st.integers(1, 3), min_size=2, max_size=3), seed=seeds)
 def test_devices_with_parts_of_a_batch_compute_what_one_does_with_all_of_it(norm, moments, sizes, seed):
     """Bound: sums of at most 36 terms in two orders; values and factors are below 10, so 1e-11 is a hundred times that.
@@ -158,3 +170,25 @@ def test_moments_of_each_image_need_no_image(norm, options, shape):
     if others:
         with pytest.raises(InputError, match="at least one value"):
             ops.switchable_norm(x, gamma, beta, *others[:2])
+
+
+@pytest.mark.parametrize("unbiased", [True, False])
+def test_switchable_norm_is_the_same_bit_for_bit_with_the_moments_of_x_given(unbiased):
+    """They spare two passes over x, forward and backward; the derivative goes through them all the same."""
+    random = np.random.default_rng(0)
+    x, cotangent = random.normal(2.0, 1.0, (2, 4, 3, 2, 5))
+    arrays = [x, random.normal(size=5), random.normal(size=5), random.normal(size=3), random.normal(size=3)]
+    batch, *instance = switchable_moments(x, unbiased=unbiased)
+
+    def results(*moments):
+        inputs = [Tensor(array, requires_grad=True) for array in arrays]
+        out = ops.switchable_norm(*inputs, *moments, unbiased=unbiased)
+        out.backward(cotangent)
+        return out.data, *(tensor.grad for tensor in inputs)
+
+    for found, expected in zip(results(batch.mean, batch.variance, *instance), results(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    for moments in ((None, None, *instance), (batch.mean, batch.variance, instance[0]),
+                    (batch.mean, batch.variance, *(part[:1] for part in instance))):
+        with pytest.raises(InputError, match=r"instance_variance \(4, 5\) beside"):
+            ops.switchable_norm(*arrays, *moments)

@@ -91,10 +91,11 @@ def _layer_norm(to: Emitter, x: Value, gamma: Any, beta: Any, *, over: str, eps:
 
 
 def _switchable_norm(to: Emitter, x: Value, gamma: Any, beta: Any, mean_weights: Any, variance_weights: Any,
-                     batch_mean: Any = None, batch_variance: Any = None, *, eps: float = EPS, unbiased: bool = False,
+                     batch_mean: Any = None, batch_variance: Any = None, instance_mean: Any = None,
+                     instance_variance: Any = None, *, eps: float = EPS, unbiased: bool = False,
                      joint_sum: Any = None) -> Value:
     """The mixture of the moments of instances and layers, which the graph computes, and of the batch, constants."""
-    if batch_mean is None:
+    if batch_mean is None or instance_mean is not None:
         raise InputError("export: switchable_norm with the moments of the batch has no ONNX form here")
     flat = _flat(to, x, "switchable_norm", x.shape[-1])
     pixels = math.prod(x.shape[1:-1])
