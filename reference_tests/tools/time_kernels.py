@@ -3,10 +3,11 @@
     python reference_tests/tools/time_kernels.py
 
 For AGC's update, weight standardization, gradients of biases, means and pooling, over shapes of NFNet-F0 (192 px, batch
-128): milliseconds of a step's launches together, microseconds a launch, GB/s of the bytes that have to be moved, and
-the share of a copy's rate. The launches are queued behind other work, so that no time of the host is in it, and go from
-layer to layer, so that what one reads is no longer in the L2 cache. A case that fails prints its error, and the next
-one begins.
+128), for batch normalization over those of ResNet-50 and depthwise convolutions over those of EfficientNet-B0 (224 px,
+batch 128): milliseconds of a step's launches together, microseconds a launch, GB/s of the bytes that have to be moved,
+and the share of a copy's rate. The launches are queued behind other work, so that no time of the host is in it, and go
+from layer to layer, so that what one reads is no longer in the L2 cache. A case that fails prints its error, and the
+next one begins.
 """
 
 import collections
@@ -25,7 +26,15 @@ import cupy
 from nfnumpy import models
 from nfnumpy.bench.gpu.keep_device_busy import KeepDeviceBusy
 from nfnumpy.bench.implementations.nfnumpy_cupy import CupyNetwork
-from nfnumpy.functional.fast_cupy import image_means, linear, pooling, weight_standardization
+from nfnumpy.functional.fast_cupy import (
+    depthwise_convolution,
+    image_means,
+    linear,
+    normalization,
+    pooling,
+    weight_standardization,
+)
+from nfnumpy.functional.windows import windows_of
 from nfnumpy.optim.fast_cupy import lists as tensor_lists, updates
 
 COPIED = 1 << 28  # bytes
@@ -33,6 +42,9 @@ AHEAD, AHEAD_OF_LAUNCH = 6.0, 0.08  # milliseconds of other work, while the host
 TIMES = 5
 BIASES = [((128, 48, 48, 256), 8), ((128, 24, 24, 512), 10), ((128, 24, 24, 256), 10), ((128, 12, 12, 1536), 13),
           ((128, 12, 12, 768), 25), ((128, 6, 6, 1536), 8), ((128, 6, 6, 768), 8)]  # shape, about how often in a step
+NORMALIZED = [(128, 112, 112, 64), (128, 56, 56, 256), (128, 28, 28, 512), (128, 14, 14, 1024), (128, 7, 7, 2048)]
+DEPTHWISE = [((128, 112, 112, 32), 3, 1), ((128, 112, 112, 96), 3, 2), ((128, 56, 56, 144), 5, 2),
+             ((128, 28, 28, 240), 5, 1), ((128, 14, 14, 672), 5, 1), ((128, 7, 7, 1152), 5, 1)]  # image, kernel, stride
 
 
 class Table:
@@ -182,6 +194,44 @@ def time_means_and_pooling(table):
                        functools.partial(pooling.avg_pool_vjp, small, shape, window=2, stride=2), moved, 1)
 
 
+def time_normalizations(table):
+    """Batch normalization: the moments, the result, the derivative with several numbers of pixels for a thread."""
+    for name, arrays in activations(NORMALIZED):
+        for shape, x in arrays.items():
+            gamma, beta = (random(shape[-1:]) for _ in range(2))
+            mean, variance, _ = normalization.batch_moments(x)
+            table.line(f"batch_moments {name} {shape}", lambda x=x: normalization.batch_moments(x), x.nbytes, 2)
+            given = (gamma, mean, variance)
+            for pixels in (64, 16, 256):
+                with constants(normalization, MOST_PIXELS=pixels):
+                    table.line(f"normalize {name} {shape}, {pixels} pixels",
+                               lambda x=x, given=given, beta=beta: normalization.normalize(
+                                   x, given[0], beta, *given[1:], eps=1e-5), 2 * x.nbytes, 1)
+                    table.line(f"batch_norm_vjp {name} {shape}, {pixels} pixels",
+                               lambda x=x, given=given: normalization.batch_norm_vjp(x, x, *given, eps=1e-5),
+                               5 * x.nbytes, 4)
+
+
+def time_depthwise(table):
+    """Forward and both derivatives, with several numbers of results in a block's row and of blocks for the sums."""
+    for name, arrays in activations([shape for shape, _, _ in DEPTHWISE]):
+        for shape, kernel, stride in DEPTHWISE:
+            x, weight = arrays[shape], random((kernel, kernel, 1, shape[-1])).astype(arrays[shape].dtype)
+            windows = windows_of(shape[1:3], (kernel, kernel), stride=stride, padding="SAME")
+            out = depthwise_convolution.conv2d(x, weight, None, windows)
+            title, moved = f"{name} {shape}, {kernel}×{kernel} / {stride}", x.nbytes + out.nbytes
+            for results in (16, 8, 32):
+                with constants(depthwise_convolution, MOST_RESULTS=results):
+                    table.line(f"depthwise {title}, {results} results", functools.partial(
+                        depthwise_convolution.conv2d, x, weight, None, windows), moved, 1)
+                    table.line(f"depthwise_x_vjp {title}, {results} results", functools.partial(
+                        depthwise_convolution.conv2d_x_vjp, out, weight, shape, windows), moved, 1)
+            for blocks in (512, 256, 1024):
+                with constants(depthwise_convolution, ENOUGH_BLOCKS=blocks):
+                    table.line(f"depthwise_weight_vjp {title}, {blocks} blocks", functools.partial(
+                        depthwise_convolution.conv2d_weight_vjp, out, x, weight.shape, windows), moved, 2)
+
+
 def main():
     """Print the tables."""
     began = time.perf_counter()
@@ -189,7 +239,8 @@ def main():
     shapes = {name: tuple(parameter.shape) for name, parameter in model.parameters().items()}
     table = Table()
     for part in (functools.partial(time_updates, table, shapes), functools.partial(time_standardization, table, shapes),
-                 functools.partial(time_biases, table), functools.partial(time_means_and_pooling, table)):
+                 functools.partial(time_biases, table), functools.partial(time_means_and_pooling, table),
+                 functools.partial(time_normalizations, table), functools.partial(time_depthwise, table)):
         try:
             part()
         except Exception as error:
