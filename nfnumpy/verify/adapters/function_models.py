@@ -9,9 +9,10 @@ import numpy as np
 
 from ...errors import InputError
 from ...weights import to_haiku, to_timm
+from ...weights.timm import COUNTER
 from ..frameworks import Framework
+from ..network.architecture import base_rules
 from ..network.shapes import parameter_shapes
-from ..variants.network import NetworkRules
 from .guarded_call import guarded
 from .module_models import Trace, logits_of
 from .signatures import parameter_names
@@ -67,8 +68,9 @@ class FunctionModel(_OfParameters):
             raise InputError(f"model: option scheme={self.scheme}: expected {', '.join(SCHEMES)}")
         self.called = functools.partial(target, **options)
         state = {name: np.broadcast_to(np.float32(0), shape) for name, shape in
-                 parameter_shapes(config, NetworkRules()).items()}
-        self.shapes = {name: tuple(np.shape(array)) for name, array in self._flat(state).items()}
+                 parameter_shapes(config, base_rules(config)).items()}
+        self.shapes = {name: tuple(np.shape(array)) for name, array in self._flat(state).items()
+                       if not name.endswith(COUNTER)}
         self.outputs_first = self.scheme == "timm"
 
     def _flat(self, state):

@@ -21,8 +21,9 @@ class ModuleModel:
     def __init__(self, module: Any, framework: Framework, options: Mapping[str, Any]):
         self.framework, self.options = framework, options
         self.module = guarded("model", framework.module, module)
-        self.shapes = dict(self.module.parameters)
-        if not self.shapes:
+        self.shapes = {**self.module.parameters, **{name: array.shape for name, array in self.module.buffers.items()
+                                                    if array.ndim and array.dtype.kind == "f"}}
+        if not self.module.parameters:
             raise InputError(f"model: {type(module).__name__} has no parameters")
         self.outputs_first, self.channels_first = framework.channels_first, framework.channels_first
         self.places: dict[str, str] = {}
@@ -42,10 +43,17 @@ class ModuleModel:
 
     def run(self, arrays: Mapping[str, np.ndarray], images: np.ndarray,
             cotangent_of: Callable[[np.ndarray], np.ndarray] | None,
-            dtype: str) -> tuple[Trace, dict[str, np.ndarray] | None]:
-        """(trace, gradients) in evaluation mode; see adapters/model.py."""
+            dtype: str, training: bool = False) -> tuple[Trace, dict[str, np.ndarray] | None]:
+        """(trace, gradients) in evaluation mode; see adapters/model.py.
+
+        training: whether modules with running statistics, and those alone, are in training mode.
+        """
         self.module.load(arrays, dtype)
-        return guarded("model", self._run, images, cotangent_of, dtype)
+        return guarded("model", self._run, images, cotangent_of, dtype, "statistics" if training else False)
+
+    def statistics(self) -> Mapping[str, np.ndarray]:
+        """The target's buffers after the last run, by its names."""
+        return self.module.buffers
 
     def run_in_training(self, arrays: Mapping[str, np.ndarray], images: np.ndarray, dtype: str) -> Trace:
         """The trace in training mode, with the input of each block: "input of blocks.K"."""
@@ -61,7 +69,7 @@ class ModuleModel:
             if entering is not None:
                 if part in INPUT_OF:
                     trace.setdefault(INPUT_OF[part], entering)
-                if training and part != "linear":
+                if training is True and part != "linear":
                     trace.setdefault(f"input of {part}", entering)
             if part != "linear" and part in self.module.outputs:
                 trace.setdefault(part, self.module.outputs[part])

@@ -18,7 +18,8 @@ from ..adapters import title_of
 from ..adapters.model import network_target
 from ..diagnosis import named
 from ..frameworks import Framework
-from ..network.architecture import Architecture, architecture_of
+from ..network.architecture import Architecture, architecture_of, base_rules
+from ..network.baselines import is_buffer
 from ..network.diagnosis import diagnose, excesses
 from ..network.inputs import NetworkInputs, floored, network_inputs, odd_size, random_parameters
 from ..network.matching import read_map
@@ -32,6 +33,7 @@ from ..verdict import CONFORMS, DIVERGES, VARIANT, Difference, Verdict
 
 SEED = 1
 LARGEST = 64  # pixels, unless option `size` gives another size
+LARGEST_OF = {models.InceptionV3Config: 128}  # it takes none below 75
 SMALL_IMAGES = (1, 4, 16)  # pixels that are tried for the counterexample
 NAMES_SHOWN = 4  # of parameters, in a note
 
@@ -55,7 +57,8 @@ def check_model(target: Any, *, framework: str = "auto", examples: int = 20, nam
     network, used_framework = network_target(target, framework, config, options)
     found = recognize(network.shapes, outputs_first=network.outputs_first, config=config,
                       given=None if map is None else read_map(map))
-    size = min(LARGEST, found.config.test_size) if size is None else size
+    if size is None:
+        size = min(LARGEST_OF.get(type(found.config), LARGEST), found.config.test_size)
     if not all(isinstance(number, int) and number >= 1 for number in (size, batch)):
         raise InputError(f"model: size={size!r}, batch={batch!r}: expected positive whole numbers")
     return _Comparison(network, used_framework, found, precision).verdict(name or title_of(target), size, batch)
@@ -64,7 +67,7 @@ def check_model(target: Any, *, framework: str = "auto", examples: int = 20, nam
 class _Comparison:
     def __init__(self, network: Any, framework: Framework, found: Recognition, precision: str):
         self.config, self.structure = found.config, found.variants
-        self.base = apply(NetworkRules(), found.variants)
+        self.base = apply(base_rules(found.config), found.variants)
         self.architecture = architecture_of(self.config, self.base)
         self.shapes = parameter_shapes(self.config, self.base)
         self.notes = list(_recognition_notes(found))
@@ -101,7 +104,13 @@ class _Comparison:
         """The results for two inputs: parameters as networks have them; images of odd sizes, units under the floor."""
         make = _inputs if sum(map(math.prod, self.shapes.values())) < LARGE else _inputs.__wrapped__
         usual, odd_and_floored = make(self.config, tuple(self.shapes.items()), size, batch)
-        yield self.target.observe(usual, with_step=True)
+        yield self.target.observe(usual, with_step=isinstance(self.base, NetworkRules))
+        if any(map(is_buffer, self.shapes)) and self.target.network.can_train:
+            training = dataclasses.replace(usual, training=True)
+            try:
+                yield self.target.observe(training)
+            except InputError as error:
+                self.notes.append(f"with the moments of the batch: {error}")
         try:
             yield self.target.observe(odd_and_floored)
         except InputError as error:
@@ -179,7 +188,8 @@ def _differences(tables: Sequence[Table], architecture: Architecture, precision:
 
     Of the gradients and the step of each part the worst tensor alone: there are hundreds.
     """
-    titles = {block.name: f"{block.name} (stage {block.stage + 1})" for block in architecture.blocks}
+    titles = {block.name: f"{block.name} (stage {block.stage + 1})" for block in architecture.blocks
+              if block.stage is not None}
     worst: dict[tuple[str, str], Difference] = {}
     epsilon = tolerance.epsilon(precision)
     for table in tables:

@@ -38,10 +38,11 @@ class ModuleHandle:
         """The strides along the first axis of all submodules that have one."""
         raise NotImplementedError
 
-    def call(self, x: Host, training: bool, *, observed: Mapping[str, str] | None = None, with_gradients: bool = True,
-             with_input_gradient: bool = True, **options: Any) -> Any:
+    def call(self, x: Host, training: bool | str, *, observed: Mapping[str, str] | None = None,
+             with_gradients: bool = True, with_input_gradient: bool = True, **options: Any) -> Any:
         """The framework's output for a host array in the module's layout; options go to the module.
 
+        training: of the whole module, or "statistics" for the submodules that have running statistics alone.
         observed: {part: path of a submodule}; their inputs and outputs are then in `inputs` and `outputs`, by part.
         """
         raise NotImplementedError

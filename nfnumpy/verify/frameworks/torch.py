@@ -129,9 +129,12 @@ class TorchModule(ModuleHandle):
                 if name in parameters:
                     leaves[name].requires_grad_()
 
-    def call(self, x: Host, training: bool, *, observed: Mapping[str, str] | None = None, with_gradients: bool = True,
-             with_input_gradient: bool = True, **options: Any) -> Any:
-        self.target.train(training)
+    def call(self, x: Host, training: bool | str, *, observed: Mapping[str, str] | None = None,
+             with_gradients: bool = True, with_input_gradient: bool = True, **options: Any) -> Any:
+        self.target.train(training is True)
+        if training == "statistics":
+            for part in self.target.modules():
+                part.training = any(value.is_floating_point() for _, value in part.named_buffers(recurse=False))
         self.x = self.torch.from_numpy(np.array(x))
         self.inputs, self.outputs = {}, {}
         hooks = [hook for part, path in (observed or {}).items() for hook in self._hooks(part, path)]

@@ -10,13 +10,12 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import tolerance
 from ..variants import KnownVariant, apply, extensions
-from ..variants.network import NetworkRules
 
 BEAMS = (8, 6, 4)  # of single variants, pairs and triples, how many are extended by one more
 NARROW_BEAMS = (4, 1, 1)  # where a trial takes long
@@ -45,9 +44,9 @@ class BeamSearch:
     that came nearest.
     """
 
-    def __init__(self, catalogue: Iterable[KnownVariant], rules: NetworkRules,
-                 outputs: Callable[[NetworkRules], list[np.ndarray]], wanted: Sequence[np.ndarray],
-                 near: Sequence[float], excess: Callable[[NetworkRules], float], beams: tuple[int, ...] = BEAMS):
+    def __init__(self, catalogue: Iterable[KnownVariant], rules: Any,
+                 outputs: Callable[[Any], list[np.ndarray]], wanted: Sequence[np.ndarray],
+                 near: Sequence[float], excess: Callable[[Any], float], beams: tuple[int, ...] = BEAMS):
         self.catalogue = sorted(catalogue, key=lambda variant: not variant.benign)
         self.rules, self.outputs, self.wanted, self.near = rules, outputs, wanted, near
         self.excess, self.beams = excess, beams

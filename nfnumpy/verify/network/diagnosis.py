@@ -17,10 +17,9 @@ import numpy as np
 from ...autograd import Tensor, no_grad
 from .. import tolerance
 from ..diagnosis import Diagnosis
-from ..variants import apply
-from ..variants.network import NetworkRules
-from ..variants.network_catalogue import GRADIENTS, IN_ALL_PARTS, IN_BLOCKS, IN_ENDS
-from .architecture import architecture_of
+from ..variants import apply, combinations
+from .architecture import Rules, architecture_of, catalogues_of
+from .baselines import fronts_of
 from .beam_search import BEAMS, NARROW_BEAMS, BeamSearch, Group
 from .forward import part
 from .layers import Parameters
@@ -34,7 +33,7 @@ LARGE = 1_000_000  # parameters of a part from which on NARROW_BEAMS are used
 NEAR = 4.0  # times what rounding explains: for a part alone; the whole network is then compared exactly
 
 
-def excesses(seen: Observation, config: Any, rules: NetworkRules, precision: str,
+def excesses(seen: Observation, config: Any, rules: Rules, precision: str,
              gradients: bool = False) -> dict[str, tuple[float, float]]:
     """{name: (error, allowed)}, relative, of all of the target's results from the reference by `rules`."""
     coarse = seen.inputs.in_float32
@@ -50,7 +49,7 @@ def excesses(seen: Observation, config: Any, rules: NetworkRules, precision: str
                 for name in reference if name in seen.results}
 
 
-def diagnose(seen: Sequence[Observation], config: Any, rules: NetworkRules, precision: str) -> Diagnosis:
+def diagnose(seen: Sequence[Observation], config: Any, rules: Rules, precision: str) -> Diagnosis:
     """The Diagnosis of a target whose results are not those of the reference by `rules`."""
     search, found = _Search(seen, config, precision), []
     for variants in itertools.islice(search.forward(rules, ()), ALIKE):
@@ -58,9 +57,9 @@ def diagnose(seen: Sequence[Observation], config: Any, rules: NetworkRules, prec
             return Diagnosis(variants, ())
         found.append(variants)
     for variants in found[:1]:
-        for variant in GRADIENTS:
-            if not search.gradients_differ(apply(rules, (*variants, variant))):
-                return Diagnosis((*variants, variant), ())
+        for further in combinations(catalogues_of(config).backward):
+            if not search.gradients_differ(apply(rules, (*variants, *further))):
+                return Diagnosis((*variants, *further), ())
     return Diagnosis(None, found[0] if found else search.nearest)
 
 
@@ -70,8 +69,12 @@ class _Search:
         self.config, self.precision = config, precision
         self.nearest, self.reached, self.known = (), -1, {}
 
-    def gradients_differ(self, rules: NetworkRules) -> bool:
-        """Whether a gradient or step of the target is not that of the reference by `rules`."""
+    def gradients_differ(self, rules: Rules) -> bool:
+        """Whether a gradient, step or running statistic of the target is not that of the reference by `rules`."""
+        for each in (each for each in self.seen if each.inputs.training):  # quickly found, without gradients
+            table = excesses(each, self.config, rules, self.precision)
+            if any(error > limit for name, (error, limit) in table.items() if name.startswith("statistics of")):
+                return True
         for each in self.seen:
             if not any(name.startswith("gradient of") for name in each.results):
                 continue
@@ -80,7 +83,7 @@ class _Search:
                 return True
         return False
 
-    def forward(self, rules: NetworkRules, variants: Group) -> Iterator[Group]:
+    def forward(self, rules: Rules, variants: Group) -> Iterator[Group]:
         """Yield groups of variants that reproduce every part and begin with `variants`."""
         wrong = self.first_wrong(rules)
         if wrong is None:
@@ -100,7 +103,7 @@ class _Search:
         for _, more in sorted(further, key=lambda pair: -pair[0]):
             yield from self.forward(apply(rules, more), (*variants, *more))
 
-    def first_wrong(self, rules: NetworkRules) -> int | None:
+    def first_wrong(self, rules: Rules) -> int | None:
         """The position of the first part that the reference by `rules` does not reproduce."""
         if rules not in self.known:
             try:
@@ -118,12 +121,12 @@ class _Search:
                 return position
         return None
 
-    def reproducing(self, rules: NetworkRules, variants: Group, wrong: int) -> Iterator[Group]:
+    def reproducing(self, rules: Rules, variants: Group, wrong: int) -> Iterator[Group]:
         """Groups of further variants that reproduce the part at position `wrong`, the most probable first."""
         whole = [_Segment(each, self.config, rules, wrong, self.precision) for each in self.seen]
         quick = [_Segment(each.first_image(), self.config, rules, wrong, self.precision) for each in self.seen]
         quick = [segment for segment in quick if segment.wanted is not None]
-        free = [further for further in _catalogue_of(whole[0].parts)
+        free = [further for further in _catalogue_of(self.config, whole[0].parts)
                 if not any(further.conflicts(variant) for variant in variants)]
         search = BeamSearch(free, rules, outputs=lambda rules: [segment.output(rules) for segment in quick],
                             wanted=[segment.wanted for segment in quick], near=[segment.near for segment in quick],
@@ -144,7 +147,7 @@ class _Segment:
         parts = architecture_of(config, rules).parts
         before = max((k for k in range(wrong) if parts[k] in seen.results), default=None)
         first = 0 if before is None else before + 1
-        self.config, self.parts = config, parts[first:wrong + 1]
+        self.config, self.parts, self.training = config, parts[first:wrong + 1], seen.inputs.training
         entering = seen.inputs.images if before is None else seen.results[parts[before]]
         self.entering = entering.astype(np.float64)
         self.wanted = seen.results.get(parts[wrong])
@@ -156,15 +159,15 @@ class _Segment:
         exact, coarse = self.output(rules), self.output(rules, in_float32, np.float32)
         self.near = NEAR * tolerance.allowed({"": exact}, {"": coarse}, {}, precision)[""]
 
-    def output(self, rules: NetworkRules, parameters: Parameters | None = None, dtype: Any = np.float64) -> np.ndarray:
+    def output(self, rules: Rules, parameters: Parameters | None = None, dtype: Any = np.float64) -> np.ndarray:
         """The output of the reference by `rules`."""
         architecture, x = architecture_of(self.config, rules), Tensor(self.entering.astype(dtype))
         with no_grad(), np.errstate(all="ignore"):
             for name in self.parts:
-                x = part(parameters or self.parameters, name, x, architecture, rules)
+                x = part(parameters or self.parameters, name, x, architecture, rules, training=self.training)
         return x.data
 
-    def excess(self, rules: NetworkRules) -> float:
+    def excess(self, rules: Rules) -> float:
         """Its error over what is near; infinite where it cannot be computed, 0 where nothing is observed."""
         if self.wanted is None:
             return 0.0
@@ -174,16 +177,15 @@ class _Segment:
             return float("inf")
 
 
-def _catalogue_of(parts):
+def _catalogue_of(config, parts):
     """The known variants that change the output of any of these parts."""
-    in_blocks = {name.startswith("blocks.") for name in parts}
+    known, in_blocks = catalogues_of(config), {name.startswith("blocks.") for name in parts}
     if len(in_blocks) > 1:
-        return IN_ALL_PARTS
-    return IN_BLOCKS if in_blocks == {True} else IN_ENDS
+        return known.in_all_parts
+    return known.in_blocks if in_blocks == {True} else known.in_ends
 
 
 def _of_parts(parameters, parts):
     """The parameters of these parts alone."""
-    fronts = {"stem": ("stem_convs.", "initial_conv."), "pooled features": ("final_conv.",), "logits": ("linear.",)}
-    wanted = tuple(front for name in parts for front in fronts.get(name, (f"{name}.",)))
+    wanted = tuple(front for name in parts for front in fronts_of(name))
     return {name: array for name, array in parameters.items() if name.startswith(wanted)}

@@ -5,18 +5,22 @@ import functools
 from ... import ops
 from ...autograd import Tensor
 from ...backend.arrays import Array
+from ..variants.baselines import BaselineRules
 from ..variants.network import NetworkRules
-from .architecture import Architecture
+from . import baselines
+from .architecture import Architecture, Rules
 from .blocks import residual_block
 from .layers import Parameters, activated, convolution
 
 
-def part(parameters: Parameters, name: str, x: Tensor, architecture: Architecture, rules: NetworkRules,
-         branches: dict[str, float] | None = None) -> Tensor:
+def part(parameters: Parameters, name: str, x: Tensor, architecture: Architecture, rules: Rules,
+         branches: dict[str, float] | None = None, training: bool = False) -> Tensor:
     """The output of the part `name` of a network for its input: images, activations, or pooled features.
 
-    branches: see residual_block.
+    branches: see residual_block; training: whether normalizations take the moments of the batch.
     """
+    if isinstance(rules, BaselineRules):
+        return baselines.part(parameters, name, x, architecture.config, rules, training)
     if name == "stem":
         return stem(parameters, x, architecture, rules)
     if name == "pooled features":
@@ -29,11 +33,11 @@ def part(parameters: Parameters, name: str, x: Tensor, architecture: Architectur
 
 
 def forward(parameters: Parameters, images: Array | Tensor, architecture: Architecture,
-            rules: NetworkRules) -> dict[str, Tensor]:
+            rules: Rules, training: bool = False) -> dict[str, Tensor]:
     """{part: its output} for images (N, H, W, in), in order."""
     x, trace = images if isinstance(images, Tensor) else Tensor(images), {}
     for name in architecture.parts:
-        trace[name] = x = part(parameters, name, x, architecture, rules)
+        trace[name] = x = part(parameters, name, x, architecture, rules, training=training)
     return trace
 
 

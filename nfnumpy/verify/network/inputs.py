@@ -8,22 +8,27 @@ from typing import Any
 
 import numpy as np
 
+SMALL_VARIANCE = 1e-3  # near the largest eps in use, and no smaller: what is divided by its root grows
 UNDER_THE_FLOOR = 2e-3  # of its usual size: a unit with such weights has N·variance below 1e-4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NetworkInputs:
-    """parameters: {our name: array}; images (N, H, W, C); labels (N,). float64, of values that float32 has too."""
+    """parameters: {our name: array}; images (N, H, W, C); labels (N,). float64, of values that float32 has too.
+
+    training: whether normalizations take the moments of the batch; nothing is dropped in either mode.
+    """
 
     parameters: Mapping[str, np.ndarray]
     images: np.ndarray
     labels: np.ndarray
+    training: bool = False
 
     @functools.cached_property
     def in_float32(self) -> "NetworkInputs":
         """The same in float32."""
         return NetworkInputs({name: array.astype(np.float32) for name, array in self.parameters.items()},
-                             self.images.astype(np.float32), self.labels)
+                             self.images.astype(np.float32), self.labels, self.training)
 
     @property
     def size(self) -> int:
@@ -38,10 +43,19 @@ def random_parameters(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[
 
 
 def floored(parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same, but one unit of every convolution is so small that the floor of weight standardization acts on it."""
+    """The same, but with values that make eps matter.
+
+    One unit of every standardized convolution is so small that the floor acts on it, and one running variance of every
+    normalization is.
+    """
     changed = {}
     for name, array in parameters.items():
-        if name.endswith(".weight") and array.ndim == 4:
+        if name.endswith(".running_variance"):
+            array = array.copy()
+            array[0] = np.float32(SMALL_VARIANCE)
+        elif name.removesuffix("weight") + "gain" not in parameters:
+            pass
+        elif name.endswith(".weight") and array.ndim == 4:
             array = array.copy()
             array[..., 0] = (array[..., 0] * UNDER_THE_FLOOR).astype(np.float32)
         changed[name] = array
@@ -57,7 +71,9 @@ def _random(name, shape, random):
             noise += np.float32(0.1 / root)  # a mean, for standardization to remove
     elif leaf == "skip_gain":
         noise = np.float32(1.0) + np.float32(0.3) * np.clip(noise, -2, 2)
-    elif leaf == "gain":
+    elif leaf == "running_variance":
+        noise = np.float32(1.0) + np.float32(0.3) * np.clip(noise, -2, 2)
+    elif leaf in ("gain", "gamma", "scale"):
         noise = noise * np.float32(0.3) + np.float32(1.0)
     else:
         noise = noise * np.float32(0.2)

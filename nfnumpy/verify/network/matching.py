@@ -11,9 +11,10 @@ from ...errors import InputError, first_line
 from .layouts import OURS, OUTPUTS_FIRST, Layout, layout_of
 from .naming_schemes import by_scheme
 
-OPTIONAL = ("gain", "bias", "skip_gain")
+OPTIONAL = ("gain", "bias", "skip_gain", "gamma", "beta", "scale", "running_mean", "running_variance")
 LEAVES = (("skip_gain", r"skip|alpha_gain|res_scale|residual_gain|branch_gain"), ("gain", r"gain|scale|(^|[._])g$"),
-          ("bias", r"bias|(^|[._])b$|offset"), ("weight", r"weight|kernel|(^|[._])w$"))
+          ("mean", r"mean"), ("variance", r"var"), ("gain", r"gamma"),
+          ("bias", r"bias|(^|[._])b$|offset|beta|shift"), ("weight", r"weight|kernel|(^|[._])w$"))
 Shapes = Mapping[str, tuple[int, ...]]
 SHORTCUT = r"short|down|proj|identity|skip_conv|conv_skip|residual_conv|match"
 
@@ -114,6 +115,8 @@ def _layers(parameters):
         leaf = next((leaf for leaf, pattern in LEAVES if re.search(pattern, last, re.I)), None)
         if leaf == "skip_gain" or (leaf in ("gain", None) and math.prod(shape) == 1 and len(shape) <= 1):
             place, leaf = f"{place}.{last}", "skip_gain"
+        if leaf == "weight" and len(shape) == 1:  # of a normalization
+            leaf = "gain"
         leaf = leaf or ("weight" if len([size for size in shape if size != 1]) > 1 else "bias")
         if leaf in layers.get(latest.get(place, place), {}):  # several layers in one place: the next one begins
             latest[place] = f"{place}.{last}"

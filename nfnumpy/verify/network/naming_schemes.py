@@ -15,6 +15,15 @@ def ours(names: Iterable[str]) -> dict[str, str]:
     return {name: name for name in names}
 
 
+def torch_names(names: Iterable[str]) -> dict[str, str]:
+    """Our own names with PyTorch's words for the arrays of a normalization: weight, bias, running_var."""
+    given = list(names)
+    norms = {name.rpartition(".")[0] for name in given if re.search(r"(^|[._])norm\d?\.(weight|running_var)$", name)}
+    words = {"weight": "gamma", "bias": "beta", "running_var": "running_variance"}
+    return {name: f"{path}.{words.get(leaf, leaf)}" if path in norms else name
+            for name in given for path, _, leaf in [name.rpartition(".")]}
+
+
 def timm(names: Iterable[str]) -> dict[str, str]:
     """timm's names."""
     return from_timm_names(names)[1]
@@ -30,7 +39,7 @@ def haiku(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-SCHEMES = {"ours": ours, "timm": timm, "the authors'": haiku}
+SCHEMES = {"ours": ours, "our": torch_names, "timm": timm, "the authors'": haiku}
 
 
 def by_scheme(names: Iterable[str], known: Set[str]) -> tuple[str, dict[str, str]]:

@@ -14,7 +14,8 @@ from ..frameworks import Framework
 from ..variants import KnownVariant
 from ..variants.network import NetworkRules, same
 from . import stochastic_depth
-from .architecture import architecture_of
+from .architecture import Rules, architecture_of, base_rules
+from .baselines import is_buffer
 from .inputs import NetworkInputs, network_inputs
 from .recognition import Recognition
 from .reference_run import gradients_and_steps
@@ -39,7 +40,9 @@ class Observation:
     results: Mapping[str, np.ndarray]
 
     def first_image(self) -> "Observation":
-        """The parts' outputs for the first image alone."""
+        """The parts' outputs for the first image alone; all of it where outputs depend on the other images."""
+        if self.inputs.training:
+            return self
         inputs = dataclasses.replace(self.inputs, images=self.inputs.images[:1], labels=self.inputs.labels[:1])
         return Observation(inputs, {name: array[:1] for name, array in self.results.items()
                                     if array.ndim in (2, 4) and " of " not in name})
@@ -87,8 +90,10 @@ class ObservedNetwork:
             return ()
         return (RANDOM.get(part) or RANDOM["blocks" if part.startswith("blocks") else "logits"],)
 
-    def stochastic_depth(self, seen: Observation, rules: NetworkRules) -> tuple[KnownVariant, ...]:
+    def stochastic_depth(self, seen: Observation, rules: Rules) -> tuple[KnownVariant, ...]:
         """The variants that stochastic depth shows in training, where the target's blocks are observed."""
+        if not isinstance(rules, NetworkRules):  # those of other networks are not compared
+            return ()
         if not self.network.can_train or not self.network.places or rules.skip_gain is not same:
             return ()
         try:
@@ -115,9 +120,13 @@ class ObservedNetwork:
             raise InputError(f"model: the target's logits are {trace['logits'].shape}, expected {expected}")
         logits = Tensor(trace["logits"].astype(np.float64))
         results = {**trace, "loss": np.asarray(ops.softmax_cross_entropy(logits, inputs.labels).data)}
+        if inputs.training:
+            found = self.network.statistics()
+            results |= {f"statistics of {our}": layout.from_target(found[self.theirs[our]], self.shapes[our])
+                        for our, layout in self.match.layouts.items() if is_buffer(our)}
         if grads is not None:
             ours = {our: layout.from_target(grads[self.theirs[our]], self.shapes[our])
-                    for our, layout in self.match.layouts.items()}
+                    for our, layout in self.match.layouts.items() if not is_buffer(our)}
             results |= gradients_and_steps(ours, inputs.parameters, with_step)
         elif gradients and NO_DERIVATIVES not in self.notes:
             self.notes.append(NO_DERIVATIVES)
@@ -126,7 +135,8 @@ class ObservedNetwork:
     def _run(self, inputs, cotangent_of):
         """(trace in our layout, gradients in theirs)."""
         images = inputs.images.astype(self.dtype)
-        trace, grads = self.network.run(self._arrays(inputs.parameters), images, cotangent_of, self.dtype)
+        training = {"training": True} if inputs.training else {}
+        trace, grads = self.network.run(self._arrays(inputs.parameters), images, cotangent_of, self.dtype, **training)
         return self._in_our_layout(trace), grads
 
     def _run_in_training(self, inputs):
@@ -147,7 +157,7 @@ class ObservedNetwork:
 
     def _first_unlike(self, trace, seen):
         """The first part whose output in a trace is not that of the observation."""
-        parts = architecture_of(self.config, NetworkRules()).parts
+        parts = architecture_of(self.config, base_rules(self.config)).parts
         limit = UNLIKE * tolerance.epsilon(self.precision)
         observed = (part for part in parts if part in trace and part in seen.results)
         return next((part for part in observed if tolerance.distance(trace[part], seen.results[part]) > limit), None)

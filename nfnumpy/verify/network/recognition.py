@@ -1,6 +1,7 @@
 """The network that a target is meant to be, and the match of its parameters, from their shapes."""
 
 import dataclasses
+import functools
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -9,9 +10,7 @@ from typing import Any
 from ...errors import InputError
 from ...models import config_of, names
 from ..variants import KnownVariant, apply, combinations
-from ..variants.network import NetworkRules
-from ..variants.network_catalogue import OF_SHAPES
-from .architecture import FAMILIES
+from .architecture import base_rules, catalogues_of
 from .matching import Match, Shapes, match
 from .shapes import parameter_shapes
 
@@ -36,11 +35,11 @@ def recognize(theirs: Shapes, *, outputs_first: bool, config: Any = None,
     InputError, which names what is missing, where no network with at most two known variants has these shapes.
     """
     config = _nearest(theirs) if config is None else config
-    found = match(theirs, parameter_shapes(config, NetworkRules()), outputs_first=outputs_first, given=given)
+    found = match(theirs, parameter_shapes(config, base_rules(config)), outputs_first=outputs_first, given=given)
     if found.complete:
         return Recognition(config, found, ())
-    for variants in combinations(OF_SHAPES):
-        shapes = parameter_shapes(config, apply(NetworkRules(), variants))
+    for variants in combinations(catalogues_of(config).of_shapes):
+        shapes = parameter_shapes(config, apply(base_rules(config), variants))
         if not _could_fit(theirs, shapes):
             continue
         other = match(theirs, shapes, outputs_first=outputs_first, given=given)
@@ -72,12 +71,17 @@ def _misfit(theirs, config, found):
             + "; option variant= names another network, --map assigns the parameters by name")
 
 
+@functools.cache
+def _own_shapes(name):
+    return parameter_shapes(config_of(name), base_rules(config_of(name)))
+
+
 def _nearest(theirs):
     """The configuration of the named variant that has most sizes in common, with the target's number of classes."""
     sizes = Counter(math.prod(shape) for shape in theirs.values())
     best, most = None, 0.0
-    for name in (name for name in names() if type(config_of(name)) in FAMILIES):
-        shapes = parameter_shapes(config_of(name), NetworkRules())
+    for name in names():
+        shapes = _own_shapes(name)
         ours = Counter(math.prod(shape) for part, shape in shapes.items() if not part.startswith("linear."))
         common = sum((sizes & ours).values()) / max(sum(sizes.values()), sum(ours.values()))
         if common > most:
@@ -86,7 +90,7 @@ def _nearest(theirs):
         nearest = f"; the nearest is {best}" if best else ""
         raise InputError(f"model: the target's {len(theirs)} parameters are those of no network known here{nearest}; "
                          f"option variant= names the one that is meant")
-    shapes = parameter_shapes(config_of(best), NetworkRules())
+    shapes = _own_shapes(best)
     features = shapes["linear.weight"][0]
     heads = [shape for shape in theirs.values() if len(shape) == 2 and features in shape]
     classes = next((math.prod(shape) // features for shape in reversed(heads)), config_of(best).num_classes)

@@ -9,8 +9,8 @@ import numpy as np
 from ... import ops
 from ...autograd import Tensor, no_grad, trust_saved_arrays
 from ...optim import clipped_by_default, clipped_update, is_decayed
-from ..variants.network import NetworkRules
-from .architecture import architecture_of
+from .architecture import Rules, architecture_of
+from .baselines import is_buffer, running_statistics
 from .forward import forward, part
 from .inputs import NetworkInputs
 
@@ -34,7 +34,7 @@ def _once(compute: Callable, inputs: NetworkInputs, *arguments: Any) -> Any:
     return runs[key]
 
 
-def trace(inputs: NetworkInputs, config: Any, rules: NetworkRules) -> Results:
+def trace(inputs: NetworkInputs, config: Any, rules: Rules) -> Results:
     """{part: its output}, and "loss"; not to be changed."""
     return _once(_trace, inputs, config, rules)
 
@@ -42,12 +42,13 @@ def trace(inputs: NetworkInputs, config: Any, rules: NetworkRules) -> Results:
 def _trace(inputs, config, rules):
     leaves = {name: Tensor(array) for name, array in inputs.parameters.items()}
     with no_grad():
-        parts = forward(leaves, inputs.images, architecture_of(config, rules), rules)
+        parts = forward(leaves, inputs.images, architecture_of(config, rules), rules, inputs.training)
         loss = ops.softmax_cross_entropy(parts["logits"], inputs.labels)
-    return {**{name: tensor.data for name, tensor in parts.items()}, "loss": np.asarray(loss.data)}
+    averages = running_statistics(config, rules) if inputs.training else {}
+    return {**{name: tensor.data for name, tensor in parts.items()}, "loss": np.asarray(loss.data), **averages}
 
 
-def trace_and_gradients(inputs: NetworkInputs, config: Any, rules: NetworkRules,
+def trace_and_gradients(inputs: NetworkInputs, config: Any, rules: Rules,
                         with_step: bool) -> tuple[Results, dict[str, float]]:
     """(results, sums). results: the trace, and "gradient of NAME" and, where asked for, "step of NAME" of all
     parameters, from the last to the first; sums: by name, the size of the sums that the gradients of skip gains are
@@ -64,15 +65,17 @@ def _trace_and_gradients(inputs, config, rules, with_step):
 
 
 def _backward(inputs, config, rules, with_step):
-    leaves = {name: Tensor(array, requires_grad=True) for name, array in inputs.parameters.items()}
+    leaves = {name: Tensor(array, requires_grad=not is_buffer(name)) for name, array in inputs.parameters.items()}
     architecture, x, branches, entering, leaving = architecture_of(config, rules), Tensor(inputs.images), {}, {}, {}
     for name in architecture.parts:
         entering[name] = Tensor(x.data, requires_grad=name != architecture.parts[0])
-        leaving[name] = x = part(leaves, name, entering[name], architecture, rules, branches)
+        leaving[name] = x = part(leaves, name, entering[name], architecture, rules, branches, inputs.training)
     results = {name: tensor.data for name, tensor in leaving.items()}
     logits = Tensor(results["logits"], requires_grad=True)
     loss = ops.softmax_cross_entropy(logits, inputs.labels)
     results["loss"] = np.asarray(loss.data)
+    if inputs.training:
+        results |= running_statistics(config, rules)
     loss.backward()
     cotangent = logits.grad
     for name in reversed(architecture.parts):
@@ -80,7 +83,8 @@ def _backward(inputs, config, rules, with_step):
             branches[name] *= float(np.linalg.norm(cotangent))
         leaving.pop(name).backward(cotangent)
         cotangent = entering.pop(name).grad
-    grads = {name: np.zeros_like(leaf.data) if leaf.grad is None else leaf.grad for name, leaf in leaves.items()}
+    grads = {name: np.zeros_like(leaf.data) if leaf.grad is None else leaf.grad
+             for name, leaf in leaves.items() if not is_buffer(name)}
     results |= gradients_and_steps(grads, inputs.parameters, with_step)
     return results, {f"gradient of {name}.skip_gain": size for name, size in branches.items()}
 

@@ -14,7 +14,7 @@ import numpy as np
 from .. import tolerance
 from .reference_run import STEP
 
-LEAVES = ("weight", "gain", "bias", "skip_gain")
+LEAVES = ("weight", "gain", "bias", "skip_gain", "gamma", "beta", "scale")
 STRETCH = 2.0 * STEP["lr"] * (1.0 + STEP["momentum"])  # of a gradient's error in a step; clipping only shortens it
 SMALLEST_SCALE = 1e-30
 
@@ -25,6 +25,8 @@ def family(name: str) -> str:
     leaf = parameter.rpartition(".")[2]
     if start == "gradient" and leaf in LEAVES:
         return f"{start} of {leaf}"
+    if start == "statistics":
+        return f"{start} of {parameter.rpartition('.')[0]}"
     return "logits" if name == "loss" else name
 
 
@@ -46,7 +48,7 @@ def allowed(reference: Mapping[str, np.ndarray], in_float32: Mapping[str, np.nda
     sums: the size of the terms that cancel, by name, where it is known.
     """
     scale_of = scales(reference, sums)
-    convolutions = sum(name.startswith("gradient of") and name.endswith(".gain") for name in reference)
+    convolutions = sum(name.startswith("gradient of") and array.ndim == 4 for name, array in reference.items())
     walk = max(1, convolutions)**0.5
     steps = [name for name in reference if name.startswith("step of ")]
     own = tolerance.allowed({name: array for name, array in reference.items() if name not in steps}, in_float32,

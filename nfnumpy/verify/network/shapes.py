@@ -4,14 +4,18 @@ import functools
 from typing import Any
 
 from ...models import from_config
-from ..variants.network import NetworkRules, Place
-from .architecture import FAMILIES
+from ..variants.baselines import BaselineRules
+from ..variants.network import Place
+from .architecture import FAMILIES, Rules
+from .baselines import shapes_of
 
 Shapes = dict[str, tuple[int, ...]]
 
 
-def parameter_shapes(config: Any, rules: NetworkRules) -> Shapes:
-    """Our parameters' names -> shapes, in order, for a configuration whose network is built by `rules`."""
+def parameter_shapes(config: Any, rules: Rules) -> Shapes:
+    """Our names -> shapes, in order, of the parameters and running statistics of a network that is built by `rules`."""
+    if isinstance(rules, BaselineRules):
+        return shapes_of(config, rules)
     shapes = _reference_shapes(config).copy()
     blocks = {name.split(".")[1] for name in shapes if name.startswith("blocks.")}
     for block in sorted(blocks, key=int):

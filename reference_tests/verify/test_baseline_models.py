@@ -1,0 +1,126 @@
+"""Networks with normalizations, Fixup and SkipInit: mistakes are named, correct ones conform, rules are our models."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import nfnumpy as nf
+from nfnumpy.autograd import Tensor
+from nfnumpy.ports import torch_networks
+from nfnumpy.verify.checks.model import check_model
+from nfnumpy.verify.network.architecture import architecture_of, base_rules
+from nfnumpy.verify.network.baselines import is_buffer, running_statistics
+from nfnumpy.verify.network.forward import forward
+from nfnumpy.verify.network.inputs import random_parameters
+from nfnumpy.verify.network.shapes import parameter_shapes
+from nfnumpy.verify.variants import apply
+from nfnumpy.verify.variants.baseline_catalogue import catalogue
+from reference_tests.helpers.wrong_baselines import CONFIGS, MISTAKES, mistaken
+
+SIZE = 20
+SIZES = {"inception": 79}  # it takes none below 75
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("family", CONFIGS)
+def test_the_default_rules_are_our_models_bit_for_bit(family, training):
+    config = dataclasses.replace(CONFIGS[family], drop_rate=0.0)
+    if hasattr(config, "stochdepth_rate"):
+        config = dataclasses.replace(config, stochdepth_rate=0.0)
+    rules, model = base_rules(config), nf.models.from_config(config, dtype="float64")
+    state = random_parameters(parameter_shapes(config, rules), 1)
+    model.load_state_dict(state)
+    leaves = {name: Tensor(array, requires_grad=not is_buffer(name)) for name, array in state.items()}
+    images = np.random.default_rng(0).standard_normal((2, *2 * [SIZES.get(family, SIZE)], 3))
+    logits = forward(leaves, images, architecture_of(config, rules), rules, training)["logits"]
+    expected = model(images, training=training)
+    assert np.array_equal(logits.numpy(), expected.numpy())
+    for each in (logits, expected):
+        nf.ops.softmax_cross_entropy(each, np.array([1, 2])).backward()
+    assert all(np.array_equal(leaves[name].grad, value.grad) for name, value in model.parameters().items())
+    statistics = running_statistics(config, rules)
+    assert all(np.array_equal(array, statistics[f"statistics of {name}"]) for name, array in model.buffers().items())
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_every_variant_has_its_own_name_and_changes_the_rules(family):
+    config = CONFIGS[family]
+    known = catalogue(config)
+    assert len({entry.name for entry in known}) == len(known) > 20
+    assert all(apply(base_rules(config), [entry]) != base_rules(config) for entry in known)
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_a_correct_port_conforms(family):
+    torch.manual_seed(0)
+    verdict = check_model(torch_networks.from_config(CONFIGS[family]), config=CONFIGS[family],
+                          size=SIZES.get(family, SIZE))
+    assert verdict.outcome == "conforms" and verdict.precision == "float64", str(verdict)
+    has_averages = any(difference.tensor.startswith("statistics of") for difference in verdict.differences)
+    assert has_averages == (family not in ("fixup", "skipinit"))
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_found_and_named(name):
+    torch.manual_seed(0)
+    network, config, names = mistaken(name)
+    verdict = check_model(network, config=config, size=SIZE)
+    assert set(verdict.diagnosis) == set(names), str(verdict)
+    benign = {entry.name for entry in catalogue(config) if entry.benign}
+    assert verdict.outcome == ("conforms as a named variant" if set(names) <= benign else "diverges")
+
+
+def test_two_mistakes_are_named_together():
+    network, config, one = mistaken("resnet: the sum")
+    MISTAKES["resnet: momentum"][1](network)
+    assert set(check_model(network, config=config, size=SIZE).diagnosis) == {*one, "momentum the other way round"}
+
+
+def test_a_network_is_recognized_by_its_shapes_and_by_timms_names():
+    config = nf.models.config_of("resnet_8px", num_classes=5)
+    network = torch_networks.from_config(config)
+    verdict = check_model(network)
+    assert verdict.outcome == "conforms" and verdict.notes[0].startswith("recognized as resnet_8px; "), str(verdict)
+
+
+class Unnamed(nn.Module):
+    """A MobileNet with names of its own, in a Sequential."""
+
+    def __init__(self):
+        super().__init__()
+        port = torch_networks.from_config(CONFIGS["mobilenet_v1"])
+        layers = [port.initial_conv.conv, port.initial_conv.norm, nn.ReLU6()]
+        for block in port.blocks:
+            for part in (block.depthwise, block.pointwise):
+                layers += [part.conv, part.norm, nn.ReLU6()]
+        self.body, self.classifier = nn.Sequential(*layers), nn.Linear(12, 4)
+
+    def forward(self, x):
+        return self.classifier(self.body(x).mean((2, 3)))
+
+
+def test_parameters_and_running_statistics_are_matched_by_shape_and_order():
+    verdict = check_model(Unnamed(), config=CONFIGS["mobilenet_v1"], size=SIZE)
+    assert verdict.outcome == "conforms" and "matched by shape and order" in verdict.notes[0], str(verdict)
+
+
+def numpy_model(parameters, images):
+    model = nf.models.from_config(CONFIGS["resnet"], dtype=str(images.dtype))
+    model.load_state_dict(parameters)
+    return model(images).numpy()
+
+
+def test_a_function_of_parameters_and_running_statistics_conforms():
+    verdict = check_model(numpy_model, framework="numpy", config=CONFIGS["resnet"], size=16)
+    assert verdict.outcome == "conforms", str(verdict)
+
+
+def test_another_normalization_is_named():
+    config = CONFIGS["resnet"]
+    network = torch_networks.from_config(dataclasses.replace(config, norm="group"))
+    verdict = check_model(network, config=config, size=SIZE)
+    assert verdict.diagnosis == ("group normalization in place of batch normalization",), str(verdict)
+    assert any("the target has no initial_conv.norm.running_mean" in note for note in verdict.notes)
