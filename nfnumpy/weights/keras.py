@@ -9,6 +9,7 @@ Used by: weights/__init__.py. Tests: reference_tests/weights/test_keras.py; agai
 reference_tests/tools/against_keras.py.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 from ..backend import namespace
@@ -22,7 +23,7 @@ KERAS_LEAVES: Leaves = {
     "linear": {"weight": "kernel", "bias": "bias"},
     "norm": {"gamma": "gamma", "beta": "beta", "running_mean": "moving_mean", "running_variance": "moving_variance"},
 }
-INPUT_LAYER = "normalization."  # start of the variables that normalize the image
+INPUT_LAYER = re.compile(r"normalization(_[0-9]+)?\.")  # a process numbers them from its second network on
 
 
 def efficientnet(depths: Sequence[int]) -> Pairs:
@@ -91,7 +92,7 @@ def from_keras(variables: Mapping[str, Array]) -> dict[str, Array]:
     if not isinstance(variables, Mapping) or not all(isinstance(path, str) for path in variables):
         raise InputError("keras weights: expected a mapping from paths of variables to arrays")
     arrays = {path.removesuffix(":0").replace("/", "."): array for path, array in variables.items()}
-    wanted = [name for name in arrays if not name.startswith(INPUT_LAYER)]
+    wanted = [name for name in arrays if not INPUT_LAYER.match(name)]
     tables = (Table(naming, naming.depths(wanted)) for naming in NAMINGS)
     _, names, unknown = most_fitting(tables, Table.ours, wanted)
     if unknown or not names or len(arrays) != len(variables):
