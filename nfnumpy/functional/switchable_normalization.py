@@ -84,7 +84,14 @@ class SwitchableMoments(NamedTuple):
     instance_variance: Array
 
 
-@formula
+def _check_switchable_moments(x: Array, *, unbiased: bool = False, joint_sum: JointSum | None = None) -> None:
+    flag(unbiased, "unbiased")
+    check_joint_sum(joint_sum)
+    check_image(x, "switchable_moments")
+    check_values(x, "switchable_moments")
+
+
+@formula(check=_check_switchable_moments)
 def switchable_moments(x: Array, *, unbiased: bool = False, joint_sum: JointSum | None = None) -> SwitchableMoments:
     """The moments of x (N, …, C) that `switchable_norm` mixes; running statistics take in those of the batch."""
     instance = _instance(_pixels(x), unbiased)

@@ -197,6 +197,19 @@ def test_every_norm_answers_small_and_constant_batches_with_finite_numbers(name,
 
 
 @pytest.mark.parametrize("name", NORMS)
+def test_an_empty_batch_is_refused_where_a_norm_needs_its_moments_and_stays_empty_elsewhere(name):
+    x, layer = nf.Tensor(np.zeros((0, 2, 2, 4))), create_norm(Initializer(dtype="float64"), 4, name)
+    assert layer(x).shape == x.shape
+    if name.startswith(("batch", "switchable")):
+        before = {key: array.copy() for key, array in layer.buffers().items()}
+        with pytest.raises(nf.InputError, match="at least one value"):
+            layer(x, TRAINING)
+        assert all(np.array_equal(array, before[key]) for key, array in layer.buffers().items())
+    else:
+        assert layer(x, TRAINING).shape == x.shape
+
+
+@pytest.mark.parametrize("name", NORMS)
 @pytest.mark.parametrize("half", [np.float16, ml_dtypes.bfloat16])
 def test_every_norm_takes_half_precision_and_keeps_statistics_and_gradients_in_float32(name, half):
     x = nf.Tensor(np.random.default_rng(0).normal(300.0, 100.0, (2, 3, 3, 4)).astype(half), requires_grad=True)
