@@ -83,38 +83,48 @@ class TrainingRun:
     def _epoch(self, loader: datasets.Loader) -> None:
         """Train the rest of the current epoch, write a checkpoint, and evaluate."""
         trainer = self.trainer
-        epoch, done = divmod(trainer.step, trainer.steps_per_epoch)
-        started = time.perf_counter()
-        waited = loader.waited_seconds
+        epoch = trainer.step // trainer.steps_per_epoch
+        started, waited = time.perf_counter(), loader.waited_seconds
+        speed = self._steps(loader, epoch)
+        if trainer.step != (epoch + 1) * trainer.steps_per_epoch:
+            raise RuntimeError(f"epoch {epoch + 1} has ended at step {trainer.step}, expected "
+                               f"{(epoch + 1) * trainer.steps_per_epoch}")
+        seconds, waited = time.perf_counter() - started, loader.waited_seconds - waited
+        self.trained = self._entry(epoch + 1, {"images_per_second": speed, "seconds": seconds,
+                                               "waited_seconds": waited})
+        if self.seconds == 0.0:  # the first epoch
+            report.log_waiting(waited, seconds, self.options)
+        self.seconds += seconds
+        self.sums = EpochSums()
+        self._save_trained()
+        self._finish_epoch()
+
+    def _steps(self, loader: datasets.Loader, epoch: int) -> float:
+        """Make the steps that are left of an epoch; returns the images per second."""
+        trainer = self.trainer
+        started, before, done = time.perf_counter(), trainer.step, trainer.step - epoch * trainer.steps_per_epoch
         speed = 0.0
         with Progress(epoch + 1, self.options.epochs, trainer.steps_per_epoch, done) as progress:
             batches = trainer.backend.prefetch_to_device(
                 loader.batches(self.examples.numbers(epoch, done, trainer.steps_per_epoch)))
             values_of_steps = DelayedMetrics((trainer.train_step(*batch) for batch in batches), self._is_read_at_once)
-            for step, values in enumerate(values_of_steps, start=done + 1):
-                speed = (step - done) * trainer.batch_size / (time.perf_counter() - started)
+            for step, values in enumerate(values_of_steps, start=1):
+                speed = step * trainer.batch_size / (time.perf_counter() - started)
                 self.sums.add(values)
-                report.log_astray(self.watch.see(epoch * trainer.steps_per_epoch + step, values.loss), self.options)
-                progress.step(self.sums.loss / step, self.sums.correct / (step * trainer.batch_size), speed,
-                              trainer.optimizer.lr, values.clipped)
-                self._save_inside_epoch(epoch * trainer.steps_per_epoch + step)
-        if trainer.step != (epoch + 1) * trainer.steps_per_epoch:
-            raise RuntimeError(f"epoch {epoch + 1} has ended at step {trainer.step}, expected "
-                               f"{(epoch + 1) * trainer.steps_per_epoch}")
-        seconds = time.perf_counter() - started
-        self.seconds += seconds
-        self.trained = self._entry(epoch + 1, {"images_per_second": speed, "seconds": seconds,
-                                               "waited_seconds": loader.waited_seconds - waited})
-        if self.seconds == seconds:  # the first epoch
-            report.log_waiting(loader.waited_seconds - waited, seconds, self.options)
-        self.sums = EpochSums()
+                report.log_astray(self.watch.see(before + step, values.loss), self.options)
+                progress.step(self.sums.loss / (done + step), self.sums.correct / ((done + step) * trainer.batch_size),
+                              speed, trainer.optimizer.lr, values.clipped)
+                self._save_inside_epoch(before + step)
+        return speed
+
+    def _save_trained(self) -> None:
+        """Write the checkpoint of a trained epoch, and keep the one before until the epoch is evaluated."""
         set_aside(self.folder)
         try:
             self._save()
         except BaseException:
             self.folder.remove(PREVIOUS)  # the checkpoint is as it was
             raise
-        self._finish_epoch()
 
     def _finish_epoch(self, is_first: bool = False) -> None:
         """Evaluate the epoch that is trained; then the checkpoint no longer has to say that it is to be evaluated."""
