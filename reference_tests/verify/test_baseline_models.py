@@ -79,7 +79,7 @@ def test_two_mistakes_are_named_together():
     assert set(check_model(network, config=config, size=SIZE).diagnosis) == {*one, "momentum the other way round"}
 
 
-def test_a_network_is_recognized_by_its_shapes_and_by_timms_names():
+def test_a_network_is_recognized_by_its_shapes():
     config = nf.models.config_of("resnet_8px", num_classes=5)
     network = torch_networks.from_config(config)
     verdict = check_model(network)
@@ -105,6 +105,45 @@ class Unnamed(nn.Module):
 def test_parameters_and_running_statistics_are_matched_by_shape_and_order():
     verdict = check_model(Unnamed(), config=CONFIGS["mobilenet_v1"], size=SIZE)
     assert verdict.outcome == "conforms" and "matched by shape and order" in verdict.notes[0], str(verdict)
+
+
+def test_a_bias_before_a_normalization_is_set_to_zero():
+    network = Unnamed()
+    network.body[0] = nn.Conv2d(3, 6, 3, 2, 1)
+    verdict = check_model(network, config=CONFIGS["mobilenet_v1"], size=SIZE)
+    assert verdict.outcome == "conforms" and "not used, set to 0: body.0.bias" in verdict.notes, str(verdict)
+
+
+def test_a_nonlinearity_is_missed_in_the_stem_alone():
+    network = Unnamed()
+    network.body[2] = nn.Identity()
+    verdict = check_model(network, config=CONFIGS["mobilenet_v1"], size=SIZE)
+    assert verdict.diagnosis == ("no nonlinearity in the stem",), str(verdict)
+
+
+def test_a_network_without_running_statistics_is_recognized():
+    network = torch_networks.from_config(nf.models.config_of("resnet_8px"))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.track_running_stats, module.running_mean, module.running_var = False, None, None
+    verdict = check_model(network)
+    assert verdict.diagnosis == ("batch statistics in evaluation",), str(verdict)
+    assert verdict.notes[0].startswith("recognized as resnet_8px")
+
+
+class Unfinished(Unnamed):
+    def forward(self, x):
+        return self.result(super().forward(x))
+
+
+@pytest.mark.parametrize("result, part", [(lambda out: None, "returned None, expected logits"),
+                                          (lambda out: out[:, :3], "logits are (2, 3), expected (2, 4)")])
+def test_what_is_no_logits_is_one_line(result, part):
+    network = Unfinished()
+    network.result = result
+    with pytest.raises(nf.InputError) as error:
+        check_model(network, config=CONFIGS["mobilenet_v1"], size=SIZE)
+    assert "\n" not in str(error.value) and part in str(error.value)
 
 
 def numpy_model(parameters, images):

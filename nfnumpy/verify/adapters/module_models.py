@@ -115,7 +115,11 @@ def _common_path(names: Sequence[str]) -> str:
 def logits_of(out: Any) -> Any:
     """The logits in a network's result: an array, the first of a tuple, or the entry or attribute `logits`."""
     if isinstance(out, dict):
-        return out["logits"]
-    if hasattr(out, "logits"):
-        return out.logits
-    return out[0] if isinstance(out, (tuple, list)) else out
+        out = out["logits"]
+    elif hasattr(out, "logits"):
+        out = out.logits
+    elif isinstance(out, (tuple, list)) and out:
+        out = out[0]
+    if not hasattr(out, "shape"):
+        raise InputError(f"model: the target returned {'None' if out is None else type(out).__name__}, expected logits")
+    return out

@@ -177,7 +177,9 @@ def _recognition_notes(found: Recognition) -> Iterator[str]:
     """Notes on the network that the target was recognized as, and on the match of its parameters."""
     yield f"recognized as {name_of(found.config)}; parameters matched by {found.match.how}"
     for what, names in (("the target has no", found.match.absent),
-                        ("not used, left as the target made them:", found.match.unused)):
+                        ("not used, set to 0:", found.match.biases),
+                        ("not used, left as the target made them:",
+                         [name for name in found.match.unused if name not in found.match.biases])):
         if names:
             more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
             yield f"{what} {', '.join(names[:NAMES_SHOWN])}{more}"

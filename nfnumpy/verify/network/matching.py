@@ -32,6 +32,11 @@ class Match:
     unused: tuple[str, ...]
 
     @property
+    def biases(self) -> tuple[str, ...]:
+        """Their unused biases, such as those of convolutions before a normalization: they are set to 0."""
+        return tuple(name for name in self.unused if re.search(r"(^|[._/])(bias|b)$", name))
+
+    @property
     def complete(self) -> bool:
         """Whether nothing but gains and biases is absent, and nothing of theirs is unused."""
         return not self.unused and all(name.rpartition(".")[2] in OPTIONAL for name in self.absent)
@@ -125,7 +130,8 @@ def _layers(parameters):
 
 
 def _fits(theirs, ours, order):
-    """Whether a layer of theirs can be this one of ours: weights and all other leaves have the same sizes."""
+    """Whether a layer of theirs can be this one of ours: all leaves have the same sizes, but for a bias too many."""
     if ("weight" in theirs) != ("weight" in ours) or ("skip_gain" in theirs) != ("skip_gain" in ours):
         return False
-    return all(leaf in ours and layout_of(shape, ours[leaf][1], order) for leaf, (_, shape) in theirs.items())
+    return all((leaf == "bias" and "bias" not in ours and "weight" in ours)
+               or (leaf in ours and layout_of(shape, ours[leaf][1], order)) for leaf, (_, shape) in theirs.items())

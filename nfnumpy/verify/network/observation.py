@@ -114,10 +114,9 @@ class ObservedNetwork:
         return stochastic_depth.known_variants(factors, tolerance.epsilon(self.precision))
 
     def _observe(self, inputs, gradients, with_step):
-        trace, grads = self._run(inputs, _loss_derivative(inputs.labels) if gradients else None)
         expected = (len(inputs.labels), self.config.num_classes)
-        if trace["logits"].shape != expected:
-            raise InputError(f"model: the target's logits are {trace['logits'].shape}, expected {expected}")
+        trace, grads = self._run(inputs, _loss_derivative(inputs.labels, expected) if gradients else None)
+        _check_logits(trace["logits"], expected)
         logits = Tensor(trace["logits"].astype(np.float64))
         results = {**trace, "loss": np.asarray(ops.softmax_cross_entropy(logits, inputs.labels).data)}
         if inputs.training:
@@ -145,8 +144,9 @@ class ObservedNetwork:
 
     def _arrays(self, parameters):
         """{their parameter's name: array} in their layouts."""
-        return {self.theirs[our]: layout.to_target(parameters[our].astype(self.dtype))
-                for our, layout in self.match.layouts.items()}
+        given = {self.theirs[our]: layout.to_target(parameters[our].astype(self.dtype))
+                 for our, layout in self.match.layouts.items()}
+        return {**given, **{name: np.zeros(self.network.shapes[name], self.dtype) for name in self.match.biases}}
 
     def _in_our_layout(self, trace):
         """Activations NCHW as NHWC."""
@@ -163,9 +163,16 @@ class ObservedNetwork:
         return next((part for part in observed if tolerance.distance(trace[part], seen.results[part]) > limit), None)
 
 
-def _loss_derivative(labels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def _check_logits(logits: np.ndarray, expected: tuple[int, int]) -> None:
+    """InputError unless the logits have the shape that is expected."""
+    if logits.shape != expected:
+        raise InputError(f"model: the target's logits are {logits.shape}, expected {expected}")
+
+
+def _loss_derivative(labels: np.ndarray, expected: tuple[int, int]) -> Callable[[np.ndarray], np.ndarray]:
     """The derivative of the mean cross-entropy by the logits, in their dtype, as a function of them."""
     def derivative(logits):
+        _check_logits(logits, expected)
         leaf = Tensor(logits.astype(np.float64), requires_grad=True)
         ops.softmax_cross_entropy(leaf, labels).backward()
         return leaf.grad.astype(logits.dtype)

@@ -11,6 +11,7 @@ from ...errors import InputError
 from ...models import config_of, names
 from ..variants import KnownVariant, apply, combinations
 from .architecture import base_rules, catalogues_of
+from .baselines import is_buffer
 from .matching import Match, Shapes, match
 from .shapes import parameter_shapes
 
@@ -71,6 +72,11 @@ def _misfit(theirs, config, found):
             + "; option variant= names another network, --map assigns the parameters by name")
 
 
+def _in_common(one, other):
+    """The share of the sizes in either that are in both."""
+    return sum((one & other).values()) / max(sum(one.values()), sum(other.values()))
+
+
 @functools.cache
 def _own_shapes(name):
     return parameter_shapes(config_of(name), base_rules(config_of(name)))
@@ -82,8 +88,9 @@ def _nearest(theirs):
     best, most = None, 0.0
     for name in names():
         shapes = _own_shapes(name)
-        ours = Counter(math.prod(shape) for part, shape in shapes.items() if not part.startswith("linear."))
-        common = sum((sizes & ours).values()) / max(sum(sizes.values()), sum(ours.values()))
+        inside = {part: math.prod(shape) for part, shape in shapes.items() if not part.startswith("linear.")}
+        without = [size for part, size in inside.items() if not is_buffer(part)]
+        common = max(_in_common(sizes, Counter(ours)) for ours in (inside.values(), without))
         if common > most:
             best, most = name, common
     if most < SHARE:

@@ -400,6 +400,17 @@ def _head(operation):
     return change
 
 
+def _unactivated(model, original, x, mode):
+    activation = model.activation
+    model.activation = lambda x: x
+    try:
+        return original(model, x, mode)
+    finally:
+        model.activation = activation
+
+
+STEM = (_variant("no nonlinearity in the stem", "stem", _stem(_unactivated), "Nothing acts after the stem's "
+                 "convolutions."),)
 STEM_POOL = (
     _variant("stem's pool pads SAME", "stem_pool", _stem_pool(
         lambda x: ops.max_pool(x, window=3, stride=2, padding="SAME")), "The stem's max pool pads as TensorFlow does; "
@@ -486,6 +497,8 @@ def catalogue(config: Any) -> tuple[KnownVariant, ...]:
         models.ResNetV2Config: FINAL_NORM, models.SkipInitResNetConfig: (*SKIP_INIT, *FINAL_ACTIVATION),
         models.FixupResNetConfig: (*FIXUP, *STRIDES, *JOINED)}
     found += by_family.get(type(config), ())
+    if not isinstance(config, (*PRE_ACTIVATION, models.InceptionV3Config)):
+        found += STEM
     if getattr(config, "stem_pool", False):
         found += STEM_POOL
     return tuple(variant for variant in found if _is_change(variant, config))
