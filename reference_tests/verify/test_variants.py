@@ -5,14 +5,26 @@ import dataclasses
 import pytest
 
 from nfnumpy.verify.checks import activation, agc, block, ema, sam, schedule, se, stochastic_depth, ws_conv
-from nfnumpy.verify.variants import KnownVariant, apply, combinations, extensions
+from nfnumpy.verify.variants import (
+    KnownVariant,
+    apply,
+    baseline_catalogue,
+    combinations,
+    extensions,
+    normalization_catalogue,
+)
 from nfnumpy.verify.variants.network_catalogue import OF_NETWORKS
+from nfnumpy.verify.variants.normalization import BASES
+from reference_tests.helpers.wrong_baselines import CONFIGS
 
 CATALOGUES = {"agc": (agc.ClippingRules(), agc.CATALOGUE), "ema": (ema.AverageRules(), ema.CATALOGUE),
               "sam": (sam.SAMRules(), sam.CATALOGUE), "schedule": (schedule.ScheduleRules(), schedule.CATALOGUE),
               "se": (se.RULES, se.CATALOGUE), "ws_conv": (ws_conv.StandardizationRules(), ws_conv.CATALOGUE),
               "stochastic_depth": (stochastic_depth.StochasticDepthRules(), stochastic_depth.CATALOGUE),
               "model": (block.NetworkRules(), OF_NETWORKS),
+              **{f"norm {name}": (base, normalization_catalogue.catalogue(name)) for name, base in BASES.items()},
+              **{f"model {family}": (baseline_catalogue.base_rules(config), baseline_catalogue.catalogue(config))
+                 for family, config in CONFIGS.items()},
               **{f"activation {name}": (activation.ActivationRules(name=name), activation.catalogue(name))
                  for name in ("gelu", "glu", "identity")}}
 

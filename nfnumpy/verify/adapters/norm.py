@@ -77,6 +77,9 @@ def _of_module(target, framework, options, layout, is_module):
             raise InputError(f"norm: expected a module, the target made {_kind(made)}")
         if factory.channels is None and not takes_groups:
             factory = None
+    if hasattr(made, "built"):
+        raise InputError("norm: the target makes its parameters when it is first called, as Keras's layers do; "
+                         "expected a module that has them, or a function of (x, gamma, beta)")
     run = _Module(factory or (lambda channels, groups: made), framework, layout, owned=factory is not None)
     shapes = run.leaves_of(framework.module(made))
     if factory is None:

@@ -75,6 +75,10 @@ IN_EVALUATION = ("output in evaluation", "gradient of x in evaluation",
                  *(f"{name} after evaluation" for name in STATISTICS))
 FIELDS_OF_AVERAGES = frozenset({"decay", "debiased", "statistics_unbiased", "stored"})
 FIELDS_OF_EVALUATION = frozenset({"evaluation", "updated_in_evaluation"})
+PLACES = (  # names of tensors, and whether a variant of these fields belongs there
+    (IN_TRAINING, lambda fields: not fields & (FIELDS_OF_AVERAGES | FIELDS_OF_EVALUATION) or "over" in fields),
+    (OF_AVERAGES, lambda fields: fields <= FIELDS_OF_AVERAGES),
+    (IN_EVALUATION, lambda fields: fields <= FIELDS_OF_EVALUATION))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,10 +99,7 @@ class NormCheck(Check):
     def _place_by_place(self, cases, outputs, precision):
         """The variants of all places together, or None where one cannot be explained."""
         found = ()
-        for names, belongs in ((IN_TRAINING, lambda fields: not fields & (FIELDS_OF_AVERAGES | FIELDS_OF_EVALUATION)
-                                or "over" in fields),
-                               (OF_AVERAGES, lambda fields: fields <= FIELDS_OF_AVERAGES),
-                               (IN_EVALUATION, lambda fields: fields <= FIELDS_OF_EVALUATION)):
+        for names, belongs in PLACES:
             part = dataclasses.replace(
                 self, rules=apply(self.rules, found),
                 catalogue=tuple(variant for variant in self.catalogue if belongs(variant.changes.keys())))
