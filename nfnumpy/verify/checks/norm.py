@@ -26,7 +26,6 @@ from ..verdict import Verdict
 LEAVES = ("gamma", "beta", "mean_weights", "variance_weights")
 RUNNING = ("running_mean", "running_variance")
 STATISTICS = ("running mean", "running variance")
-CHECK_NAMES = tuple(BASES)
 CLOSE = 1e-5  # relative: rounding in float32, and far below the difference of two conventions
 ALIKE = 0.3  # relative distance up to which an output counts as that of a normalization, mistaken or not
 GROUPS = 32  # of a target that takes their number
@@ -184,7 +183,7 @@ def check_norm(target: Any, *, framework: str = "auto", examples: int = 20, name
         raise InputError(f"norm: norm={norm!r}: expected one of {', '.join(BASES)}")
     if groups is not None and (not isinstance(groups, int) or groups < 1):
         raise InputError(f"norm: groups={groups!r}: expected a positive whole number")
-    adapter = norm_adapter(target, framework, options, groups)
+    adapter = norm_adapter(target, framework, options)
     cases = check_for("batch").typical
     if "channels" in adapter.fixed:
         cases = tuple(_case(seed, shape=adapter.fixed["pixels"] or SHAPES[0], channels=adapter.fixed["channels"])
@@ -198,8 +197,7 @@ def check_norm(target: Any, *, framework: str = "auto", examples: int = 20, name
     base, number, distance = _recognized(cases, outputs, norm, groups)
     check = _for_target(check_for(base, adapter.fixed["has_affine"]), cases, adapter.fixed, groups or number)
     how = "compared with" if norm else "recognized as" if distance < ALIKE else "resembles none; compared with"
-    notes = (f"{how} {_title(base, groups or number)}", *adapter.notes,
-             *_about(outputs[0], cases[0]))
+    notes = (f"{how} {_title(base, groups or number)}", *adapter.notes, *_about(outputs[0], cases[0]))
     return compare(check, adapter.run, target=name or title_of(target), framework=adapter.framework, examples=examples,
                    notes=notes)
 

@@ -109,7 +109,7 @@ def _strided(position):
 
 
 def _identity_or(block, x, mode):
-    return shortcut_of(block, x, mode) if block.conv_shortcut is not None else x * 0.0
+    return x * 0.0 if block.conv_shortcut is None else shortcut_of(block, x, mode)
 
 
 def _subsampled(block, x, mode):

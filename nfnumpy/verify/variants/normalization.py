@@ -13,6 +13,7 @@ import numpy as np
 
 from ... import ops
 from ...autograd import Tensor
+from ...errors import InputError
 from ...nn.batch_norm import CONVENTIONS
 
 
@@ -143,7 +144,7 @@ def average(values: Tensor, over: Over, groups: int) -> Tensor:
         return ops.mean(values, axis=over.axes, keepdims=True)
     n, h, w, c = values.shape
     if c % groups:
-        raise ValueError(f"{c} channels in {groups} groups")
+        raise InputError(f"norm: {c} channels do not divide by groups={groups}")
     parts, axes = ((groups, c // groups), (1, 2, 4)) if over is GROUP else ((c // groups, groups), (1, 2, 3))
     means = ops.mean(ops.reshape(values, shape=(n, h, w, *parts)), axis=axes, keepdims=True)
     return ops.reshape(ops.broadcast_to(means, shape=(n, 1, 1, *parts)), shape=(n, 1, 1, c))
