@@ -327,7 +327,8 @@ class Lazy(nn.Module):
     (lambda x: 1 / 0, {"framework": "numpy"}, "ZeroDivision"),
     (3, {}, "something to call"), (nn.Module(), {}, "norm: "), (nn.BatchNorm2d, {"norm": "bach"}, "norm='bach'"),
     (nn.BatchNorm2d, {"groups": 0}, "groups=0"),
-    (nn.BatchNorm2d, {"groups": 5, "norm": "group"}, "do not divide by groups=5"), (nn.BatchNorm2d, {"layout": "CHWN"}, "layout="),
+    (nn.BatchNorm2d, {"groups": 5, "norm": "group"}, "do not divide by groups=5"),
+    (nn.BatchNorm2d, {"layout": "CHWN"}, "layout="),
     (lambda channels: None, {"framework": "torch"}, "made None"), (nn.Bilinear, {}, "--option in2_features=…"),
     (lambda x, gamma, beta, state: x, {"framework": "numpy"}, "--option state=…"),
     (lambda gamma, x: x, {"framework": "numpy"}, "whose first parameter is x")])
