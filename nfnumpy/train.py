@@ -7,6 +7,7 @@ from typing import Any
 from . import models
 from .cli import Parser, run
 from .errors import InputError
+from .nn import NORMS
 from .training import TrainingOptions, recipes, train
 from .training.config_file import read_config
 from .training.find_lr import find_lr
@@ -33,6 +34,8 @@ def parser() -> Parser:
     add("--backend", "numpy or cupy", metavar="NAME")
     add("--model", f"a variant such as {', '.join(models.names()[-6:])}; default: one that suits the images' size",
         metavar="NAME")
+    add("--norm", f"the normalization of networks that have one, {', '.join(NORMS)}; default: the variant's",
+        metavar="NAME")
     add("--init-from", "a file of weights to start from: a checkpoint, safetensors, PyTorch's .pth, or the authors' "
         "pickles; it decides the model", metavar="FILE")
     add("--init-weights", "averaged or last: which weights of a checkpoint --init-from takes", metavar="WHICH")
@@ -48,8 +51,8 @@ def parser() -> Parser:
         metavar="PX")
     add("--test-size", "side of the test images in pixels; default: that of the training images", int, metavar="PX")
     add("--eval-resize", "how test images become square: shorter-side, or squash, which changes their proportions, as "
-        "the papers have it; both with a margin of 32 pixels from 192 pixels up; default: shorter side, no margin",
-        metavar="NAME")
+        "the papers have it; both with a margin of 32 pixels from 192 pixels up; off: shorter side, no margin",
+        text_or_off, metavar="NAME")
     add("--decoder", "pillow; or draft or simplejpeg, which decode large JPEGs at 1/2, 1/4 or 1/8 of their size: "
         "faster, but other pixels", metavar="NAME")
     add("--on-bad-image", "error, or skip: leave out pictures that cannot be read, and list them in bad_images.txt",

@@ -52,7 +52,7 @@ def check_fields(record: Any, intervals: Mapping[str, Interval], choices: Mappin
     A list becomes a tuple where the annotation is one, as JSON has no tuples; a tuple must not be empty. NumPy's
     numbers become Python's.
     intervals: name -> the Interval of the number, or of each number of the tuple; choices: name -> the allowed values.
-    A value of None, where the annotation admits it, is in every interval.
+    A value of None, where the annotation admits it, is in every interval and among all choices.
     describe(name, value): how the message names the field, by default "CLASS: NAME=VALUE"; none: how it names None.
     """
     describe = describe or (lambda name, value: f"{type(record).__name__}: {name}={value!r}")
@@ -65,7 +65,7 @@ def check_fields(record: Any, intervals: Mapping[str, Interval], choices: Mappin
             object.__setattr__(record, name, value)
         if not _matches(value, hint):
             raise InputError(f"{describe(name, value)}: expected {_type_name(hint, none)}")
-        if name in choices and value not in choices[name]:
+        if name in choices and value is not None and value not in choices[name]:
             allowed = [none if choice is None else str(choice) for choice in choices[name]]
             raise InputError(f"{describe(name, value)}: expected {' or '.join(allowed)}")
         interval = intervals.get(name)

@@ -1,7 +1,7 @@
 """`--init-from`: a run that starts from the weights in a file.
 
-A run that is resumed does not need the file again: what it determines (model, rates of dropout, image size) becomes
-part of the run's options.
+A run that is resumed does not need the file again: what it determines (model, normalization, rates of dropout, image
+size) becomes part of the run's options.
 
 Used by: run.py, trainer.py. Test: reference_tests/training/test_fine_tuning.py.
 """
@@ -13,8 +13,8 @@ from .. import models
 from ..backend.arrays import Array
 from ..errors import InputError
 from .classifier import load_classifier
+from .model_options import FIELDS, options_of
 from .options import TrainingOptions
-from .rates import FIELDS, rates_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class InitialWeights:
             models.config_of(str(options.model))  # for the error about a name that does not exist
             raise InputError(f"--init-from {self.path}: these are weights of {self.model}, and --model is "
                              f"{options.model}; leave --model out")
-        given = {"image_size": self.image_size, **rates_of(self.config)}
+        given = {"image_size": self.image_size, **options_of(self.config)}
         open_ones = {name: value for name, value in given.items() if getattr(options, name) is None}
         return dataclasses.replace(options, model=self.model, **open_ones)
 
@@ -88,9 +88,8 @@ def read_initial_weights(options: TrainingOptions) -> InitialWeights:
     config, state = classifier.model.config, classifier.model.state_dict()
     try:
         classifier.check_weights()
-        model = models.variant_of(state)
-        changes = {name: getattr(config, name) for name in ("num_classes", *FIELDS.values()) if hasattr(config, name)}
-        differences = _differences(config, models.config_of(model, **changes))
+        model = _variant_like(config) or models.variant_of(state)
+        differences = _differences(config, model)
     except InputError as error:
         raise InputError(f"--init-from {path}: {error}") from None
     if differences:
@@ -101,9 +100,16 @@ def read_initial_weights(options: TrainingOptions) -> InitialWeights:
     return InitialWeights(path, model, config, state, classifier.classes, classifier.run.image_size)
 
 
-def _differences(one: Any, other: Any) -> list[str]:
-    """The names of the fields in which two configurations of a family differ; the family itself, if they are of two."""
-    if type(one) is not type(other):
+def _variant_like(config: Any) -> str | None:
+    """The variant that options alone, and the number of classes, make `config`."""
+    return next((name for name in models.names() if not _differences(config, name)), None)
+
+
+def _differences(config: Any, name: str) -> list[str]:
+    """The fields of `config` that no option gives the variant called `name`; its family, if it is another one's."""
+    variant = models.config_of(name)
+    if type(config) is not type(variant):
         return ["family"]
-    return [field.name for field in dataclasses.fields(one)
-            if getattr(one, field.name) != getattr(other, field.name)]
+    return [field.name for field in dataclasses.fields(config)
+            if field.name not in ("num_classes", *FIELDS.values())
+            and getattr(config, field.name) != getattr(variant, field.name)]

@@ -5,6 +5,7 @@ import dataclasses
 from .. import augment
 from ..datasets import BAD_IMAGES, DECODERS, EVAL_RESIZES, LOADERS, PIXEL_LIMIT, checked_max_pixels
 from ..errors import InputError
+from ..nn import NORMS
 from ..validation import NOT_NEGATIVE, POSITIVE, SHARE, Interval, check_fields
 from .keep import parsed_keep
 from .parameter_patterns import parsed_factors, parsed_patterns
@@ -26,7 +27,7 @@ CHOICES = {"optimizer": ("sgd", "rmsprop"), "schedule": SCHEDULES,
            "augment_before_mix": ("auto", "on", "off"), "init_weights": ("averaged", "last"),
            **dict.fromkeys(("memory_check", "csv", "tensorboard"), ("on", "off")),
            "changed_data": ("refuse", "accept"), "loader": LOADERS, "decoder": DECODERS,
-           "on_bad_image": BAD_IMAGES, "eval_resize": (None, *EVAL_RESIZES)}
+           "on_bad_image": BAD_IMAGES, "eval_resize": (None, *EVAL_RESIZES), "norm": tuple(NORMS)}
 NEEDED_CHOICES = {  # option: (another one, which of its values have this option)
     **dict.fromkeys(("rmsprop_decay", "rmsprop_epsilon"), ("optimizer", ("rmsprop",))),
     "decay_rate": ("schedule", tuple(FACTORS)), "decay_epochs": ("schedule", ("exponential",)),
@@ -37,14 +38,15 @@ NEEDED_CHOICES = {  # option: (another one, which of its values have this option
 class TrainingOptions:
     """The options of a run, as `python -m nfnumpy.train --help` explains them.
 
-    None means "off", or, of image_size, model, dropout, stochdepth_rate and out, that data, variant or the weights of
-    init_from decide, and of decay_rate and decay_milestones, that the schedule does.
+    None means "off", or, of image_size, model, norm, dropout, stochdepth_rate and out, that data, variant or the
+    weights of init_from decide, and of decay_rate and decay_milestones, that the schedule does.
     time_limit: in seconds.
     InputError for values of the wrong type or outside of their range.
     """
 
     backend: str = "numpy"
     model: str | None = None
+    norm: str | None = None
     init_from: str | None = None
     init_weights: str = "averaged"
     freeze: str | None = None

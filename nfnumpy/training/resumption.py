@@ -56,7 +56,7 @@ def _decided(facts: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(image_size, int):
         return {}
     return {"image_size": image_size, "model": models.default_for(image_size), "dropout": config.get("drop_rate"),
-            "stochdepth_rate": config.get("stochdepth_rate")}
+            "stochdepth_rate": config.get("stochdepth_rate"), "norm": config.get("norm")}
 
 
 def identity_of(config: Any, dataset: Any) -> dict[str, Any]:

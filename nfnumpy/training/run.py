@@ -15,9 +15,9 @@ from .initial_weights import read_initial_weights
 from .inventory import difference_of, write_inventory
 from .memory_check import check_memory
 from .metrics_tables import check_tables
+from .model_options import changes_of, options_of
 from .options import TrainingOptions
 from .progress import log
-from .rates import changes_of, rates_of
 from .resumption import check_identity, resumed_options, stored_digest
 from .run_folder import CHECKPOINT, CONFIG, INVENTORY, RunFolder, default_folder
 from .step_metrics import NotFinite
@@ -78,7 +78,7 @@ def make_trainer(options: TrainingOptions, is_new: bool) -> Trainer:
     check_memory(options, name, config, dataset)
     if initial is not None:
         log(initial.summary(options, dataset.classes))
-    decided = dataclasses.replace(options, image_size=dataset.image_size, model=name, **rates_of(config))
+    decided = dataclasses.replace(options, image_size=dataset.image_size, model=name, **options_of(config))
     return Trainer(decided, config, dataset, initial)
 
 

@@ -17,8 +17,8 @@ from nfnumpy.training import TrainingOptions, recipes
 from nfnumpy.training.classifier import eval_transform
 from nfnumpy.training.config_file import read_config
 from nfnumpy.training.examples import mixing_of
+from nfnumpy.training.model_options import changes_of, options_of
 from nfnumpy.training.parameter_patterns import learning_rate_factor
-from nfnumpy.training.rates import changes_of, rates_of
 from reference_tests.helpers.command_line import run_command
 
 PUBLISHED = [name for name in models.names()
@@ -82,7 +82,8 @@ def test_a_recipe_of_a_baseline_agrees_with_the_variant_and_the_papers(name):
     reading = ReadingOptions(test_size=options.test_size, eval_resize=options.eval_resize)
     transform = reading.test_reader(config.train_size).transform
     assert transform == eval_transform(config)._replace(crop_margin=CROP_MARGIN)
-    assert rates_of(config) == {"dropout": options.dropout, "stochdepth_rate": options.stochdepth_rate}
+    own = options_of(config)
+    assert (own["dropout"], own["stochdepth_rate"]) == (options.dropout, options.stochdepth_rate)
     mixup = 0.7 if name == "fixup_resnet50" else None
     assert (options.agc, options.mixup, options.cutmix, options.momentum) == (None, mixup, None, 0.9)
     epochs, rate, decay, smoothing, schedule, optimizer = AS_PUBLISHED[family_of(name)]

@@ -128,6 +128,24 @@ def test_a_family_without_stochastic_depth_is_trained_without_it(few_digits, tmp
     assert checkpoint.load(tmp_path / "run" / "checkpoint.safetensors").facts["options"]["stochdepth_rate"] is None
 
 
+def test_the_normalization_is_an_option(few_digits, tmp_path):
+    """It is part of the checkpoint, from which a run is resumed and other runs start without naming it again."""
+    options = {"data": f"idx:{few_digits}", "batch_size": 12, "epochs": 1}
+    first = {**options, "model": "resnet_8px", "norm": "group", "out": str(tmp_path / "first")}
+    train(first)
+    path = tmp_path / "first" / "checkpoint.safetensors"
+    facts = checkpoint.load(path).facts
+    assert facts["config"]["norm"] == facts["options"]["norm"] == "group"
+    assert not [name for name in checkpoint.load(path).groups["model"] if "running" in name]
+    train({"epochs": 2, "out": first["out"]}, resume=True)
+    train({**options, "init_from": str(path), "out": str(tmp_path / "second")})
+    assert checkpoint.load(tmp_path / "second" / "checkpoint.safetensors").facts["config"]["norm"] == "group"
+    with pytest.raises(InputError, match=r"^--norm group: nfnet_8px has no normalization to exchange$"):
+        train({**options, "model": "nfnet_8px", "norm": "group", "out": str(tmp_path / "third")})
+    with pytest.raises(InputError, match=r"^--norm grup: expected batch or .* or none$"):
+        train({**options, "model": "resnet_8px", "norm": "grup", "out": str(tmp_path / "third")})
+
+
 def test_a_finished_run_goes_on_with_the_bits_of_a_longer_one(few_digits, tmp_path):
     """As a whole run of the command, on a variant with batch normalization. A constant rate: factor 1 at no step."""
     options = {"data": f"idx:{few_digits}", "model": "resnet_8px", "batch_size": 12, "schedule": "step",
