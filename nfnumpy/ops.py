@@ -63,6 +63,9 @@ glu = differentiable(F.activations.glu, x=F.activations.glu_vjp)
 softmax = differentiable(F.activations.softmax, x=F.activations.softmax_vjp)
 log_softmax = differentiable(F.activations.log_softmax, x=F.activations.log_softmax_vjp)
 scaled_nonlinearity = differentiable(F.activations.scaled_nonlinearity, x=F.activations.scaled_nonlinearity_vjp)
+# The tape keeps the result, which the next operation needs anyway, in the place of x.
+scaled_nonlinearity_known_by_output = differentiable(F.activations.scaled_nonlinearity_known_by_output,
+                                                     x=F.activations.scaled_nonlinearity_known_by_output_vjp)
 
 matmul = differentiable(F.linear.matmul, x=F.linear.matmul_x_vjp, y=F.linear.matmul_y_vjp)
 linear = differentiable(F.linear.linear, x=F.linear.linear_x_vjp, weight=F.linear.linear_weight_vjp,

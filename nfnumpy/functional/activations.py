@@ -291,3 +291,23 @@ def scaled_nonlinearity(x: Array, *, name: str, scale: float) -> Array:
 def scaled_nonlinearity_vjp(cotangent: Array, x: Array, *, name: str, scale: float) -> Array:
     """The derivative of `scaled_nonlinearity`."""
     return _named(name)[1](cotangent * scale, x)
+
+
+def is_known_by_output(name: str, scale: float) -> bool:
+    """Whether the derivative of `scaled_nonlinearity` is the same at its result as at x.
+
+    relu's result is positive where x is, unless a scale below 1 makes the least numbers 0.
+    """
+    return name == "relu" and scale >= 1.0
+
+
+@formula(check=_check_scaled_nonlinearity)
+def scaled_nonlinearity_known_by_output(x: Array, *, name: str, scale: float) -> Array:
+    """`scaled_nonlinearity`, where it `is_known_by_output`; its derivative needs no x."""
+    return scaled_nonlinearity(x, name=name, scale=scale)
+
+
+@formula
+def scaled_nonlinearity_known_by_output_vjp(cotangent: Array, output: Array, *, name: str, scale: float) -> Array:
+    """The derivative of `scaled_nonlinearity`, taken at its result."""
+    return scaled_nonlinearity_vjp(cotangent, output, name=name, scale=scale)

@@ -14,7 +14,7 @@ from ..autograd import Tensor
 from ..backend import CounterRNG, backend_of, drawn_array, is_floating
 from ..backend.arrays import Array
 from ..errors import InputError
-from ..functional.activations import GAMMA
+from ..functional.activations import GAMMA, is_known_by_output
 from ..functional.checks import LARGEST, real_number, whole_number
 from ..functional.squeeze_excite import check_hidden_activation
 from ..functional.windows import pair
@@ -135,7 +135,10 @@ class Nonlinearity(Module):
         self.gamma = GAMMA[name] if scaled else 1.0
 
     def __call__(self, x: Tensor, scale: float = 1.0) -> Tensor:
-        return ops.scaled_nonlinearity(x, name=self.name, scale=self.gamma * scale)
+        scale = self.gamma * scale
+        if is_known_by_output(self.name, scale):
+            return ops.scaled_nonlinearity_known_by_output(x, name=self.name, scale=scale)
+        return ops.scaled_nonlinearity(x, name=self.name, scale=scale)
 
 
 class SqueezeExcite(Module):

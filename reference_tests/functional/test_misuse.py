@@ -44,6 +44,7 @@ CALLS = {  # the good call: inputs and every option
     "softmax_cross_entropy": ([ones(2, 3), np.array([0, 1])], {"label_smoothing": 0.1}),
     "sigmoid_cross_entropy": ([ones(2, 3), np.array([0, 1])], {"label_smoothing": 0.1}),
     "scaled_nonlinearity": ([ones(2, 4)], {"name": "relu", "scale": 1.7}),
+    "scaled_nonlinearity_known_by_output": ([ones(2, 4)], {"name": "relu", "scale": 1.7}),
     "cast": ([ones(2, 4)], {"dtype": "float32"}),
     "power": ([ones(2, 4)], {"exponent": 2.5}),
     "clip": ([ones(2, 4)], {"low": 0.0, "high": 1.0}),

@@ -197,6 +197,7 @@ TABLE = {
     "softmax": Case(unary(min_dims=1), oracle_torch.softmax, most),
     "log_softmax": Case(unary(min_dims=1), oracle_torch.NONLINEARITY["log_softmax"], most),
     "scaled_nonlinearity": Case(any_nonlinearity(), oracle_torch.scaled_nonlinearity, few),
+    "scaled_nonlinearity_known_by_output": Case(any_nonlinearity(("relu",)), oracle_torch.scaled_nonlinearity, few),
     "matmul": Case(products(), oracle_torch.matmul, most, multilinear=True),
     "linear": Case(dense(), oracle_torch.linear, most, multilinear=True),
     "conv2d": Case(convolutions(), oracle_torch.conv2d, taps, multilinear=True),

@@ -159,8 +159,8 @@ def several(draw, join):
 
 
 @st.composite
-def any_nonlinearity(draw):
-    name = draw(st.sampled_from(sorted(NONLINEARITIES)))
+def any_nonlinearity(draw, names=None):
+    name = draw(st.sampled_from(names or sorted(NONLINEARITIES)))
     problem = draw(unary(off(0, 6), min_dims=1, min_side=2))
     (x,) = problem.inputs
     return Problem((x[..., : x.shape[-1] // 2 * 2],), (0,), {"name": name, "scale": draw(st.sampled_from([1.0, 1.7]))})

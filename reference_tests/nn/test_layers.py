@@ -1,5 +1,8 @@
 """What layers do in training and in evaluation, and which of them cannot be made."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
@@ -13,6 +16,22 @@ DROPPING = (Dropout, StochasticDepth)
 
 def training(seed=1, step=0):
     return Mode(training=True, randomness=nf.backend.CounterRNG(seed, step=step))
+
+
+@pytest.mark.parametrize("name, scale, is_kept", [("relu", 1.0, False), ("relu", 0.1, True), ("gelu", 1.0, True)])
+def test_a_relu_keeps_its_result_alone(name, scale, is_kept):
+    """Not with a scale below 1, which would make a 0 of the least number, where the derivative is not 0."""
+    least = np.finfo(np.float64).smallest_subnormal
+    leaf = Tensor(np.array([-1.0, least, 2.0]), requires_grad=True)
+    x = leaf * 1.0
+    array = weakref.ref(x.data)
+    out = nf.nn.Nonlinearity(name, scaled=False)(x, scale)
+    del x
+    gc.collect()
+    assert (array() is not None) == is_kept
+    out.sum().backward()
+    if name == "relu":
+        np.testing.assert_array_equal(leaf.grad, [0.0, scale, scale])
 
 
 @pytest.mark.parametrize("layer", DROPPING)

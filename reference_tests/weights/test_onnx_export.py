@@ -215,6 +215,8 @@ TABLE = {  # operation: a function of images (N, H, W, 3) with one result a clas
         x, activation="log_sigmoid", scale=1.0) + excited(x, activation="gelu", scale=0.5)),
     "skip_init": lambda x: mean(to_itself(ops.conv2d(x, KERNEL_1)) + to_itself(excited(x))),
     "scaled_nonlinearity": lambda x: mean(ops.scaled_nonlinearity(x, name="gelu", scale=1.7)),
+    "scaled_nonlinearity_known_by_output": lambda x: mean(ops.scaled_nonlinearity_known_by_output(
+        x, name="relu", scale=1.7)),
     **{name: lambda x, name=name: mean(getattr(ops, name)(x)) for name in
        ("identity", "relu", "relu6", "leaky_relu", "tanh", "sigmoid", "gelu", "gelu_erf", "silu", "elu", "celu", "selu",
         "softplus", "log_sigmoid", "softsign", "softmax", "log_softmax", "negative", "exp", "absolute", "erf")},

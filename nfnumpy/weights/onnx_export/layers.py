@@ -107,5 +107,6 @@ LAYERS: dict[str, Operation] = {
     "squeeze_excite": _squeeze_excite,
     "skip_init": _skip_init,
     "scaled_nonlinearity": _nonlinearity,
+    "scaled_nonlinearity_known_by_output": _nonlinearity,
     **{name: functools.partial(_nonlinearity, name=name) for name in (*ELEMENTWISE, *ALONG_CHANNELS)},
 }
