@@ -301,9 +301,16 @@ def is_known_by_output(name: str, scale: float) -> bool:
     return name == "relu" and scale >= 1.0
 
 
-@formula(check=_check_scaled_nonlinearity)
+def _check_known_by_output(x: Array, *, name: str, scale: float) -> None:
+    _check_scaled_nonlinearity(x, name=name, scale=scale)
+    if not is_known_by_output(name, scale):
+        raise InputError(f"scaled_nonlinearity_known_by_output: expected relu with a scale of 1 or more, got {name} "
+                         f"with {scale}; scaled_nonlinearity takes any")
+
+
+@formula(check=_check_known_by_output)
 def scaled_nonlinearity_known_by_output(x: Array, *, name: str, scale: float) -> Array:
-    """`scaled_nonlinearity`, where it `is_known_by_output`; its derivative needs no x."""
+    """`scaled_nonlinearity`, where it `is_known_by_output`; InputError elsewhere. Its derivative needs no x."""
     return scaled_nonlinearity(x, name=name, scale=scale)
 
 

@@ -34,6 +34,12 @@ def test_a_relu_keeps_its_result_alone(name, scale, is_kept):
         np.testing.assert_array_equal(leaf.grad, [0.0, scale, scale])
 
 
+@pytest.mark.parametrize("name, scale", [("gelu", 1.0), ("relu", 0.5), ("relu", -1.0)])
+def test_what_its_output_does_not_tell_is_refused(name, scale):
+    with pytest.raises(InputError, match="expected relu with a scale of 1 or more, got"):
+        nf.ops.scaled_nonlinearity_known_by_output(np.ones(3), name=name, scale=scale)
+
+
 @pytest.mark.parametrize("layer", DROPPING)
 def test_in_evaluation_dropping_layers_are_the_identity(layer):
     """With random numbers at hand or without them."""

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -184,13 +184,13 @@ class FunctionRuns:
         if running is not None:
             _, after = self._called(case, x, running, training=True)
             _, later = self._called(case, second, after, training=True)
-            results |= {**_named(after), **_named(later, " after two batches")}
+            results |= {**named(after), **named(later, " after two batches")}
         if running is not None or self.training or self.evaluation:
             evaluated = self._differentiated(case, x, running, training=False)
             results |= {f"{name} in evaluation": evaluated[name] for name in ("output", "gradient of x")
                         if name in evaluated}
         if running is not None:
-            results |= _named(self._called(case, x, running, training=False)[1], " after evaluation")
+            results |= named(self._called(case, x, running, training=False)[1], " after evaluation")
         return results
 
     def _has_statistics(self):
@@ -255,7 +255,8 @@ class FunctionRuns:
         return out, [self.framework.host(array).reshape(-1) for array in after]
 
 
-def _named(statistics, when=""):
+def named(statistics: Iterable[Any], when: str = "") -> dict[str, Any]:
+    """{title: array} of the running mean and variance; when: after which batch, the end of the titles."""
     return {f"{name}{when}": array for name, array in zip(STATISTICS, statistics, strict=True)}
 
 

@@ -17,15 +17,13 @@ from ...errors import InputError
 from .. import diagnosis, tolerance
 from ..adapters import title_of
 from ..adapters.norm import norm_adapter
+from ..adapters.norm_runs import LEAVES, RUNNING, STATISTICS, named
 from ..compare import Check, InputCase, Outputs, compare
 from ..variants import apply
 from ..variants.normalization import BASES, NormRules, normalized
 from ..variants.normalization_catalogue import CONVENTIONS, TITLES, catalogue
 from ..verdict import Verdict
 
-LEAVES = ("gamma", "beta", "mean_weights", "variance_weights")
-RUNNING = ("running_mean", "running_variance")
-STATISTICS = ("running mean", "running variance")
 CLOSE = 1e-5  # relative: rounding in float32, and far below the difference of two conventions
 ALIKE = 0.3  # relative distance up to which an output counts as that of a normalization, mistaken or not
 GROUPS = 32  # of a target that takes their number
@@ -46,19 +44,15 @@ def _pass(case, rules, x, running, training, count=1, differentiated=True):
     return results, after
 
 
-def _named(statistics, when=""):
-    return {f"{name}{when}": array for name, array in zip(STATISTICS, statistics, strict=True)}
-
-
 def reference(case: InputCase, rules: NormRules) -> Mapping[str, np.ndarray]:
     """Two batches in training, then one in evaluation from the initial statistics."""
     running = [case.arrays[name] for name in RUNNING]
     results, after = _pass(case, rules, case.arrays["x"], running, True)
     _, later = _pass(case, rules, case.arrays["second"], after, True, count=2, differentiated=False)
     evaluated, left = _pass(case, rules, case.arrays["x"], running, False)
-    return {**results, **_named(after), **_named(later, " after two batches"),
+    return {**results, **named(after), **named(later, " after two batches"),
             "output in evaluation": evaluated["output"],
-            "gradient of x in evaluation": evaluated["gradient of x"], **_named(left, " after evaluation")}
+            "gradient of x in evaluation": evaluated["gradient of x"], **named(left, " after evaluation")}
 
 
 def screen(case: InputCase, rules: NormRules) -> Mapping[str, np.ndarray]:
@@ -294,7 +288,7 @@ def _has_statistics(case, output, rules):
     running, after = [case.arrays[name] for name in RUNNING], None
     for count, (x, when) in enumerate((("x", ""), ("second", " after two batches")), start=1):
         _, after = _pass(case, rules, case.arrays[x], after or running, True, count, differentiated=False)
-        for name, array in _named(after, when).items():
+        for name, array in named(after, when).items():
             if name not in output or tolerance.distance(output[name], array) > CLOSE:
                 return False
     return True
