@@ -51,8 +51,10 @@ def parser() -> Parser:
         metavar="PX")
     add("--test-size", "side of the test images in pixels; default: that of the training images", int, metavar="PX")
     add("--eval-resize", "how test images become square: shorter-side, or squash, which changes their proportions, as "
-        "the papers have it; both with a margin of 32 pixels from 192 pixels up; off: shorter side, no margin",
-        text_or_off, metavar="NAME")
+        "the papers have it; both with a margin that is cut off; off: shorter side, no margin", text_or_off,
+        metavar="NAME")
+    add("--eval-margin", "how many pixels more than the image size --eval-resize resizes to; default: 32 from 192 "
+        "pixels up, 0 below", int, metavar="PX")
     add("--decoder", "pillow; or draft or simplejpeg, which decode large JPEGs at 1/2, 1/4 or 1/8 of their size: "
         "faster, but other pixels", metavar="NAME")
     add("--on-bad-image", "error, or skip: leave out pictures that cannot be read, and list them in bad_images.txt",

@@ -14,7 +14,7 @@ from .images import PIXEL_LIMIT, checked_image_size, checked_max_pixels, read_im
 from .listing import image_files
 from .loader import LOADERS, Loader
 from .preprocessing import to_input
-from .reading import BAD_IMAGES, EVAL_RESIZES, EvalTransform, ImageReader, ReadingOptions
+from .reading import BAD_IMAGES, EVAL_RESIZES, MARGINS, EvalTransform, ImageReader, ReadingOptions
 from .shards import ShardSplit, open_shards
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "EVAL_RESIZES",
     "FORMS",
     "LOADERS",
+    "MARGINS",
     "PIXEL_LIMIT",
     "ArraySplit",
     "Dataset",
@@ -83,6 +84,6 @@ def open_dataset(spec: str, image_size: int | None = None, reading: ReadingOptio
 def _check_kind(kind: str, reading: ReadingOptions) -> None:
     """InputError for options of folders and shards with data of another kind."""
     for flag, value in (("--test-share", reading.test_share), ("--test-size", reading.test_size),
-                        ("--eval-resize", reading.eval_resize)):
+                        ("--eval-resize", reading.eval_resize), ("--eval-margin", reading.eval_margin)):
         if value is not None and kind not in ("folder", "shards"):
             raise InputError(f"{flag} {value}: it is for data of the kind folder or shards, not for {kind}")

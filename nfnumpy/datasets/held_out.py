@@ -8,6 +8,7 @@ Used by: folder.py, shards/opening.py. Test: reference_tests/datasets/test_folde
 """
 
 import hashlib
+import itertools
 from collections.abc import Iterable
 
 import numpy as np
@@ -24,15 +25,17 @@ def drawn_for_test(what: str, names: Iterable[bytes], labels: np.ndarray, classe
     of pictures of no class. InputError for a class of one picture.
     """
     keys = np.fromiter(map(_hash, names), dtype=np.uint64, count=len(labels))
+    order = np.lexsort((keys, labels))  # by label, within a class by hash
     drawn = np.zeros(len(labels), dtype=bool)
-    for label, name in enumerate(classes):
-        members = np.flatnonzero(labels == label)
-        if len(members) == 0:
+    starts = np.searchsorted(labels, np.arange(len(classes) + 1), sorter=order)
+    for name, (start, stop) in zip(classes, itertools.pairwise(starts), strict=True):
+        size = int(stop - start)
+        if size == 0:
             continue  # a class of shards may have a name and no picture
-        if len(members) < 2:
+        if size < 2:
             raise InputError(f"{what}: class {name!r} has one picture, expected at least two, one of them to test on")
-        count = min(max(1, round(share * len(members))), len(members) - 1)
-        drawn[members[np.argsort(keys[members], kind="stable")[:count]]] = True
+        count = min(max(1, round(share * size)), size - 1)
+        drawn[order[start:start + count]] = True
     return drawn
 
 

@@ -19,7 +19,7 @@ def reading_options(run: RunFacts | None, spec: str, given: Mapping[str, Any]) -
     stored = {} if run is None else run.options
     names = ["decoder", "on_bad_image"]
     if spec.startswith(("folder:", "shards:")):
-        names.append("eval_resize")
+        names += ["eval_resize", "eval_margin"]
     if spec == stored.get("data"):
         names.append("test_share")
     chosen = {name: stored[name] for name in names if stored.get(name) is not None}

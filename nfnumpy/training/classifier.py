@@ -13,7 +13,7 @@ from ..backend import backend_of, get
 from ..backend.arrays import Array
 from ..datasets import PIXEL_LIMIT, EvalTransform, checked_image_size, imagenet_classes, read_image, to_input
 from ..datasets.preprocessing import IMAGENET, NORMALIZATIONS, Normalization
-from ..datasets.reading import CROP_MARGIN, SMALLEST_WITH_MARGIN
+from ..datasets.reading import CROP_MARGIN, MARGINS, SMALLEST_WITH_MARGIN
 from ..errors import InputError
 from ..functional.activations import softmax
 from . import checkpoint
@@ -133,7 +133,7 @@ def _stored_transform(path: str | os.PathLike[str], facts: Mapping[str, Any]) ->
         return EvalTransform(facts["image_size"])  # as all runs of older versions did
     stored = facts["evaluation"]
     kinds = [type(value) for value in stored] if isinstance(stored, list) else []
-    if kinds != [int, int, bool] or not 0 <= stored[1] <= CROP_MARGIN:
+    if kinds != [int, int, bool] or stored[1] not in MARGINS:
         raise InputError(f"{path}: the checkpoint's 'evaluation' has a wrong type or value")
     return EvalTransform(checked_image_size(stored[0]), *stored[1:])
 

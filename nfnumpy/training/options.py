@@ -3,7 +3,7 @@
 import dataclasses
 
 from .. import augment
-from ..datasets import BAD_IMAGES, DECODERS, EVAL_RESIZES, LOADERS, PIXEL_LIMIT, checked_max_pixels
+from ..datasets import BAD_IMAGES, DECODERS, EVAL_RESIZES, LOADERS, MARGINS, PIXEL_LIMIT, checked_max_pixels
 from ..errors import InputError
 from ..nn import NORMS
 from ..validation import NOT_NEGATIVE, POSITIVE, SHARE, Interval, check_fields
@@ -19,7 +19,7 @@ INTERVALS = {
     **dict.fromkeys(("momentum", "label_smoothing", "stochdepth_rate", "dropout", "ema", "rmsprop_decay"), SHARE),
     **dict.fromkeys(("sam_fraction", "mixup", "cutmix", "erase", "decay_rate"),
                     Interval(0.0, 1.0, with_least=False, with_greatest=True)),
-    "test_share": Interval(0.0, 1.0, with_least=False),
+    "test_share": Interval(0.0, 1.0, with_least=False), "eval_margin": MARGINS,
 }
 CHOICES = {"optimizer": ("sgd", "rmsprop"), "schedule": SCHEDULES,
            "precision": (None, "bf16", "fp16"), "tf32": ("on", "off"), "cuda_graph": ("on", "off"),
@@ -56,6 +56,7 @@ class TrainingOptions:
     image_size: int | None = None
     test_size: int | None = None
     eval_resize: str | None = None
+    eval_margin: int | None = None
     decoder: str = "pillow"
     on_bad_image: str = "error"
     loader: str = "threads"
@@ -119,6 +120,8 @@ class TrainingOptions:
             raise InputError(f"--sam-fraction {self.sam_fraction}: it needs --sam RHO, such as --sam 0.05")
         if self.init_from is None and self.init_weights != "averaged":
             raise InputError(f"--init-weights {self.init_weights}: it needs --init-from FILE")
+        if self.eval_resize is None and self.eval_margin is not None:
+            raise InputError(f"--eval-margin {self.eval_margin}: it needs --eval-resize {' or '.join(EVAL_RESIZES)}")
         if self.agc is None and self.agc_except is not None:
             raise InputError(f"--agc-except {self.agc_except}: it needs --agc LAMBDA, such as --agc 0.01")
         for name, (choice, values) in NEEDED_CHOICES.items():

@@ -27,8 +27,10 @@ def test_an_image_in_memory_reads_like_a_file_and_has_the_name_that_is_given(tmp
     ({}, (200, 0, True)), ({"eval_resize": "squash"}, (200, 32, False)),
     ({"eval_resize": "shorter-side"}, (200, 32, True)),
     ({"eval_resize": "squash", "test_size": 191}, (191, 0, False)), ({"test_size": 256}, (256, 0, True)),
-    ({"eval_resize": "shorter-side", "test_size": 192}, (192, 32, True))])
-def test_test_images_have_a_margin_from_192_pixels_up_if_a_form_is_chosen(options, transform):
+    ({"eval_resize": "shorter-side", "test_size": 192}, (192, 32, True)),
+    ({"eval_resize": "squash", "eval_margin": 5, "test_size": 8}, (8, 5, False)),
+    ({"eval_resize": "shorter-side", "eval_margin": 0}, (200, 0, True))])
+def test_test_images_have_the_chosen_margin_or_one_from_192_pixels_up_if_a_form_is_chosen(options, transform):
     reading = ReadingOptions(**options)
     assert reading.test_reader(200).transform == transform
     assert reading.training_reader(200).transform == (200, 0, True)
@@ -36,7 +38,8 @@ def test_test_images_have_a_margin_from_192_pixels_up_if_a_form_is_chosen(option
 
 @pytest.mark.parametrize("options", [
     {"max_pixels": 0}, {"max_pixels": "many"}, {"max_pixels": 2**40}, {"decoder": "other"}, {"on_bad_image": "ignore"},
-    {"test_share": 0.0}, {"test_share": 1.0}, {"test_size": 0}, {"eval_resize": "crop"}, {"preferred_size": 2**40}])
+    {"test_share": 0.0}, {"test_share": 1.0}, {"test_size": 0}, {"eval_resize": "crop"}, {"preferred_size": 2**40},
+    {"eval_margin": 7}, {"eval_margin": -1, "eval_resize": "squash"}, {"eval_margin": 1025, "eval_resize": "squash"}])
 def test_reading_options_that_cannot_be_used_are_named(options):
     with pytest.raises(InputError) as caught:
         ReadingOptions(**options)

@@ -13,15 +13,16 @@ from nfnumpy.training import train
 from nfnumpy.training.classifier import RunFacts
 
 STORED = {"data": "folder:pictures", "decoder": "draft", "on_bad_image": "skip", "test_share": 0.25,
-          "eval_resize": "squash", "epochs": 3}
+          "eval_resize": "squash", "eval_margin": 7, "epochs": 3}
 
 
 @pytest.mark.parametrize("spec, given, expected", [
-    ("folder:pictures", {}, {"decoder": "draft", "on_bad_image": "skip", "test_share": 0.25, "eval_resize": "squash"}),
-    ("folder:others", {}, {"decoder": "draft", "on_bad_image": "skip", "eval_resize": "squash"}),
+    ("folder:pictures", {}, {"decoder": "draft", "on_bad_image": "skip", "test_share": 0.25, "eval_resize": "squash",
+                             "eval_margin": 7}),
+    ("folder:others", {}, {"decoder": "draft", "on_bad_image": "skip", "eval_resize": "squash", "eval_margin": 7}),
     ("digits", {}, {"decoder": "draft", "on_bad_image": "skip"}),
     ("folder:pictures", {"decoder": "pillow", "on_bad_image": "error", "test_share": 0.5, "max_pixels": None},
-     {"on_bad_image": "error", "test_share": 0.5, "eval_resize": "squash"})])
+     {"on_bad_image": "error", "test_share": 0.5, "eval_resize": "squash", "eval_margin": 7})])
 def test_what_is_not_given_is_as_the_run_had_it(spec, given, expected):
     assert reading_options(RunFacts(True, 8, 32, STORED), spec, given) == ReadingOptions(
         **expected, needs_training=False)
@@ -33,7 +34,8 @@ def test_weights_alone_and_old_checkpoints_have_the_defaults():
             max_pixels=7, needs_training=False)
 
 
-@pytest.mark.parametrize("stored", [{"decoder": "magic"}, {"on_bad_image": ["skip"]}, {"eval_resize": 3}])
+@pytest.mark.parametrize("stored", [{"decoder": "magic"}, {"on_bad_image": ["skip"]}, {"eval_resize": 3},
+                                    {"eval_margin": 3}])
 def test_hostile_options_of_a_checkpoint_are_refused(stored):
     with pytest.raises(InputError):
         reading_options(RunFacts(True, 8, 32, stored), "folder:pictures", {})

@@ -131,7 +131,8 @@ def test_a_share_is_drawn_where_there_is_no_test(pictures, tmp_path, capsys):
 
 @pytest.mark.parametrize("options, transform", [
     ({}, (8, 0, True)), ({"eval_resize": "squash"}, (8, 0, False)),
-    ({"eval_resize": "shorter-side", "test_size": 11}, (11, 0, True))])
+    ({"eval_resize": "shorter-side", "test_size": 11}, (11, 0, True)),
+    ({"eval_resize": "squash", "eval_margin": 43}, (8, 43, False))])
 def test_the_checkpoint_says_how_test_pictures_were_prepared(pictures, tmp_path, options, transform):
     """So that predict and evaluate see the same pixels: the accuracy is that of the run."""
     entries, _ = run(pictures, tmp_path / "run", epochs=1, image_size=8, **options)

@@ -12,7 +12,6 @@ import nfnumpy
 from nfnumpy import models, train
 from nfnumpy.augment import augmentation_of
 from nfnumpy.datasets import ReadingOptions
-from nfnumpy.datasets.reading import CROP_MARGIN
 from nfnumpy.training import TrainingOptions, recipes
 from nfnumpy.training.classifier import eval_transform
 from nfnumpy.training.config_file import read_config
@@ -73,15 +72,12 @@ def family_of(name):
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_a_recipe_of_a_baseline_agrees_with_the_variant_and_the_papers(name):
-    """Without AGC, which NFNets brought, and, but for Fixup, without mixing.
-
-    The margin around test pictures is 32 pixels in every training; the published weights of Inception have 43.
-    """
+    """Without AGC, which NFNets brought, and, but for Fixup, without mixing."""
     options, config = TrainingOptions(**read_config(f"recipe:{name}")), models.config_of(name)
     assert (options.model, options.image_size) == (name, config.train_size)
-    reading = ReadingOptions(test_size=options.test_size, eval_resize=options.eval_resize)
-    transform = reading.test_reader(config.train_size).transform
-    assert transform == eval_transform(config)._replace(crop_margin=CROP_MARGIN)
+    reading = ReadingOptions(test_size=options.test_size, eval_resize=options.eval_resize,
+                             eval_margin=options.eval_margin)
+    assert reading.test_reader(config.train_size).transform == eval_transform(config)
     own = options_of(config)
     assert (own["dropout"], own["stochdepth_rate"]) == (options.dropout, options.stochdepth_rate)
     mixup = 0.7 if name == "fixup_resnet50" else None
