@@ -16,7 +16,7 @@ from nfnumpy.verify.network.baselines import is_buffer, running_statistics
 from nfnumpy.verify.network.forward import forward
 from nfnumpy.verify.network.inputs import random_parameters
 from nfnumpy.verify.network.shapes import parameter_shapes
-from nfnumpy.verify.variants.baseline_catalogue import catalogue
+from nfnumpy.verify.variants.baselines.catalogue import catalogue
 from reference_tests.helpers.wrong_baselines import CONFIGS, MISTAKES, mistaken
 
 SIZE = 20

@@ -5,14 +5,8 @@ import dataclasses
 import pytest
 
 from nfnumpy.verify.checks import activation, agc, block, ema, sam, schedule, se, stochastic_depth, ws_conv
-from nfnumpy.verify.variants import (
-    KnownVariant,
-    apply,
-    baseline_catalogue,
-    combinations,
-    extensions,
-    normalization_catalogue,
-)
+from nfnumpy.verify.variants import KnownVariant, apply, combinations, extensions, normalization_catalogue
+from nfnumpy.verify.variants.baselines import catalogue as baseline_catalogue
 from nfnumpy.verify.variants.network_catalogue import OF_NETWORKS
 from nfnumpy.verify.variants.normalization import BASES
 from reference_tests.helpers.wrong_baselines import CONFIGS

@@ -10,8 +10,9 @@ from typing import Any
 
 from ...models import NFNetConfig, NFRegNetConfig, NFResNetConfig
 from ...models.skip_init import block_schedule
-from ..variants import KnownVariant, baseline_catalogue, network_catalogue
-from ..variants.baselines import BaselineRules
+from ..variants import KnownVariant, network_catalogue
+from ..variants.baselines import catalogue as baseline_catalogue
+from ..variants.baselines.rules import BaselineRules
 from ..variants.network import NetworkRules, expected_stds, inverse
 from .baselines import network_of
 

@@ -9,7 +9,7 @@ import numpy as np
 from ...autograd import Tensor
 from ...models import from_config
 from ...nn import Mode, Module
-from ..variants.baselines import BaselineRules, change
+from ..variants.baselines.rules import BaselineRules, change
 
 MODES = {False: Mode(), True: Mode(training=True)}
 FRONTS = {"stem": ("stem_convs.", "initial_"), "pooled features": ("final_",), "logits": ("linear.",)}

@@ -5,7 +5,7 @@ import functools
 from ... import ops
 from ...autograd import Tensor
 from ...backend.arrays import Array
-from ..variants.baselines import BaselineRules
+from ..variants.baselines.rules import BaselineRules
 from ..variants.network import NetworkRules
 from . import baselines
 from .architecture import Architecture, Rules

@@ -4,7 +4,7 @@ import functools
 from typing import Any
 
 from ...models import from_config
-from ..variants.baselines import BaselineRules
+from ..variants.baselines.rules import BaselineRules
 from ..variants.network import Place
 from .architecture import FAMILIES, Rules
 from .baselines import shapes_of

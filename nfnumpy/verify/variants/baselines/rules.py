@@ -1,19 +1,18 @@
 """The rules of the networks with normalizations, Fixup and SkipInit: changes of nfnumpy.models' own network objects.
 
 A rule is None, or a function that changes a network in place; so the reference without changes is the model itself.
-The known variants: baseline_catalogue.py.
+The known variants: catalogue.py.
 """
 
 import dataclasses
-import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from ... import nn, ops
-from ...autograd import Tensor
-from ...nn import EVALUATION, Mode
-from .normalization import BASES, NormRules, normalized
+from .... import nn, ops
+from ....autograd import Tensor
+from ....nn import EVALUATION, Mode
+from ..normalization import BASES, NormRules, normalized
 
 Change = Callable[[Any], None]
 
@@ -107,41 +106,3 @@ def change(model: Any, rules: BaselineRules) -> None:
             for name, value in list(vars(owner).items()):
                 if isinstance(value, NORMS):
                     setattr(owner, name, RuledNorm(value, rules.norm))
-
-
-# ---- what several changes share
-
-
-def parts_of(model: Any, kind: type | tuple[type, ...]) -> Iterator[Any]:
-    """The modules of a kind."""
-    return (module for module in model.modules() if isinstance(module, kind))
-
-
-def overriding(block: Any, **methods: Callable) -> None:
-    """Give one object methods of its own, special ones too: method(block, *arguments)."""
-    block.__class__ = type(type(block).__name__, (type(block),), methods)
-
-
-def shortcut_of(block: Any, x: Tensor, mode: Mode) -> Tensor:
-    """The shortcut of a ResNet's block."""
-    if block.conv_shortcut is None:
-        return x
-    if getattr(block, "stride", 1) > 1:
-        x = ops.avg_pool(x, window=2)
-    return block.conv_shortcut(x, mode)
-
-
-def branch_of(block: Any, x: Tensor, mode: Mode, not_activated: int | None = None) -> Tensor:
-    """The branch of a ResNet's block, without the nonlinearity after its convolution number `not_activated`."""
-    convs = [block.conv0, block.conv1, *([block.conv2] if hasattr(block, "conv2") else [])]
-    for position, conv in enumerate(convs):
-        x = conv(x, mode)
-        if position < len(convs) - 1 and position != not_activated:
-            x = block.activation(x)
-    return block.squeeze_excite(x) if hasattr(block, "squeeze_excite") else x
-
-
-@functools.cache
-def with_branches(shortcut: Callable, branch: Callable) -> Callable:
-    """A method `branches` of two functions of (block, x, mode)."""
-    return lambda block, x, mode=EVALUATION: (shortcut(block, x, mode), branch(block, x, mode))
