@@ -86,12 +86,37 @@ def test_the_same_number_of_threads_gives_the_same_bits(arrays, count):
     expect_same_bits(count, group_norm_vjp, cotangent, x, gamma, groups=1, eps=EPS)
 
 
-@pytest.mark.parametrize("mean", [0.0, 1e4])
-def test_a_mean_far_above_the_deviation_costs_no_digits(mean):
-    """float32 holds 1e4 + x to 1e-3: the variance of the values as they are held comes out to six digits."""
-    x = (mean + np.random.default_rng(0).normal(size=(64, 16, 16, 8))).astype(np.float32)
-    expected = x.astype(np.float64).var(axis=(0, 1, 2))
-    np.testing.assert_allclose(with_threads(2, batch_moments, x).variance, expected, rtol=1e-6)
+@pytest.mark.parametrize("far", [0, 1, 40], ids=["none", "picked", "all"])
+@pytest.mark.parametrize("mean", [3.9, 7.9, 1e4])
+def test_means_far_above_the_deviation_cost_few_digits(far, mean):
+    """Beside float64, in roundings u of float32, with the largest mean that counts as near.
+
+    Blocks have 64 rows, four of them joined to one. The variance: ΣX² is (1 + mean²) times as large, and of 16 products
+    and additions the roundings add up at random to some 4, the mean of 8 blocks to 1.4. The normalized values and the
+    gradient: two roundings of a number up to mean + 6 deviations, and a few of the result.
+    """
+    sizes = {"BLOCK_VALUES": 64 * 40, "LONG_ROW_VALUES": 100}
+    random, u = np.random.default_rng(far), np.finfo(np.float32).eps / 2
+    means = np.where(np.arange(40) >= 40 - far, mean, 0.0)
+    x, cotangent = (random.normal(size=(2, 16, 16, 40)).astype(np.float32) for _ in range(2))
+    x += means.astype(np.float32)
+    gamma, beta = random.normal(size=(2, 40)).astype(np.float32)
+    wide = [array.astype(np.float64) for array in (x, gamma, beta, cotangent)]
+    exact = batch_moments.plain(wide[0])
+    found = with_threads(2, batch_moments, x, sizes=sizes)
+    nearest = min(mean, 4.0) if far else 0.0
+    np.testing.assert_allclose(found.variance, exact.variance, rtol=(1 + nearest**2) * 2 * u)
+    moments = [value.astype(np.float32) for value in exact[:2]]
+    wide_moments = [value.astype(np.float64) for value in moments]
+    out = with_threads(2, normalize, x, gamma, beta, *moments, sizes=sizes, eps=EPS)
+    nearest = min(mean, 8.0) + 6.0
+    expect_close(out, normalize.plain(*wide[:3], *wide_moments, eps=EPS).astype(np.float32), 4,
+                 (nearest * np.abs(gamma) + 1) * 2)
+    back, *sums = with_threads(2, batch_norm_vjp, cotangent, x, gamma, *moments, sizes=sizes, eps=EPS)[:3]
+    back_exact, *sums_exact = batch_norm_vjp.plain(wide[3], *wide[:2], *wide_moments, eps=EPS)[:3]
+    expect_close(back, back_exact.astype(np.float32), 8, (6.0 + nearest) * np.abs(gamma) * 2)
+    for own, own_exact in zip(sums, sums_exact, strict=True):  # 512 products of nearest·6 at most, added one by one
+        expect_close(own, own_exact.astype(np.float32), 512, nearest * 6)
 
 
 def test_joint_sums_and_half_precision_are_left_to_the_formula_or_used():
