@@ -66,6 +66,7 @@ scaled_nonlinearity = differentiable(F.activations.scaled_nonlinearity, x=F.acti
 # The tape keeps the result, which the next operation needs anyway, in the place of x.
 scaled_nonlinearity_known_by_output = differentiable(F.activations.scaled_nonlinearity_known_by_output,
                                                      x=F.activations.scaled_nonlinearity_known_by_output_vjp)
+rectified_sum = differentiable(F.activations.rectified_sum, F.activations.rectified_sum_vjp)
 
 matmul = differentiable(F.linear.matmul, x=F.linear.matmul_x_vjp, y=F.linear.matmul_y_vjp)
 linear = differentiable(F.linear.linear, x=F.linear.linear_x_vjp, weight=F.linear.linear_weight_vjp,

@@ -318,3 +318,21 @@ def scaled_nonlinearity_known_by_output(x: Array, *, name: str, scale: float) ->
 def scaled_nonlinearity_known_by_output_vjp(cotangent: Array, output: Array, *, name: str, scale: float) -> Array:
     """The derivative of `scaled_nonlinearity`, taken at its result."""
     return scaled_nonlinearity_vjp(cotangent, output, name=name, scale=scale)
+
+
+def _check_rectified_sum(x: Array, y: Array) -> None:
+    if x.shape != y.shape:
+        raise InputError(f"rectified_sum: shortcut {x.shape} and branch {y.shape}: expected the same shapes")
+
+
+@formula(check=_check_rectified_sum)
+def rectified_sum(x: Array, y: Array) -> Array:
+    """max(x + y, 0) for arrays of the same shape: how a residual block ends (He et al., 2016, 1512.03385, figure 2)."""
+    return scaled_nonlinearity(x + y, name="relu", scale=1.0)
+
+
+@formula
+def rectified_sum_vjp(cotangent: Array, output: Array) -> tuple[Array, Array]:
+    """The cotangents of both, which are the same: that of the sum, 0 where the output is not positive."""
+    back = scaled_nonlinearity_vjp(cotangent, output, name="relu", scale=1.0)
+    return back, back[...]  # a view, of which the backward pass makes a copy where a leaf keeps it

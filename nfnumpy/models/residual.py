@@ -29,7 +29,7 @@ class PostActivationBlock(SumBlock):
 
     def add_residual(self, shortcut: Tensor, residual: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """activation(shortcut + stochastic_depth(residual))."""
-        return self.activation(super().add_residual(shortcut, residual, mode))
+        return self.activation.of_sum(shortcut, self.stochastic_depth(residual, mode))
 
 
 def block_positions(config: Any) -> Iterator[tuple[int, int, float]]:

@@ -140,6 +140,12 @@ class Nonlinearity(Module):
             return ops.scaled_nonlinearity_known_by_output(x, name=self.name, scale=scale)
         return ops.scaled_nonlinearity(x, name=self.name, scale=scale)
 
+    def of_sum(self, x: Tensor, y: Tensor) -> Tensor:
+        """The nonlinearity of x + y, two arrays of the same shape; relu's is one operation."""
+        if self.name == "relu" and self.gamma == 1.0:
+            return ops.rectified_sum(x, y)
+        return self(x + y)
+
 
 class SqueezeExcite(Module):
     """x · scale·sigmoid(fc1(g(fc0(mean over the image)))).

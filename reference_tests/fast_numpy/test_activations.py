@@ -33,3 +33,14 @@ def test_other_dtypes_and_scales_are_left_to_the_formula(x, scale):
     fast = with_threads(2, activations.scaled_nonlinearity, x, name="relu", scale=scale)
     formula = activations.scaled_nonlinearity.plain(x, name="relu", scale=scale)
     assert fast.dtype == formula.dtype and np.array_equal(fast, formula)
+
+
+@given(sums=arrays_of.arrays(np.float64, st.tuples(st.just(2), st.integers(0, 5), st.integers(0, 5)),
+                             elements=st.floats(-30, 30) | st.sampled_from([np.nan, np.inf, -np.inf])),
+       dtypes=st.tuples(DTYPES, DTYPES), count=THREADS, layout=LAYOUTS)
+def test_the_rectified_sum_is_the_formula_bit_for_bit(sums, dtypes, count, layout):
+    x, y = (in_layout(array.astype(dtype), layout) for array, dtype in zip(sums, dtypes, strict=True))
+    with np.errstate(invalid="ignore"):
+        formula = activations.rectified_sum.plain(x, y)
+        fast = with_threads(count, activations.rectified_sum, x, y)
+    assert fast.dtype == formula.dtype and np.array_equal(fast, formula, equal_nan=True)

@@ -143,6 +143,10 @@ def scaled_nonlinearity(x, *, name, scale):
     return NONLINEARITY[name](x) * scale
 
 
+def rectified_sum(x, y):
+    return torch.relu(x + y)
+
+
 # ---- layers
 
 

@@ -97,6 +97,15 @@ def extremum(draw):
 
 
 @st.composite
+def summands(draw):
+    """Two arrays of one shape whose sum is nowhere near 0: an odd multiple of KINK."""
+    shape = draw(shapes_of.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=3))
+    random = np.random.default_rng(draw(seeds))
+    x, y = (random.integers(-9, 9, shape) * (2.0 * KINK) for _ in range(2))
+    return Problem((as_float32_holds(x), as_float32_holds(y + KINK)), (0, 1), {})
+
+
+@st.composite
 def choice(draw):
     shape_c, shape_x, shape_y = draw(shapes_of.mutually_broadcastable_shapes(num_shapes=3, max_dims=3, max_side=3))[0]
     random = np.random.default_rng(draw(seeds))

@@ -40,6 +40,25 @@ def test_what_its_output_does_not_tell_is_refused(name, scale):
         nf.ops.scaled_nonlinearity_known_by_output(np.ones(3), name=name, scale=scale)
 
 
+@pytest.mark.parametrize("name, scaled, is_fused", [
+    ("relu", False, True), ("relu", True, False), ("silu", False, False)])
+def test_the_nonlinearity_of_a_sum_is_one_operation_for_relu(name, scaled, is_fused):
+    """Its result alone is kept: the sum is not."""
+    x, y = (Tensor(np.random.default_rng(k).standard_normal((3, 4)), requires_grad=True) for k in range(2))
+    layer = nf.nn.Nonlinearity(name, scaled=scaled)
+    out = layer.of_sum(x, y)
+    expected = layer(x + y)
+    np.testing.assert_array_equal(out.data, expected.data)
+    assert (out.node.name == "rectified_sum") == is_fused
+    cotangent = np.random.default_rng(2).standard_normal((3, 4))
+    expected.backward(cotangent)
+    gradients = [tensor.grad for tensor in (x, y)]
+    x.grad = y.grad = None
+    out.backward(cotangent)
+    for tensor, gradient in zip((x, y), gradients, strict=True):
+        np.testing.assert_array_equal(tensor.grad, gradient)
+
+
 @pytest.mark.parametrize("layer", DROPPING)
 def test_in_evaluation_dropping_layers_are_the_identity(layer):
     """With random numbers at hand or without them."""

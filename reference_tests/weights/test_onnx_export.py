@@ -217,6 +217,7 @@ TABLE = {  # operation: a function of images (N, H, W, 3) with one result a clas
     "scaled_nonlinearity": lambda x: mean(ops.scaled_nonlinearity(x, name="gelu", scale=1.7)),
     "scaled_nonlinearity_known_by_output": lambda x: mean(ops.scaled_nonlinearity_known_by_output(
         x, name="relu", scale=1.7)),
+    "rectified_sum": lambda x: mean(ops.rectified_sum(ops.relu(x) * 2.0, -x) + ops.rectified_sum(excited(x), x)),
     **{name: lambda x, name=name: mean(getattr(ops, name)(x)) for name in
        ("identity", "relu", "relu6", "leaky_relu", "tanh", "sigmoid", "gelu", "gelu_erf", "silu", "elu", "celu", "selu",
         "softplus", "log_sigmoid", "softsign", "softmax", "log_softmax", "negative", "exp", "absolute", "erf")},

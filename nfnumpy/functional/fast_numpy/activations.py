@@ -13,6 +13,7 @@ import numpy
 from ...backend import blocking, scratch, tuning
 from .. import activations as formulas
 from ..activations import GELU_IS_STRAIGHT_FROM, TANH_GELU_CUBIC, TANH_GELU_SLOPE
+from .dtypes import share_float_dtype
 
 ALONG_THE_LAST_AXIS = ("glu", "log_softmax")
 
@@ -28,6 +29,19 @@ def scaled_nonlinearity_vjp(cotangent: numpy.ndarray, x: numpy.ndarray, *, name:
     """Each block of the result is written once."""
     function = VJP_IN_PLACE.get(name) or _formula(formulas.scaled_nonlinearity_vjp, name)
     return _blockwise(function, [cotangent, x], name, scale)
+
+
+@formulas.rectified_sum.fast_path("numpy")
+def rectified_sum(x: numpy.ndarray, y: numpy.ndarray) -> numpy.ndarray:
+    """The sum of a block is rectified while it is in the cache."""
+    if x.shape != y.shape or x.size <= tuning.LARGE_VALUES or not share_float_dtype(x, y):
+        return NotImplemented
+
+    def compute(out, x, y):
+        numpy.add(x, y, out=out)
+        numpy.clip(out, 0, None, out=out)
+
+    return blocking.elementwise(compute, x, y)
 
 
 def _covers(arrays, name, scale):

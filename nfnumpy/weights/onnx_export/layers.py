@@ -98,6 +98,10 @@ def _nonlinearity(to: Emitter, x: Value, *, name: str, scale: float = 1.0) -> Va
     return dataclasses.replace(result, scale=result.scale * scale)
 
 
+def _rectified_sum(to: Emitter, shortcut: Value, residual: Value) -> Value:
+    return to.node("Relu", to.node("Add", to.graph.applied(shortcut), to.graph.applied(residual)).name)
+
+
 LAYERS: dict[str, Operation] = {
     "conv2d": _conv2d,
     "linear": _linear,
@@ -108,5 +112,6 @@ LAYERS: dict[str, Operation] = {
     "skip_init": _skip_init,
     "scaled_nonlinearity": _nonlinearity,
     "scaled_nonlinearity_known_by_output": _nonlinearity,
+    "rectified_sum": _rectified_sum,
     **{name: functools.partial(_nonlinearity, name=name) for name in (*ELEMENTWISE, *ALONG_CHANNELS)},
 }
