@@ -81,6 +81,7 @@ standardize_weight = differentiable(F.weight_standardization.standardize_weight,
                                     F.weight_standardization.standardize_weight_vjp)
 normalize = differentiable(F.normalization.normalize, F.normalization.normalize_vjp)
 batch_norm = differentiable(F.normalization.batch_norm, F.normalization.batch_norm_vjp)
+activated_batch_norm = differentiable(F.normalization.activated_batch_norm, F.normalization.activated_batch_norm_vjp)
 group_norm = differentiable(F.group_normalization.group_norm, F.group_normalization.group_norm_vjp)
 instance_norm = differentiable(F.group_normalization.instance_norm, F.group_normalization.instance_norm_vjp)
 layer_norm = differentiable(F.group_normalization.layer_norm, F.group_normalization.layer_norm_vjp)

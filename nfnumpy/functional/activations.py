@@ -246,6 +246,7 @@ def glu_vjp(cotangent: Array, x: Array) -> Array:
     return namespace(x).concat([cotangent * gate, cotangent * a * gate * sigmoid(-b)], axis=-1)
 
 
+ALONG_THE_LAST_AXIS = frozenset({"glu", "log_softmax"})
 NONLINEARITIES = {  # name: (formula(x), derivative(cotangent, x))
     "identity": (identity, lambda cotangent, x: identity_vjp(cotangent)),
     "relu": (relu, relu_vjp),

@@ -11,7 +11,19 @@ from typing import ClassVar
 
 from .. import ops
 from ..autograd import Tensor
-from ..nn import EVALUATION, BatchNorm, Conv2D, ConvNorm, Dropout, Initializer, Linear, Mode, Module, Nonlinearity
+from ..nn import (
+    EVALUATION,
+    BatchNorm,
+    Conv2D,
+    ConvNorm,
+    Dropout,
+    Initializer,
+    Linear,
+    Mode,
+    Module,
+    Nonlinearity,
+    activated,
+)
 from .base import Block, ImageClassifier
 from .config import check_config
 
@@ -50,8 +62,8 @@ class DenseLayer(Module):
         self.conv1 = Conv2D(init.scope("conv1"), width, config.growth, 3, bias=False, initial="fan_out")
 
     def __call__(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
-        out = self.conv0(self.activation(self.norm0(x, mode)))
-        out = self.conv1(self.activation(self.norm1(out, mode)))
+        out = self.conv0(activated(self.norm0, x, mode, self.activation))
+        out = self.conv1(activated(self.norm1, out, mode, self.activation))
         return ops.concatenate(x, out, axis=3)
 
 
@@ -83,7 +95,7 @@ class Transition(Block):
         self.conv0 = Conv2D(init.scope("conv0"), in_channels, out_channels, 1, bias=False, initial="fan_out")
 
     def __call__(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
-        out = self.conv0(self.activation(self.norm0(x, mode)))
+        out = self.conv0(activated(self.norm0, x, mode, self.activation))
         return ops.avg_pool(out, window=2, padding="VALID")
 
     def description(self) -> str:
@@ -115,11 +127,11 @@ class DenseNet(ImageClassifier):
 
     def stem(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """The initial convolution with its norm and relu, and the 3×3 stride-2 max pool."""
-        return ops.max_pool(self.activation(self.initial_conv(x, mode)), window=3, stride=2, padding=1)
+        return ops.max_pool(self.initial_conv(x, mode, self.activation), window=3, stride=2, padding=1)
 
     def head(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """What is averaged over the image: norm and relu of everything that the last block gives."""
-        return self.activation(self.final_norm(x, mode))
+        return activated(self.final_norm, x, mode, self.activation)
 
 
 def variants() -> Iterator[tuple[str, DenseNetConfig]]:

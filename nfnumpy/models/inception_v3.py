@@ -12,9 +12,11 @@ from typing import Any, ClassVar
 
 from .. import ops
 from ..autograd import Tensor
-from ..nn import EVALUATION, ConvNorm, Dropout, Initializer, Linear, Mode
+from ..nn import EVALUATION, ConvNorm, Dropout, Initializer, Linear, Mode, Nonlinearity
 from .base import Block, ImageClassifier
 from .config import check_config
+
+RELU = Nonlinearity("relu", scaled=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +59,7 @@ def chain(init: Initializer, in_channels: int, *layers: tuple[Any, ...]) -> list
 def run(x: Tensor, convs: list[ConvNorm], mode: Mode) -> Tensor:
     """x through a chain, a relu after every norm."""
     for conv in convs:
-        x = ops.relu(conv(x, mode))
+        x = conv(x, mode, RELU)
     return x
 
 

@@ -49,8 +49,8 @@ class DepthwiseSeparable(Block):
         self.pointwise = ConvNorm(init.scope("pointwise"), in_channels, out_channels, 1, padding=0, norm=config.norm)
 
     def __call__(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
-        out = self.activation(self.depthwise(x, mode))
-        return self.activation(self.pointwise(out, mode))
+        out = self.depthwise(x, mode, self.activation)
+        return self.pointwise(out, mode, self.activation)
 
     def description(self) -> str:
         """Channels and stride."""
@@ -80,7 +80,7 @@ class MobileNetV1(ImageClassifier):
 
     def stem(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """The initial convolution and its nonlinearity."""
-        return self.activation(self.initial_conv(x, mode))
+        return self.initial_conv(x, mode, self.activation)
 
     def head(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """What is averaged over the image: the last block's output."""

@@ -62,8 +62,8 @@ class InvertedBottleneck(Block):
 
     def branch(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """(N, H, W, in) -> (N, H', W', out)."""
-        out = x if self.conv0 is None else self.activation(self.conv0(x, mode))
-        out = self.activation(self.conv1(out, mode))
+        out = x if self.conv0 is None else self.conv0(x, mode, self.activation)
+        out = self.conv1(out, mode, self.activation)
         return self.conv2(out, mode)
 
     def __call__(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
@@ -114,11 +114,11 @@ class MobileNetV2(ImageClassifier):
 
     def stem(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """The initial convolution and its nonlinearity."""
-        return self.activation(self.initial_conv(x, mode))
+        return self.initial_conv(x, mode, self.activation)
 
     def head(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """What is averaged over the image: the final convolution and its nonlinearity."""
-        return self.activation(self.final_conv(x, mode))
+        return self.final_conv(x, mode, self.activation)
 
 
 def variants() -> Iterator[tuple[str, MobileNetV2Config]]:

@@ -151,6 +151,7 @@ def _small_variants() -> Iterator[tuple[str, NFNetConfig]]:
         yield f"nfnet_{pixels}px", NFNetConfig(
             widths=widths, depths=(1,) * len(widths), strides=strides, group_size=16, stem_widths=stem_widths,
             stem_strides=stem_strides, drop_rate=0.1, num_classes=10, train_size=pixels, test_size=pixels)
-    yield "nfnet_wide_32px", NFNetConfig(  # all channels of nfnet_32px twice, in as many groups
-        widths=(64, 128, 256, 256), depths=(1,) * 4, strides=(1, 2, 2, 2), group_size=32, stem_widths=(16, 16, 32, 32),
-        stem_strides=(1, 1, 1, 1), drop_rate=0.1, num_classes=10, train_size=32, test_size=32)
+    # Most of its arithmetic on 16×16 pixels and less, where channels are many and CPUs fast.
+    yield "nfnet_wide_32px", NFNetConfig(
+        widths=(128, 256, 512), depths=(1, 2, 1), strides=(1, 2, 2), group_size=64, stem_widths=(16, 16, 32, 32),
+        stem_strides=(1, 1, 1, 2), drop_rate=0.1, num_classes=10, train_size=32, test_size=32)

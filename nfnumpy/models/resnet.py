@@ -70,7 +70,7 @@ class BasicBlock(PostActivationBlock):
     def branches(self, x: Tensor, mode: Mode = EVALUATION) -> tuple[Tensor, Tensor]:
         """(shortcut, residual) of x (N, H, W, in)."""
         shortcut = x if self.conv_shortcut is None else self.conv_shortcut(x, mode)
-        out = self.activation(self.conv0(x, mode))
+        out = self.conv0(x, mode, self.activation)
         return shortcut, self.conv1(out, mode)
 
     def description(self) -> str:
@@ -100,8 +100,8 @@ class Bottleneck(PostActivationBlock):
     def branches(self, x: Tensor, mode: Mode = EVALUATION) -> tuple[Tensor, Tensor]:
         """(shortcut, residual) of x (N, H, W, in)."""
         shortcut = x if self.conv_shortcut is None else self.conv_shortcut(x, mode)
-        out = self.activation(self.conv0(x, mode))
-        out = self.activation(self.conv1(out, mode))
+        out = self.conv0(x, mode, self.activation)
+        out = self.conv1(out, mode, self.activation)
         return shortcut, self.conv2(out, mode)
 
     def description(self) -> str:
@@ -137,7 +137,7 @@ class ResNet(ImageClassifier):
 
     def stem(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """The initial convolution and, for large images, the 3×3 stride-2 max pool."""
-        x = self.activation(self.initial_conv(x, mode))
+        x = self.initial_conv(x, mode, self.activation)
         return ops.max_pool(x, window=3, stride=2, padding=1) if self.config.stem_pool else x
 
     def head(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:

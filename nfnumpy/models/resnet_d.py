@@ -78,8 +78,8 @@ class BottleneckD(PostActivationBlock):
         if self.conv_shortcut is not None:
             pooled = ops.avg_pool(x, window=2) if self.stride > 1 else x
             shortcut = self.conv_shortcut(pooled, mode)
-        out = self.activation(self.conv0(x, mode))
-        out = self.activation(self.conv1(out, mode))
+        out = self.conv0(x, mode, self.activation)
+        out = self.conv1(out, mode, self.activation)
         return shortcut, self.conv2(out, mode)
 
     def description(self) -> str:
@@ -116,7 +116,7 @@ class ResNetD(ImageClassifier):
     def stem(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """The convolutions, a nonlinearity after each, and, for large images, the 3×3 stride-2 max pool."""
         for conv in self.stem_convs:
-            x = self.activation(conv(x, mode))
+            x = conv(x, mode, self.activation)
         return ops.max_pool(x, window=3, stride=2, padding=1) if self.config.stem_pool else x
 
     def head(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:

@@ -12,7 +12,18 @@ from typing import ClassVar
 
 from .. import ops
 from ..autograd import Tensor
-from ..nn import EVALUATION, Conv2D, Dropout, Initializer, Linear, Mode, Nonlinearity, StochasticDepth, create_norm
+from ..nn import (
+    EVALUATION,
+    Conv2D,
+    Dropout,
+    Initializer,
+    Linear,
+    Mode,
+    Nonlinearity,
+    StochasticDepth,
+    activated,
+    create_norm,
+)
 from .base import ImageClassifier
 from .config import check_config
 from .residual import SumBlock, block_positions, bottleneck_in_words, plain_conv
@@ -65,9 +76,9 @@ class BasicBlock(SumBlock):
 
     def branches(self, x: Tensor, mode: Mode = EVALUATION) -> tuple[Tensor, Tensor]:
         """(shortcut, residual) of x (N, H, W, in)."""
-        out = self.activation(self.norm0(x, mode))
+        out = activated(self.norm0, x, mode, self.activation)
         shortcut = x if self.conv_shortcut is None else self.conv_shortcut(out)
-        out = self.activation(self.norm1(self.conv0(out), mode))
+        out = activated(self.norm1, self.conv0(out), mode, self.activation)
         return shortcut, self.conv1(out)
 
     def description(self) -> str:
@@ -98,10 +109,10 @@ class Bottleneck(SumBlock):
 
     def branches(self, x: Tensor, mode: Mode = EVALUATION) -> tuple[Tensor, Tensor]:
         """(shortcut, residual) of x (N, H, W, in)."""
-        out = self.activation(self.norm0(x, mode))
+        out = activated(self.norm0, x, mode, self.activation)
         shortcut = x if self.conv_shortcut is None else self.conv_shortcut(out)
-        out = self.activation(self.norm1(self.conv0(out), mode))
-        out = self.activation(self.norm2(self.conv1(out), mode))
+        out = activated(self.norm1, self.conv0(out), mode, self.activation)
+        out = activated(self.norm2, self.conv1(out), mode, self.activation)
         return shortcut, self.conv2(out)
 
     def description(self) -> str:
@@ -138,7 +149,7 @@ class ResNetV2(ImageClassifier):
 
     def head(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
         """What is averaged over the image: the last block's output after norm and nonlinearity."""
-        return self.activation(self.final_norm(x, mode))
+        return activated(self.final_norm, x, mode, self.activation)
 
 
 def variants() -> Iterator[tuple[str, ResNetV2Config]]:

@@ -74,8 +74,8 @@ class ResNeXtBlock(PostActivationBlock):
     def branches(self, x: Tensor, mode: Mode = EVALUATION) -> tuple[Tensor, Tensor]:
         """(shortcut, residual) of x (N, H, W, in)."""
         shortcut = x if self.conv_shortcut is None else self.conv_shortcut(x, mode)
-        out = self.activation(self.conv0(x, mode))
-        out = self.activation(self.conv1(out, mode))
+        out = self.conv0(x, mode, self.activation)
+        out = self.conv1(out, mode, self.activation)
         return shortcut, self.conv2(out, mode)
 
     def description(self) -> str:

@@ -78,8 +78,8 @@ class SEResNeXtDBlock(PostActivationBlock):
         if self.conv_shortcut is not None:
             pooled = ops.avg_pool(x, window=2) if self.stride > 1 else x
             shortcut = self.conv_shortcut(pooled, mode)
-        out = self.activation(self.conv0(x, mode))
-        out = self.activation(self.conv1(out, mode))
+        out = self.conv0(x, mode, self.activation)
+        out = self.conv1(out, mode, self.activation)
         return shortcut, self.squeeze_excite(self.conv2(out, mode))
 
     def description(self) -> str:

@@ -11,9 +11,11 @@ from ..autograd import Tensor, is_recomputing
 from ..backend import as_array, namespace
 from ..backend.arrays import Array
 from ..errors import InputError
+from ..functional.activations import ALONG_THE_LAST_AXIS, is_known_by_output
 from ..functional.checks import shown, whole_number
 from ..functional.normalization import Moments, batch_moments
 from .initialization import Initializer
+from .layers import Nonlinearity
 from .mode import EVALUATION, Mode
 from .module import Module
 
@@ -104,5 +106,20 @@ class BatchNorm(BatchStatistics):
         moments = batch_moments(x.data, joint_sum=mode.joint_sum)
         out = ops.batch_norm(x, self.gamma, self.beta, moments.mean, moments.variance, eps=eps,
                              joint_sum=mode.joint_sum)
+        self.take_in(moments, mode)
+        return out
+
+    def activated(self, x: Tensor, mode: Mode, activation: Nonlinearity) -> Tensor:
+        """activation(self(x, mode)); with the moments of the batch that is one operation, which keeps x alone.
+
+        But for relu, which keeps its result, as the next layer does anyway.
+        """
+        name, gamma = activation.name, activation.gamma
+        is_separate = gamma != 1.0 or name in ALONG_THE_LAST_AXIS or is_known_by_output(name, gamma)
+        if is_separate or not mode.normalizes_by_batch:
+            return activation(self(x, mode))
+        moments = batch_moments(x.data, joint_sum=mode.joint_sum)
+        out = ops.activated_batch_norm(x, self.gamma, self.beta, moments.mean, moments.variance, name=name,
+                                       eps=self.convention.eps, joint_sum=mode.joint_sum)
         self.take_in(moments, mode)
         return out

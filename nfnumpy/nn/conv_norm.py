@@ -3,14 +3,23 @@
 Used by: models/. Test: reference_tests/nn/test_normalization.py.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from ..autograd import Tensor
+from .batch_norm import BatchNorm
 from .initialization import Initializer
-from .layers import Conv2D
+from .layers import Conv2D, Nonlinearity
 from .mode import EVALUATION, Mode
 from .module import Module
 from .normalization import create_norm
+
+
+def activated(norm: Any, x: Tensor, mode: Mode, activation: Callable[[Tensor], Tensor]) -> Tensor:
+    """activation(norm(x, mode)); of a BatchNorm and a Nonlinearity as one, see `BatchNorm.activated`."""
+    if type(norm) is BatchNorm and type(activation) is Nonlinearity:
+        return norm.activated(x, mode, activation)
+    return activation(norm(x, mode))
 
 
 class ConvNorm(Module):
@@ -27,5 +36,8 @@ class ConvNorm(Module):
                            **geometry)
         self.norm = create_norm(init.scope("norm"), out_channels, norm, initial_gamma=initial_gamma)
 
-    def __call__(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
-        return self.norm(self.conv(x), mode)
+    def __call__(self, x: Tensor, mode: Mode = EVALUATION,
+                 activation: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """norm(conv(x)), or activation(norm(conv(x)))."""
+        out = self.conv(x)
+        return self.norm(out, mode) if activation is None else activated(self.norm, out, mode, activation)

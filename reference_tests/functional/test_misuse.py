@@ -30,6 +30,7 @@ CALLS = {  # the good call: inputs and every option
     "standardize_weight": ([ones(3, 4), ones(4)], {"eps": 1e-4}),
     "normalize": ([ones(2, 3), ones(3), ones(3), ones(3), ones(3)], {"eps": 1e-5}),
     "batch_norm": ([ones(2, 3), ones(3), ones(3), ones(3), ones(3)], {"eps": 1e-5}),
+    "activated_batch_norm": ([ones(2, 3), ones(3), ones(3), ones(3), ones(3)], {"name": "silu", "eps": 1e-5}),
     "group_norm": ([ones(2, 4), ones(4), ones(4)], {"groups": 2, "eps": 1e-5}),
     "instance_norm": ([ones(2, 4), ones(4), ones(4)], {"eps": 1e-5}),
     "layer_norm": ([ones(2, 4), ones(4), ones(4)], {"over": "image", "eps": 1e-5}),

@@ -54,6 +54,11 @@ def batch_norm_by_itself(x, gamma, beta, joint_sum):
     return ops.batch_norm(x, gamma, beta, eps=1e-5, joint_sum=joint_sum)
 
 
+def activated_batch_norm(x, gamma, beta, joint_sum):
+    mean, variance, _ = batch_moments(x.data, joint_sum=joint_sum)
+    return ops.activated_batch_norm(x, gamma, beta, mean, variance, name="silu", eps=1e-5, joint_sum=joint_sum)
+
+
 def switchable_norm(x, gamma, beta, joint_sum):
     weights = np.array([0.3, -0.5, 1.0]), np.array([0.1, 0.2, 0.7])
     return ops.switchable_norm(x, gamma, beta, *weights, unbiased=True, joint_sum=joint_sum)
@@ -71,6 +76,7 @@ def switchable_batch_moments(x, joint_sum):
 
 
 @pytest.mark.parametrize("norm, moments", [(batch_norm, batch_moments), (batch_norm_by_itself, batch_moments),
+                                           (activated_batch_norm, batch_moments),
                                            (switchable_norm, switchable_batch_moments),
                                            (switchable_norm_of_moments, switchable_batch_moments)])
 @given(sizes=st.lists(st.integers(1, 3), min_size=2, max_size=3), seed=seeds)

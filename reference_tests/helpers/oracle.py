@@ -15,6 +15,7 @@ from reference_tests.helpers import oracle_torch
 from reference_tests.helpers.strategies import (
     Problem,
     above,
+    activated_batches,
     any_nonlinearity,
     apart,
     axes,
@@ -209,6 +210,7 @@ TABLE = {
     "standardize_weight": Case(weights(), oracle_torch.standardize_weight, most),
     "normalize": Case(normalizations(), oracle_torch.normalize, most),
     "batch_norm": Case(batches(), oracle_torch.batch_norm, most),
+    "activated_batch_norm": Case(activated_batches(), oracle_torch.activated_batch_norm, most),
     "group_norm": Case(grouped(group_counts), oracle_torch.group_norm, most),
     "instance_norm": Case(grouped(lambda _: st.just({})), oracle_torch.instance_norm, most),
     "layer_norm": Case(grouped(lambda _: st.sampled_from([{"over": "image"}, {"over": "channels"}])),

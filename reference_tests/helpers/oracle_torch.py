@@ -221,6 +221,10 @@ def batch_norm(x, gamma, beta, mean, variance, *, eps):
     return normalize(x, gamma, beta, x.mean(dim=dims), torch.var(x, dim=dims, correction=0), eps=eps)
 
 
+def activated_batch_norm(x, gamma, beta, mean, variance, *, name, eps):
+    return NONLINEARITY[name](batch_norm(x, gamma, beta, mean, variance, eps=eps))
+
+
 def group_norm(x, gamma, beta, *, groups, eps):
     """Differentiated by torch, whose own derivative of a group of one value is a rounding error over sqrt(eps)."""
     parts = x.reshape(x.shape[0], -1, groups, x.shape[-1] // groups)

@@ -474,5 +474,6 @@ NO_GRADIENT = {  # inputs of PyTorch's operators, by position, that have a deriv
     "pow": {1}, "float_power": {1}, "__rpow__": {0}, F + "cross_entropy": {1},
     F + "binary_cross_entropy_with_logits": {1},
 }
-NOT_IN_PYTORCH = {"scaled_nonlinearity", "scaled_nonlinearity_known_by_output", "rectified_sum", "standardize_weight",
-                  "plain_standardize_weight", "switchable_norm", "squeeze_excite", "skip_init", "stochastic_depth"}
+NOT_IN_PYTORCH = {"scaled_nonlinearity", "scaled_nonlinearity_known_by_output", "rectified_sum", "activated_batch_norm",
+                  "standardize_weight", "plain_standardize_weight", "switchable_norm", "squeeze_excite",
+                  "skip_init", "stochastic_depth"}

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as shapes_of
 
 from nfnumpy.functional.activations import NONLINEARITIES
+from nfnumpy.functional.normalization import batch_moments
 
 KINK = 1 / 16
 seeds = st.integers(0, 2**32 - 1)
@@ -280,6 +281,16 @@ def batches(draw):
     random = np.random.default_rng(draw(seeds))
     arrays = spread_out(random, shape), normal(random, shape[-1:]), normal(random, shape[-1:])
     return Problem((*map(as_float32_holds, arrays), None, None), (0, 1, 2), {"eps": draw(EPS)})
+
+
+@st.composite
+def activated_batches(draw):
+    """x, gamma, beta and the moments of x, for a nonlinearity without a kink."""
+    problem = draw(batches())
+    x, gamma, beta, _, _ = problem.inputs
+    mean, variance, _ = batch_moments(x)
+    return Problem((x, gamma, beta, mean, variance), (0, 1, 2),
+                   {**problem.options, "name": draw(st.sampled_from(["identity", "silu", "gelu", "tanh"]))})
 
 
 @st.composite

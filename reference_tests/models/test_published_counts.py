@@ -35,7 +35,7 @@ BASELINES = {"resnet18": (11_689_512, None), "resnet34": (21_797_672, None), "re
 
 # (parameters, multiply-adds at their size) of the project's own small models: their checkpoints depend on the shapes.
 OWN = {"nfnet_8px": (88_933, 1_164_672), "nfnet_16px": (122_741, 5_076_480), "nfnet_32px": (191_414, 19_889_664),
-       "nfnet_wide_32px": (752_862, 79_111_168), "nfnet_64px": (651_486, 84_567_040),
+       "nfnet_wide_32px": (2_125_246, 85_796_864), "nfnet_64px": (651_486, 84_567_040),
        "nf_resnet_32px": (220_384, 33_737_216), "nf_regnet_32px": (218_163, 19_163_366),
        "resnet_8px": (88_218, 1_152_768), "resnet_16px": (126_274, 5_033_856), "resnet_32px": (195_106, 19_595_136),
        "resnet_64px": (650_314, 84_274_944),

@@ -23,8 +23,10 @@ from nfnumpy.nn import (
     LayerNorm,
     Linear,
     Mode,
+    Nonlinearity,
     SwitchableNorm,
     WeightStandardizedConv2D,
+    activated,
     create_norm,
 )
 
@@ -80,6 +82,38 @@ class CountsCalls:
     def __call__(self, x):
         self.calls += 1
         return self.layer(x, self.mode)
+
+
+@pytest.mark.parametrize("mode", [EVALUATION, TRAINING], ids=["evaluation", "training"])
+@pytest.mark.parametrize("name, scaled, is_one", [("silu", False, True), ("relu6", False, True), ("relu", False, False),
+                                                  ("silu", True, False), ("glu", False, False)])
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_a_norm_and_a_nonlinearity_together_are_the_one_after_the_other(norm, name, scaled, is_one, mode):
+    """With the same gradients and statistics; in training one operation, whose result alone is not kept."""
+    activation, found = Nonlinearity(name, scaled), []
+    for together in (False, True):
+        layer = create_norm(Initializer(dtype="float64"), 4, norm)
+        x = nf.Tensor(np.random.default_rng(0).normal(size=(3, 5, 5, 4)), requires_grad=True)
+        out = activated(layer, x, mode, activation) if together else activation(layer(x, mode))
+        out.backward(np.random.default_rng(1).normal(size=out.shape))
+        buffers = [layer.running_mean, layer.running_variance] if norm == "batch" else []
+        found.append([out.data, x.grad, layer.gamma.grad, layer.beta.grad, *buffers])
+        is_fused = out.node.name == "activated_batch_norm"
+        assert is_fused == (together and is_one and norm == "batch" and mode is TRAINING)
+    for own, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(own, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_changed_layer_is_asked_for_its_own_result():
+    """As the auditor changes layers of one object."""
+    class Doubled(BatchNorm):
+        def __call__(self, x, mode=EVALUATION):
+            return super().__call__(x, mode) * 2.0
+
+    x = nf.Tensor(np.random.default_rng(0).normal(size=(3, 5, 5, 4)))
+    layer, activation = Doubled(Initializer(dtype="float64"), 4), Nonlinearity("silu", False)
+    for norm, function in ((layer, activation), (layer, lambda x: x + 1.0)):
+        np.testing.assert_array_equal(activated(norm, x, TRAINING, function).data, function(norm(x, TRAINING)).data)
 
 
 def test_a_block_that_is_computed_again_takes_a_batch_in_once():

@@ -8,6 +8,7 @@ from . import (
     arithmetic,
     convolution,
     dropout,
+    group_normalization,
     linear,
     normalization,
     pooling,
@@ -16,5 +17,5 @@ from . import (
     weight_standardization,
 )
 
-__all__ = ["activations", "arithmetic", "convolution", "dropout", "linear", "normalization", "pooling", "residual",
-           "squeeze_excite", "weight_standardization"]
+__all__ = ["activations", "arithmetic", "convolution", "dropout", "group_normalization", "linear", "normalization",
+           "pooling", "residual", "squeeze_excite", "weight_standardization"]

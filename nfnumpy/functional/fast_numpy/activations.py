@@ -12,10 +12,8 @@ import numpy
 
 from ...backend import blocking, scratch, tuning
 from .. import activations as formulas
-from ..activations import GELU_IS_STRAIGHT_FROM, TANH_GELU_CUBIC, TANH_GELU_SLOPE
+from ..activations import ALONG_THE_LAST_AXIS, GELU_IS_STRAIGHT_FROM, TANH_GELU_CUBIC, TANH_GELU_SLOPE
 from .dtypes import share_float_dtype
-
-ALONG_THE_LAST_AXIS = ("glu", "log_softmax")
 
 
 @formulas.scaled_nonlinearity.fast_path("numpy")

@@ -1,53 +1,25 @@
-"""The fast paths of `functional.normalization` and of `functional.group_normalization`, block by block on threads.
+"""The fast paths of `functional.normalization`, block by block on threads.
 
 Batch normalization reads x once for its moments, and once for the result; its derivative reads x and the cotangent
-twice. The moments of blocks are joined by the formula of Chan, Golub, LeVeque (1979). Within a block, and wherever the
-mean is subtracted, Σ(x - mean)² = ΣX² - M·mean² and (x - mean)·f = x·f - mean·f save a pass, but lose the digits that
-both terms have in common: channels whose mean is several deviations from 0 are computed as the formula has it.
-Short rows of channels are taken several at a time.
+twice. The moments of blocks are joined by the formula of Chan, Golub, LeVeque (1979). Within a block, ΣX² - M·mean² is
+Σ(x - mean)² with a pass less, where few digits are lost so. A nonlinearity that follows is computed while a block is in
+the cache.
 
-Formulas: functional/normalization.py, group_normalization.py. Test: fast_numpy/test_normalization.py.
+Formulas: functional/normalization.py. Test: fast_numpy/test_normalization.py.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy
 
-from ...backend import blocking, buffer_pool, thread_pool, tuning
-from .. import group_normalization as group_formulas, normalization as formulas
+from ...backend import blocking, buffer_pool, scratch, thread_pool, tuning
+from .. import normalization as formulas
 from ..normalization_inputs import JointSum, over_devices
+from .activations import IN_PLACE, VJP_IN_PLACE
+from .channel_blocks import ChannelStep, Step, are_far, as_rows, blocks_of, chosen, covers, fill, rows_together
 from .dtypes import share_float_dtype
 
-# How many deviations from 0 a mean may be. ΣX² - M·mean² loses up to four bits then, x·f - mean·f up to three.
-FAR_FOR_SQUARES, FAR = 4.0, 8.0
-MOST_PICKED = 1 / 8  # of the channels of a block; picking values out costs as much as several passes over them
-
-
-def _together(x):
-    """How many rows of channels are taken as one."""
-    rows, channels = math.prod(x.shape[:-1]), x.shape[-1]
-    if channels >= tuning.LONG_ROW_VALUES:
-        return 1
-    return math.gcd(rows, 1 << (tuning.LONG_ROW_VALUES // max(channels, 1)).bit_length())
-
-
-def _rows(x, together):
-    """(…, C) as (rows, together·C)."""
-    return x.reshape(-1, together * x.shape[-1])
-
-
-def _blocks(rows):
-    """Slices of rows: one list for each thread, of blocks that stay in the cache."""
-    step = blocking.rows_in_block(rows.shape[1])
-    return [blocking.split_by_step(share, step) for share in blocking.split_by_work(len(rows), rows.size)]
-
-
-def _are_far(mean, variance, deviations=FAR):
-    """Whether the means are more than so many deviations from 0; True where a square overflows."""
-    with numpy.errstate(over="ignore", invalid="ignore"):
-        return ~(mean * mean <= deviations**2 * variance)
+FAR_FOR_SQUARES = 4.0  # how many deviations from 0 a mean may be: ΣX² - M·mean² loses up to four bits then
 
 
 def _block_moments(block):
@@ -57,7 +29,7 @@ def _block_moments(block):
         squares = numpy.einsum("ij,ij->j", block, block)
         mean = numpy.matmul(numpy.full(rows, 1.0 / rows, block.dtype), block)
         squares -= rows * mean * mean
-    far = _chosen(_are_far(mean, squares / rows, FAR_FOR_SQUARES))
+    far = chosen(are_far(mean, squares / rows, FAR_FOR_SQUARES))
     if far is not None:
         centred = block[:, far] - mean[far]
         error = numpy.mean(centred, axis=0)  # of a rounded mean
@@ -67,22 +39,14 @@ def _block_moments(block):
     return rows, mean, squares
 
 
-def _chosen(is_far):
-    """An index of the far channels: None without any, and all of them where they are too many to be picked out."""
-    count = numpy.count_nonzero(is_far)
-    if count == 0:
-        return None
-    return slice(None) if count > len(is_far) * MOST_PICKED else numpy.flatnonzero(is_far)
-
-
 @formulas.batch_moments.fast_path("numpy")
 def batch_moments(x: numpy.ndarray, *, joint_sum: JointSum | None = None) -> formulas.Moments:
     """Moments of blocks, joined in float64."""
     if joint_sum is not None or x.size <= tuning.SMALL_VALUES or not share_float_dtype(x):
         return NotImplemented
-    together = _together(x)
-    rows = _rows(x, together)
-    parts = thread_pool.parallel_map(lambda blocks: [_block_moments(rows[block]) for block in blocks], _blocks(rows))
+    together = rows_together(x)
+    rows = as_rows(x, together)
+    parts = thread_pool.parallel_map(lambda blocks: [_block_moments(rows[block]) for block in blocks], blocks_of(rows))
     counts, means, squares = (numpy.array(values, dtype=numpy.float64)
                               for values in zip(*(part for some in parts for part in some), strict=True))
     means, squares = (values.reshape(len(counts), together, -1) for values in (means, squares))
@@ -92,47 +56,8 @@ def batch_moments(x: numpy.ndarray, *, joint_sum: JointSum | None = None) -> for
     return formulas.Moments(mean.astype(x.dtype), (squares / values).astype(x.dtype), values)
 
 
-class _Step(NamedTuple):
-    """compute(out, *arrays, *channels) fills a block `out` from blocks of arrays and from values of each channel."""
-
-    compute: Callable[..., object]
-    channels: Sequence[numpy.ndarray]
-
-
-def _fill(arrays: Sequence[numpy.ndarray], is_far: numpy.ndarray, near: _Step, exact: _Step) -> numpy.ndarray:
-    """A new array like arrays[0] (…, C): channels that are far from 0 by the step `exact`, the others by `near`."""
-    out, together = buffer_pool.empty(arrays[0].shape, arrays[0].dtype), _together(arrays[0])
-    views = [_rows(array, together) for array in (out, *arrays)]
-    far = _chosen(numpy.tile(is_far, together))
-    step = exact if isinstance(far, slice) else near
-    repeated = [numpy.tile(channel, together) for channel in step.channels]
-    picked = [numpy.tile(channel, together)[far] for channel in exact.channels] if step is near and far is not None \
-        else None
-
-    def compute(blocks):
-        for block in blocks:
-            parts = [view[block] for view in views]
-            step.compute(*parts, *repeated)
-            if picked is not None:
-                own = [part[:, far] for part in parts]
-                exact.compute(*own, *picked)
-                parts[0][:, far] = own[0]
-
-    thread_pool.parallel_map(compute, _blocks(views[0]))
-    return out
-
-
-def _covers(x, *others):
-    return x.size > tuning.SMALL_VALUES and share_float_dtype(x, *others)
-
-
-@formulas.normalize.fast_path("numpy")
-def normalize(x: numpy.ndarray, gamma: numpy.ndarray, beta: numpy.ndarray, mean: numpy.ndarray,
-              variance: numpy.ndarray, *, eps: float) -> numpy.ndarray:
-    """The formula, block by block."""
-    if type(eps) not in (int, float) or not _covers(x, gamma, beta, mean, variance):
-        return NotImplemented
-
+def _normalizing(together, gamma, beta, mean, variance, eps):
+    """step(out, x) of `normalize`."""
     def near(out, x, factor, shift):
         numpy.multiply(x, factor, out=out)
         out += shift
@@ -143,20 +68,35 @@ def normalize(x: numpy.ndarray, gamma: numpy.ndarray, beta: numpy.ndarray, mean:
         out += beta
 
     factor = gamma / numpy.sqrt(variance + eps)
-    return _fill([x], _are_far(mean, variance + eps), _Step(near, (factor, beta - mean * factor)),
-                 _Step(exact, (mean, factor, beta)))
+    return ChannelStep(together, are_far(mean, variance + eps), Step(near, (factor, beta - mean * factor)),
+                       Step(exact, (mean, factor, beta)))
 
 
-def _back_sums(cotangent, x, mean, is_far):
-    """Σ(x - mean)·G and ΣG over the rows: (2, C), added in the order of the blocks."""
-    together = _together(x)
-    back, rows, far = _rows(cotangent, together), _rows(x, together), _chosen(numpy.tile(is_far, together))
+@formulas.normalize.fast_path("numpy")
+def normalize(x: numpy.ndarray, gamma: numpy.ndarray, beta: numpy.ndarray, mean: numpy.ndarray,
+              variance: numpy.ndarray, *, eps: float) -> numpy.ndarray:
+    """The formula, block by block."""
+    if type(eps) not in (int, float) or not covers(x, gamma, beta, mean, variance):
+        return NotImplemented
+    together = rows_together(x)
+    return fill(_normalizing(together, gamma, beta, mean, variance, eps), together, None, x)
+
+
+def _back_sums(back, x, mean, is_far, before=None):
+    """Σ(x - mean)·G and ΣG over the rows: (2, C), added in the order of the blocks.
+
+    before(block, G, x): fills the block of G, given its slice and the rows of both.
+    """
+    together = rows_together(x)
+    back, rows, far = as_rows(back, together), as_rows(x, together), chosen(numpy.tile(is_far, together))
     mean = numpy.tile(mean, together)
 
     def add_up(blocks):
         sums = numpy.zeros((2, rows.shape[1]), dtype=numpy.float64)
         for block in blocks:
             own = back[block]
+            if before is not None:
+                before(block, own, rows[block])
             products = numpy.einsum("ij,ij->j", rows[block], own)  # first: it streams both blocks into the cache
             total = numpy.matmul(numpy.ones(len(own), dtype=own.dtype), own)
             along = products - mean * total
@@ -166,8 +106,30 @@ def _back_sums(cotangent, x, mean, is_far):
             sums[1] += total
         return sums
 
-    sums = blocking.reduce_blocks(add_up, _blocks(rows))
+    sums = blocking.reduce_blocks(add_up, blocks_of(rows))
     return sums.reshape(2, together, -1).sum(axis=1).astype(x.dtype)
+
+
+def _joined(sums, rows, scale, joint_sum):
+    """(of this device: Σu·G, ΣG and the number of rows; the means of u·G and G over all devices)."""
+    own = numpy.stack([sums[0] * scale, sums[1], numpy.full_like(scale, rows)])
+    joint = over_devices(own, joint_sum)
+    return own, joint[0] / joint[2], joint[1] / joint[2]
+
+
+def _propagating(together, is_far, mean, factor, along, shift):
+    """step(out, G, x) of (G - (x - mean)·along - shift)·factor."""
+    def near(out, back, x, along, shift, factor):
+        product = numpy.multiply(x, along, out=scratch.empty("product", x.shape, x.dtype))
+        numpy.subtract(back, product, out=out)
+        out -= shift
+        out *= factor
+
+    def exact(out, back, x, mean, along, shift, factor):
+        near(out, back, x - mean, along, shift, factor)
+
+    return ChannelStep(together, is_far, Step(near, (along, shift - mean * along, factor)),
+                       Step(exact, (mean, along, shift, factor)))
 
 
 @formulas.batch_norm_vjp.fast_path("numpy")
@@ -176,63 +138,64 @@ def batch_norm_vjp(cotangent: numpy.ndarray, x: numpy.ndarray, gamma: numpy.ndar
                    joint_sum: JointSum | None = None) -> tuple[numpy.ndarray | None, ...]:
     """(G - (x - mean)·a - b)·gamma/sqrt(variance + eps), a and b from the sums over a channel."""
     if mean is None or variance is None or type(eps) not in (int, float) or cotangent.shape != x.shape \
-            or not _covers(x, cotangent, gamma, mean, variance):
+            or not covers(x, cotangent, gamma, mean, variance):
         return NotImplemented
-    scale, is_far = 1.0 / numpy.sqrt(variance + eps), _are_far(mean, variance + eps)
-    sums = _back_sums(cotangent, x, mean, is_far)
-    own = numpy.stack([sums[0] * scale, sums[1], numpy.full_like(scale, math.prod(x.shape[:-1]))])
-    joint = over_devices(own, joint_sum)
-    factor, along, shift = gamma * scale, scale * (joint[0] / joint[2]), joint[1] / joint[2]
-
-    def near(out, back, rows, along, shift, factor):
-        numpy.multiply(rows, along, out=out)
-        numpy.subtract(back, out, out=out)
-        out -= shift
-        out *= factor
-
-    def exact(out, back, rows, mean, along, shift, factor):
-        numpy.subtract(rows, mean, out=out)
-        near(out, back, out, along, shift, factor)
-
-    back_x = _fill([cotangent, x], is_far, _Step(near, (along, shift - mean * along, factor)),
-                   _Step(exact, (mean, along, shift, factor)))
-    return back_x, own[0], own[1], None, None
+    return _batch_norm_vjp(cotangent, x, gamma, mean, variance, eps, joint_sum, None, None)
 
 
-# ---- moments of each image alone: the formulas on some images at a time, whose passes then stay in the cache
+def _batch_norm_vjp(cotangent, x, gamma, mean, variance, eps, joint_sum, out, before):
+    """out: where the cotangent of x is written, None for a new array; before: as `_back_sums` takes it."""
+    scale, is_far, together = 1.0 / numpy.sqrt(variance + eps), are_far(mean, variance + eps), rows_together(x)
+    sums = _back_sums(cotangent, x, mean, is_far, before)
+    own, along, shift = _joined(sums, math.prod(x.shape[:-1]), scale, joint_sum)
+    step = _propagating(together, is_far, mean, gamma * scale, scale * along, shift)
+    return fill(step, together, out, cotangent, x), own[0], own[1], None, None
 
 
-def _images_at_a_time(x):
-    step = blocking.rows_in_block(math.prod(x.shape[1:]))
-    return [run for share in blocking.split_by_work(len(x), x.size) for run in blocking.split_by_step(share, step)]
+# ---- with the nonlinearity that follows
 
 
-@group_formulas.group_norm.fast_path("numpy")
-def group_norm(x: numpy.ndarray, gamma: numpy.ndarray, beta: numpy.ndarray, *, groups: int,
-               eps: float = group_formulas.EPS) -> numpy.ndarray:
-    """The formula of some images at a time."""
-    if not _covers(x, gamma, beta):
+def _covers_activated(name, eps, x, *others):
+    return name in IN_PLACE and type(eps) in (int, float) and covers(x, *others)
+
+
+def _between(like):
+    """Where the normalized values of a block wait for the nonlinearity."""
+    return scratch.empty("normalized", like.shape, like.dtype)
+
+
+@formulas.activated_batch_norm.fast_path("numpy")
+def activated_batch_norm(x: numpy.ndarray, gamma: numpy.ndarray, beta: numpy.ndarray, mean: numpy.ndarray,
+                         variance: numpy.ndarray, *, name: str, eps: float,
+                         joint_sum: JointSum | None = None) -> numpy.ndarray:
+    """Both steps on a block, then the next block."""
+    if not _covers_activated(name, eps, x, gamma, beta, mean, variance):
         return NotImplemented
-    out = buffer_pool.empty(x.shape, x.dtype)
+    activate, one, together = IN_PLACE[name], x.dtype.type(1), rows_together(x)
+    normalizing = _normalizing(together, gamma, beta, mean, variance, eps)
 
-    def compute(run):
-        out[run] = group_formulas.group_norm.plain(x[run], gamma, beta, groups=groups, eps=eps)
+    def compute(out, x):
+        between = _between(x)
+        normalizing(between, x)
+        activate(between, out, one)
 
-    thread_pool.parallel_map(compute, _images_at_a_time(x))
-    return out
+    return fill(compute, together, None, x)
 
 
-@group_formulas.group_norm_vjp.fast_path("numpy")
-def group_norm_vjp(cotangent: numpy.ndarray, x: numpy.ndarray, gamma: numpy.ndarray, *, groups: int,
-                   eps: float = group_formulas.EPS) -> tuple[numpy.ndarray, ...]:
-    """The formula of some images at a time; the sums for gamma and beta are added in the order of the images."""
-    if cotangent.shape != x.shape or not _covers(x, cotangent, gamma):
+@formulas.activated_batch_norm_vjp.fast_path("numpy")
+def activated_batch_norm_vjp(cotangent: numpy.ndarray, x: numpy.ndarray, gamma: numpy.ndarray, beta: numpy.ndarray,
+                             mean: numpy.ndarray, variance: numpy.ndarray, *, name: str, eps: float,
+                             joint_sum: JointSum | None = None) -> tuple[numpy.ndarray | None, ...]:
+    """The nonlinearity's derivative is written where that of the normalization then takes its place."""
+    if cotangent.shape != x.shape or not _covers_activated(name, eps, x, cotangent, gamma, beta, mean, variance):
         return NotImplemented
-    out = buffer_pool.empty(x.shape, x.dtype)
+    propagate, one, together = VJP_IN_PLACE[name], x.dtype.type(1), rows_together(x)
+    normalizing = _normalizing(together, gamma, beta, mean, variance, eps)
+    given, out = as_rows(cotangent, together), buffer_pool.empty(x.shape, x.dtype)
 
-    def compute(run):
-        out[run], *sums = group_formulas.group_norm_vjp.plain(cotangent[run], x[run], gamma, groups=groups, eps=eps)
-        return numpy.stack(sums)
+    def through_nonlinearity(block: slice, back: numpy.ndarray, x: numpy.ndarray) -> None:
+        between = _between(x)
+        normalizing(between, x)
+        propagate(given[block], between, back, one)
 
-    back_gamma, back_beta = blocking.reduce_blocks(compute, _images_at_a_time(x))
-    return out, back_gamma, back_beta
+    return _batch_norm_vjp(out, x, gamma, mean, variance, eps, joint_sum, out, through_nonlinearity)
