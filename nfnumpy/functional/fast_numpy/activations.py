@@ -120,8 +120,8 @@ def _relu_vjp(cotangent, x, out, scale):
     chosen = scratch.empty("chosen", x.shape, bits)
     numpy.copyto(chosen, numpy.greater(x, 0, out=scratch.empty("positive", x.shape, bool)))
     numpy.negative(chosen, out=chosen)  # all bits of an integer set, or none
-    numpy.multiply(cotangent, scale, out=out)
-    numpy.bitwise_and(out.view(bits), chosen, out=out.view(bits))
+    given = cotangent if scale == 1 else numpy.multiply(cotangent, scale, out=out)
+    numpy.bitwise_and(given.view(bits), chosen, out=out.view(bits))
 
 
 def _silu(x, out, scale):
