@@ -133,8 +133,9 @@ def batch_norm_vjp(cotangent: Array, x: Array, gamma: Array, mean: Array | None,
     return rounded(back_x, x), own[0, ...], own[1, ...], None, None
 
 
-def _check_activated_batch_norm(x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, *, name: str,
-                                eps: float, joint_sum: JointSum | None = None) -> None:
+def _check_activated_batch_norm(x: Array, gamma: Array, beta: Array, mean: Array | None = None,
+                                variance: Array | None = None, *, name: str, eps: float,
+                                joint_sum: JointSum | None = None) -> None:
     _check_batch_norm(x, gamma, beta, mean, variance, eps=eps, joint_sum=joint_sum)
     if not isinstance(name, str) or name not in NONLINEARITIES or name in ALONG_THE_LAST_AXIS:
         raise InputError(f"activated_batch_norm: nonlinearity {shown(name)}: expected one of "
@@ -142,21 +143,24 @@ def _check_activated_batch_norm(x: Array, gamma: Array, beta: Array, mean: Array
 
 
 @formula(check=_check_activated_batch_norm)
-def activated_batch_norm(x: Array, gamma: FullPrecisionArray, beta: FullPrecisionArray, mean: FullPrecisionArray,
-                         variance: FullPrecisionArray, *, name: str, eps: float,
-                         joint_sum: JointSum | None = None) -> Array:
-    """g(batch_norm(x)), g being the nonlinearity `name`; mean, variance: what `batch_moments` returns for x.
+def activated_batch_norm(x: Array, gamma: FullPrecisionArray, beta: FullPrecisionArray,
+                         mean: FullPrecisionArray | None = None, variance: FullPrecisionArray | None = None, *,
+                         name: str, eps: float, joint_sum: JointSum | None = None) -> Array:
+    """g(batch_norm(x)), g being the nonlinearity `name`.
 
     Of both steps x alone is kept for the derivative: what is between them is computed again.
     """
-    return scaled_nonlinearity(normalize(x, gamma, beta, mean, variance, eps=eps), name=name, scale=1.0)
+    between = batch_norm(x, gamma, beta, mean, variance, eps=eps, joint_sum=joint_sum)
+    return scaled_nonlinearity(between, name=name, scale=1.0)
 
 
 @formula
-def activated_batch_norm_vjp(cotangent: Array, x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, *,
-                             name: str, eps: float,
+def activated_batch_norm_vjp(cotangent: Array, x: Array, gamma: Array, beta: Array, mean: Array | None,
+                             variance: Array | None, *, name: str, eps: float,
                              joint_sum: JointSum | None = None) -> tuple[Array, Array, Array, None, None]:
     """The cotangents of x, gamma and beta, as `batch_norm_vjp` has them."""
+    if mean is None or variance is None:
+        mean, variance, _ = batch_moments(x, joint_sum=joint_sum)
     between = normalize(x, gamma, beta, mean, variance, eps=eps)
     back = scaled_nonlinearity_vjp(cotangent, between, name=name, scale=1.0)
     return batch_norm_vjp(back, x, gamma, mean, variance, eps=eps, joint_sum=joint_sum)

@@ -165,11 +165,11 @@ def _between(like):
 
 
 @formulas.activated_batch_norm.fast_path("numpy")
-def activated_batch_norm(x: numpy.ndarray, gamma: numpy.ndarray, beta: numpy.ndarray, mean: numpy.ndarray,
-                         variance: numpy.ndarray, *, name: str, eps: float,
-                         joint_sum: JointSum | None = None) -> numpy.ndarray:
+def activated_batch_norm(x: numpy.ndarray, gamma: numpy.ndarray, beta: numpy.ndarray,
+                         mean: numpy.ndarray | None = None, variance: numpy.ndarray | None = None, *, name: str,
+                         eps: float, joint_sum: JointSum | None = None) -> numpy.ndarray:
     """Both steps on a block, then the next block."""
-    if not _covers_activated(name, eps, x, gamma, beta, mean, variance):
+    if mean is None or variance is None or not _covers_activated(name, eps, x, gamma, beta, mean, variance):
         return NotImplemented
     activate, one, together = IN_PLACE[name], x.dtype.type(1), rows_together(x)
     normalizing = _normalizing(together, gamma, beta, mean, variance, eps)
@@ -184,10 +184,11 @@ def activated_batch_norm(x: numpy.ndarray, gamma: numpy.ndarray, beta: numpy.nda
 
 @formulas.activated_batch_norm_vjp.fast_path("numpy")
 def activated_batch_norm_vjp(cotangent: numpy.ndarray, x: numpy.ndarray, gamma: numpy.ndarray, beta: numpy.ndarray,
-                             mean: numpy.ndarray, variance: numpy.ndarray, *, name: str, eps: float,
+                             mean: numpy.ndarray | None, variance: numpy.ndarray | None, *, name: str, eps: float,
                              joint_sum: JointSum | None = None) -> tuple[numpy.ndarray | None, ...]:
     """The nonlinearity's derivative is written where that of the normalization then takes its place."""
-    if cotangent.shape != x.shape or not _covers_activated(name, eps, x, cotangent, gamma, beta, mean, variance):
+    if mean is None or variance is None or cotangent.shape != x.shape \
+            or not _covers_activated(name, eps, x, cotangent, gamma, beta, mean, variance):
         return NotImplemented
     propagate, one, together = VJP_IN_PLACE[name], x.dtype.type(1), rows_together(x)
     normalizing = _normalizing(together, gamma, beta, mean, variance, eps)
