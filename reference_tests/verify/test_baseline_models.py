@@ -9,7 +9,7 @@ from torch import nn
 
 import nfnumpy as nf
 from nfnumpy.autograd import Tensor
-from nfnumpy.ports import torch_networks
+from nfnumpy.ports import torch_networks, torch_parts
 from nfnumpy.verify.checks.model import check_model
 from nfnumpy.verify.network.architecture import architecture_of, base_rules
 from nfnumpy.verify.network.baselines import is_buffer, running_statistics
@@ -62,6 +62,44 @@ def test_a_mistake_is_found_and_named(name):
     assert set(verdict.diagnosis) == set(names), str(verdict)
     benign = {entry.name for entry in catalogue(config) if entry.benign}
     assert verdict.outcome == ("conforms as a named variant" if set(names) <= benign else "diverges")
+
+
+class Undivided(torch_parts.StochasticDepth):
+    """Whole examples are dropped, and the others left as they are."""
+
+    def forward(self, x):
+        return super().forward(x) * (1.0 - self.rate) if self.training else x
+
+
+class Elementwise(torch_parts.StochasticDepth):
+    """Every value is dropped by itself."""
+
+    def forward(self, x):
+        return torch.nn.functional.dropout(x, self.rate, self.training)
+
+
+class CountedTwice(torch_parts.StochasticDepth):
+    """What is kept is multiplied by the keep probability."""
+
+    def forward(self, x):
+        return super().forward(x) * (1.0 - self.rate) ** 2 if self.training else x
+
+
+@pytest.mark.parametrize("layer, names", [
+    (torch_parts.StochasticDepth, ()), (Undivided, ("not divided by 1 - rate",)),
+    (Elementwise, ("a mask for every element",)), (CountedTwice, ("multiplied by 1 - rate",))])
+@pytest.mark.parametrize("family", ["resnet", "resnet_v2", "resnet_d", "se_resnext_d", "efficientnet"])
+def test_stochastic_depth_drops_whole_examples_and_divides(family, layer, names):
+    """At a rate of 0.6 that the middle blocks have too; the first block, whose rate is 0, has an undisturbed branch."""
+    torch.manual_seed(0)
+    config = dataclasses.replace(CONFIGS[family], stochdepth_rate=0.6)
+    network = torch_networks.from_config(config)
+    for module in network.modules():
+        if isinstance(module, torch_parts.StochasticDepth):
+            module.__class__ = layer
+    verdict = check_model(network, config=config, size=SIZE)
+    assert verdict.diagnosis == names, str(verdict)
+    assert verdict.outcome == ("diverges" if names else "conforms")
 
 
 def test_two_mistakes_are_named_together():

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...autograd import Tensor
 from ...models import from_config
+from ...models.residual import PostActivationBlock, SumBlock
 from ...nn import Mode, Module
 from ..variants.baselines.rules import BaselineRules, change
 
@@ -38,12 +39,7 @@ def is_buffer(name: str) -> bool:
 def part(parameters: Mapping[str, Tensor], name: str, x: Tensor, config: Any, rules: BaselineRules,
          training: bool) -> Tensor:
     """The output of the part `name` of a network by `rules`; in training, normalizations take the batch in."""
-    model, slots, buffers = network_of(config, rules)
-    for own, leaf in parameters.items():
-        if own.startswith(fronts_of(name)) and own in slots:
-            module, attribute = slots[own]
-            setattr(module, attribute, leaf.data if own in buffers else leaf)
-    mode = MODES[training]
+    model, mode = _with_part(parameters, name, config, rules), MODES[training]
     if name == "stem":
         return model.stem(x, mode)
     if name == "pooled features":
@@ -52,6 +48,29 @@ def part(parameters: Mapping[str, Tensor], name: str, x: Tensor, config: Any, ru
         out = model.linear(x)
         return out if rules.head_bias else out - model.linear.bias
     return model.blocks[int(name.rpartition(".")[2])](x, mode)
+
+
+def _with_part(parameters, name, config, rules):
+    """The network by `rules`, with the given values in its part `name`."""
+    model, slots, buffers = network_of(config, rules)
+    for own, leaf in parameters.items():
+        if own.startswith(fronts_of(name)) and own in slots:
+            module, attribute = slots[own]
+            setattr(module, attribute, leaf.data if own in buffers else leaf)
+    return model
+
+
+def branches_in_training(parameters: Mapping[str, Tensor], name: str, x: Tensor, config: Any,
+                         rules: BaselineRules) -> tuple[Tensor, Tensor, bool] | None:
+    """(shortcut, branch, whether a relu follows their sum) of the block `name` in training; None if nothing is added.
+
+    The branch is that before stochastic depth.
+    """
+    block = _with_part(parameters, name, config, rules).blocks[int(name.rpartition(".")[2])]
+    if not isinstance(block, SumBlock):
+        return None
+    shortcut, residual = block.branches(x, MODES[True])
+    return shortcut, residual, isinstance(block, PostActivationBlock)
 
 
 def fronts_of(name: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from ...errors import InputError
 from .. import tolerance
 from ..frameworks import Framework
 from ..variants import KnownVariant
-from ..variants.network import NetworkRules, same
+from ..variants.network import NetworkRules
 from . import stochastic_depth
 from .architecture import Rules, architecture_of, base_rules
 from .baselines import is_buffer
@@ -92,13 +92,10 @@ class ObservedNetwork:
 
     def stochastic_depth(self, seen: Observation, rules: Rules) -> tuple[KnownVariant, ...]:
         """The variants that stochastic depth shows in training, where the target's blocks are observed."""
-        if not isinstance(rules, NetworkRules):  # those of other networks are not compared
-            return ()
-        if not self.network.can_train or not self.network.places or rules.skip_gain is not same:
+        if not (self.network.can_train and self.network.places and stochastic_depth.is_observable(rules)):
             return ()
         try:
-            first = self._first_unlike(self._run_in_training(seen.inputs), seen)
-            if first is None or not first.startswith("blocks"):
+            if isinstance(rules, NetworkRules) and not self._blocks_differ_in_training(seen):
                 return ()
             several = network_inputs(self.config, seen.inputs.parameters, (16, 16), SEVERAL_IMAGES, seed=3)
             trace = self._run_in_training(several)
@@ -110,8 +107,14 @@ class ObservedNetwork:
             entering, leaving = trace.get(f"input of {block.name}"), trace.get(block.name)
             if entering is not None and leaving is not None and entering.ndim == leaving.ndim == 4:
                 factors.append(stochastic_depth.branch_factors(
-                    several.parameters, block, entering.astype(np.float64), leaving.astype(np.float64), rules))
-        return stochastic_depth.known_variants(factors, tolerance.epsilon(self.precision))
+                    several.parameters, block, entering.astype(np.float64), leaving.astype(np.float64), self.config,
+                    rules))
+        return stochastic_depth.known_variants(factors, tolerance.epsilon(self.precision),
+                                               divides=not isinstance(rules, NetworkRules))
+
+    def _blocks_differ_in_training(self, seen):
+        first = self._first_unlike(self._run_in_training(seen.inputs), seen)
+        return first is not None and first.startswith("blocks")
 
     def _observe(self, inputs, gradients, with_step):
         expected = (len(inputs.labels), self.config.num_classes)
