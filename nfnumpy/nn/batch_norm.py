@@ -4,7 +4,8 @@ Source: Ioffe, Szegedy (2015), arXiv 1502.03167. The formulas: functional/normal
 Used by: normalization.py, switchable_norm.py, models/. Test: reference_tests/nn/test_normalization.py.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from .. import ops
 from ..autograd import Tensor, is_recomputing
@@ -100,14 +101,10 @@ class BatchNorm(BatchStatistics):
         self.start_statistics(init, channels, CONVENTIONS[convention])
 
     def __call__(self, x: Tensor, mode: Mode = EVALUATION) -> Tensor:
-        x, eps = x if isinstance(x, Tensor) else Tensor(x), self.convention.eps
-        if not mode.normalizes_by_batch:
-            return ops.normalize(x, self.gamma, self.beta, self.running_mean, self.running_variance, eps=eps)
-        moments = batch_moments(x.data, joint_sum=mode.joint_sum)
-        out = ops.batch_norm(x, self.gamma, self.beta, moments.mean, moments.variance, eps=eps,
-                             joint_sum=mode.joint_sum)
-        self.take_in(moments, mode)
-        return out
+        if mode.normalizes_by_batch:
+            return self._by_batch(ops.batch_norm, x, mode)
+        return ops.normalize(x, self.gamma, self.beta, self.running_mean, self.running_variance,
+                             eps=self.convention.eps)
 
     def activated(self, x: Tensor, mode: Mode, activation: Nonlinearity) -> Tensor:
         """activation(self(x, mode)); with the moments of the batch that is one operation, which keeps x alone.
@@ -118,8 +115,13 @@ class BatchNorm(BatchStatistics):
         is_separate = gamma != 1.0 or name in ALONG_THE_LAST_AXIS or is_known_by_output(name, gamma)
         if is_separate or not mode.normalizes_by_batch:
             return activation(self(x, mode))
+        return self._by_batch(ops.activated_batch_norm, x, mode, name=name)
+
+    def _by_batch(self, operation: Callable[..., Tensor], x: Tensor, mode: Mode, **options: Any) -> Tensor:
+        """An operation with the moments of x, which the running statistics take in when it has gone well."""
+        x = x if isinstance(x, Tensor) else Tensor(x)
         moments = batch_moments(x.data, joint_sum=mode.joint_sum)
-        out = ops.activated_batch_norm(x, self.gamma, self.beta, moments.mean, moments.variance, name=name,
-                                       eps=self.convention.eps, joint_sum=mode.joint_sum)
+        out = operation(x, self.gamma, self.beta, moments.mean, moments.variance, eps=self.convention.eps,
+                        joint_sum=mode.joint_sum, **options)
         self.take_in(moments, mode)
         return out

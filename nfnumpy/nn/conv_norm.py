@@ -17,6 +17,7 @@ from .normalization import create_norm
 
 def activated(norm: Any, x: Tensor, mode: Mode, activation: Callable[[Tensor], Tensor]) -> Tensor:
     """activation(norm(x, mode)); of a BatchNorm and a Nonlinearity as one, see `BatchNorm.activated`."""
+    # A subclass, such as the auditor makes to change one layer, is called itself.
     if type(norm) is BatchNorm and type(activation) is Nonlinearity:
         return norm.activated(x, mode, activation)
     return activation(norm(x, mode))

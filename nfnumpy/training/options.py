@@ -31,7 +31,7 @@ CHOICES = {"optimizer": ("sgd", "rmsprop"), "schedule": SCHEDULES,
 NEEDED_CHOICES = {  # option: (another one, which of its values have this option)
     **dict.fromkeys(("rmsprop_decay", "rmsprop_epsilon"), ("optimizer", ("rmsprop",))),
     "decay_rate": ("schedule", tuple(FACTORS)), "decay_epochs": ("schedule", ("exponential",)),
-    "decay_milestones": ("schedule", ("step",))}
+    "decay_milestones": ("schedule", ("step",)), "eval_margin": ("eval_resize", EVAL_RESIZES)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,15 +120,13 @@ class TrainingOptions:
             raise InputError(f"--sam-fraction {self.sam_fraction}: it needs --sam RHO, such as --sam 0.05")
         if self.init_from is None and self.init_weights != "averaged":
             raise InputError(f"--init-weights {self.init_weights}: it needs --init-from FILE")
-        if self.eval_resize is None and self.eval_margin is not None:
-            raise InputError(f"--eval-margin {self.eval_margin}: it needs --eval-resize {' or '.join(EVAL_RESIZES)}")
         if self.agc is None and self.agc_except is not None:
             raise InputError(f"--agc-except {self.agc_except}: it needs --agc LAMBDA, such as --agc 0.01")
         for name, (choice, values) in NEEDED_CHOICES.items():
             value, chosen = getattr(self, name), getattr(self, choice)
             if chosen not in values and value != getattr(TrainingOptions, name):
-                raise InputError(f"{flag(name)} {value}: it needs {flag(choice)} {' or '.join(values)}, and the "
-                                 f"{choice} is {chosen}")
+                raise InputError(f"{flag(name)} {value}: it needs {flag(choice)} {' or '.join(values)}, not "
+                                 f"{'off' if chosen is None else chosen}")
         parsed_milestones(self.decay_milestones)
         parsed_patterns(self.freeze, "--freeze")
         parsed_patterns(self.agc_except, "--agc-except")

@@ -92,7 +92,7 @@ def test_the_options_choose_the_schedule():
     ({"rmsprop_epsilon": 0.1}, "--rmsprop-epsilon 0.1: it needs --optimizer rmsprop"),
     ({"optimizer": "rmsprop", "rmsprop_decay": 1.0}, "--rmsprop-decay 1.0"),
     ({"optimizer": "rmsprop", "rmsprop_epsilon": 0.0}, "--rmsprop-epsilon 0.0"),
-    ({"decay_rate": 0.5}, "--decay-rate 0.5: it needs --schedule exponential or step, and the schedule is cosine"),
+    ({"decay_rate": 0.5}, "--decay-rate 0.5: it needs --schedule exponential or step, not cosine"),
     ({"schedule": "step", "decay_rate": 1.5}, "--decay-rate 1.5"),
     ({"schedule": "step", "decay_epochs": 3.0}, "--decay-epochs 3.0: it needs --schedule exponential"),
     ({"schedule": "exponential", "decay_milestones": "3"}, "--decay-milestones 3: it needs --schedule step"),

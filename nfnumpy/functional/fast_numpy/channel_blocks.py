@@ -4,7 +4,7 @@
 whose mean is several deviations from 0 are computed as the formula has it. Short rows of channels are taken several at
 a time.
 
-Used by: normalization.py. Test: fast_numpy/test_normalization.py.
+Used by: normalization.py, group_normalization.py. Test: fast_numpy/test_normalization.py.
 """
 
 import math

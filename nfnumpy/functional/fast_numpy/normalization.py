@@ -12,12 +12,11 @@ import math
 
 import numpy
 
-from ...backend import blocking, buffer_pool, scratch, thread_pool, tuning
+from ...backend import blocking, buffer_pool, scratch, thread_pool
 from .. import normalization as formulas
 from ..normalization_inputs import JointSum, over_devices
 from .activations import IN_PLACE, VJP_IN_PLACE
 from .channel_blocks import ChannelStep, Step, are_far, as_rows, blocks_of, chosen, covers, fill, rows_together
-from .dtypes import share_float_dtype
 
 FAR_FOR_SQUARES = 4.0  # how many deviations from 0 a mean may be: ΣX² - M·mean² loses up to four bits then
 
@@ -42,7 +41,7 @@ def _block_moments(block):
 @formulas.batch_moments.fast_path("numpy")
 def batch_moments(x: numpy.ndarray, *, joint_sum: JointSum | None = None) -> formulas.Moments:
     """Moments of blocks, joined in float64."""
-    if joint_sum is not None or x.size <= tuning.SMALL_VALUES or not share_float_dtype(x):
+    if joint_sum is not None or not covers(x):
         return NotImplemented
     together = rows_together(x)
     rows = as_rows(x, together)

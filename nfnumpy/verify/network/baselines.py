@@ -60,6 +60,11 @@ def _with_part(parameters, name, config, rules):
     return model
 
 
+def adds(config: Any, rules: BaselineRules) -> bool:
+    """Whether the network has a block that adds a branch to its shortcut."""
+    return any(isinstance(block, SumBlock) for block in network_of(config, rules)[0].blocks)
+
+
 def branches_in_training(parameters: Mapping[str, Tensor], name: str, x: Tensor, config: Any,
                          rules: BaselineRules) -> tuple[Tensor, Tensor, bool] | None:
     """(shortcut, branch, whether a relu follows their sum) of the block `name` in training; None if nothing is added.

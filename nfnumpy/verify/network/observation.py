@@ -92,7 +92,7 @@ class ObservedNetwork:
 
     def stochastic_depth(self, seen: Observation, rules: Rules) -> tuple[KnownVariant, ...]:
         """The variants that stochastic depth shows in training, where the target's blocks are observed."""
-        if not (self.network.can_train and self.network.places and stochastic_depth.is_observable(rules)):
+        if not (self.network.can_train and self.network.places and stochastic_depth.is_observable(self.config, rules)):
             return ()
         try:
             if isinstance(rules, NetworkRules) and not self._blocks_differ_in_training(seen):

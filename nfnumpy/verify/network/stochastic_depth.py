@@ -8,23 +8,30 @@ import numpy as np
 from ...autograd import Tensor, no_grad
 from ..variants import KnownVariant
 from ..variants.network import NetworkRules, same
-from ..variants.stochastic_depth import CATALOGUE, CHANNELS, ELEMENTS, EXAMPLES, PIXELS, keep_probability, one, rescaled
+from ..variants.stochastic_depth import (
+    CATALOGUE,
+    CHANNELS,
+    ELEMENTS,
+    EXAMPLES,
+    NOT_DIVIDED,
+    PIXELS,
+    keep_probability,
+    rescaled,
+)
 from . import baselines
 from .architecture import BlockArchitecture, Rules
 from .blocks import residual_block
 
 SURE = 1e6  # epsilons: a branch is what is left of a difference, and some of its values are small
-NOT_DIVIDED = KnownVariant("not divided by 1 - rate", {"scale": one}, "In training what is kept is not divided by the "
-                           "keep probability, as it should be in this network: in evaluation a branch weighs "
-                           "1/(1 - rate) times as much as it did in training.")
 COARSE_TO_FINE = (EXAMPLES, CHANNELS, PIXELS, ELEMENTS)
 
 
-def is_observable(rules: Rules) -> bool:
-    """Whether a block by `rules` ends as the reference's does, so that its sum tells what its branch was."""
+def is_observable(config: Any, rules: Rules) -> bool:
+    """Whether blocks end in a sum, as the reference's do, so that it tells what their branches were."""
     if isinstance(rules, NetworkRules):
         return rules.skip_gain is same
-    return not any((rules.joined, rules.scalars, rules.excitation_place, rules.nonlinearity))
+    return baselines.adds(config, rules) and not any(
+        (rules.joined, rules.scalars, rules.excitation_place, rules.nonlinearity))
 
 
 def branch_factors(parameters: Mapping[str, np.ndarray], block: BlockArchitecture, entering: np.ndarray,

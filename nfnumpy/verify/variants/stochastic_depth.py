@@ -108,3 +108,7 @@ CATALOGUE = (
     KnownVariant("the same mask every time", {"new_draws": False}, "Every call draws the same mask: the random state "
                  "does not advance."),
 )
+# Of the networks with normalizations, whose reference divides.
+NOT_DIVIDED = KnownVariant("not divided by 1 - rate", {"scale": one}, "In training what is kept is not divided by the "
+                           "keep probability, as it should be in this network: in evaluation a branch weighs "
+                           "1/(1 - rate) times as much as it did in training.")
