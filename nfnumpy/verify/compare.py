@@ -15,6 +15,7 @@ from .verdict import CONFORMS, DIVERGES, VARIANT, Difference, Verdict
 
 Outputs = Mapping[str, np.ndarray]
 REMEMBERED = 512  # results of the reference
+MOST_NUMBERS = 4096  # of the results on a counterexample
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -177,7 +178,16 @@ class _Comparison:
         shown = smallest(self.cases, outputs, check.smaller, run=lambda case: self.outputs(case, precision),
                          agrees=lambda case, output: check.agrees(case, output, precision))
         return Verdict(outcome=DIVERGES, nearest=tuple(variant.name for variant in nearest),
-                       counterexample=shown.as_json(), **found)
+                       counterexample=shown.as_json(), results=self._results(check, shown, precision), **found)
+
+    def _results(self, check, case, precision):
+        """What differs on the counterexample: the target's and the reference's; None where that is too much to show."""
+        outputs, expected = self.outputs(case, precision), check.computed(case, check.rules)
+        wrong = [difference.tensor for difference in check.differences(check.rules, [case], [outputs], precision)
+                 if not difference.agrees]
+        if sum(expected[name].size for name in wrong) > MOST_NUMBERS:
+            return None
+        return {name: {"target": outputs[name].tolist(), "reference": expected[name].tolist()} for name in wrong}
 
 
 def _relative_difference(check, outputs):

@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -42,13 +43,48 @@ def _module(place, text):
 
 
 def _from_file(path: Path) -> ModuleType:
+    """The module in a file: by itself, or where it imports its package, as a module of that."""
+    if not path.is_file():
+        raise InputError(f"target: there is no file {path}")
+    try:
+        return _by_itself(path)
+    except ImportError:
+        folder, name = package_of(path)
+        if "." not in name:
+            raise
+        return _in_its_package(path, folder, name)
+
+
+def package_of(file: str | os.PathLike[str]) -> tuple[str, str]:
+    """(the folder to import from, the dotted name) of a Python file: the packages around it are in the name."""
+    path = Path(file).absolute()
+    names = [] if path.name == "__init__.py" else [path.stem]
+    folder = path.parent
+    while (folder / "__init__.py").is_file() and folder != folder.parent:
+        names.insert(0, folder.name)
+        folder = folder.parent
+    return str(folder), ".".join(names)
+
+
+def _in_its_package(path, folder, name):
+    """The module called `name` from `folder`; InputError where another package of that name is found first."""
+    sys.path.append(folder)
+    try:
+        module = importlib.import_module(name)
+    finally:
+        sys.path.remove(folder)
+    found = getattr(module, "__file__", None)
+    if found is None or not os.path.samefile(found, path):
+        raise InputError(f"target: {path} is {name}, but that is imported from {found}; set PYTHONPATH={folder}")
+    return module
+
+
+def _by_itself(path: Path) -> ModuleType:
     """The module in a file, under a name that no installed module has.
 
     While it is imported, its folder is the last one on the path: it can import its neighbours, and a neighbour called
     as an installed module does not take that module's place.
     """
-    if not path.is_file():
-        raise InputError(f"target: there is no file {path}")
     name = f"nfnumpy_target_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
     folder = str(path.parent.resolve())
     spec = importlib.util.spec_from_file_location(name, path)

@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from .formulas import LAYOUTS, right_form
+
 LONGEST_EXAMPLE = 400  # characters of a counterexample that the text shows
 
 
@@ -61,7 +63,8 @@ class Verdict:
     diagnosis: the names of the known variants that together reproduce the target, empty where it conforms or where none
     is known; explanation: a sentence for each; nearest: the variants that come nearest where none reproduces it;
     counterexample: the smallest input case found that shows the difference, as plain lists; relative_difference: from
-    the reference on typical weights; notes: further facts, a sentence each.
+    the reference on typical weights; notes: further facts, a sentence each; results: for the counterexample, {tensor:
+    {"target": …, "reference": …}} of what differs, as plain lists; snippet: a program that shows the difference.
     """
 
     kind: str
@@ -77,6 +80,8 @@ class Verdict:
     counterexample: dict[str, Any] | None = None
     relative_difference: float | None = None
     notes: tuple[str, ...] = ()
+    results: dict[str, dict[str, Any]] | None = None
+    snippet: str | None = None
 
     @property
     def first_difference(self) -> Difference | None:
@@ -88,21 +93,42 @@ class Verdict:
         """Whether the target conforms, with or without known variants."""
         return self.outcome != DIVERGES
 
+    @property
+    def formula(self) -> str | None:
+        """The right form of the first tensor that differs; None where the target conforms."""
+        if self.outcome != DIVERGES:
+            return None
+        first = self.first_difference
+        layout = next((name for name in LAYOUTS if any(name in note for note in self.notes)), None)
+        usual = "OIHW" if self.framework == "torch" else "HWIO"
+        return right_form(self.kind, first.tensor if first else None, layout or usual)
+
+    def causes(self) -> Iterator[str]:
+        """The diagnosis, a line for each variant, or that there is none."""
+        diverges = self.outcome == DIVERGES
+        for name, sentence in zip(self.diagnosis, self.explanation, strict=True):
+            yield f"{'because' if diverges else 'namely'}: {name}. {sentence}"
+        if diverges and not self.diagnosis:
+            nearest = f"; the nearest is: {' with '.join(self.nearest)}" if self.nearest else ""
+            yield f"no known form reproduces it{nearest}"
+
     def lines(self) -> Iterator[str]:
         """The report as lines of text."""
         diverges = self.outcome == DIVERGES
         yield f"{self.kind} {self.target} ({self.framework}): {self.outcome.headline}"
         if diverges and self.first_difference is not None:
             yield f"  first difference: {self.first_difference.tensor}"
-        for name, sentence in zip(self.diagnosis, self.explanation, strict=True):
-            yield f"  {'because' if diverges else 'namely'}: {name}. {sentence}"
-        if diverges and not self.diagnosis:
-            nearest = f"; the nearest is: {' with '.join(self.nearest)}" if self.nearest else ""
-            yield f"  no known form reproduces it{nearest}"
+        for cause in self.causes():
+            yield f"  {cause}"
+        if self.formula:
+            yield f"  right form: {self.formula}"
         if self.relative_difference is not None and self.outcome != CONFORMS:
             yield f"  difference on typical weights: {self.relative_difference:.2g} of the largest value"
         yield from self._table()
-        if self.counterexample is not None:
+        if self.snippet is not None:
+            yield "  a program that shows it:"
+            yield from (f"    | {line}".rstrip() for line in self.snippet.splitlines())
+        elif self.counterexample is not None:
             text = json.dumps(finite_json(self.counterexample), allow_nan=False)
             cut = text if len(text) <= LONGEST_EXAMPLE else f"{text[:LONGEST_EXAMPLE]} … (whole with --json)"
             yield f"  smallest counterexample: {cut}"
@@ -122,7 +148,7 @@ class Verdict:
 
     def as_json(self) -> dict[str, Any]:
         """Everything as values that JSON has; numbers that are not finite are "Infinity", "-Infinity" and "NaN"."""
-        return finite_json({**dataclasses.asdict(self), "passed": self.passed})
+        return finite_json({**dataclasses.asdict(self), "passed": self.passed, "formula": self.formula})
 
 
 def finite_json(value: Any) -> Any:

@@ -4,7 +4,7 @@ import html
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ...files import atomic_write
 from ..verdict import CONFORMS, DIVERGES, VARIANT, Difference, Verdict, finite_json
@@ -19,6 +19,7 @@ pre { background: #f5f5f5; padding: .8rem; overflow: auto; max-height: 20rem; wh
 table { border-collapse: collapse } td, th { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #ddd }
 td:first-child, th:first-child { text-align: left } .off td { color: #b42318 } dt { font-weight: 600 }
 dd { margin: 0 0 .6rem 1rem } figure { margin: 1rem 0; overflow: auto } figcaption { color: #555; font-size: .9rem }
+.formula { border-left: 3px solid #1a7f37; padding-left: .8rem }
 """
 SMALLEST_POWER, LARGEST_POWER = -2.0, 18.0  # powers of ten of an epsilon that the plot shows
 ROW, LABEL, PLOT = 18, 250, 480  # pixels
@@ -26,15 +27,36 @@ ROW, LABEL, PLOT = 18, 250, 480  # pixels
 
 def html_page(verdict: Verdict) -> str:
     """The page's text."""
-    title = html.escape(f"{verdict.kind}: {verdict.target}")
-    parts = [
+    title = f"{verdict.kind}: {verdict.target}"
+    return page(title, [
+        f"<p class='outcome' style='color:{COLOURS[verdict.outcome]}'>{verdict.outcome.headline}</p>",
+        *_first_difference(verdict), *explanation(verdict), *_differences(verdict), *_counterexample(verdict),
+        *_notes(verdict.notes)])
+
+
+def page(title: str, parts: Iterable[str]) -> str:
+    """A whole page with a heading; parts: HTML."""
+    return "".join([
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
-        f"<title>{title}</title><meta name='viewport' content='width=device-width'><style>{STYLE}</style></head>",
-        f"<body><h1>{title}</h1><p class='outcome' style='color:{COLOURS[verdict.outcome]}'>",
-        f"{verdict.outcome.headline}</p>",
-        *_first_difference(verdict), *_diagnosis(verdict), *_differences(verdict), *_counterexample(verdict),
-        *_notes(verdict.notes), "</body></html>\n"]
-    return "".join(parts)
+        f"<title>{html.escape(title)}</title><meta name='viewport' content='width=device-width'><style>{STYLE}</style>",
+        f"</head><body><h1>{html.escape(title)}</h1>", *parts, "</body></html>\n"])
+
+
+def explanation(verdict: Verdict) -> Iterator[str]:
+    """The cause, the right form, and the program that shows the difference."""
+    yield from _diagnosis(verdict)
+    if verdict.formula:
+        yield f"<h2>The right form</h2><p class=formula>{html.escape(verdict.formula)}</p>"
+    if verdict.snippet:
+        yield f"<h2>A program that shows it</h2><pre>{html.escape(verdict.snippet)}</pre>"
+
+
+def details(verdict: Verdict) -> Iterator[str]:
+    """The errors of all tensors and the notes, folded."""
+    yield "<details><summary>Errors of all tensors, and notes</summary>"
+    yield from _differences(verdict)
+    yield from _notes(verdict.notes)
+    yield "</details>"
 
 
 def write_html(path: str | os.PathLike[str], verdict: Verdict) -> None:
@@ -78,7 +100,7 @@ def _differences(verdict):
 
 
 def _counterexample(verdict):
-    if verdict.counterexample is not None:
+    if verdict.counterexample is not None and verdict.snippet is None:
         lines = [f"{name} = {json.dumps(finite_json(value))}" for name, value in verdict.counterexample.items()]
         text = html.escape("\n".join(lines))
         yield f"<h2>Smallest counterexample</h2><pre>{text}</pre>"

@@ -1,0 +1,98 @@
+"""Programs that call nonlinearities, schedules and averages."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..adapters.ema import AVERAGE, DECAY, ONE_MINUS_DECAY, STEP as UPDATE, UPDATES
+from ..adapters.schedule import FROM, OPTIMIZER, ROLES, STEP
+from ..adapters.signatures import parameters_of, required
+from .code import Program, named
+
+HELD = ("module.weight", "ema.weight", "ema_model.weight", "shadow['weight']", "model.weight", "average['weight']")
+
+
+def activation_forms(program: Program, target: Any, options: Mapping[str, Any]) -> Iterator[Program]:
+    """A function of an array, or what makes one."""
+    call, keywords = program.place.attribute, program.keywords(options)
+    if program.tensor != "output":
+        return
+    lines = [f"x = {program.literal(program.arrays['x'])}"]
+    made = f"{call}({keywords.removeprefix(', ')})"
+    if not isinstance(target, type):
+        yield program.with_lines(*lines, f"yours = {call}(x{keywords})")
+    yield program.with_lines(*lines, f"yours = {made}(x)")
+    yield program.with_lines(*lines, f"yours = {made}()(x)")
+
+
+def schedule_forms(program: Program, target: Any, options: Mapping[str, Any]) -> Iterator[Program]:
+    """A function of the step, what makes one, and a scheduler of torch's."""
+    parameters, call = parameters_of(target) or {}, program.place.attribute
+    peak, known = float(program.arrays["peak"]), program.options
+    warmup, total = known["warmup_steps"], known["total_steps"]
+    steps = {"rate during warm-up": f"range({warmup})", "rate after warm-up": f"range({warmup}, {total})"}.get(
+        program.tensor)
+    if steps is None:
+        return
+    settings: dict[str, Any] = {}
+    for role, value in (("peak", peak), ("warmup_steps", warmup), ("total_steps", total)):
+        name = named(parameters, ROLES[role].names)
+        settings |= {name: value} if name else {}
+    start, step, optimizer = named(parameters, FROM), named(parameters, STEP), named(parameters, OPTIMIZER)
+    settings |= {start: 0.0} if start else {}
+    settings |= {name: value for name, value in options.items() if name in parameters}
+    keywords = program.keywords(settings)
+    if step in required(parameters):
+        yield _rates(program, [], f"{call}({step}=step{keywords})", steps)
+    if optimizer and program.name == "torch":
+        settings.pop(named(parameters, ROLES["peak"].names) or "", None)
+        yield program.with_lines(
+            f"optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr={peak!r})",
+            f"scheduler = {call}({optimizer}=optimizer{program.keywords(settings)})", "yours = []",
+            f"for step in range({total}):", '    yours.append(optimizer.param_groups[0]["lr"])', "    optimizer.step()",
+            "    scheduler.step()",
+            f"yours = torch.tensor(yours[{warmup}:] if {'after' in program.tensor} else yours[:{warmup}])")
+    yield _rates(program, [f"schedule = {call}({keywords.removeprefix(', ')})"], "schedule(step)", steps)
+
+
+def _rates(program, lines, rate, steps):
+    array = {"torch": "torch.tensor({})", "numpy": "np.array({})", "jax": "jnp.array({})",
+             "tensorflow": "tf.constant({})"}[program.name]
+    return program.with_lines(*lines, f"yours = {array.format(f'[float({rate}) for step in {steps}]')}")
+
+
+def average_forms(program: Program, target: Any, options: Mapping[str, Any]) -> Iterator[Program]:
+    """A function of one update, or a class around a model of torch's."""
+    parameters, call = parameters_of(target) or {}, program.place.attribute
+    if not program.tensor.startswith("average after update "):
+        return
+    count, decay = int(program.tensor.rpartition(" ")[2]), program.options["decay"]
+    settings, name = {key: value for key, value in options.items() if key in parameters}, named(parameters, DECAY)
+    complement = named(parameters, ONE_MINUS_DECAY)
+    if name and name not in settings:
+        settings[name] = decay
+    elif complement and complement not in settings:
+        settings[complement] = 1.0 - decay
+    lines = [f"initial = {program.literal(program.arrays['initial'])}",
+             f"weights = {program.literal(program.arrays['weights'])}"]
+    average, step = named(parameters, AVERAGE), named(parameters, UPDATE)
+    value = next((key for key in required(parameters) if key not in (average, step, *settings)), None)
+    if average and value and not isinstance(target, type):
+        others = program.keywords({key: each for key, each in settings.items() if key != name})
+        warmed_up = [f", {name}=min({decay}, (1 + t) / (10 + t))"] if name and not step else []
+        for given in (*warmed_up, program.keywords({name: settings[name]} if name else {})):
+            for counted in (f", {step}=t", f", {step}=t + 1") if step else ("",):
+                yield program.with_lines(*lines, "yours = initial", f"for t, weight in enumerate(weights[:{count}]):",
+                                         f"    yours = {call}({average}=yours, {value}=weight{given}{counted}{others})")
+    if program.name == "torch" and isinstance(target, type):
+        update = next((each for each in UPDATES if hasattr(target, each)), UPDATES[0])
+        yield from _of_a_class(program, lines, count, update, settings)
+
+
+def _of_a_class(program, lines, count, update, settings):
+    keywords, call = program.keywords(settings), program.place.attribute
+    lines = [*lines, "model = torch.nn.Module()", "model.weight = torch.nn.Parameter(initial.clone())",
+             f"keeper = {call}(model{keywords})", f"for weight in weights[:{count}]:",
+             "    model.weight.data.copy_(weight)"]
+    for argument in ("model", ""):
+        for result in HELD:
+            yield program.with_lines(*lines, f"    keeper.{update}({argument})", f"yours = keeper.{result}.detach()")
