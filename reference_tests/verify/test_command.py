@@ -107,7 +107,7 @@ def test_a_target_file_imports_its_neighbours_but_no_namesakes(tmp_path):
     (["agc", "nowhere.py:f"], "no file nowhere.py"),
     (["agc", "math:nothing"], "has no 'nothing'"), (["agc", "math:pi"], "agc"),
     (["agc", "math:sqrt", "--option", "eps"], "expected KEY=VALUE"),
-    (["agc", "math:sqrt", "--framework", "theano"], "expected auto, torch, jax, numpy"),
+    (["agc", "math:sqrt", "--framework", "theano"], "expected auto, keras, tensorflow, torch, jax, numpy"),
     (["agc", "math:sqrt", "--examples", "-1"], "expected a whole number"),
     (["vectors", "nowhere"], "no folder nowhere")])
 def test_what_cannot_be_run_is_one_line_and_status_2(capsys, monkeypatch, tmp_path, arguments, part):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..frameworks import Framework
+from .dtypes import in_a_dtype_that_works
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +23,10 @@ class Adapter:
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     takes_model: bool = False
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if self.framework.has_layers:
+            object.__setattr__(self, "run", in_a_dtype_that_works(self.run, self.framework))
 
 
 def title_of(target: Any) -> str:

@@ -1,6 +1,7 @@
 """Residual blocks: modules, and classes and factories that make them."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,10 +13,12 @@ from ..frameworks import Framework, ModuleHandle, framework_of
 from ..network.matching import Match, match
 from . import Adapter, title_of
 from .guarded_call import guarded, guarding
+from .layer_factories import builds_layers
 from .signatures import parameter_names
 
 INPUTS = ("in_chs", "in_channels", "in_ch", "inplanes", "in_planes", "cin", "c_in", "in_features", "in_dim", "dim_in")
-OUTPUTS = ("out_chs", "out_channels", "out_ch", "planes", "outplanes", "cout", "c_out", "out_features", "dim_out")
+OUTPUTS = ("filters", "out_chs", "out_channels", "out_ch", "planes", "outplanes", "cout", "c_out", "out_features",
+           "dim_out")
 ACTIVATIONS = {"NFNet": "gelu", "NFResNet": "relu", "NFRegNet": "silu"}
 GEOMETRIES = ((32, 32, 1, 1.0), (32, 48, 2, 0.9622504486493764), (32, 64, 1, 0.9805806756909201))
 ALPHA = 0.2
@@ -68,21 +71,30 @@ def _of_factory(target, framework, family, activation, options):
     names = parameter_names(target)
     first = next((name for name in names if name in INPUTS), None)
     second = next((name for name in names if name in OUTPUTS), None)
-    if first is None:
+    if first is None and not framework.has_layers:
         raise InputError(f"block: expected a parameter {' or '.join(INPUTS[:2])}, the target has ({', '.join(names)})")
     alpha = options.get("alpha", ALPHA)
     others = {name: value for name, value in options.items() if name != "alpha"}
     for in_channels, out_channels, stride, beta in GEOMETRIES:
         known = {first: in_channels, second: out_channels, "stride": stride, "strides": stride, "alpha": alpha,
                  "beta": beta, "expected_std": 1.0 / beta, "expected_var": beta**-2}
-        known = {name: value for name, value in known.items() if name in names}
-        module = guarded("block", target, **known, **others)
+        given = {**{name: value for name, value in known.items() if name in names}, **others}
+        if framework.has_layers and builds_layers(target):
+            module = guarded("block", framework.built, functools.partial(_building, target, given), (6, 6, in_channels))
+        else:
+            module = guarded("block", target, **given)
         if not framework.is_module(module):
             raise InputError(f"block: the target made a {type(module).__name__}, expected a module")
         if not {"beta", "expected_std", "expected_var"} & set(names):
             beta = 1.0
         handle = framework.module(module)
-        yield _described(handle, family, activation, in_channels, stride, alpha, beta)
+        guarded("block", handle.build, framework.images(np.zeros((1, 6, 6, in_channels), np.float32)))
+        yield _described(handle, family, activation, in_channels, stride, alpha, beta, framework.channels_first)
+
+
+def _building(target, options, x):
+    """What a function that builds layers on a tensor makes of it."""
+    return target(x, **options)
 
 
 def _of_module(module, framework, family, activation, options):
@@ -92,20 +104,29 @@ def _of_module(module, framework, family, activation, options):
     if options:
         raise InputError(f"block: {', '.join(options)}: of a module only alpha, beta and stride can be given")
     handle = framework.module(module)
-    first = next((shape for shape in handle.parameters.values() if len(shape) == 4), None)
-    if first is None:
+    first = next((shape for shape in _outputs_first(handle.parameters, framework.channels_first).values()
+                  if len(shape) == 4), None)
+    if first is None and not framework.has_layers:
         raise InputError(f"block: {type(module).__name__} has no convolution")
     stride = stride[0] if isinstance(stride, (tuple, list)) else stride
     stride = max([stride or 1, *handle.strides])
-    return _described(handle, family, activation, first[1], stride, float(alpha), float(beta))
+    return _described(handle, family, activation, first[1], stride, float(alpha), float(beta),
+                      framework.channels_first)
 
 
-def _described(module, family, activation, in_channels, stride, alpha, beta):
+def _outputs_first(shapes, is_so):
+    """{name: shape} of weights as OIHW and (out, in)."""
+    order = {4: (3, 2, 0, 1), 2: (1, 0)}
+    return {name: shape if is_so or len(shape) not in order else tuple(shape[axis] for axis in order[len(shape)])
+            for name, shape in shapes.items()}
+
+
+def _described(module, family, activation, in_channels, stride, alpha, beta, outputs_first):
     """The BlockTarget of a module: the first family and shapes whose parameters match completely."""
     theirs, tried = module.parameters, []
     for each in (family,) if family else BRANCHES:
-        for shapes in _possible_shapes(each, theirs):
-            found = match(theirs, shapes, outputs_first=True)
+        for shapes in _possible_shapes(each, _outputs_first(theirs, outputs_first)):
+            found = match(theirs, shapes, outputs_first=outputs_first)
             if found.complete:
                 options = {"family": each, "stride": stride, "alpha": alpha, "beta": beta,
                            "activation": activation or ACTIVATIONS[each]}

@@ -10,6 +10,7 @@ from ..frameworks import Framework
 from .guarded_call import guarded
 
 Trace = dict[str, np.ndarray]
+USUAL_SHAPE = (64, 64, 3)
 INPUT_OF = {"blocks.0": "stem", "linear": "pooled features"}  # the part whose output is the input of these
 
 
@@ -21,6 +22,8 @@ class ModuleModel:
     def __init__(self, module: Any, framework: Framework, options: Mapping[str, Any]):
         self.framework, self.options = framework, options
         self.module = guarded("model", framework.module, module)
+        if framework.has_layers:
+            guarded("model", self.module.build, np.zeros((1, *image_shape(module)), np.float32))
         self.shapes = {**self.module.parameters, **{name: array.shape for name, array in self.module.buffers.items()
                                                     if array.ndim and array.dtype.kind == "f"}}
         if not self.module.parameters:
@@ -48,8 +51,9 @@ class ModuleModel:
 
         training: whether modules with running statistics, and those alone, are in training mode.
         """
-        self.module.load(arrays, dtype)
-        return guarded("model", self._run, images, cotangent_of, dtype, "statistics" if training else False)
+        with self.framework.computing_in(dtype):
+            guarded("model", self.module.load, arrays, dtype)
+            return guarded("model", self._run, images, cotangent_of, dtype, "statistics" if training else False)
 
     def statistics(self) -> Mapping[str, np.ndarray]:
         """The target's buffers after the last run, by its names."""
@@ -57,8 +61,9 @@ class ModuleModel:
 
     def run_in_training(self, arrays: Mapping[str, np.ndarray], images: np.ndarray, dtype: str) -> Trace:
         """The trace in training mode, with the input of each block: "input of blocks.K"."""
-        self.module.load(arrays, dtype)
-        trace, _ = guarded("model", self._run, images, None, dtype, training=True)
+        with self.framework.computing_in(dtype):
+            guarded("model", self.module.load, arrays, dtype)
+            trace, _ = guarded("model", self._run, images, None, dtype, training=True)
         return trace
 
     def _run(self, images, cotangent_of, dtype, training=False):
@@ -100,6 +105,13 @@ class ModuleModel:
             return result
         self.channels_last = False
         return result
+
+
+def image_shape(module: Any) -> tuple[int, int, int]:
+    """(H, W, C) of the images that a network of Keras's is made for, or that any takes."""
+    shape = getattr(module, "input_shape", None) if getattr(module, "inputs", None) else None
+    height, width, channels = shape[1:] if isinstance(shape, tuple) and len(shape) == 4 else (None, None, None)
+    return height or USUAL_SHAPE[0], width or USUAL_SHAPE[1], channels or USUAL_SHAPE[2]
 
 
 def _common_path(names: Sequence[str]) -> str:

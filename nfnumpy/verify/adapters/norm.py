@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from ...errors import InputError
 from ..frameworks import framework_of
 from . import Adapter
@@ -51,13 +53,12 @@ def _of_module(target, framework, options, layout, is_module):
             made = guarded("norm", factory, 64, 32)
         if not framework.is_module(made):
             raise InputError(f"norm: expected a module, the target made {kind_of(made)}")
-        if factory.channels is None and not takes_groups:
+        if factory.channels is None and not takes_groups and not framework.has_layers:
             factory = None
-    if hasattr(made, "built"):
-        raise InputError("norm: the target makes its parameters when it is first called, as Keras's layers do; "
-                         "expected a module that has them, or a function of (x, gamma, beta)")
     run = ModuleRuns(factory or (lambda channels, groups: made), framework, layout, owned=factory is not None)
-    shapes = run.leaves_of(framework.module(made))
+    handle = framework.module(made)
+    guarded("norm", handle.build, np.zeros((2, 3, 3, 64), np.float32))
+    shapes = run.leaves_of(handle)
     if factory is None:
         fixed = _fixed(shapes, made)
     return Adapter(guarding("norm", run), framework,

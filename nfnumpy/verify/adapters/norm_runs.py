@@ -95,6 +95,7 @@ class ModuleRuns:
     def _run(self, case):
         x, second = case.arrays["x"], case.arrays["second"]
         module = self.framework.module(self.make(case.options["channels"], case.options["groups"]), owned=self.owned)
+        module.build(self.layout.to_target(x))
         leaves = self.leaves_of(module)
         self._start(module, leaves, case)
         results = self._pass(module, leaves, case, x, training=True)

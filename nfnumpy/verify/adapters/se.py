@@ -10,12 +10,14 @@ from ...errors import InputError
 from ..frameworks import Framework, framework_of
 from . import Adapter
 from .guarded_call import guarding
+from .layer_factories import layer_factory
 from .signatures import parameter_names, parameters_of, required
 
 DIVISORS = ("reduction", "reduction_ratio", "r", "red", "divisor")
 WIDTHS = ("hidden", "hidden_channels", "rd_channels", "squeeze_channels", "squeezed_channels", "se_channels",
           "reduced_channels", "bottleneck")
 RATIOS = ("ratio", "rd_ratio", "se_ratio", "reduction_rate", "squeeze_ratio")
+WIDTH_NAMES = (*RATIOS, *DIVISORS, *WIDTHS)
 LEAVES = ("fc0.weight", "fc0.bias", "fc1.weight", "fc1.bias")
 
 
@@ -30,7 +32,8 @@ def squeeze_excite_adapter(target: Any, wish: str, options: Mapping[str, Any],
         raise InputError(f"se: expected something to call, got {target!r}")
     if framework.is_module(target):
         shapes = framework.module(target).parameters
-        hidden, channels = shapes[_leaves(shapes)["fc0.weight"]][:2]
+        weight = shapes[_leaves(shapes)["fc0.weight"]]
+        hidden, channels = weight[:2] if framework.channels_first else weight[:-3:-1]
         note = f"{channels} channels and a hidden width of {hidden} are those of the module"
         return Adapter(guarding("se", _module_run(lambda case: target, framework)), framework,
                        {"channels": channels, "hidden": hidden}, notes=(note,))
@@ -40,26 +43,33 @@ def squeeze_excite_adapter(target: Any, wish: str, options: Mapping[str, Any],
     if not framework.has_modules:
         raise InputError("se: expected a module or its factory in a framework that has modules, or a function of (x, "
                          f"weight0, bias0, weight1, bias1), got one of ({', '.join(names)})")
-    return Adapter(guarding("se", _module_run(_factory(target, names, options), framework)), framework)
+    if framework.has_layers:
+        make = layer_factory(target, framework, options, WIDTH_NAMES, _width)
+    else:
+        make = _factory(target, names, options)
+    return Adapter(guarding("se", _module_run(make, framework)), framework)
+
+
+def _width(name, case):
+    """The value of a ratio, a divisor or a width, as the parameter's name says."""
+    if name in DIVISORS:
+        return round(1.0 / case.options["ratio"])
+    if name in WIDTHS:
+        return max(1, int(case.options["channels"] * case.options["ratio"]))
+    return case.options["ratio"]
 
 
 def _factory(target, names, options):
     """A function of an input case that makes a module; the second argument is a ratio, a divisor or a width."""
-    second = next((name for name in names[1:] if name in (*RATIOS, *DIVISORS, *WIDTHS) and name not in options), None)
+    second = next((name for name in names[1:] if name in WIDTH_NAMES and name not in options), None)
     if second is None and len(names) > 1 and names[1] not in options and names[1] in required(parameters_of(target)):
         second = names[1]
 
     def make(case):
-        channels, ratio = case.options["channels"], case.options["ratio"]
+        channels = case.options["channels"]
         if second is None:
             return target(channels, **options)
-        if second in DIVISORS:
-            value = round(1.0 / ratio)
-        elif second in WIDTHS:
-            value = max(1, int(channels * ratio))
-        else:
-            value = ratio
-        return target(channels, **{second: value}, **options)
+        return target(channels, **{second: _width(second, case)}, **options)
     return make
 
 
@@ -70,28 +80,38 @@ def _leaves(shapes):
     if len(weights) != 2:
         raise InputError("se: expected two linear layers or 1×1 convolutions, the module has "
                          + (", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "no parameters"))
-    biases = {name.rpartition(".")[0]: name for name, shape in shapes.items() if len(shape) == 1}
-    leaves = {}
-    for k, name in enumerate(weights):
-        leaves[f"fc{k}.weight"] = name
-        if name.rpartition(".")[0] in biases:
-            leaves[f"fc{k}.bias"] = biases[name.rpartition(".")[0]]
-    return leaves
+    leaves = {f"fc{k}.weight": name for k, name in enumerate(weights)}
+    places = [name.rpartition(".")[0] for name in weights]
+    biases = [name for name, shape in shapes.items() if len(shape) == 1]
+    if places[0] == places[1]:  # all in one place: in order
+        return {**leaves, **{f"fc{k}.bias": name for k, name in enumerate(biases)}}
+    beside = {name.rpartition(".")[0]: name for name in biases}
+    return {**leaves, **{f"fc{k}.bias": beside[place] for k, place in enumerate(places) if place in beside}}
 
 
-def _cut(array, shape):
+def _cut(array, shape, outputs_first):
     """A weight (in, out) or bias in the target's `shape`, which may be narrower than the case's array."""
-    array = array.T if array.ndim == 2 else array
-    return np.ascontiguousarray(array[tuple(slice(size) for size in shape[:array.ndim])]).reshape(shape)
+    if array.ndim == 2 and outputs_first:
+        array, sizes = array.T, shape[:2]
+    else:
+        sizes = shape[-array.ndim:]
+    return np.ascontiguousarray(array[tuple(slice(size) for size in sizes)]).reshape(shape)
+
+
+def _weight_gradient(grad, outputs_first):
+    """The gradient of a linear layer or 1×1 convolution as (in, out)."""
+    return grad.reshape(grad.shape[:2]).T if outputs_first else grad.reshape(grad.shape[-2:])
 
 
 def _module_run(make, framework):
     def run(case):
         arrays = case.arrays
         module = framework.module(make(case))
+        module.build(framework.images(arrays["x"]))
         shapes = module.parameters
         leaves = _leaves(shapes)
-        module.load({name: _cut(arrays[ours], shapes[name]) for ours, name in leaves.items()}, str(arrays["x"].dtype))
+        module.load({name: _cut(arrays[ours], shapes[name], framework.channels_first)
+                     for ours, name in leaves.items()}, str(arrays["x"].dtype))
         out = module.call(framework.images(arrays["x"]), training=True)
         output = framework.from_images(framework.host(out))
         cotangent = np.resize(arrays["cotangent"], output.shape)
@@ -100,7 +120,8 @@ def _module_run(make, framework):
         outputs = {"output": output, "gradient of x": x_grad}
         for ours, name in leaves.items():
             grad = np.zeros(shapes[name]) if grads[name] is None else grads[name]
-            outputs[f"gradient of {ours}"] = grad.reshape(grad.shape[:2]).T if grad.ndim > 1 else grad
+            outputs[f"gradient of {ours}"] = (_weight_gradient(grad, framework.channels_first)
+                                               if grad.ndim > 1 else grad)
         return outputs
     return run
 

@@ -32,10 +32,20 @@ def stochastic_depth_adapter(target: Any, wish: str, options: Mapping[str, Any])
         raise InputError("stochastic_depth: expected a function of (x, rate, training) or a module of (rate), got "
                          f"parameters ({', '.join(names) or 'none'})")
 
+    layers: dict[tuple[float, str], Any] = {}  # a layer may count its draws, so that one is used again
+
+    def made_for(x, rate, training, draw):
+        if not framework.has_layers:
+            return target(**options, **_arguments(names, rate, training, draw, framework))
+        key = rate, str(x.dtype)
+        if key not in layers:
+            layers[key] = target(**options, **_arguments(names, rate, training, draw, framework))
+        return layers[key]
+
     def called(x, rate, training, draw):
         if takes_x:
             return target(x, **options, **_arguments(names[1:], rate, training, draw, framework))
-        made = target(**options, **_arguments(names, rate, training, draw, framework))
+        made = made_for(x, rate, training, draw)
         if hasattr(made, "train") and hasattr(made, "eval"):
             (made.train if training else made.eval)()
         inner = parameter_names(framework.unbound_call(made))[1:]

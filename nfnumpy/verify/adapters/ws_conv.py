@@ -9,6 +9,7 @@ from ...errors import InputError
 from ..frameworks import Framework, ModuleHandle, framework_of
 from . import Adapter
 from .guarded_call import guarded, guarding
+from .layer_convolution import layer_convolution_adapter
 from .signatures import parameter_names, parameters_of, required
 
 GAIN_NAMES = ("gain", "g", "weight_gain", "scale")
@@ -21,6 +22,8 @@ def convolution_adapter(target: Any, wish: str, options: Mapping[str, Any]) -> A
     layout = options.pop("layout", framework.layout)
     if not callable(target) or layout not in ("OIHW", "HWIO"):
         raise InputError(f"ws_conv: expected something to call and a layout OIHW or HWIO, got {target!r}, {layout!r}")
+    if framework.has_layers and (layers := layer_convolution_adapter(target, framework, options)):
+        return layers
     if framework.has_modules and (isinstance(target, type) or _makes_modules(target)):
         return _module_adapter(target, framework, options)
     run = _function_run(target, framework, layout, options)

@@ -61,7 +61,17 @@ def check_model(target: Any, *, framework: str = "auto", examples: int = 20, nam
         size = min(LARGEST_OF.get(type(found.config), LARGEST), found.config.test_size)
     if not all(isinstance(number, int) and number >= 1 for number in (size, batch)):
         raise InputError(f"model: size={size!r}, batch={batch!r}: expected positive whole numbers")
-    return _Comparison(network, used_framework, found, precision).verdict(name or title_of(target), size, batch)
+    comparison, title = _Comparison(network, used_framework, found, precision), name or title_of(target)
+    verdict = comparison.verdict(title, size, batch)
+    is_unexplained = verdict.outcome == DIVERGES and not verdict.diagnosis
+    if is_unexplained and precision == "auto" and comparison.target.precision == "float64":
+        coarser = _Comparison(network, used_framework, found, "float32")
+        coarser.notes.append("compared in float32: in float64 no known form agrees, as if some of the target's numbers "
+                             "were float32")
+        in_float32 = coarser.verdict(title, size, batch)
+        if in_float32.diagnosis or in_float32.outcome == CONFORMS:
+            return in_float32
+    return verdict
 
 
 class _Comparison:

@@ -4,6 +4,7 @@ The reference: functional/weight_standardization.py and functional/convolution.p
 of the authors' released code).
 """
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -117,6 +118,19 @@ def scales(case: InputCase) -> Mapping[str, float]:
 CHECK = Check("ws_conv", reference, StandardizationRules(), CATALOGUE, TYPICAL, EDGES, drawn, smaller, scales, screen)
 
 
+def with_geometry(fixed: Mapping[str, int]) -> Check:
+    """The Check with the input cases of a target that has only one stride or one number of groups."""
+    def fits(case):
+        return all(case.options[name] == value for name, value in fixed.items())
+
+    @functools.lru_cache(maxsize=64)
+    def next_drawn(seed):
+        return next(case for case in (drawn(seed + 1001 * k) for k in range(1000)) if fits(case))
+
+    return dataclasses.replace(CHECK, typical=tuple(filter(fits, TYPICAL)), edges=tuple(filter(fits, EDGES)),
+                               drawn=next_drawn)
+
+
 def check_ws_conv(target: Any, *, framework: str = "auto", examples: int = 20, name: str | None = None,
                   **options: Any) -> Verdict:
     """The Verdict on a convolution with scaled weight standardization, or on a bare `standardize(weight[, gain])`.
@@ -126,5 +140,6 @@ def check_ws_conv(target: Any, *, framework: str = "auto", examples: int = 20, n
     options are passed to the target. InputError when it cannot be used.
     """
     adapter = convolution_adapter(target, framework, options)
-    return compare(CHECK, adapter.run, target=name or title_of(target), framework=adapter.framework, examples=examples,
+    check = with_geometry(adapter.fixed) if adapter.fixed else CHECK
+    return compare(check, adapter.run, target=name or title_of(target), framework=adapter.framework, examples=examples,
                    notes=adapter.notes)

@@ -6,10 +6,13 @@ from typing import Any
 from ...errors import InputError
 from .base import Framework, ModuleHandle
 from .jax import Jax
+from .keras import Keras
 from .numpy import Numpy
+from .tensorflow import TensorFlow
 from .torch import Torch
 
-FRAMEWORKS: dict[str, type[Framework]] = {framework.name: framework for framework in (Torch, Jax, Numpy)}
+FRAMEWORKS: dict[str, type[Framework]] = {framework.name: framework for framework in (
+    Keras, TensorFlow, Torch, Jax, Numpy)}
 
 
 def framework_of(target: Any, wish: str = "auto") -> Framework:
@@ -56,4 +59,4 @@ def _root(value):
     return (getattr(value, "__module__", None) or getattr(value, "__name__", "") or "").partition(".")[0]
 
 
-__all__ = ["FRAMEWORKS", "Framework", "Jax", "ModuleHandle", "Numpy", "Torch", "framework_of"]
+__all__ = ["FRAMEWORKS", "Framework", "Jax", "Keras", "ModuleHandle", "Numpy", "TensorFlow", "Torch", "framework_of"]

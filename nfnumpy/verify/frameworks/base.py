@@ -4,6 +4,7 @@ A Framework that is added needs one module in this folder and one line in `FRAME
 name none.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,9 @@ class ModuleHandle:
     def load(self, arrays: Mapping[str, Host], dtype: str) -> None:
         """Bring the module to `dtype` and set parameters and buffers, in the module's layout; those not named stay."""
         raise NotImplementedError
+
+    def build(self, x: Host) -> None:
+        """Let the module make the parameters that it makes at its first call, with this input."""
 
     inputs: Mapping[str, Host]
     outputs: Mapping[str, Host]
@@ -61,8 +65,9 @@ class Framework:
 
     name: as in --framework; packages: an import of one of them identifies the framework; channels_first: whether images
     are NCHW, weights OIHW and (out, in); has_modules: whether objects have parameters and optimizers change them in
-    place; has_transformations: whether optimizers are pairs of functions (init, update). `seen` collects the names of
-    the floating dtypes of all results.
+    place; has_transformations: whether optimizers are pairs of functions (init, update); has_layers: whether modules
+    are layers that may make their parameters when first called, and optimizers get lists of gradients. `seen` collects
+    the names of the floating dtypes of all results.
     """
 
     name: str
@@ -70,6 +75,7 @@ class Framework:
     channels_first = False
     has_modules = False
     has_transformations = False
+    has_layers = False
 
     def __init__(self):
         self.seen: set[str] = set()
@@ -126,6 +132,15 @@ class Framework:
     def unbound_call(self, made: Any) -> Callable:
         """The function whose signature shows how the object `made` is called."""
         return made.__call__
+
+    def built(self, function: Callable[[Any], Any], shape: tuple[int, ...]) -> Any:
+        """The network that a function builds by calling layers on a tensor of `shape`, without examples (has_layers).
+        """
+        raise NotImplementedError
+
+    def computing_in(self, dtype: str) -> contextlib.AbstractContextManager[None]:
+        """Inside, what is made without a dtype has this one, where that is a setting of the framework's."""
+        return contextlib.nullcontext()
 
     # optimizers in place (has_modules)
 

@@ -1,7 +1,8 @@
 """PyTorch's tensors, modules and optimizers."""
 
+import contextlib
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -164,16 +165,7 @@ class TorchModule(ModuleHandle):
 
     def call_and_watch(self, x: Host, training: bool) -> tuple[Any, Host | None]:
         """(the output, the weight of the first convolution of torch's that was called)."""
-        from torch.utils._python_dispatch import TorchDispatchMode
-        convolution, weights = self.torch.ops.aten.convolution.default, []
-
-        class Watch(TorchDispatchMode):
-            def __torch_dispatch__(self, function, types, arguments=(), options=None):
-                if function is convolution:
-                    weights.append(arguments[1].detach().clone())
-                return function(*arguments, **(options or {}))
-
-        with Watch():
+        with watched_convolutions(self.torch) as weights:
             output = self.call(x, training)
         return output, self.framework.host(weights[0]) if weights else None
 
@@ -185,3 +177,19 @@ class TorchModule(ModuleHandle):
             output.backward(self.torch.from_numpy(np.array(cotangent)).to(output.dtype))
         grads = {name: None if leaf.grad is None else self.framework.host(leaf.grad) for name, leaf in leaves.items()}
         return None if self.x.grad is None else self.framework.host(self.x.grad), grads
+
+
+@contextlib.contextmanager
+def watched_convolutions(torch: Any) -> Iterator[list[Any]]:
+    """The weights of the convolutions of torch's that are called inside, in order."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+    convolution, weights = torch.ops.aten.convolution.default, []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, arguments=(), options=None):
+            if function is convolution:
+                weights.append(arguments[1].detach().clone())
+            return function(*arguments, **(options or {}))
+
+    with Watch():
+        yield weights

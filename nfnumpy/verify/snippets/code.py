@@ -11,9 +11,10 @@ from .place import Place
 
 IMPORTS = {"torch": ("import torch",), "numpy": ("import numpy as np",),
            "jax": ("import jax", "import jax.numpy as jnp", "", 'jax.config.update("jax_enable_x64", True)'),
-           "tensorflow": ("import tensorflow as tf",)}
+           "tensorflow": ("import tensorflow as tf",), "keras": ("import keras",)}
 ARRAYS = {"torch": "torch.tensor({}, dtype=torch.{})", "numpy": "np.array({}, dtype=np.{})",
-          "jax": "jnp.array({}, dtype=jnp.{})", "tensorflow": "tf.constant({}, dtype=tf.{})"}
+          "jax": "jnp.array({}, dtype=jnp.{})", "tensorflow": "tf.constant({}, dtype=tf.{})",
+          "keras": "keras.ops.array({}, dtype='{}')"}
 
 
 class Program:

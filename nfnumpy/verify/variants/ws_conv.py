@@ -116,6 +116,10 @@ CATALOGUE = (
     KnownVariant("fan-in without the kernel's pixels", {"fan_in": lambda shape: shape[2]}, "N leaves out kh·kw."),
     KnownVariant("statistics over the wrong axes", {"axes": (0, 1, 3)}, "Mean and variance are computed per input "
                  "channel: the axes of OIHW used on HWIO, or the reverse."),
+    KnownVariant("statistics per kernel row", {"axes": (1, 2, 3)}, "Mean and variance run over all axes but the "
+                 "kernel's rows: the axes (1, 2, 3) of OIHW used on HWIO."),
+    KnownVariant("statistics per kernel column", {"axes": (0, 2, 3)}, "Mean and variance run over all axes but the "
+                 "kernel's columns: the axes (0, 1, 2) of HWIO used on OIHW."),
     KnownVariant("statistics over the whole tensor", {"axes": (0, 1, 2, 3)}, "One mean and variance for all units."),
     KnownVariant("statistics per kernel", {"axes": (0, 1)}, "Mean and variance over kh·kw only."),
     KnownVariant("multiplied by the root", {"scaled": operator.mul}, "Multiplied by √(N·variance) where a division is "

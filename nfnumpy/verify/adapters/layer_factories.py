@@ -1,0 +1,49 @@
+"""What makes Keras's layers of a number of channels and a width: classes, and functions that build layers on a tensor.
+
+Layers may take the number of channels from the tensor, and then have no parameter for it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ...errors import InputError
+from ..frameworks import Framework
+from .signatures import first_named, parameter_names, parameters_of, required
+
+INPUT = ("x", "inputs", "input", "input_tensor", "tensor", "feature", "input_layer", "net")
+CHANNELS = ("channels", "in_channels", "filters", "num_channels", "in_ch", "input_channels", "num_filters", "units")
+
+
+def builds_layers(target: Callable) -> bool:
+    """Whether the first parameter of a function is a tensor, by its name."""
+    names = parameter_names(target)
+    return not isinstance(target, type) and bool(names) and names[0].lower() in INPUT
+
+
+def layer_factory(target: Callable, framework: Framework, options: Mapping[str, Any], widths: Sequence[str],
+                  width_of: Callable[[str, Any], Any]) -> Callable[[Any], Any]:
+    """A function of an input case with `channels`, and images x, that makes a layer or a network.
+
+    widths: the names of the parameter whose value is width_of(name, case).
+    """
+    builds = builds_layers(target)
+    free = [name for name in parameter_names(target)[builds:] if name not in options]
+    width, channels = first_named(free, widths), first_named(free, CHANNELS)
+    needed = [name for name in required(parameters_of(target)) if name in free and name not in (width, channels)]
+    if needed and channels is None:
+        channels = needed.pop(0)
+    if needed and width is None:
+        width = needed.pop(0)
+    if needed:
+        flags = " ".join(f"--option {name}=…" for name in needed)
+        raise InputError(f"the target cannot be made without {', '.join(needed)}: give {flags}")
+
+    def make(case):
+        values = {channels: case.options["channels"]}
+        if width is not None:
+            values[width] = width_of(width, case)
+        given = {**{name: value for name, value in values.items() if name is not None}, **options}
+        if builds:
+            return framework.built(lambda tensor: target(tensor, **given), case.arrays["x"].shape[1:])
+        return target(**given)
+    return make
