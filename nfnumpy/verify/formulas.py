@@ -3,7 +3,7 @@
 LAYOUTS = {"OIHW": {"fan-in": "axes (1, 2, 3) of (out, in, kh, kw)", "columns": "axis 1 of (out, in)"},
            "HWIO": {"fan-in": "axes (0, 1, 2) of (kh, kw, in, out)", "columns": "axis 0 of (in, out)"}}
 CLIPPED = ("G ← G · lambda·max(‖W‖, eps)/max(‖G‖, 1e-6) where ‖G‖ > lambda·max(‖W‖, eps), else G as it is; "
-           "‖·‖ is the root of the sum of squares over {unit}")
+           "lambda is the clipping factor, and ‖·‖ the root of the sum of squares over {unit}")
 OF_CHANNELS, OF_OUTPUTS = "{fan-in}, one norm for each output channel", "{columns}, one norm for each output"
 UNITS = {"conv": OF_CHANNELS, "depthwise": OF_CHANNELS, "pointwise": OF_CHANNELS, "linear": OF_OUTPUTS,
          "hidden": OF_OUTPUTS,

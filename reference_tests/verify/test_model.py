@@ -11,6 +11,8 @@ import torch
 import nfnumpy as nf
 from nfnumpy.autograd import Tensor
 from nfnumpy.ports.torch import from_config
+from nfnumpy.verify.adapters.model import network_target
+from nfnumpy.verify.adapters.module_models import ModuleModel
 from nfnumpy.verify.checks.model import check_model
 from nfnumpy.verify.network.architecture import architecture_of
 from nfnumpy.verify.network.forward import forward
@@ -47,6 +49,15 @@ def test_every_variant_has_its_own_name_and_changes_the_rules():
     assert len({entry.name for entry in OF_NETWORKS}) == len(OF_NETWORKS) > 100
     assert all(apply(NetworkRules(), [entry]) != NetworkRules() for entry in OF_NETWORKS)
     assert {entry.name for entry in OF_SHAPES} <= {entry.name for entry in OF_NETWORKS}
+
+
+def test_a_factory_that_may_load_weights_is_one():
+    """As torchvision's: `weights` is no argument that must be given."""
+    def make(*, weights=None, progress=True):
+        assert weights is None
+        return from_config(FAMILIES["nfnet"])
+
+    assert isinstance(network_target(make, "torch", None, {})[0], ModuleModel)
 
 
 @pytest.mark.parametrize("name", MISTAKES)

@@ -16,7 +16,7 @@ from ..frameworks import Framework, framework_of
 from .function_models import FunctionModel, TreeModel
 from .guarded_call import guarded
 from .module_models import ModuleModel
-from .signatures import parameter_names
+from .signatures import parameter_names, parameters_of, required
 
 PARAMETERS = ("params", "parameters", "state", "weights", "p", "variables", "theta")
 
@@ -52,8 +52,8 @@ def _is_tree_model(target):
 
 
 def _is_of_parameters(target):
-    """Whether a function's first parameter is named as a model's parameters are."""
-    names = parameter_names(target)
+    """Whether the first of a function's arguments that must be given is named as a model's parameters are."""
+    names = required(parameters_of(target))
     return not isinstance(target, type) and len(names) >= 2 and names[0] in PARAMETERS
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+DEFINING = (*FUNCTIONS, ast.ClassDef)
 ROOTS = ("sqrt", "sqrt_", "norm", "vector_norm", "rsqrt", "hypot")
 DIVISIONS = ("div", "div_", "divide", "true_divide", "rsqrt")
 DATA = frozenset(("x", "input", "inputs", "images", "out"))
@@ -41,9 +42,31 @@ class Contents:
     ones: int
 
 
-def contents_of(node: ast.AST) -> Contents:
-    """The Contents of a definition."""
-    parts = list(ast.walk(node))
+def contents_of(node: ast.AST, known: dict[int, Contents]) -> Contents:
+    """The Contents of a definition; those of a class are its methods' and what else it has.
+
+    known: {id of a node: its Contents}, to which those of the node and of its methods are added.
+    """
+    if id(node) not in known:
+        if isinstance(node, ast.ClassDef):
+            children = list(ast.iter_child_nodes(node))
+            inner = [contents_of(child, known) for child in children if isinstance(child, DEFINING)]
+            parts = [part for child in children if not isinstance(child, DEFINING) for part in ast.walk(child)]
+            known[id(node)] = _joined([*inner, _of_parts(node, parts)])
+        else:
+            known[id(node)] = _of_parts(node, list(ast.walk(node)))
+    return known[id(node)]
+
+
+def _joined(several):
+    """The Contents of all together."""
+    united = {field: frozenset().union(*(getattr(each, field) for each in several))
+              for field in ("names", "used", "numbers", "complements", "measures")}
+    return Contents(calls=tuple(call for each in several for call in each.calls), **united,
+                    ones=max(each.ones for each in several), divides=any(each.divides for each in several))
+
+
+def _of_parts(node, parts):
     operations = [part for part in parts if isinstance(part, ast.BinOp)]
     calls = _with_aliases(parts, list(_calls(parts)))
     used = frozenset(part.id for part in parts if isinstance(part, ast.Name))

@@ -6,10 +6,9 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 
-from .contents import FUNCTIONS, Contents, contents_of, last_name
+from .contents import DEFINING, FUNCTIONS, Contents, contents_of, last_name
 
 WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
-DEFINING = (*FUNCTIONS, ast.ClassDef)
 CALLED = ("forward", "call", "__call__", "apply")
 FRAMEWORKS = {"torch": "torch", "timm": "torch", "torchvision": "torch", "pytorch_lightning": "torch",
               "lightning": "torch", "tensorflow": "tensorflow", "tf_keras": "tensorflow", "keras": "tensorflow",
@@ -42,8 +41,8 @@ class Definition(Contents):
 
     @property
     def words(self) -> frozenset[str]:
-        """The words of its name, in lower case."""
-        return frozenset(word.lower() for word in WORD.findall(self.name))
+        """The words of its name and of those around it, in lower case."""
+        return frozenset(word.lower() for word in WORD.findall(self.qualified))
 
     def calls_any(self, functions: Iterable[str], like: Callable[[str], bool] | None = None) -> str | None:
         """The first of `functions` that is called with an argument `like` that, or with any; None for no such call."""
@@ -56,12 +55,13 @@ def definitions(text: str) -> Iterator[Definition]:
     """Every definition of a source, those inside others after them; SyntaxError for whatever cannot be parsed."""
     tree, lines = parsed(text), text.splitlines()
     imported = _imported(tree)
+    known: dict[int, Contents] = {}
     waiting: list[tuple[ast.AST, tuple[str, ...], bool]] = [(tree, (), False)]
     while waiting:
         node, path, is_local = waiting.pop()
         for child in _definitions_in(node):
             inside = (*path, child.name)
-            yield _described(child, inside, is_local, imported, lines)
+            yield _described(child, inside, is_local, imported, lines, known)
             waiting.append((child, inside, is_local or not isinstance(child, ast.ClassDef)))
 
 
@@ -102,7 +102,7 @@ def _imported(tree):
     return found
 
 
-def _described(node, path, is_local, imported, lines):
+def _described(node, path, is_local, imported, lines, known):
     is_class = isinstance(node, ast.ClassDef)
     functions = {child.name: child for child in node.body if isinstance(child, FUNCTIONS)} if is_class else {}
     maker = functions.get("__init__") if is_class else node
@@ -110,7 +110,7 @@ def _described(node, path, is_local, imported, lines):
     fields = [child.target.id.lower() for child in node.body if isinstance(child, ast.AnnAssign)
               and isinstance(child.target, ast.Name)] if is_class else []
     bases = tuple(filter(None, map(last_name, node.bases))) if is_class else ()
-    contents = contents_of(node)
+    contents = contents_of(node, known)
     return Definition(
         name=node.name, qualified=".".join(path), line=node.lineno, is_class=is_class, is_local=is_local, bases=bases,
         parameters=(*_parameters(maker), *fields), inputs=_parameters(called), methods=frozenset(functions),

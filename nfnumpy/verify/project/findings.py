@@ -123,7 +123,8 @@ def _finding(folder, source, definition, kind, confidence, why):
     elif definition.is_local:
         obstacle = "it is defined inside a function"
     variant = networks.variant_named(definition.name) if kind == "model" and not definition.is_class else None
-    return Finding(source.path, line, kind, f"{os.path.join(folder, source.path)}:{name}", name, definition.framework,
+    target = f"{os.path.normpath(os.path.join(folder, source.path))}:{name}"
+    return Finding(source.path, line, kind, target, name, definition.framework,
                    why, round(confidence * aside, 2), obstacle, {"variant": variant} if variant else {})
 
 

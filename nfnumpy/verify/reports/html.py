@@ -19,7 +19,9 @@ pre { background: #f5f5f5; padding: .8rem; overflow: auto; max-height: 20rem; wh
 table { border-collapse: collapse } td, th { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #ddd }
 td:first-child, th:first-child { text-align: left } .off td { color: #b42318 } dt { font-weight: 600 }
 dd { margin: 0 0 .6rem 1rem } figure { margin: 1rem 0; overflow: auto } figcaption { color: #555; font-size: .9rem }
-.formula { border-left: 3px solid #1a7f37; padding-left: .8rem }
+.formula { border-left: 3px solid #1a7f37; padding-left: .8rem } .left td, .left th { text-align: left;
+           vertical-align: top }
+section { border-top: 1px solid #ddd; margin-top: 2.5rem } summary { cursor: pointer; color: #555 }
 """
 SMALLEST_POWER, LARGEST_POWER = -2.0, 18.0  # powers of ten of an epsilon that the plot shows
 ROW, LABEL, PLOT = 18, 250, 480  # pixels

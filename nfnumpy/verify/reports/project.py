@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...cli import printable
 from ...files import atomic_write
 from ..options import FAIL_ON
-from ..verdict import CONFORMS, DIVERGES
+from ..verdict import CONFORMS, DIVERGES, VARIANT
 from . import github
 from .html import COLOURS, details, explanation, page
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 UNREAD_SHOWN = 5
 ALSO_SHOWN = 3
 NO_VERDICT = "no verdict"
+ORDER = (DIVERGES.headline, NO_VERDICT, VARIANT.headline, CONFORMS.headline)
+LONGEST = 100  # characters of a problem in the table
 
 
 def listing(found: "Search") -> Iterator[str]:
@@ -82,7 +84,7 @@ def lines(number: int, result: "Result") -> Iterator[str]:
 
 def summary(results: Sequence["Result"]) -> str:
     """How many of each outcome."""
-    counts = {"conform": CONFORMS.headline, "conform as a named variant": "conforms as a named variant",
+    counts = {"conform": CONFORMS.headline, "conform as a named variant": VARIANT.headline,
               "diverge": DIVERGES.headline, "could not be checked": NO_VERDICT}
     found = [outcome_of(result) for result in results]
     return ", ".join(f"{found.count(outcome)} {verb}" for verb, outcome in counts.items() if outcome in found)
@@ -123,18 +125,28 @@ def write_html(path: str | os.PathLike[str], found: "Search", results: Sequence[
 
 
 def html_page(found: "Search", results: Sequence["Result"]) -> str:
-    """A table of all results, then a section for each that does not conform; of a search alone, the findings."""
+    """A table of all results, the worst first, then a section for each that does not conform.
+
+    Of a search alone, a table of the findings.
+    """
     name = os.path.basename(os.path.abspath(found.folder))
     if not results:
-        rows = [(f"{finding.kind} {finding.name}", finding.place, finding.why, "") for finding in found.findings]
-        return page(f"What can be checked in {name}", _table(("what", "where", "why"), rows))
-    rows = [(f"{result.finding.kind} {result.finding.name}", result.finding.place, outcome_of(result),
-             COLOURS[result.verdict.outcome] if result.verdict else "") for result in results]
+        listed = [(f"{finding.kind} {finding.name}", finding.place, finding.why, "") for finding in found.findings]
+        return page(f"What can be checked in {name}", _table(("what", "where", "why"), listed))
+    results = sorted(results, key=lambda result: ORDER.index(outcome_of(result)))
+    rows = [(f"{result.finding.kind} {result.finding.name}", result.finding.place, _in_short(result),
+             outcome_of(result), COLOURS[result.verdict.outcome] if result.verdict else "") for result in results]
     parts = [f"<p>{html.escape(summary(results))}. Compared with nfnumpy, the reference implementation of "
-             "normalizer-free networks.</p>", *_table(("what", "where", "verdict"), rows)]
+             "normalizer-free networks.</p>", *_table(("what", "where", "why", "verdict"), rows)]
     for result in results:
         parts += _section(result)
     return page(f"{name}: verdicts", parts)
+
+
+def _in_short(result):
+    if result.verdict is None:
+        return result.problem if len(result.problem) <= LONGEST else f"{result.problem[:LONGEST]} …"
+    return ", ".join(result.verdict.diagnosis) or ("" if result.verdict.passed else "no known form reproduces it")
 
 
 def _table(titles, rows):

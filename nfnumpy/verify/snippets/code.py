@@ -87,7 +87,7 @@ def _numbers(value, is_short):
         return f"[{', '.join(_numbers(item, is_short) for item in value)}]"
     if not np.isfinite(value):
         return f'float("{value}")'
-    return repr(float(str(np.float32(value)))) if is_short else repr(float(value))
+    return repr((float(str(np.float32(value))) if is_short else float(value)) + 0.0)  # -0.0 as 0.0
 
 
 def wrapped(line: str, width: int = 110) -> Iterator[str]:

@@ -45,12 +45,7 @@ def schedule_forms(program: Program, target: Any, options: Mapping[str, Any]) ->
         yield _rates(program, [], f"{call}({step}=step{keywords})", steps)
     if optimizer and program.name == "torch":
         settings.pop(named(parameters, ROLES["peak"].names) or "", None)
-        yield program.with_lines(
-            f"optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr={peak!r})",
-            f"scheduler = {call}({optimizer}=optimizer{program.keywords(settings)})", "yours = []",
-            f"for step in range({total}):", '    yours.append(optimizer.param_groups[0]["lr"])', "    optimizer.step()",
-            "    scheduler.step()",
-            f"yours = torch.tensor(yours[{warmup}:] if {'after' in program.tensor} else yours[:{warmup}])")
+        yield from _of_a_scheduler(program, f"{call}({optimizer}=optimizer", parameters, settings)
     yield _rates(program, [f"schedule = {call}({keywords.removeprefix(', ')})"], "schedule(step)", steps)
 
 
@@ -58,6 +53,18 @@ def _rates(program, lines, rate, steps):
     array = {"torch": "torch.tensor({})", "numpy": "np.array({})", "jax": "jnp.array({})",
              "tensorflow": "tf.constant({})"}[program.name]
     return program.with_lines(*lines, f"yours = {array.format(f'[float({rate}) for step in {steps}]')}")
+
+
+def _of_a_scheduler(program, call, parameters, settings):
+    """Whose step is called after each step, or whose step_update with the number of each."""
+    warmup, total = program.options["warmup_steps"], program.options["total_steps"]
+    in_steps = program.keywords({"t_in_epochs": False} if "t_in_epochs" in parameters else {})
+    part = f"rates[{warmup}:]" if "after" in program.tensor else f"rates[:{warmup}]"
+    lines = [f"optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr={float(program.arrays['peak'])!r})",
+             f"scheduler = {call}{program.keywords(settings)}{in_steps})", "rates = []", f"for step in range({total}):"]
+    rate = '    rates.append(optimizer.param_groups[0]["lr"])'
+    for body in ([rate, "    optimizer.step()", "    scheduler.step()"], ["    scheduler.step_update(step)", rate]):
+        yield program.with_lines(*lines, *body, f"yours = torch.tensor({part})")
 
 
 def average_forms(program: Program, target: Any, options: Mapping[str, Any]) -> Iterator[Program]:
