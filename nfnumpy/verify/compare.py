@@ -166,8 +166,9 @@ class _Comparison:
         if all(difference.agrees for difference in found["differences"]):
             return Verdict(outcome=CONFORMS, **found)
         found["relative_difference"] = _relative_difference(check, outputs)
-        variants, nearest = check.explained(self.cases, outputs, precision)
+        variants, nearest, partly = check.explained(self.cases, outputs, precision)
         found |= diagnosis.named(variants or ())
+        found["partly"] = tuple((" with ".join(variant.name for variant in group), names) for group, names in partly)
         if variants and all(variant.benign for variant in variants):
             return Verdict(outcome=VARIANT, **found)
         benign = [variant for variant in variants or () if variant.benign]

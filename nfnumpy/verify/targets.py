@@ -32,12 +32,12 @@ def _module(place, text):
         if place.endswith(".py"):
             return _from_file(Path(place))
         return importlib.import_module(place)
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         raise
     except ModuleNotFoundError as error:
         raise InputError(f"target {text!r}: no module named {error.name!r}; install it, or give a path that ends in "
                          f".py") from None
-    except (Exception, SystemExit) as error:  # a foreign module may raise anything while it is imported
+    except BaseException as error:  # a foreign module may raise anything while it is imported
         raise InputError(f"target {text!r}: importing {place} failed: {type(error).__name__}: "
                          f"{first_line(error)}") from None
 

@@ -62,9 +62,10 @@ class Verdict:
     kind: the name of the check; precision: what the target computes in; examples: the number of input cases;
     diagnosis: the names of the known variants that together reproduce the target, empty where it conforms or where none
     is known; explanation: a sentence for each; nearest: the variants that come nearest where none reproduces it;
-    counterexample: the smallest input case found that shows the difference, as plain lists; relative_difference: from
-    the reference on typical weights; notes: further facts, a sentence each; results: for the counterexample, {tensor:
-    {"target": …, "reference": …}} of what differs, as plain lists; snippet: a program that shows the difference.
+    partly: there, (known variants, the tensors that they explain); counterexample: the smallest input case found that
+    shows the difference, as plain lists; relative_difference: from the reference on typical weights; notes: further
+    facts, a sentence each; results: for the counterexample, {tensor: {"target": …, "reference": …}} of what differs, as
+    plain lists; snippet: a program that shows the difference.
     """
 
     kind: str
@@ -77,6 +78,7 @@ class Verdict:
     diagnosis: tuple[str, ...] = ()
     explanation: tuple[str, ...] = ()
     nearest: tuple[str, ...] = ()
+    partly: tuple[tuple[str, tuple[str, ...]], ...] = ()
     counterexample: dict[str, Any] | None = None
     relative_difference: float | None = None
     notes: tuple[str, ...] = ()
@@ -87,6 +89,15 @@ class Verdict:
     def first_difference(self) -> Difference | None:
         """The first tensor of the computation whose error rounding does not explain."""
         return next((difference for difference in self.differences if not difference.agrees), None)
+
+    @property
+    def unexplained(self) -> tuple[str, ...]:
+        """The names of the tensors that differ and that no known variant explains."""
+        if self.diagnosis:
+            return ()
+        explained = {name for _, names in self.partly for name in names}
+        return tuple(difference.tensor for difference in self.differences
+                     if not difference.agrees and difference.tensor not in explained)
 
     @property
     def passed(self) -> bool:
@@ -109,8 +120,7 @@ class Verdict:
         for name, sentence in zip(self.diagnosis, self.explanation, strict=True):
             yield f"{'because' if diverges else 'namely'}: {name}. {sentence}"
         if diverges and not self.diagnosis:
-            nearest = f"; the nearest is: {' with '.join(self.nearest)}" if self.nearest else ""
-            yield f"no known form reproduces it{nearest}"
+            yield from self._what_is_unexplained()
 
     def lines(self) -> Iterator[str]:
         """The report as lines of text."""
@@ -134,6 +144,14 @@ class Verdict:
             yield f"  smallest counterexample: {cut}"
         for note in self.notes:
             yield f"  note: {note}"
+
+    def _what_is_unexplained(self):
+        nearest = f"; the nearest is: {' with '.join(self.nearest)}" if self.nearest else ""
+        yield f"no known form reproduces it{nearest}"
+        for variants, names in self.partly:
+            yield f"explained by {variants}: {', '.join(names)}"
+        if self.partly:
+            yield f"unexplained: {', '.join(self.unexplained) or 'what these have in common'}"
 
     def _table(self):
         if self.differences:

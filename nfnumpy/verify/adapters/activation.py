@@ -5,6 +5,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from ...errors import InputError
 from ..frameworks import framework_of
 from . import Adapter
@@ -34,7 +36,9 @@ def activation_adapter(target: Any, wish: str, options: Mapping[str, Any]) -> Ad
             return {"output": output}
         cotangent = cotangent[..., :output.shape[-1]]
         output, grads = framework.value_and_vjp(on_a_copy, [framework.array(x)], cotangent)
-        return {"output": output} if grads is None or grads[0] is None else {"output": output, "derivative": grads[0]}
+        if grads is None:
+            return {"output": output}
+        return {"output": output, "derivative": np.zeros(x.shape) if grads[0] is None else grads[0]}
     return Adapter(guarding("activation", run), framework)
 
 

@@ -1,13 +1,20 @@
-"""Calls of foreign code: every exception becomes one line."""
+"""Calls of foreign code: every exception becomes one line, with the place in the target's own file."""
 
+import contextlib
 import functools
+import os
 import re
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...errors import InputError, first_line
+
+PACKAGE = str(Path(__file__).parents[2])
+FRAMEWORKS = ("torch", "jax", "jaxlib", "numpy", "tensorflow", "keras", "flax", "haiku", "optax", "equinox")
 
 
 def guarded(check: str, function: Callable, *arguments: Any, **options: Any) -> Any:
@@ -15,10 +22,21 @@ def guarded(check: str, function: Callable, *arguments: Any, **options: Any) -> 
     try:
         with np.errstate(all="ignore"):
             return function(*arguments, **options)
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:  # the status of sys.exit would look like a verdict
-        raise InputError(f"{check}: the target raised {type(error).__name__}: {_message(error)}") from None
+    except BaseException as error:  # the status of sys.exit would look like a verdict, and so would a traceback's
+        raise InputError(f"{check}: the target raised {described(error)}") from None
+
+
+def guarding(check: str, function: Callable) -> Callable:
+    """The function whose calls are all guarded."""
+    return functools.partial(guarded, check, function)
+
+
+def described(error: BaseException) -> str:
+    """An exception of a target in one line: its type, its message, and the line of the target's file."""
+    message = _message(error)
+    return f"{type(error).__name__}{': ' if message else ''}{message}{_place(error)}"
 
 
 def _message(error):
@@ -27,6 +45,27 @@ def _message(error):
     return first_line(text.partition("\n")[2] if text.startswith("Exception encountered when calling") else text)
 
 
-def guarding(check: str, function: Callable) -> Callable:
-    """The function whose calls are all guarded."""
-    return functools.partial(guarded, check, function)
+def _place(error):
+    """" (port.py, line 12)": the innermost call that is neither this package's nor a framework's; "" if all are."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        parts = Path(frame.filename).parts
+        if not frame.filename.startswith((PACKAGE, "<")) and not set(parts) & set(FRAMEWORKS):
+            return f" ({parts[-1]}, line {frame.lineno})"
+    return ""
+
+
+@contextlib.contextmanager
+def exits_as_exceptions() -> Iterator[None]:
+    """os._exit of this process raises SystemExit: the status that a target gives it would look like a verdict."""
+    original, process = os._exit, os.getpid()
+
+    def raising(status: int) -> None:
+        if os.getpid() != process:  # a child process of the target's
+            original(status)
+        raise SystemExit(status)
+
+    os._exit = raising  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        os._exit = original

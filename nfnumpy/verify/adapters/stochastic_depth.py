@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ...errors import InputError
 from ..frameworks import Framework, framework_of
 from . import Adapter
@@ -53,7 +55,9 @@ def stochastic_depth_adapter(target: Any, wish: str, options: Mapping[str, Any])
 
     def run(x, rate, training, draw):
         value, grads = framework.value_and_vjp(lambda x: called(x, rate, training, draw), [framework.array(x)], x)
-        return value, None if grads is None else grads[0]
+        if grads is None:
+            return value, None
+        return value, np.zeros(x.shape) if grads[0] is None else grads[0]
 
     return Adapter(guarding("stochastic_depth", run), framework)
 

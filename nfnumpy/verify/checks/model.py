@@ -96,7 +96,9 @@ class _Comparison:
             examples=len(seen), differences=_differences(tables, self.architecture, self.target.precision))
         if random:
             return self._diverges(found, random, (), seen)
-        variants, nearest = diagnose(seen, self.config, self.base, self.target.precision) if wrong else ((), ())
+        variants, nearest = (), ()
+        if wrong:
+            variants, nearest, _ = diagnose(seen, self.config, self.base, self.target.precision)
         if variants is None:
             return self._diverges(found, self.structure, nearest, seen)
         dropping = self.target.stochastic_depth(seen[-1], apply(self.base, variants))

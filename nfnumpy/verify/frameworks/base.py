@@ -10,8 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import InputError
+
 Host = np.ndarray
 Cotangent = Host | Callable[[Host], Host] | None
+
+
+def expect_array(value: Any) -> Any:
+    """`value`, where it is an array or a number; else InputError, one line that says what the target returned."""
+    if isinstance(value, (int, float, complex)) or (hasattr(value, "shape") and hasattr(value, "dtype")):
+        return value
+    raise InputError(f"the target returned {'None' if value is None else f'a {type(value).__name__}'}, expected an "
+                     f"array")
 
 
 class ModuleHandle:
@@ -92,14 +102,15 @@ class Framework:
         raise NotImplementedError
 
     def host(self, array: Any) -> Host:
-        """The host array of one of the framework's."""
+        """The host array of one of the framework's, or of a number; InputError (`expect_array`) for anything else."""
         raise NotImplementedError
 
     def value_and_vjp(self, function: Callable, arrays: Sequence[Any],
                       cotangent: Cotangent) -> tuple[Host, list[Host | None] | None]:
-        """(the value, its vector-Jacobian product for every array, or None where there are no derivatives).
+        """(the value, its vector-Jacobian product for every array, or None where the framework has no derivatives).
 
-        cotangent: a host array, a function of the value, or None for the value alone.
+        A product is None for an array that the value does not depend on. cotangent: a host array, a function of the
+        value, or None for the value alone.
         """
         raise NotImplementedError
 

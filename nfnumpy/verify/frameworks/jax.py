@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Cotangent, Framework, Host
+from .base import Cotangent, Framework, Host, expect_array
 
 
 class Jax(Framework):
@@ -26,6 +26,7 @@ class Jax(Framework):
         return array.astype(precision) if precision and np.asarray(host).dtype.kind == "f" else array
 
     def host(self, array: Any) -> Host:
+        array = self.jax.numpy.asarray(expect_array(array))
         self.seen.add(str(array.dtype))
         return np.asarray(array.astype("float32") if str(array.dtype) == "bfloat16" else array)
 

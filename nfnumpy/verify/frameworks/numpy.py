@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Cotangent, Framework, Host
+from .base import Cotangent, Framework, Host, expect_array
 
 
 class Numpy(Framework):
@@ -18,7 +18,7 @@ class Numpy(Framework):
         return host.astype(precision) if precision and host.dtype.kind == "f" else host
 
     def host(self, array: Any) -> Host:
-        array = np.asarray(array)
+        array = np.asarray(expect_array(array))
         self.seen.add(str(array.dtype))
         return array
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Cotangent, Framework, Host, ModuleHandle
+from .base import Cotangent, Framework, Host, ModuleHandle, expect_array
 
 
 class Torch(Framework):
@@ -30,6 +30,7 @@ class Torch(Framework):
 
     def host(self, array: Any) -> Host:
         """Detached, bfloat16 as float32."""
+        array = array if hasattr(array, "detach") else self.torch.from_numpy(np.array(expect_array(array)))
         tensor = array.detach()
         self.seen.add(str(tensor.dtype).removeprefix("torch."))
         return (tensor.float() if tensor.dtype == self.torch.bfloat16 else tensor).cpu().numpy()
@@ -38,8 +39,10 @@ class Torch(Framework):
                       cotangent: Cotangent) -> tuple[Host, list[Host | None] | None]:
         arrays = [array.detach().requires_grad_() if array.is_floating_point() else array for array in arrays]
         value = function(*arrays)
-        if cotangent is None or not value.requires_grad:
+        if cotangent is None:
             return self.host(value), None
+        if not getattr(value, "requires_grad", False):
+            return self.host(value), [None] * len(arrays)
         cotangent = cotangent(self.host(value)) if callable(cotangent) else cotangent
         leaves = [array for array in arrays if array.requires_grad]
         given = self.array(np.broadcast_to(cotangent, tuple(value.shape))).to(value.dtype)

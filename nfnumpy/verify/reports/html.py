@@ -82,6 +82,10 @@ def _diagnosis(verdict):
         yield "<h2>What it is</h2><p>No known form reproduces it."
         if verdict.nearest:
             yield f" The nearest is: {html.escape(' with '.join(verdict.nearest))}."
+        for variants, names in verdict.partly:
+            yield f"<br>Explained by {html.escape(variants)}: {html.escape(', '.join(names))}."
+        if verdict.partly:
+            yield f"<br>Unexplained: {html.escape(', '.join(verdict.unexplained) or 'what these have in common')}."
         yield "</p>"
     if verdict.relative_difference is not None and verdict.outcome != CONFORMS:
         yield f"<p>On typical weights the difference is {verdict.relative_difference:.2g} of the largest value.</p>"

@@ -1,0 +1,216 @@
+"""What a target's outputs have in common with the reference under known variants: as a whole, and tensor by tensor."""
+
+import functools
+import itertools
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import tolerance
+from .variants import KnownVariant, apply, extensions
+
+FAR = 1e7  # least tolerances: beyond it no error is allowed, unless float32 is wrong in its first digit (1/eps = 8e6)
+FAR_IN_SCREEN = 1e3  # the same for values without cancellation
+MOST_TRIED = 300  # combinations of variants that are found one by one
+NEAREST_PAIRS = 12  # that are extended to triples
+FEW = 2  # cases that rank pairs
+
+Group = tuple[KnownVariant, ...]
+Explained = Mapping[Group, frozenset[str]]
+
+
+def without_conflict(group: Group) -> bool:
+    """Whether no two of the variants change the same rule."""
+    return not any(one.conflicts(other) for one, other in itertools.combinations(group, 2))
+
+
+class Search:
+    """The target's outputs, and which of their tensors the reference by its own rules does not reproduce."""
+
+    def __init__(self, check, cases, outputs, precision):
+        self.check, self.precision = check, precision
+        self.pairs = sorted(zip(cases, outputs, strict=True), key=lambda pair: pair[0].size)
+        self.nearest, self.least_excess = (), float("inf")
+
+    @functools.cached_property
+    def wrong(self) -> tuple[str, ...]:
+        """The names of the tensors that differ."""
+        names = dict.fromkeys(name for _, output in self.pairs for name in output)
+        agreeing = self.explains((), names)
+        return tuple(name for name in names if name not in agreeing)
+
+    # whole outputs
+
+    def first(self, groups: Iterable[Group]) -> Group | None:
+        """The first of the groups that reproduces all outputs, or None."""
+        return next((group for group in groups if self.reproduces(group)), None)
+
+    def reproduces(self, variants: Group) -> bool:
+        """Whether the reference with these variants is the target on all cases; remembers the nearest."""
+        excess = self._excess(variants)
+        if excess < self.least_excess:
+            self.nearest, self.least_excess = variants, excess
+        return excess <= 1.0
+
+    def _excess(self, variants):
+        """The largest error over its limit; a lower bound of it once that is no better than the nearest so far."""
+        rules, excess = apply(self.check.rules, variants), 0.0
+        for position, (case, output) in enumerate(self.pairs):
+            try:
+                excess = max(excess, self._excess_on(case, output, rules))
+            except (ArithmeticError, ValueError):  # these rules cannot be computed on these shapes
+                return float("inf")
+            if excess > 1.0 and excess >= self.least_excess:
+                self.pairs.insert(0, self.pairs.pop(position))
+                break
+        return excess
+
+    def _excess_on(self, case, output, rules):
+        if self.check.screen is not None:
+            screened = max(self._in_least_tolerances(self._screened(case, rules), output).values(), default=0.0)
+            if screened > FAR_IN_SCREEN:
+                return screened
+        expected, scales = self.check.computed(case, rules), self.check.scales_of(case)
+        far = max(self._in_least_tolerances(expected, output, scales).values(), default=0.0)
+        if far > FAR:
+            return far
+        differences = self.check.differences(rules, [case], [output], self.precision)
+        return max((difference.excess for difference in differences), default=0.0)
+
+    def _screened(self, case, rules):
+        with np.errstate(all="ignore"):
+            return self.check.screen(case, rules)
+
+    def _in_least_tolerances(self, expected, output, scales=None):
+        """{name: its error}, in units of the least tolerance that any tensor has."""
+        unit, scales = tolerance.LEEWAY * tolerance.epsilon(self.precision), scales or {}
+        return {name: tolerance.distance(output[name], array, scales.get(name, 0.0)) / unit
+                for name, array in expected.items() if name in output}
+
+    # tensor by tensor
+
+    def explained_by_singles(self, catalogue: Iterable[KnownVariant]) -> dict[Group, frozenset[str]]:
+        """{(variant,): which of the tensors that differ it explains}, without those that explain none."""
+        found = {(variant,): self.explains((variant,), self.wrong) for variant in catalogue}
+        return {group: names for group, names in found.items() if names}
+
+    def explains(self, variants: Group, names: Iterable[str]) -> frozenset[str]:
+        """Which of the tensors called `names` the reference with these variants reproduces in all cases."""
+        rules, left = apply(self.check.rules, variants), set(names)
+        for case, output in self.pairs:
+            asked = left & output.keys()
+            try:
+                left -= asked - self._agreeing(case, output, rules, asked) if asked else set()
+            except (ArithmeticError, ValueError):
+                return frozenset()
+            if not left:
+                break
+        return frozenset(left)
+
+    def _agreeing(self, case, output, rules, names):
+        """Those of `names` that agree on one case; the costly tolerances are computed for near ones only."""
+        if self.check.screen is not None:
+            screened = self._in_least_tolerances(self._screened(case, rules), output)
+            names = {name for name in names if screened.get(name, 0.0) <= FAR_IN_SCREEN}
+        if names:
+            errors = self._in_least_tolerances(self.check.computed(case, rules), output, self.check.scales_of(case))
+            names = {name for name in names if errors.get(name, 0.0) <= FAR}
+        if not names:
+            return names
+        differences = self.check.differences(rules, [case], [output], self.precision)
+        return names - {difference.tensor for difference in differences if not difference.agrees}
+
+    def together(self, explained: Explained, names: Collection[str], most: int,
+                 besides: Group = ()) -> Iterator[Group]:
+        """`besides` and the fewest groups that explain all of `names` between them, each of them needed."""
+        usable = [group for group, theirs in explained.items() if theirs & set(names)]
+        tried = 0
+        for count in range(1, most + 1):
+            for groups in itertools.combinations(usable, count):
+                theirs = [explained[group] & set(names) for group in groups]
+                if len(frozenset().union(*theirs)) < len(names) or not _each_is_needed(theirs):
+                    continue
+                whole = tuple(dict.fromkeys(itertools.chain(besides, *groups)))
+                if without_conflict(whole):
+                    yield whole
+                    tried += 1
+                    if tried == MOST_TRIED:
+                        return
+
+    def meeting(self, catalogue: Sequence[KnownVariant], explained: Explained) -> Iterator[Group]:
+        """Pairs and triples that explain what no single variant does, with those that explain the other tensors."""
+        hard = self.unexplained(explained)
+        pairs = self._pairs(catalogue, hard)
+        with_pairs = dict(explained)
+        for pair in pairs:
+            if self.explains(pair, hard):
+                with_pairs[pair] = self.explains(pair, self.wrong)
+        yield from self.together(with_pairs, self.wrong, most=3)
+        hard = self.unexplained(with_pairs)
+        for triple in self._triples(pairs) if hard else ():
+            if len(self.explains(triple, hard)) == len(hard):
+                left = set(self.wrong) - self.explains(triple, self.wrong)
+                yield from self.together(with_pairs, left, most=2, besides=triple) if left else [triple]
+
+    def unexplained(self, explained: Explained) -> list[str]:
+        """The names of the tensors that differ and that none of the groups explains."""
+        easy = frozenset().union(*explained.values())
+        return [name for name in self.wrong if name not in easy]
+
+    def _pairs(self, catalogue, names):
+        """The pairs one of which changes these tensors, the nearest first; the other may hide behind a layer left alone.
+        """
+        relevant = {variant for variant in catalogue if self._changes(variant, names)}
+        pairs = (pair for pair in itertools.combinations(catalogue, 2)
+                 if relevant & set(pair) and without_conflict(pair))
+        distances = {pair: self._distance(pair, names) for pair in pairs}
+        return sorted((pair for pair, distance in distances.items() if distance < math.inf), key=distances.__getitem__)
+
+    def _triples(self, pairs):
+        """The nearest pairs with one more variant."""
+        variants = tuple(dict.fromkeys(itertools.chain.from_iterable(pairs)))
+        for pair in pairs[:NEAREST_PAIRS]:
+            yield from extensions(pair, variants)
+
+    def _changes(self, variant, names):
+        """Whether the reference with this variant differs in one of these tensors."""
+        rules = apply(self.check.rules, (variant,))
+        for case, output in self.pairs:
+            try:
+                changed, base = self.check.computed(case, rules), self.check.computed(case, self.check.rules)
+            except (ArithmeticError, ValueError):
+                continue
+            if any(name in output and not np.array_equal(changed[name], base[name], equal_nan=True) for name in names
+                   if name in base and changed[name] is not tolerance.UNKNOWN):
+                return True
+        return False
+
+    def _distance(self, group, names):
+        """The sum of the errors' logarithms in these tensors over a few cases."""
+        rules, total = apply(self.check.rules, group), 0.0
+        for case, output in [pair for pair in self.pairs if pair[1].keys() & set(names)][:FEW]:
+            try:
+                errors = self._in_least_tolerances(self.check.computed(case, rules), output)
+            except (ArithmeticError, ValueError):
+                return math.inf
+            total += sum(math.log(max(1.0, errors[name])) for name in names if name in errors)
+        return total
+
+    def partly(self, explained: Explained) -> tuple[tuple[Group, tuple[str, ...]], ...]:
+        """The groups that explain the most of what is left, one after the other, as long as they do not conflict."""
+        left, chosen, found = set(self.wrong), (), []
+        while left:
+            usable = [group for group in explained if without_conflict((*chosen, *group))]
+            best = max(usable, key=lambda group: len(explained[group] & left), default=None)
+            if best is None or not explained[best] & left:
+                break
+            found.append((best, tuple(name for name in self.wrong if name in explained[best] & left)))
+            left, chosen = left - explained[best], (*chosen, *best)
+        return tuple(found)
+
+
+def _each_is_needed(sets):
+    """Whether each of the sets has an element that no other has."""
+    return all(own - frozenset().union(*(other for other in sets if other is not own)) for own in sets)
