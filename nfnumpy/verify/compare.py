@@ -16,6 +16,7 @@ from .verdict import CONFORMS, DIVERGES, VARIANT, Difference, Verdict
 Outputs = Mapping[str, np.ndarray]
 REMEMBERED = 512  # results of the reference
 MOST_NUMBERS = 4096  # of the results on a counterexample
+IN_FLOAT32 = ("compared in float32: in float64 no known form agrees, as if some of the target's numbers were float32")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,6 +82,11 @@ class Check:
         """The known variants that reproduce the target's outputs."""
         return diagnosis.diagnose(self, cases, outputs, precision)
 
+    def explained_simply(self, cases: Sequence[InputCase], outputs: Sequence[Outputs],
+                         precision: str) -> diagnosis.Diagnosis:
+        """The same without the search for variants that meet in a tensor."""
+        return diagnosis.diagnose(self, cases, outputs, precision, deeply=False)
+
     def differences(self, rules: Any, cases: Iterable[InputCase], outputs: Iterable[Outputs],
                     precision: str) -> tuple[Difference, ...]:
         """The largest Difference of every tensor over the cases, in the order of the computation."""
@@ -133,14 +139,14 @@ def compare(check: Check, run: Callable[[InputCase], Outputs], *, target: str, f
     framework.seen.clear()
     comparison.outputs(comparison.cases[0], "float64")
     precision = tolerance.coarsest(framework.seen)
-    verdict = comparison.verdict(precision)
-    if precision == "float64" and verdict.outcome == DIVERGES and not verdict.diagnosis:
-        comparison.notes += ("compared in float32: in float64 no known form agrees, as if some of the target's numbers "
-                             "were float32",)
-        coarser = comparison.verdict("float32")
-        if coarser.diagnosis or coarser.outcome == CONFORMS:
+    if precision == "float64" and comparison.is_partly_coarser():
+        verdict = comparison.verdict(precision, simply=True)
+        if verdict.passed or verdict.diagnosis:
+            return verdict
+        coarser = comparison.verdict("float32", notes=(IN_FLOAT32,))
+        if coarser.passed or coarser.diagnosis:
             return coarser
-    return verdict
+    return comparison.verdict(precision)
 
 
 class _Comparison:
@@ -156,17 +162,26 @@ class _Comparison:
             raise InputError(f"{self.check.name}: the target returned nothing to compare")
         return found
 
-    def verdict(self, precision: str) -> Verdict:
-        """The Verdict in one precision."""
+    def is_partly_coarser(self) -> bool:
+        """Whether some tensor agrees in float32 and not in float64."""
+        outputs = [self.outputs(case, "float64") for case in self.cases]
+        differing = [{difference.tensor for difference in self.check.differences(
+            self.check.rules, self.cases, outputs, precision) if not difference.agrees}
+            for precision in ("float32", "float64")]
+        return differing[0] < differing[1]
+
+    def verdict(self, precision: str, simply: bool = False, notes: tuple[str, ...] = ()) -> Verdict:
+        """The Verdict in one precision; simply: without the search for mistakes that meet in a tensor."""
         check = self.check
         outputs = [self.outputs(case, precision) for case in self.cases]
         found: dict[str, Any] = dict(
-            self.facts, kind=check.name, precision=precision, examples=len(self.cases), notes=self.notes,
+            self.facts, kind=check.name, precision=precision, examples=len(self.cases), notes=self.notes + notes,
             differences=check.differences(check.rules, self.cases, outputs, precision))
         if all(difference.agrees for difference in found["differences"]):
             return Verdict(outcome=CONFORMS, **found)
         found["relative_difference"] = _relative_difference(check, outputs)
-        variants, nearest, partly = check.explained(self.cases, outputs, precision)
+        explained = check.explained_simply if simply else check.explained
+        variants, nearest, partly = explained(self.cases, outputs, precision)
         found |= diagnosis.named(variants or ())
         found["partly"] = tuple((" with ".join(variant.name for variant in group), names) for group, names in partly)
         if variants and all(variant.benign for variant in variants):
@@ -205,7 +220,7 @@ def _constant_factor(check, cases, outputs):
     ratios = []
     for case, output in zip(cases, outputs, strict=True):
         for name, expected in check.computed(case, check.rules).items():
-            got = np.asarray(output.get(name, expected), dtype=np.float64)
+            got = np.real(output.get(name, expected)).astype(np.float64)
             if tolerance.distance(got, expected) > 1e-6:
                 large = np.abs(expected) > 0.1 * np.max(np.abs(expected), initial=0.0)
                 comparable = got.shape == expected.shape and np.any(large)

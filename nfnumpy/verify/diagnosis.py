@@ -35,17 +35,23 @@ def named(variants: Iterable[KnownVariant]) -> dict[str, Any]:
             "explanation": tuple(variant.explanation for variant in variants)}
 
 
-def diagnose(check: Any, cases: Sequence[Any], outputs: Sequence[Any], precision: str) -> Diagnosis:
-    """The Diagnosis of a target's outputs for the input cases of a Check, which rounding does not explain."""
+def diagnose(check: Any, cases: Sequence[Any], outputs: Sequence[Any], precision: str,
+             deeply: bool = True) -> Diagnosis:
+    """The Diagnosis of a target's outputs for the input cases of a Check, which rounding does not explain.
+
+    deeply: whether variants that meet in a tensor are looked for.
+    """
     search = Search(check, cases, outputs, precision)
     catalogue = sorted(check.catalogue, key=lambda variant: not variant.benign)
     found = search.first((variant,) for variant in catalogue)
     if found:
         return Diagnosis(found, ())
     explained = search.explained_by_singles(catalogue)
+    found = search.first(search.together(explained, search.wrong, most=2))
+    if found or not deeply:
+        return Diagnosis(found, () if found else search.nearest)
     meeting = search.meeting(catalogue, explained) if search.unexplained(explained) else combinations(catalogue)
-    for candidates in (search.together(explained, search.wrong, most=2), meeting,
-                       search.together(explained, search.wrong, most=MOST_TOGETHER)):
+    for candidates in (meeting, search.together(explained, search.wrong, most=MOST_TOGETHER)):
         found = search.first(candidates)
         if found:
             return Diagnosis(found, ())

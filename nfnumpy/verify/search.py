@@ -4,15 +4,14 @@ import functools
 import itertools
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from . import tolerance
 from .variants import KnownVariant, apply, extensions
 
-FAR = 1e7  # least tolerances: beyond it no error is allowed, unless float32 is wrong in its first digit (1/eps = 8e6)
-FAR_IN_SCREEN = 1e3  # the same for values without cancellation
+FAR = 1e4  # times what rounding explains in the reference itself: beyond it no variant's rounding explains an error
+FAR_IN_SCREEN = 1e3  # least tolerances, for values without cancellation
 MOST_TRIED = 300  # combinations of variants that are found one by one
 NEAREST_PAIRS = 12  # that are extended to triples
 FEW = 2  # cases that rank pairs
@@ -38,8 +37,16 @@ class Search:
     def wrong(self) -> tuple[str, ...]:
         """The names of the tensors that differ."""
         names = dict.fromkeys(name for _, output in self.pairs for name in output)
-        agreeing = self.explains((), names)
-        return tuple(name for name in names if name not in agreeing)
+        return tuple(name for name in names if any(name in differing for _, _, differing in self._telling))
+
+    @functools.cached_property
+    def _telling(self):
+        """(case, output, the names of the tensors that differ)."""
+        def differing(case, output):
+            differences = self.check.differences(self.check.rules, [case], [output], self.precision)
+            return frozenset(difference.tensor for difference in differences if not difference.agrees)
+
+        return [(case, output, differing(case, output)) for case, output in self.pairs]
 
     # whole outputs
 
@@ -72,10 +79,9 @@ class Search:
             screened = max(self._in_least_tolerances(self._screened(case, rules), output).values(), default=0.0)
             if screened > FAR_IN_SCREEN:
                 return screened
-        expected, scales = self.check.computed(case, rules), self.check.scales_of(case)
-        far = max(self._in_least_tolerances(expected, output, scales).values(), default=0.0)
-        if far > FAR:
-            return far
+        errors = self._in_least_tolerances(self.check.computed(case, rules), output, self.check.scales_of(case))
+        if any(self._is_far(case, name, error) for name, error in errors.items()):
+            return max(errors.values())
         differences = self.check.differences(rules, [case], [output], self.precision)
         return max((difference.excess for difference in differences), default=0.0)
 
@@ -89,6 +95,12 @@ class Search:
         return {name: tolerance.distance(output[name], array, scales.get(name, 0.0)) / unit
                 for name, array in expected.items() if name in output}
 
+    def _is_far(self, case, name, error):
+        """Whether an error, in least tolerances, is more than any variant's rounding explains."""
+        _, allowed, _ = self.check.expected(case, self.check.rules, self.precision)
+        limit = allowed.get(name, 1.0) / (tolerance.LEEWAY * tolerance.epsilon(self.precision))
+        return error > FAR * max(limit, 1.0)
+
     # tensor by tensor
 
     def explained_by_singles(self, catalogue: Iterable[KnownVariant]) -> dict[Group, frozenset[str]]:
@@ -99,7 +111,7 @@ class Search:
     def explains(self, variants: Group, names: Iterable[str]) -> frozenset[str]:
         """Which of the tensors called `names` the reference with these variants reproduces in all cases."""
         rules, left = apply(self.check.rules, variants), set(names)
-        for case, output in self.pairs:
+        for case, output, _ in sorted(self._telling, key=lambda item: (-len(item[2] & left), item[0].size)):
             asked = left & output.keys()
             try:
                 left -= asked - self._agreeing(case, output, rules, asked) if asked else set()
@@ -116,28 +128,28 @@ class Search:
             names = {name for name in names if screened.get(name, 0.0) <= FAR_IN_SCREEN}
         if names:
             errors = self._in_least_tolerances(self.check.computed(case, rules), output, self.check.scales_of(case))
-            names = {name for name in names if errors.get(name, 0.0) <= FAR}
+            names = {name for name in names if not self._is_far(case, name, errors.get(name, 0.0))}
         if not names:
             return names
         differences = self.check.differences(rules, [case], [output], self.precision)
         return names - {difference.tensor for difference in differences if not difference.agrees}
 
-    def together(self, explained: Explained, names: Collection[str], most: int,
-                 besides: Group = ()) -> Iterator[Group]:
-        """`besides` and the fewest groups that explain all of `names` between them, each of them needed."""
+    def together(self, explained: Explained, names: Collection[str], most: int, besides: Group = (),
+                 missing: int = 0) -> Iterator[Group]:
+        """`besides` and the fewest groups that explain all of `names` between them, each of them needed.
+
+        missing: how many tensors may be left over, which groups explain together and none by itself; the fewest first.
+        """
         usable = [group for group, theirs in explained.items() if theirs & set(names)]
-        tried = 0
-        for count in range(1, most + 1):
-            for groups in itertools.combinations(usable, count):
-                theirs = [explained[group] & set(names) for group in groups]
-                if len(frozenset().union(*theirs)) < len(names) or not _each_is_needed(theirs):
-                    continue
-                whole = tuple(dict.fromkeys(itertools.chain(besides, *groups)))
-                if without_conflict(whole):
-                    yield whole
-                    tried += 1
-                    if tried == MOST_TRIED:
-                        return
+        found = []
+        for groups in itertools.chain.from_iterable(itertools.combinations(usable, k) for k in range(1, most + 1)):
+            theirs = [explained[group] & set(names) for group in groups]
+            left = len(names) - len(frozenset().union(*theirs))
+            whole = tuple(dict.fromkeys(itertools.chain(besides, *groups)))
+            if left <= missing and _each_is_needed(theirs) and without_conflict(whole):
+                found.append((left, whole))
+        for _, whole in itertools.islice(sorted(found, key=lambda item: item[0]), MOST_TRIED):
+            yield whole
 
     def meeting(self, catalogue: Sequence[KnownVariant], explained: Explained) -> Iterator[Group]:
         """Pairs and triples that explain what no single variant does, with those that explain the other tensors."""
@@ -147,7 +159,7 @@ class Search:
         for pair in pairs:
             if self.explains(pair, hard):
                 with_pairs[pair] = self.explains(pair, self.wrong)
-        yield from self.together(with_pairs, self.wrong, most=3)
+        yield from self.together(with_pairs, self.wrong, most=3, missing=len(self.wrong) // 3)
         hard = self.unexplained(with_pairs)
         for triple in self._triples(pairs) if hard else ():
             if len(self.explains(triple, hard)) == len(hard):
@@ -160,8 +172,7 @@ class Search:
         return [name for name in self.wrong if name not in easy]
 
     def _pairs(self, catalogue, names):
-        """The pairs one of which changes these tensors, the nearest first; the other may hide behind a layer left alone.
-        """
+        """The pairs one of which changes these tensors by itself, the nearest first."""
         relevant = {variant for variant in catalogue if self._changes(variant, names)}
         pairs = (pair for pair in itertools.combinations(catalogue, 2)
                  if relevant & set(pair) and without_conflict(pair))
@@ -200,7 +211,8 @@ class Search:
 
     def partly(self, explained: Explained) -> tuple[tuple[Group, tuple[str, ...]], ...]:
         """The groups that explain the most of what is left, one after the other, as long as they do not conflict."""
-        left, chosen, found = set(self.wrong), (), []
+        left, found = set(self.wrong), []
+        chosen: Group = ()
         while left:
             usable = [group for group in explained if without_conflict((*chosen, *group))]
             best = max(usable, key=lambda group: len(explained[group] & left), default=None)

@@ -69,7 +69,7 @@ class Wrapper:
         if model is not None:
             params = [parameter for name, parameter in model.named_parameters()
                       if name.partition(".")[0] not in ignore_agc or name.endswith("bias")]
-        self.params, self.optim, self.clipping, self.eps = params, optim, clipping, eps
+        self.params, self.optim, self.clipping, self.eps = list(params), optim, clipping, eps
 
     def step(self):
         clip_in_place(self.params, self.clipping, self.eps)
@@ -209,7 +209,7 @@ def test_a_target_without_eps_is_compared_with_the_usual_one():
 def test_the_counterexample_is_one_small_tensor():
     verdict = check(wrong(lambda p, c, e: clip_in_place(p, c, e, linear=(0,))))
     assert set(verdict.counterexample) == {"linear weight", "gradient of linear weight", "clipping", "eps",
-                                           "weight_decay", "model"}
+                                           "weight_decay", "model", "use"}
     assert np.size(verdict.counterexample["linear weight"]) <= 4
 
 

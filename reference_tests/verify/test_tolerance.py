@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from nfnumpy.verify.tolerance import LEEWAY, allowed, coarsest, distance, epsilon
+from nfnumpy.verify.tolerance import LEEWAY, UNKNOWN, allowed, coarsest, distance, epsilon
 
 NON_FINITE = (np.nan, np.inf, -np.inf)
 numbers = st.floats(-1e6, 1e6)
@@ -50,3 +50,12 @@ def test_the_limit_is_scaled_from_float32_to_the_precision():
 
 def test_the_coarsest_known_precision_counts():
     assert coarsest({"float64", "bfloat16", "int64"}) == "bfloat16" and coarsest({"int64"}) == "float64"
+
+
+def test_an_imaginary_part_is_part_of_the_distance():
+    assert distance(np.array([3.0 + 4.0j, 5.0]), np.array([3.0, 5.0])) == 4.0 / 5.0
+    assert distance(np.array([3.0 + 0.0j]), np.array([3.0])) == 0.0
+
+
+def test_what_a_known_variant_leaves_open_is_at_no_distance():
+    assert distance(np.array([1.0, 2.0]), UNKNOWN) == 0.0

@@ -15,7 +15,8 @@ class Adapter:
     """How a target is run.
 
     run(case) -> named host arrays, a subset of the reference's; fixed: settings that the target has only one value of;
-    takes_model: whether it gets a whole model, and so knows the last layer; notes: for the report.
+    takes_model: whether it gets a whole model, and so knows the last layer; notes: for the report; uses: the uses that
+    it can be asked about beside the plain one.
     """
 
     run: Callable[..., Mapping[str, np.ndarray]]
@@ -23,6 +24,7 @@ class Adapter:
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     takes_model: bool = False
     notes: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.framework.has_layers:

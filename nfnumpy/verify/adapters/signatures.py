@@ -80,12 +80,16 @@ def bind(parameters: Parameters, roles: Mapping[str, Role], options: Mapping[str
     """The Binding of a target's `parameters`.
 
     options: as the user gives them; one that has a role's name and that the target does not take is for the reference
-    alone. note_if(value given by an option, or None): whether a role that the target does not take is noted.
+    alone; "means": {role: the target's name of it}. note_if(value given by an option, or None): whether a role that the
+    target does not take is noted. InputError for means that do not fit.
     """
     names, fixed, passed, notes, anything = {}, {}, dict(options), [], takes_any_keyword(parameters)
+    means = passed.pop("means", {})
+    _check_means(means, roles, parameters)
     for role, known in roles.items():
-        names[role] = first_named(parameters, known.names)
-        given = first_named(options, known.names)
+        names[role] = means.get(role) or first_named([name for name in parameters if name not in means.values()],
+                                                     known.names)
+        given = first_named(passed, (*known.names, str(names[role]).lower()))
         fixed[role] = None if given is None else options[given]
         if given is not None and given not in parameters and not anything:
             del passed[given]
@@ -97,3 +101,12 @@ def bind(parameters: Parameters, roles: Mapping[str, Role], options: Mapping[str
                 notes.append(known.note.format(name=role, value=value))
             fixed[role] = value
     return Binding(names, fixed, passed, tuple(notes))
+
+
+def _check_means(means, roles, parameters):
+    for role, name in means.items():
+        if role not in roles:
+            raise InputError(f"--means {role}={name}: expected one of {', '.join(roles)}")
+        if name not in parameters:
+            raise InputError(f"--means {role}={name}: the target has no parameter {name!r}; it has "
+                             f"({', '.join(parameters)})")

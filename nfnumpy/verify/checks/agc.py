@@ -3,283 +3,64 @@
 The reference: optim/agc.py (2102.06171, eq. 3 and section 3; the units are those of the authors' released code).
 """
 
-import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from ...errors import InputError
-from ...optim.agc import SMALLEST_GRADIENT_NORM, adaptive_gradient_clip, is_single_unit
 from ..adapters import title_of
 from ..adapters.agc import clipping_adapter
+from ..adapters.agc_functions import AFTER, FROZEN, SUFFIXES, clipped
+from ..adapters.agc_optimizers import CALLS, CHANGE_OF_FROZEN
+from ..adapters.agc_target import GRADIENT_OF
 from ..compare import Check, InputCase, compare
-from ..variants import KnownVariant
+from ..tolerance import UNKNOWN
+from ..variants.agc import ClippingRules, clip_by_rules
+from ..variants.agc_catalogue import CATALOGUE, USES
 from ..verdict import Verdict
-
-Axes = tuple[int, ...] | None  # None: all
-Norm = np.ndarray
-GRADIENT_OF = "gradient of "
-
-# Norms along axes that stay with size 1: functions of (array, axes).
-
-
-def l2_norm(array: np.ndarray, axes: Axes) -> Norm:
-    """The root of the sum of squares."""
-    return np.sqrt(_sum_of_squares(array, axes))
-
-
-def _sum_of_squares(array, axes):
-    return np.sum(array * array, axis=axes, keepdims=True)
-
-
-def _root_mean_square(array, axes):
-    squares = _sum_of_squares(array, axes)
-    return np.sqrt(squares / array.dtype.type(max(1, array.size // squares.size)))
-
-
-def _l1_norm(array, axes):
-    return np.sum(np.abs(array), axis=axes, keepdims=True)
-
-
-def _largest_magnitude(array, axes):
-    magnitude = np.abs(array)
-    return magnitude if axes == () else np.max(magnitude, axis=axes, keepdims=True)
-
-
-# What the rules' functions get: g = ‖G‖, w = ‖W‖, c = lambda (clipping), e = eps, limit.
-
-
-def limit_with_floor(w: Norm, c: float, e: float) -> Norm:
-    """lambda·max(‖W‖, eps)."""
-    return np.maximum(w, e) * c
-
-
-def divisor_with_floor(g: Norm, e: float) -> Norm:
-    """max(‖G‖, 1e-6)."""
-    return np.maximum(g, SMALLEST_GRADIENT_NORM)
-
-
-def above_the_limit(g: Norm, limit: Norm, divisor: Norm, c: float) -> np.ndarray:
-    """‖G‖ > limit."""
-    return g > limit
-
-
-def _by_the_quotient(g, limit, divisor, c):
-    return limit / divisor < 1.0
-
-
-def the_limit(limit: Norm, c: float) -> Norm:
-    """What is clipped gets the length of the limit."""
-    return limit
-
-
-def _is_last_weight(name, shape):
-    return name == "final weight"
-
-
-def decay_after_clipping(clip: Callable, grads: Mapping, params: Mapping, rate: float) -> dict[str, np.ndarray]:
-    """Weight decay is added to the clipped gradients."""
-    return _decayed(clip(grads), params, rate)
-
-
-def _decay_before_clipping(clip, grads, params, rate):
-    return clip(_decayed(grads, params, rate))
-
-
-def _no_decay(clip, grads, params, rate):
-    return clip(grads)
-
-
-def _decayed(grads, params, rate):
-    return {name: grad + rate * params[name] for name, grad in grads.items()}
-
-
-@dataclasses.dataclass(frozen=True)
-class ClippingRules:
-    """G ← G·lambda·max(‖W‖, eps)/‖G‖ where ‖G‖ is more than lambda·max(‖W‖, eps).
-
-    Axes are those of a unit's norm, of (kh, kw, in, out) and (in, out); is_vector(shape): whether the vector's axes
-    apply; together: one norm over all parameters; exchanged: clipping and eps change places; chosen(g, limit, divisor,
-    c): what is clipped; length(limit, c): that it gets; is_left_alone(name, shape): what is never clipped.
-    """
-
-    conv_axes: Axes = (0, 1, 2)
-    linear_axes: Axes = (0,)
-    vector_axes: Axes = None
-    is_vector: Callable[[tuple[int, ...]], bool] = is_single_unit
-    together: bool = False
-    norm: Callable[[np.ndarray, Axes], Norm] = l2_norm
-    limit: Callable[[Norm, float, float], Norm] = limit_with_floor
-    divisor: Callable[[Norm, float], Norm] = divisor_with_floor
-    exchanged: bool = False
-    chosen: Callable[[Norm, Norm, Norm, float], np.ndarray] = above_the_limit
-    length: Callable[[Norm, float], Norm] = the_limit
-    is_left_alone: Callable[[str, tuple[int, ...]], bool] = _is_last_weight
-    decay: Callable[[Callable, Mapping, Mapping, float], dict[str, np.ndarray]] = decay_after_clipping
-
-
-def _clipped(grad, param, everything, options, rules):
-    """One tensor's gradient by the rules; everything: (all gradients, all parameters), flat."""
-    if dataclasses.replace(rules, is_left_alone=_is_last_weight, decay=decay_after_clipping) == ClippingRules():
-        return adaptive_gradient_clip(grad, param, clipping=options["clipping"], eps=options["eps"])
-    clipping, eps = options["clipping"], options["eps"]
-    if rules.exchanged:
-        clipping, eps = eps, clipping
-    if rules.together:
-        g, w = (rules.norm(flat, (0,)).reshape((1,) * grad.ndim) for flat in everything)
-    else:
-        axes = _axes(grad.shape, rules)
-        g, w = rules.norm(grad, axes), rules.norm(param, axes)
-    limit, divisor = rules.limit(w, clipping, eps), rules.divisor(g, eps)
-    shortened = grad * (rules.length(limit, clipping) / divisor)
-    return np.where(rules.chosen(g, limit, divisor, clipping), shortened, grad)
-
-
-def _axes(shape, rules):
-    if rules.is_vector(shape):
-        return rules.vector_axes
-    return rules.conv_axes if len(shape) == 4 else rules.linear_axes
 
 
 def reference(case: InputCase, rules: ClippingRules) -> Mapping[str, np.ndarray]:
-    """Every tensor's clipped gradient, and the same with weight decay."""
+    """Every tensor's clipped gradient, the same with decay, and the parameters after the call; or those of a use."""
     params = {name: array for name, array in case.arrays.items() if not name.startswith(GRADIENT_OF)}
     grads = {name: case.arrays[f"{GRADIENT_OF}{name}"] for name in params}
 
     def clip(grads):
-        everything = [np.concatenate([np.ravel(array) for array in arrays.values()]) for arrays in (grads, params)]
+        everything = [np.concatenate([np.ravel(array) for array in arrays.values()])
+                      for arrays in (grads, {name: params[name] for name in grads})]
         return {name: np.asarray(grad if rules.is_left_alone(name, grad.shape) else
-                                 _clipped(grad, params[name], everything, case.options, rules))
+                                 clip_by_rules(grad, params[name], everything, case.options, rules))
                 for name, grad in grads.items()}
 
+    if case.options["use"] != "plain":
+        return _used(case.options["use"], grads, clip, rules)
     decayed = rules.decay(clip, grads, params, case.options["weight_decay"])
-    return {**{f"clipped gradient of {name}": grad for name, grad in clip(grads).items()},
-            **{f"clipped gradient of {name} with weight decay": grad for name, grad in decayed.items()}}
+    return {**{clipped(name): grad for name, grad in clip(grads).items()},
+            **{clipped(name, " with weight decay"): grad for name, grad in decayed.items()},
+            **{f"{name}{AFTER}": param if rules.keeps_parameters else UNKNOWN for name, param in params.items()}}
 
 
-def _is_vector_or_last_weight(name, shape):
-    return is_single_unit(shape) or _is_last_weight(name, shape)
-
-
-def _is_linear(name, shape):
-    return _is_last_weight(name, shape) or (len(shape) == 2 and not is_single_unit(shape))
-
-
-CATALOGUE = (
-    KnownVariant("gradient norm without its floor", {"divisor": lambda g, e: g}, "‖G‖ is not kept above 1e-6 before "
-                 "dividing by it. It matters only where lambda·eps is below 1e-6.", benign=True),
-    KnownVariant("1e-6 added to the gradient norm", {"divisor": lambda g, e: g + 1e-6}, "1e-6 is added to ‖G‖ where "
-                 "the released code has a floor of 1e-6: clipped gradients are shorter by 1e-6/‖G‖ of "
-                 "themselves.", benign=True),
-    KnownVariant("1e-8 added to the gradient norm", {"divisor": lambda g, e: g + 1e-8}, "1e-8 is added to ‖G‖ where "
-                 "the released code has a floor of 1e-6.", benign=True),
-    KnownVariant("decides by the quotient", {"chosen": _by_the_quotient, "divisor": lambda g, e: g + 1e-6}, "The "
-                 "gradient is multiplied by min(1, limit/(‖G‖ + 1e-6)), as in torch's clip_grad_norm_.", benign=True),
-    KnownVariant("decides by the quotient with its floor", {"chosen": _by_the_quotient}, "The gradient is multiplied "
-                 "by min(1, limit/max(‖G‖, 1e-6)). Where the limit lambda·max(‖W‖, eps) is below 1e-6, gradients "
-                 "within it are shortened too; with the usual lambda = 0.01 and eps = 1e-3 no limit is so "
-                 "small.", benign=True),
-    KnownVariant("units by the stored rank", {"is_vector": lambda shape: len(shape) <= 1}, "The stored rank decides "
-                 "whether a tensor is a single unit: a gain of shape (C, 1, 1, 1) or a weight with one input becomes C "
-                 "units of one number each. The released code squeezes first, and has one unit. Where gains are stored "
-                 "as vectors nothing changes."),
-    KnownVariant("norms over the input axis of linear layers", {"linear_axes": (1,)}, "A linear layer's norms are "
-                 "taken per input and not per output: the axis of the released code's (in, out) used on (out, in), or "
-                 "the reverse."),
-    KnownVariant("linear layers as a whole", {"linear_axes": None}, "A linear layer's weight is one unit; it should be "
-                 "one for each output."),
-    KnownVariant("linear layers number by number", {"linear_axes": ()}, "Every number of a linear layer's weight is a "
-                 "unit."),
-    KnownVariant("one norm for a whole tensor", {"conv_axes": None, "linear_axes": None}, "Each tensor is one unit; "
-                 "weights should have one for each output. Units with small weights then get gradients that are far "
-                 "too long."),
-    KnownVariant("convolutions as a whole", {"conv_axes": None}, "A convolution's weight is one unit; it should be one "
-                 "for each output channel."),
-    KnownVariant("convolutions by input channel", {"conv_axes": (0, 1, 3)}, "A convolution's norms are taken per input "
-                 "channel and not per output channel."),
-    KnownVariant("convolutions by kernel", {"conv_axes": (0, 1)}, "A convolution's norms are taken over the kernel's "
-                 "pixels only: a unit for each pair of channels."),
-    KnownVariant("convolutions by kernel row", {"conv_axes": (1, 2, 3)}, "A convolution's norms run over all axes but "
-                 "the kernel's rows: the axes of OIHW used on HWIO."),
-    KnownVariant("convolutions by kernel column", {"conv_axes": (0, 2, 3)}, "A convolution's norms run over all axes "
-                 "but the kernel's columns: the axes of HWIO used on OIHW."),
-    KnownVariant("convolutions along the output axis", {"conv_axes": (3,)}, "A convolution's norms run along the "
-                 "output channels only, a unit for each input channel and pixel."),
-    KnownVariant("convolutions along the kernel's rows", {"conv_axes": (0,)}, "A convolution's norms run along the "
-                 "first axis of HWIO only."),
-    KnownVariant("norms along the output axis", {"conv_axes": (3,), "linear_axes": (1,)}, "Norms run along the output "
-                 "axis only, in convolutions and linear layers: axis 0 of torch's weights."),
-    KnownVariant("number by number", {"conv_axes": (), "linear_axes": (), "vector_axes": ()}, "Every number is a "
-                 "unit."),
-    KnownVariant("biases and gains number by number", {"vector_axes": ()}, "Every number of a bias or gain is a unit; "
-                 "the released code has one unit for the whole vector."),
-    KnownVariant("one norm for all parameters", {"together": True}, "One norm for all parameters together decides: "
-                 "that is clipping by the global norm, relative to the weights."),
-    KnownVariant("root left out", {"norm": _sum_of_squares}, "Sums of squares are compared, and their quotient "
-                 "multiplies the gradient: the root is missing."),
-    KnownVariant("L1 norm", {"norm": _l1_norm}, "Sums of magnitudes in place of L2 norms."),
-    KnownVariant("largest magnitude", {"norm": _largest_magnitude}, "The largest magnitude in place of the L2 norm."),
-    KnownVariant("root mean square", {"norm": _root_mean_square}, "Root mean squares in place of norms: the same until "
-                 "eps is reached, which then is far too large a floor: small weights are hardly clipped."),
-    KnownVariant("comparison reversed", {"chosen": lambda g, limit, divisor, c: g < limit}, "Gradients below the limit "
-                 "are stretched to it, those above it left as they are."),
-    KnownVariant("always brought to the limit", {"chosen": lambda g, limit, divisor, c: np.ones_like(g, bool)},
-                 "Gradients below the limit are stretched to it."),
-    KnownVariant("compared with lambda", {"chosen": lambda g, limit, divisor, c: g > c}, "‖G‖ is compared with lambda "
-                 "itself and not with lambda·‖W‖."),
-    KnownVariant("brought to ‖W‖", {"length": lambda limit, c: limit / c}, "What is clipped gets the length ‖W‖; "
-                 "lambda is missing there."),
-    KnownVariant("brought to 1", {"length": lambda limit, c: np.ones_like(limit)}, "What is clipped gets the length "
-                 "1."),
-    KnownVariant("brought to lambda", {"length": lambda limit, c: np.full_like(limit, c)}, "What is clipped gets the "
-                 "length lambda, without ‖W‖."),
-    KnownVariant("set to zero", {"length": lambda limit, c: np.zeros_like(limit)}, "What is clipped is set to zero."),
-    KnownVariant("eps added to the weight norm", {"limit": lambda w, c, e: (w + e) * c}, "eps is added to ‖W‖; the "
-                 "paper's is a floor, max(‖W‖, eps). Every limit is longer by eps·lambda."),
-    KnownVariant("eps inside the root", {"limit": lambda w, c, e: np.sqrt(w * w + e) * c}, "‖W‖ is √(Σw² + eps); the "
-                 "paper's is max(‖W‖, eps). With eps = 1e-3 that is a floor of about 0.03."),
-    KnownVariant("eps a floor under the sum of squares", {"limit": lambda w, c, e: np.maximum(w, e**0.5) * c}, "‖W‖ is "
-                 "√max(Σw², eps); the paper's is max(‖W‖, eps)."),
-    KnownVariant("eps left out", {"limit": lambda w, c, e: w * c}, "‖W‖ has no floor: weights that start at zero (skip "
-                 "gains, biases) have a limit of zero and never move."),
-    KnownVariant("eps a floor under the limit", {"limit": lambda w, c, e: np.maximum(w * c, e)}, "The limit is "
-                 "max(lambda·‖W‖, eps); it is lambda·max(‖W‖, eps). Small weights are clipped 1/lambda times less."),
-    KnownVariant("eps in place of the weight norm", {"limit": lambda w, c, e: np.full_like(w, e) * c}, "The limit is "
-                 "lambda·eps for all."),
-    KnownVariant("eps under the gradient norm",
-                 {"limit": lambda w, c, e: w * c, "divisor": lambda g, e: np.maximum(g, e)}, "eps is a floor under ‖G‖ "
-                 "and not under ‖W‖."),
-    KnownVariant("eps added to the gradient norm", {"limit": lambda w, c, e: w * c, "divisor": lambda g, e: g + e},
-                 "eps is added to ‖G‖; it belongs under ‖W‖."),
-    KnownVariant("eps a floor under both norms", {"divisor": lambda g, e: np.maximum(g, e)}, "‖G‖ is divided by only "
-                 "down to eps, where the released code has 1e-6: shorter gradients come out too short."),
-    KnownVariant("clipping and eps exchanged", {"exchanged": True}, "lambda is used as eps, and eps as lambda."),
-    KnownVariant("last layer clipped", {"is_left_alone": lambda name, shape: False}, "The last layer's weight is "
-                 "clipped; the paper leaves it alone."),
-    KnownVariant("last layer's bias not clipped", {"is_left_alone": lambda name, shape: name.startswith("final ")},
-                 "The last layer's bias is left alone with its weight. The released code clips it; little depends on "
-                 "it.", benign=True),
-    KnownVariant("biases and gains not clipped", {"is_left_alone": _is_vector_or_last_weight}, "Only weights are "
-                 "clipped; the paper clips biases and gains too."),
-    KnownVariant("scalars not clipped",
-                 {"is_left_alone": lambda name, shape: shape == () or _is_last_weight(name, shape)}, "Scalars, the "
-                 "skip gains, are not clipped; the paper clips them too."),
-    KnownVariant("linear layers not clipped", {"is_left_alone": _is_linear}, "No linear layer is clipped; the paper "
-                 "leaves only the last one alone (squeeze-and-excite has others)."),
-    KnownVariant("decay added before clipping", {"decay": _decay_before_clipping}, "Weight decay is added to the "
-                 "gradient before it is clipped: where clipping is at work, the decay is lost with the rest."),
-    KnownVariant("weight decay ignored", {"decay": _no_decay}, "weight_decay has no effect."),
-)
+def _used(use, grads, clip, rules):
+    """The results of one use of an optimizer or of a function over parameters."""
+    if use != "frozen":
+        found = {clipped(name, SUFFIXES[use]): grad for name, grad in getattr(rules, use)(clip, grads).items()}
+        return {CALLS: np.asarray(rules.closure_calls), **found} if use == "closure" else found
+    moving = {name: grad for name, grad in grads.items() if name != FROZEN}
+    return {CHANGE_OF_FROZEN: np.zeros_like(grads[FROZEN]),
+            **{clipped(name, SUFFIXES[use]): grad for name, grad in rules.frozen(clip, moving).items()}}
 
 
 SHAPES = {"conv weight": (3, 3, 4, 6), "pointwise weight": (1, 1, 5, 4), "depthwise weight": (3, 3, 1, 5),
-          "linear weight": (5, 4), "one input weight": (1, 4), "bias": (6,), "gain": (5,), "stored gain": (1, 1, 1, 6),
-          "scalar": ()}
+          "linear weight": (5, 4), "one input weight": (1, 4), "one output weight": (4, 1),
+          "one output convolution": (3, 3, 2, 1), "bias": (6,), "gain": (5,), "stored gain": (1, 1, 1, 6), "scalar": (),
+          "stored scalar": (1,), "stored scalar of four axes": (1, 1, 1, 1)}
 DRAWN_SHAPES = (  # few, because JAX compiles for each
     {"conv weight": (3, 1, 2, 3), "linear weight": (3, 2), "bias": (4,), "scalar": ()},
     {"conv weight": (1, 3, 3, 2), "linear weight": (2, 5), "bias": (1,), "stored gain": (1, 1, 1, 3)})
+USED = {"conv weight": (3, 3, 3, 4), "conv gain": (4,), FROZEN: (4,), "norm scale": (4,), "skip gain": (),
+        "linear weight": (4, 5), "linear bias": (5,)}  # a small network, for the uses
 SMALL_MODEL = {"conv weight": (3, 3, 3, 4), "conv bias": (4,), "hidden weight": (4, 5), "hidden bias": (5,),
                "final weight": (5, 3), "final bias": (3,)}
 
@@ -289,7 +70,7 @@ def _norms(array):
     return np.sqrt(np.sum(np.square(array.reshape(-1, array.shape[-1])), axis=0)) if array.ndim else np.abs(array)
 
 
-def _case(seed, clipping, eps, *, shapes=SHAPES, scale=None, gradient=None, model=False):
+def _case(seed, clipping, eps, *, shapes=SHAPES, scale=None, gradient=None, model=False, use="plain"):
     """Gradients from a tenth of their limit to ten times it, unit by unit.
 
     scale: of the weights, else as a network starts; gradient: all gradients' size, else as written here.
@@ -303,7 +84,7 @@ def _case(seed, clipping, eps, *, shapes=SHAPES, scale=None, gradient=None, mode
         sized = limit / np.maximum(_norms(grad), 1e-9) if gradient is None else gradient
         arrays |= {name: param, f"{GRADIENT_OF}{name}": grad * sized}
     return InputCase({name: np.asarray(array).astype(np.float32).astype(np.float64) for name, array in arrays.items()},
-                   {"clipping": clipping, "eps": eps, "weight_decay": 0.25, "model": model})
+                   {"clipping": clipping, "eps": eps, "weight_decay": 0.25, "model": model, "use": use})
 
 
 def _at_the_limit(clipping, eps):
@@ -313,14 +94,16 @@ def _at_the_limit(clipping, eps):
         weight = np.broadcast_to(np.array([3.0, 4.0]).reshape((2, 1) if len(shape) > 1 else (2,)),
                                  (2, *shape[-1:]) if len(shape) > 1 else shape).reshape(shape)
         arrays |= {name: weight.copy(), f"{GRADIENT_OF}{name}": np.float64(np.float32(clipping)) * weight}
-    return InputCase(arrays, {"clipping": clipping, "eps": eps, "weight_decay": 0.25, "model": False})
+    return InputCase(arrays, {"clipping": clipping, "eps": eps, "weight_decay": 0.25, "model": False,
+                                "use": "plain"})
 
 
 @functools.cache
-def check_for(clipping: float | None = None, eps: float | None = None, model: bool = False) -> Check:
+def check_for(clipping: float | None = None, eps: float | None = None, model: bool = False,
+              uses: tuple[str, ...] = ()) -> Check:
     """The Check with input cases for a target that takes any clipping and eps (None), or has only one of them.
 
-    model: whether its cases include a model's last layer.
+    model: whether its cases include a model's last layer; uses: how else than once the target is used.
     """
     def settings(usual_clipping, usual_eps):
         return (usual_clipping if clipping is None else clipping), (usual_eps if eps is None else eps)
@@ -332,6 +115,7 @@ def check_for(clipping: float | None = None, eps: float | None = None, model: bo
              _case(10, *settings(1e-4, 1e-3), gradient=2e-7, scale=1e-4),
              _case(11, *usual, gradient=1e4), _at_the_limit(*settings(2.0**-6, 1e-3)),
              _case(13, *usual, scale=2e-3)]
+    edges += [_case(30 + k, *usual, shapes=USED, use=use) for k, use in enumerate(uses)]
     if model:
         edges += [_case(20, *usual, shapes=SMALL_MODEL, model=True),
                   _case(21, *settings(0.08, 1e-2), shapes=SMALL_MODEL, model=True)]
@@ -344,7 +128,8 @@ def check_for(clipping: float | None = None, eps: float | None = None, model: bo
         return _case(1000 + seed, *given, shapes=DRAWN_SHAPES[seed % 2], scale=float(random.choice([1e-4, 1e-2, 1.0])))
 
     typical = (_case(1, *usual), _case(2, *settings(0.02, 1e-3)))
-    return Check("agc", reference, ClippingRules(), CATALOGUE, typical, tuple(edges), drawn, smaller)
+    catalogue = (*CATALOGUE, *USES) if uses else CATALOGUE
+    return Check("agc", reference, ClippingRules(), catalogue, typical, tuple(edges), drawn, smaller)
 
 
 def smaller(case: InputCase) -> Iterator[InputCase]:
@@ -375,13 +160,26 @@ def check_agc(target: Any, *, framework: str = "auto", examples: int = 20, name:
     HWIO) is that of the weights, final the name of a model's last layer. InputError when it cannot be used.
     """
     adapter = clipping_adapter(target, framework, options)
-    check, notes = check_for(**adapter.fixed), adapter.notes
+    with_model, uses, notes = False, [], list(adapter.notes)
     if adapter.takes_model:
-        with_model = check_for(**adapter.fixed, model=True)
-        try:
-            adapter.run(with_model.edges[-1])
-            check = with_model
-        except InputError as error:
-            notes += (f"a model's last layer could not be checked: {error}",)
+        refused = _refused(adapter, check_for(**adapter.fixed, model=True).edges[-1])
+        with_model = refused is None
+        notes += [] if refused is None else [f"a model's last layer could not be checked: {refused}"]
+    for use in adapter.uses:
+        refused = _refused(adapter, check_for(**adapter.fixed, uses=(use,)).edges[-1])
+        if refused is None:
+            uses.append(use)
+        else:
+            notes.append(f"not checked{SUFFIXES[use]}: {refused}")
+    check = check_for(**adapter.fixed, model=with_model, uses=tuple(uses))
     return compare(check, adapter.run, target=name or title_of(target), framework=adapter.framework, examples=examples,
                    notes=notes)
+
+
+def _refused(adapter, case):
+    """Why the target does not take an input case, or None where it does."""
+    try:
+        adapter.run(case)
+    except InputError as error:
+        return str(error)
+    return None

@@ -16,7 +16,7 @@ from ...errors import InputError
 from .. import tolerance
 from ..adapters import title_of
 from ..adapters.model import network_target
-from ..diagnosis import named
+from ..diagnosis import Diagnosis, named
 from ..frameworks import Framework
 from ..network.architecture import Architecture, architecture_of, base_rules
 from ..network.baselines import is_buffer
@@ -30,6 +30,8 @@ from ..network.shapes import parameter_shapes
 from ..variants import apply
 from ..variants.network import NetworkRules
 from ..verdict import CONFORMS, DIVERGES, VARIANT, Difference, Verdict
+
+CONFORMING = Diagnosis((), ())
 
 SEED = 1
 LARGEST = 64  # pixels, unless option `size` gives another size
@@ -96,9 +98,8 @@ class _Comparison:
             examples=len(seen), differences=_differences(tables, self.architecture, self.target.precision))
         if random:
             return self._diverges(found, random, (), seen)
-        variants, nearest = (), ()
-        if wrong:
-            variants, nearest, _ = diagnose(seen, self.config, self.base, self.target.precision)
+        explained = diagnose(seen, self.config, self.base, self.target.precision) if wrong else CONFORMING
+        variants, nearest = explained.variants, explained.nearest
         if variants is None:
             return self._diverges(found, self.structure, nearest, seen)
         dropping = self.target.stochastic_depth(seen[-1], apply(self.base, variants))

@@ -176,6 +176,10 @@ class Framework:
         """Write a value into a parameter."""
         raise NotImplementedError
 
+    def backward_of_products(self, terms: Sequence[tuple[Any, Any]]) -> None:
+        """Add to every parameter's gradient the array beside it, by the backward pass of the sum of their products."""
+        raise NotImplementedError
+
     def softplus_loss(self, mixing: Any, offset: Any, weights: Sequence[Any]) -> Any:
         """Σ log(1 + exp(M·w - t)) + (w·w)²/4, w being all weights as one vector; also with has_transformations."""
         raise NotImplementedError

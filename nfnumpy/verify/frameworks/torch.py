@@ -92,6 +92,10 @@ class Torch(Framework):
         with self.torch.no_grad():
             parameter.copy_(value)
 
+    def backward_of_products(self, terms: Sequence[tuple[Any, Any]]) -> None:
+        """As in Framework."""
+        sum((parameter * array).sum() for parameter, array in terms).backward()
+
     def softplus_loss(self, mixing: Any, offset: Any, weights: Sequence[Any]) -> Any:
         """Σ log(1 + exp(M·w - t)) + (w·w)²/4, with w all weights as one vector."""
         flat = self.torch.cat([weight.reshape(-1) for weight in weights])
