@@ -34,15 +34,21 @@ def value_of(text: str) -> int | float | bool | str | None:
     return {"true": True, "false": False, "none": None}.get(text.lower(), text)
 
 
-def options_of(pairs: Iterable[str]) -> dict[str, Any]:
-    """["key=value", …] as a dict."""
+def options_of(pairs: Iterable[str], flag: str = "--option", form: str = "KEY=VALUE") -> dict[str, Any]:
+    """["key=value", …] of a flag as a dict."""
     options = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key.isidentifier():
-            raise InputError(f"--option {pair}: expected KEY=VALUE")
+            raise InputError(f"{flag} {pair}: expected {form}")
         options[key] = value_of(text)
     return options
+
+
+def means_of(pairs: Iterable[str]) -> dict[str, Any]:
+    """The option "means" of ["role=name", …], or nothing."""
+    means = {role: str(name) for role, name in options_of(pairs, "--means", "ROLE=NAME").items()}
+    return {"means": means} if means else {}
 
 
 def check_examples(examples: int) -> None:

@@ -1,30 +1,65 @@
-"""Loading a target: `package.module:attribute`, or `file.py:attribute`."""
+"""Loading a target: `package.module:attribute`, or `file.py:attribute`; `table["key"]` is an attribute too."""
 
 import hashlib
 import importlib
 import importlib.util
 import os
+import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ..errors import InputError, first_line
 
+STEP = r"""\.?([^\W\d]\w*)|\["([^"]*)"\]|\['([^']*)'\]|\[(-?\d+)\]"""
+ATTRIBUTE = r"""[^\W\d]\w*(?:\.[^\W\d]\w*|\["[^"]*"\]|\['[^']*'\]|\[-?\d+\])*"""
+
 
 def load_target(text: str) -> Any:
     """The object that `text` names; InputError, one line, when it cannot be imported or does not exist."""
-    place, colon, attribute = text.rpartition(":")
+    place, colon, attribute = _divided(text)
     if not colon or not place or not attribute:
         raise InputError(f"target {text!r}: expected package.module:attribute or file.py:attribute")
+    steps = _steps(attribute)
+    if steps is None:
+        raise InputError(f"target {text!r}: expected an attribute such as name, object.method or table[\"key\"]")
     found = _module(place, text)
-    for name in attribute.split("."):
-        try:
-            found = getattr(found, name)
-        except AttributeError:
-            public = ", ".join(sorted(known for known in dir(found) if not known.startswith("_"))[:12])
-            raise InputError(f"target {text!r}: {place} has no {name!r}; it has {public}") from None
+    for step in steps:
+        found = _taken(found, step, text, place)
     return found
+
+
+def _divided(text):
+    """(place, ":", attribute): the last colon that is not in a key."""
+    head, bracket, keys = text.partition("[")
+    place, colon, attribute = head.rpartition(":")
+    return place, colon, attribute + bracket + keys
+
+
+def _steps(attribute: str) -> list[str | int | tuple[str]] | None:
+    """The names and keys of `a.b["c"][0]`, keys as (text,) or a number; None where it is nothing of the kind."""
+    if not re.fullmatch(ATTRIBUTE, attribute):
+        return None
+    found: list[str | int | tuple[str]] = []
+    for name, double, single, number in re.findall(STEP, attribute):
+        found.append(name or (int(number) if number else (double or single,)))
+    return found
+
+
+def _taken(found, step, text, place):
+    try:
+        if isinstance(step, str):
+            return getattr(found, step)
+        return found[step if isinstance(step, int) else step[0]]
+    except (AttributeError, KeyError, IndexError, TypeError):
+        if isinstance(found, Mapping):
+            has = f"it has the keys {', '.join(map(repr, list(found)[:12]))}"
+        else:
+            has = "it has " + ", ".join(sorted(known for known in dir(found) if not known.startswith("_"))[:12])
+        shown = step if isinstance(step, (str, int)) else step[0]
+        raise InputError(f"target {text!r}: {place} has no {shown!r}; {has}") from None
 
 
 def _module(place, text):

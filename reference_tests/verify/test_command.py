@@ -7,6 +7,7 @@ import textwrap
 
 import pytest
 
+from nfnumpy import InputError
 from nfnumpy.verify import __main__ as command, assert_conforms, check
 from nfnumpy.verify.reports.html import html_page
 from nfnumpy.verify.targets import load_target
@@ -142,3 +143,57 @@ def test_the_pytest_helper_fails_with_the_whole_report(port):
         assert_conforms(variant, variants=False)
     with pytest.raises(AssertionError, match="Bessel-corrected"):
         assert_conforms(check("ws_conv", load_target(f"{port}:bessel"), examples=1))
+
+
+@pytest.mark.parametrize("attribute", ['TABLE["standardize"]', "TABLE['a:b']", "LIST[0]", "LIST[-1]", "Holder.inner",
+                                       "holder.method", 'TABLE["deeper"][1].method'])
+def test_methods_and_entries_of_tables_are_targets(tmp_path, attribute):
+    path = tmp_path / "port.py"
+    path.write_text(textwrap.dedent(PORT) + textwrap.dedent("""
+        class Holder:
+            inner = staticmethod(standardize)
+            def method(self, weight, gain):
+                return standardize(weight, gain)
+        holder = Holder()
+        TABLE = {"standardize": standardize, "a:b": standardize, "deeper": (None, holder)}
+        LIST = [standardize]
+    """))
+    assert check("ws_conv", load_target(f"{path}:{attribute}"), examples=0).passed
+
+
+@pytest.mark.parametrize("attribute, text", [('TABLE["x"]', "no 'x'; it has the keys 'a'"), ("TABLE[3]", "no 3"),
+                                             ("TABLE[", "expected an attribute such as"), ("f()", "such as name"),
+                                             ("TABLE['a'].b", "has no 'b'")])
+def test_an_entry_that_is_not_there_is_one_line(tmp_path, attribute, text):
+    (tmp_path / "port.py").write_text("TABLE = {'a': 1}\n")
+    with pytest.raises(InputError) as error:
+        load_target(f"{tmp_path / 'port.py'}:{attribute}")
+    assert text in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("program", ["os._exit(0)", "raise KeyError", "raise BaseException('far out')"])
+@pytest.mark.parametrize("place", ["", "def f(weight, gain):\n    "])
+def test_the_status_is_0_or_1_only_where_a_verdict_was_reached(capsys, monkeypatch, tmp_path, program, place):
+    (tmp_path / "leaving.py").write_text(f"import os\n{place}{program}\n")
+    left, out, error = verify(capsys, monkeypatch, "ws_conv", f"{tmp_path / 'leaving.py'}:f")
+    assert (left, out) == (2, "") and error.count("\n") == 1
+
+
+def test_an_exception_of_the_target_is_reported_with_its_line(capsys, monkeypatch, tmp_path):
+    (tmp_path / "broken.py").write_text("def f(weight, gain):\n    part = weight[0]\n    return part.nothing\n")
+    _, _, error = verify(capsys, monkeypatch, "ws_conv", f"{tmp_path / 'broken.py'}:f", "--framework", "numpy")
+    assert "the target raised AttributeError: 'numpy.ndarray' object has no attribute 'nothing' (broken.py, line 3)" \
+        in error
+
+
+def test_means_says_which_argument_is_what(capsys, monkeypatch, tmp_path):
+    (tmp_path / "port.py").write_text(
+        "from nfnumpy.optim import adaptive_gradient_clip\n"
+        "def clip(grad, param, c=0.02, d=1e-3):\n    return adaptive_gradient_clip(grad, param, c, d)\n")
+    status, _, error = verify(capsys, monkeypatch, "agc", f"{tmp_path / 'port.py'}:clip", "--examples", 0)
+    assert status == 2 and "say --means clipping=c" in error
+    status, out, error = verify(capsys, monkeypatch, "agc", f"{tmp_path / 'port.py'}:clip", "--examples", 0,
+                                "--means", "clipping=c", "--means", "eps=d")
+    assert (status, error) == (0, ""), out + error
+    status, _, error = verify(capsys, monkeypatch, "agc", f"{tmp_path / 'port.py'}:clip", "--means", "clipping")
+    assert status == 2 and "--means clipping: expected ROLE=NAME" in error

@@ -43,7 +43,7 @@ class OptimizerRun:
         use = case.options["use"]
         if use != "plain":
             return self._used(case, use)
-        outputs = {}
+        outputs: dict[str, np.ndarray] = {}
         for weight_decay, suffix in ((0.0, ""), (case.options["weight_decay"], " with weight decay")):
             leaves = self.target.leaves(case, with_gradients=False)
             optimizer = self._made(case, leaves, list(leaves.values()), weight_decay)

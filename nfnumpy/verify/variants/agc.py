@@ -128,7 +128,7 @@ def clip_by_rules(grad: np.ndarray, param: np.ndarray, everything: Sequence[np.n
                   rules: ClippingRules) -> np.ndarray:
     """One tensor's gradient by the rules; everything: (all gradients, all parameters), flat."""
     if _is_the_papers(rules):
-        return adaptive_gradient_clip(grad, param, clipping=options["clipping"], eps=options["eps"])
+        return np.asarray(adaptive_gradient_clip(grad, param, clipping=options["clipping"], eps=options["eps"]))
     clipping, eps = options["clipping"], options["eps"]
     if rules.exchanged:
         clipping, eps = eps, clipping
