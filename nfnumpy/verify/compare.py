@@ -31,6 +31,11 @@ class InputCase:
         """The number of values."""
         return sum(array.size for array in self.arrays.values())
 
+    @property
+    def simplicity(self) -> tuple[bool, int]:
+        """Smaller for what shows a difference better: the plain use before others, then fewer values."""
+        return self.options.get("use", "plain") != "plain", self.size
+
     def cast(self, dtype: Any) -> "InputCase":
         """The same input with its floating arrays in `dtype`."""
         return InputCase({name: array.astype(dtype) if array.dtype.kind == "f" else array
@@ -153,6 +158,7 @@ class _Comparison:
     def __init__(self, check, run, examples, facts, notes):
         self.check, self.run, self.facts, self.notes = check, run, facts, notes
         self.cases = [*check.typical, *check.edges, *(check.drawn(seed) for seed in range(examples))]
+        self.known: dict[str, list[Outputs]] = {}  # by precision
 
     def outputs(self, case: InputCase, precision: str) -> Outputs:
         """The target's outputs, as named host arrays; InputError where there are none that the reference has."""
@@ -162,9 +168,15 @@ class _Comparison:
             raise InputError(f"{self.check.name}: the target returned nothing to compare")
         return found
 
+    def all_outputs(self, precision: str) -> list[Outputs]:
+        """The target's outputs of all cases, computed once."""
+        if precision not in self.known:
+            self.known[precision] = [self.outputs(case, precision) for case in self.cases]
+        return self.known[precision]
+
     def is_partly_coarser(self) -> bool:
         """Whether some tensor agrees in float32 and not in float64."""
-        outputs = [self.outputs(case, "float64") for case in self.cases]
+        outputs = self.all_outputs("float64")
         differing = [{difference.tensor for difference in self.check.differences(
             self.check.rules, self.cases, outputs, precision) if not difference.agrees}
             for precision in ("float32", "float64")]
@@ -173,7 +185,7 @@ class _Comparison:
     def verdict(self, precision: str, simply: bool = False, notes: tuple[str, ...] = ()) -> Verdict:
         """The Verdict in one precision; simply: without the search for mistakes that meet in a tensor."""
         check = self.check
-        outputs = [self.outputs(case, precision) for case in self.cases]
+        outputs = self.all_outputs(precision)
         found: dict[str, Any] = dict(
             self.facts, kind=check.name, precision=precision, examples=len(self.cases), notes=self.notes + notes,
             differences=check.differences(check.rules, self.cases, outputs, precision))

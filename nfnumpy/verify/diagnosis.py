@@ -20,7 +20,7 @@ MOST_TOGETHER = 4  # variants that are found one by one and put together
 
 class Diagnosis(NamedTuple):
     """variants: those that reproduce the target, or None; nearest: those that come nearest where none does; partly: in
-    that case (variants, the names of the tensors that they explain), one after the other.
+    that case (variants, the names of the tensors that they explain).
     """
 
     variants: Group | None

@@ -4,6 +4,7 @@ import functools
 import itertools
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -28,10 +29,11 @@ def without_conflict(group: Group) -> bool:
 class Search:
     """The target's outputs, and which of their tensors the reference by its own rules does not reproduce."""
 
-    def __init__(self, check, cases, outputs, precision):
+    def __init__(self, check: Any, cases: Sequence[Any], outputs: Sequence[Any], precision: str) -> None:
         self.check, self.precision = check, precision
         self.pairs = sorted(zip(cases, outputs, strict=True), key=lambda pair: pair[0].size)
-        self.nearest, self.least_excess = (), float("inf")
+        self.nearest: Group = ()
+        self.least_excess = float("inf")
 
     @functools.cached_property
     def wrong(self) -> tuple[str, ...]:
@@ -210,7 +212,7 @@ class Search:
         return total
 
     def partly(self, explained: Explained) -> tuple[tuple[Group, tuple[str, ...]], ...]:
-        """The groups that explain the most of what is left, one after the other, as long as they do not conflict."""
+        """The group that explains the most tensors, then the one that explains the most of the rest, and so on."""
         left, found = set(self.wrong), []
         chosen: Group = ()
         while left:

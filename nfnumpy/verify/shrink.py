@@ -20,7 +20,7 @@ def smallest(cases: Sequence[Any], outputs: Sequence[Any], smaller: Callable[[An
             return False
 
     case = min((case for case, output in zip(cases, outputs, strict=True) if not agrees(case, output)),
-               key=lambda case: case.size)
+               key=lambda case: case.simplicity)
     for _ in range(MOST_STEPS):
         found = next((candidate for candidate in smaller(case) if shows(candidate)), None)
         if found is None:
