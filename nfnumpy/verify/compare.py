@@ -89,7 +89,7 @@ class Check:
 
     def explained_simply(self, cases: Sequence[InputCase], outputs: Sequence[Outputs],
                          precision: str) -> diagnosis.Diagnosis:
-        """The same without the search for variants that meet in a tensor."""
+        """The same without most of the search for variants that meet in a tensor."""
         return diagnosis.diagnose(self, cases, outputs, precision, deeply=False)
 
     def differences(self, rules: Any, cases: Iterable[InputCase], outputs: Iterable[Outputs],
@@ -183,7 +183,7 @@ class _Comparison:
         return differing[0] < differing[1]
 
     def verdict(self, precision: str, simply: bool = False, notes: tuple[str, ...] = ()) -> Verdict:
-        """The Verdict in one precision; simply: without the search for mistakes that meet in a tensor."""
+        """The Verdict in one precision; simply: without most of the search for mistakes that meet in a tensor."""
         check = self.check
         outputs = self.all_outputs(precision)
         found: dict[str, Any] = dict(

@@ -39,7 +39,7 @@ def diagnose(check: Any, cases: Sequence[Any], outputs: Sequence[Any], precision
              deeply: bool = True) -> Diagnosis:
     """The Diagnosis of a target's outputs for the input cases of a Check, which rounding does not explain.
 
-    deeply: whether variants that meet in a tensor are looked for.
+    deeply: whether any variants that meet in a tensor are looked for; else only pairs with a benign one.
     """
     search = Search(check, cases, outputs, precision)
     catalogue = sorted(check.catalogue, key=lambda variant: not variant.benign)
@@ -48,6 +48,8 @@ def diagnose(check: Any, cases: Sequence[Any], outputs: Sequence[Any], precision
         return Diagnosis(found, ())
     explained = search.explained_by_singles(catalogue)
     found = search.first(search.together(explained, search.wrong, most=2))
+    if not found and not deeply:
+        found = search.first(group for group in combinations(catalogue) if any(variant.benign for variant in group))
     if found or not deeply:
         return Diagnosis(found, () if found else search.nearest)
     meeting = search.meeting(catalogue, explained) if search.unexplained(explained) else combinations(catalogue)

@@ -178,7 +178,7 @@ def test_the_right_result_is_the_formulas(programs):
 def test_where_no_form_reproduces_the_difference_the_check_is_run_again(tmp_path):
     """The target is another one at every call."""
     (tmp_path / "odd.py").write_text("calls = []\ndef rate(step, peak, warmup_steps, total_steps):\n"
-                                     "    calls.append(1)\n    return len(calls) * (-1) ** len(calls)\n")
+                                     "    calls.append(1)\n    return len(calls) ** 3 % 1009\n")
     target = load_target(f"{tmp_path}/odd.py:rate")
     verdict = check("schedule", target, name=f"{tmp_path}/odd.py:rate", examples=0)
     program = snippet(target, verdict, {"peak": 0.5})

@@ -48,9 +48,10 @@ def _message(error):
 def _place(error):
     """" (port.py, line 12)": the innermost call that is neither this package's nor a framework's; "" if all are."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        parts = Path(frame.filename).parts
-        if not frame.filename.startswith((PACKAGE, "<")) and not set(parts) & set(FRAMEWORKS):
-            return f" ({parts[-1]}, line {frame.lineno})"
+        path = Path(frame.filename)
+        package = path.parts[path.parts.index("site-packages") + 1] if "site-packages" in path.parts else ""
+        if not frame.filename.startswith((PACKAGE, "<")) and package not in FRAMEWORKS:
+            return f" ({path.name}, line {frame.lineno})"
     return ""
 
 
