@@ -13,7 +13,8 @@ from nfnumpy.verify.snippets import snippet
 from nfnumpy.verify.snippets.code import wrapped
 from nfnumpy.verify.targets import load_target
 
-HEADS = {"numpy": "import numpy as np\n", "jax": "import types, jax, jax.numpy as jnp\n",
+HEADS = {"keras": "from keras import layers, ops\n", "numpy": "import numpy as np\n",
+         "jax": "import types, jax, jax.numpy as jnp\n",
          "torch": "import torch\nfrom torch import nn\nfrom torch.nn import functional as F\n"}
 WRONG = {  # (kind, framework, name): the program; what of it its report must call
     ("agc", "numpy", "clip"): ("""
@@ -78,6 +79,27 @@ class Excite(nn.Module):
     def forward(self, x):
         return x * torch.sigmoid(self.up(F.relu(self.down(x.mean((2, 3))))))[:, :, None, None]
 """, "module.down.weight.copy_(W0)"),
+    ("se", "keras", "Gate"): ("""
+class Gate(layers.Layer):
+    def __init__(self, channels, ratio=0.5, **options):
+        super().__init__(**options)
+        self.down = layers.Dense(max(1, int(channels * ratio)), activation="relu")
+        self.up = layers.Dense(channels, activation="sigmoid")
+
+    def call(self, x):
+        return x * self.up(self.down(ops.mean(x, (1, 2))))[:, None, None]
+""", "layer = Gate(channels="),
+    ("ws_conv", "keras", "Doubled"): ("""
+class Doubled(layers.Conv2D):
+    def build(self, shape):
+        super().build(shape)
+        self.gain = self.add_weight(name="gain", shape=(self.filters,), initializer="ones")
+
+    def call(self, x):
+        kernel = self.kernel - ops.mean(self.kernel, (0, 1, 2))
+        norm = ops.sqrt(ops.maximum(ops.sum(ops.square(kernel), (0, 1, 2)), 1e-4))
+        return ops.conv(x, 2 * kernel * self.gain / norm, self.strides, "same", "channels_last") + self.bias
+""", "layer = Doubled(filters="),
     ("norm", "torch", "Norm"): ("""
 class Norm(nn.Module):
     def __init__(self, channels, eps=1e-5):
@@ -119,6 +141,12 @@ class Ascent(torch.optim.Optimizer):
 }
 
 
+def host(array):
+    """An array of any framework."""
+    array = array.detach() if hasattr(array, "detach") else array
+    return np.asarray(array, dtype=np.float64)
+
+
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory):
     """(kind, framework, name) -> (the verdict, the program, the folder of its target)."""
@@ -144,7 +172,7 @@ def test_a_program_calls_the_target_as_it_is_called_and_shows_the_difference(pro
     exec(compile(program, "program", "exec"), names)
     out = capsys.readouterr().out
     assert out.startswith("yours: ") and "\nright: " in out
-    yours, right = (np.asarray(names[which], dtype=np.float64) for which in ("yours", "right"))
+    yours, right = (host(names[which]) for which in ("yours", "right"))
     assert yours.shape == right.shape and not np.allclose(yours, right, rtol=1e-9, atol=0)
     assert len(program.splitlines()) <= 45 and max(map(len, program.splitlines())) <= 120
 

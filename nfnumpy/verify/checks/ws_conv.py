@@ -83,9 +83,10 @@ def smaller(case: InputCase) -> Iterator[InputCase]:
         yield InputCase(arrays, {**options, "stride": 1})
     if weight.shape[0] > 1:
         yield InputCase({**arrays, "weight": weight[1:-1, 1:-1]}, options)
-    for name, plain in (("gain", 1.0), ("bias", 0.0), ("cotangent", 1.0), ("x", 1.0)):
+    numbered = np.arange(1.0, x.size + 1.0).reshape(x.shape)  # of a constant, a centred weight has the convolution 0
+    for name, plain in (("gain", 1.0), ("bias", 0.0), ("cotangent", 1.0), ("x", numbered)):
         if np.any(arrays[name] != plain):
-            yield InputCase({**arrays, name: np.full_like(arrays[name], plain)}, options)
+            yield InputCase({**arrays, name: np.broadcast_to(plain, arrays[name].shape).astype(x.dtype)}, options)
     if len(x) > 1:
         yield InputCase({**arrays, "x": x[:1]}, options)
     if x.shape[1] > weight.shape[0]:

@@ -22,7 +22,7 @@ FORMS = {"agc": clipping.forms, "ws_conv": modules.convolution_forms, "se": modu
          "norm": modules.norm_forms, "activation": functions.activation_forms, "schedule": functions.schedule_forms,
          "ema": functions.average_forms, "sam": optimizers.sam_forms}
 MOST_NUMBERS = 600  # of a program
-AGREEING = 0.1  # of the difference: how near a program's result is to the one that the check saw
+AGREEING = 0.01  # of the difference: how near a program's result is to the one that the check saw
 
 
 def snippet(target: Any, verdict: Verdict, options: Mapping[str, Any]) -> str | None:
@@ -56,7 +56,8 @@ def _shows(program, target, place, verdict):
                    for which in ("target", "reference"))
     names: dict[str, Any] = {"__name__": "snippet"}
     try:
-        with _importable(place, target), contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
+        with (_importable(place, target), _same_floatx(), contextlib.redirect_stdout(io.StringIO()),
+              np.errstate(all="ignore")):
             exec(compile(program.text(), "snippet.py", "exec"), names)
         yours = np.asarray(program.framework.host(names["yours"]), dtype=np.float64)
     except (Exception, SystemExit):
@@ -71,6 +72,18 @@ def _shows(program, target, place, verdict):
         error = max(np.max(np.abs(yours.reshape(seen.shape) - seen), initial=0.0),
                     np.max(np.abs(rounded - right), initial=0.0))
     return bool(error <= AGREEING * difference) if np.isfinite(difference) else True
+
+
+@contextlib.contextmanager
+def _same_floatx() -> Iterator[None]:
+    """Keras's default dtype is afterwards what it was before."""
+    keras = sys.modules.get("keras")
+    before = keras and keras.config.floatx()
+    try:
+        yield
+    finally:
+        if keras:
+            keras.config.set_floatx(before)
 
 
 @contextlib.contextmanager

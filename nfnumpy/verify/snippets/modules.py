@@ -12,6 +12,7 @@ from ..adapters.se import LEAVES
 from ..adapters.signatures import parameters_of, required
 from ..adapters.ws_conv import GAIN_NAMES
 from .code import Program, named
+from .layers import convolution_layers, squeeze_excite_layers
 
 
 def _loading(module, values):
@@ -58,6 +59,8 @@ def convolution_forms(program: Program, target: Any, options: Mapping[str, Any])
         wanted = [name for name in required(parameters) if name not in settings]
         yield program.with_lines(*weights, f"yours = {call}(W, gain{keywords})" if len(wanted) > 1
                                  else f"yours = {call}(W{keywords}) * gain")
+    if program.framework.has_layers:
+        yield from convolution_layers(program, target, options)
     if program.name != "torch":
         return
     size, _, fan, outputs = arrays["weight"].shape
@@ -92,6 +95,8 @@ def squeeze_excite_forms(program: Program, target: Any, options: Mapping[str, An
         yield program.with_lines(*lines, *(f"{name} = {program.literal(array)}" for name, array in
                                            zip(names, leaves, strict=True)),
                                  f"yours = {call}(x, {', '.join(names)}{keywords})")
+    if program.framework.has_layers:
+        yield from squeeze_excite_layers(program, target, options)
     if program.name != "torch" or program.tensor != "output":
         return
     second = next((name for name in list(parameters_of(target) or {})[1:] if name not in options), None)
