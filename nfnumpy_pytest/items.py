@@ -58,9 +58,10 @@ class VerifyItem(pytest.Item):
         """Check the target; AssertionError unless it conforms."""
         from nfnumpy.verify import assert_conforms, check
         from nfnumpy.verify.options import target_of
+        from nfnumpy.verify.targets import divided
 
         entry, root = self.entry, str(self.file.parent)
-        place, colon, attribute = entry["target"].rpartition(":")
+        place, colon, attribute = divided(entry["target"])
         text = os.path.join(root, place) + colon + attribute if place.endswith(".py") else entry["target"]
         if root not in sys.path:
             sys.path.append(root)

@@ -9,7 +9,7 @@ from ..errors import InputError
 from ..files import check_writable
 from . import KINDS, check, vectors
 from .adapters.guarded_call import exits_as_exceptions
-from .options import FAIL_ON, add_shared, check_examples, means_of, options_of, target_of
+from .options import FAIL_ON, add_shared, check_examples, options_of, target_of
 from .project.command import main as search_project
 from .reports.github import annotation
 from .reports.html import write_html
@@ -34,8 +34,6 @@ def parser() -> Parser:
     p.add_argument("kind", metavar="KIND", help="what the target is")
     p.add_argument("target", metavar="TARGET", help="package.module:attribute, file.py:attribute, or timm:NAME (model)")
     add_shared(p)
-    p.add_argument("--means", action="append", default=[], metavar="ROLE=NAME", help="what the target calls clipping, "
-                   "eps, rho, decay, peak …, where its name is not known; again for more")
     p.add_argument("--map", metavar="FILE", help="JSON: the target's parameter names to ours (model)")
     p.add_argument("--json", metavar="FILE", help="write the verdict, with the whole counterexample")
     p.add_argument("--html", metavar="FILE", help="write it as one page that loads nothing else")
@@ -48,7 +46,7 @@ def verdict_of(given: argparse.Namespace) -> tuple[Verdict, tuple[str | None, in
         return vectors.check_results(given.target), (None, 1)
     if given.kind not in KINDS:
         raise InputError(f"unknown kind {given.kind!r}: expected one of {', '.join(KINDS)}, project or vectors")
-    options = {**options_of(given.option), **means_of(given.means)}
+    options = options_of(given)
     if given.map is not None:
         options["map"] = given.map
     target = target_of(given.kind, given.target)

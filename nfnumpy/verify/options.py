@@ -19,6 +19,8 @@ def add_shared(p: argparse.ArgumentParser) -> None:
                    "(default: 20)")
     p.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="passed to the target; again for "
                    "more")
+    p.add_argument("--means", action="append", default=[], metavar="ROLE=NAME", help="what the target calls clipping, "
+                   "eps, rho, decay, peak …, where its name is not known; again for more")
     p.add_argument("--fail-on", choices=tuple(FAIL_ON), default="diverges", help="what makes the exit status 1: "
                    "diverges (default), or variant: also what conforms as a named variant")
     p.add_argument("--github", action="store_true", help="print annotations of GitHub's workflows, too")
@@ -34,7 +36,13 @@ def value_of(text: str) -> int | float | bool | str | None:
     return {"true": True, "false": False, "none": None}.get(text.lower(), text)
 
 
-def options_of(pairs: Iterable[str], flag: str = "--option", form: str = "KEY=VALUE") -> dict[str, Any]:
+def options_of(given: argparse.Namespace) -> dict[str, Any]:
+    """The options of a check that the flags --option and --means give."""
+    means = {role: str(name) for role, name in _pairs(given.means, "--means", "ROLE=NAME").items()}
+    return {**_pairs(given.option, "--option", "KEY=VALUE"), **({"means": means} if means else {})}
+
+
+def _pairs(pairs: Iterable[str], flag: str, form: str) -> dict[str, Any]:
     """["key=value", …] of a flag as a dict."""
     options = {}
     for pair in pairs:
@@ -43,12 +51,6 @@ def options_of(pairs: Iterable[str], flag: str = "--option", form: str = "KEY=VA
             raise InputError(f"{flag} {pair}: expected {form}")
         options[key] = value_of(text)
     return options
-
-
-def means_of(pairs: Iterable[str]) -> dict[str, Any]:
-    """The option "means" of ["role=name", …], or nothing."""
-    means = {role: str(name) for role, name in options_of(pairs, "--means", "ROLE=NAME").items()}
-    return {"means": means} if means else {}
 
 
 def check_examples(examples: int) -> None:

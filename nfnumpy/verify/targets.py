@@ -19,7 +19,7 @@ ATTRIBUTE = r"""[^\W\d]\w*(?:\.[^\W\d]\w*|\["[^"]*"\]|\['[^']*'\]|\[-?\d+\])*"""
 
 def load_target(text: str) -> Any:
     """The object that `text` names; InputError, one line, when it cannot be imported or does not exist."""
-    place, colon, attribute = _divided(text)
+    place, colon, attribute = divided(text)
     if not colon or not place or not attribute:
         raise InputError(f"target {text!r}: expected package.module:attribute or file.py:attribute")
     steps = _steps(attribute)
@@ -31,7 +31,7 @@ def load_target(text: str) -> Any:
     return found
 
 
-def _divided(text):
+def divided(text: str) -> tuple[str, str, str]:
     """(place, ":", attribute): the last colon that is not in a key."""
     head, bracket, keys = text.partition("[")
     place, colon, attribute = head.rpartition(":")

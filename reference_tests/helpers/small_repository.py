@@ -132,6 +132,13 @@ class ScaledGELU(nn.Module):
         return F.gelu(x) * 1.7015043497085571
 
 
+NONLINEARITIES = {
+    "silu": lambda x: F.silu(x) * 1.7881293296813965,
+    "plain": lambda x: F.silu(x),
+    "other": F.gelu,
+}
+
+
 class Swish(nn.Module):
     def forward(self, x):
         return x * torch.sigmoid(x)
@@ -498,7 +505,8 @@ FILES = {"port/layers.py": TORCH_LAYERS, "port/training.py": TORCH_TRAINING, "po
 KINDS = {
     **{("port/layers.py", name): kind for name, kind in {
         "WSConv2d": "ws_conv", "Conv": "ws_conv", "SEBlock": "se", "DropPath": "stochastic_depth",
-        "ScaledGELU": "activation", "LayerNorm2d": "norm", "NFBlock": "block", "NFNet": "model"}.items()},
+        "ScaledGELU": "activation", "NONLINEARITIES['silu']": "activation",
+        "LayerNorm2d": "norm", "NFBlock": "block", "NFNet": "model"}.items()},
     **{("port/training.py", name): kind for name, kind in {
         "adaptive_clip_grad": "agc", "Limiter": "agc", "SAM": "sam", "ModelEMA": "ema", "WarmupCosine": "schedule",
         "build.adaptive_clip": "agc"}.items()},

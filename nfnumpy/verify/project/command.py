@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
         raise InputError(f"--timeout {given.timeout:g}: expected a positive number of seconds")
     for option in ("json", "html"):
         check_writable(f"--{option}", getattr(given, option))
-    settings = Settings(given.timeout, given.framework, given.examples, options_of(given.option))
+    settings = Settings(given.timeout, given.framework, given.examples, options_of(given))
     found = search(given.folder)
     chosen = _chosen(found.findings, given.pick, given.run)
     if chosen is None:

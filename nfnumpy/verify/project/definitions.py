@@ -19,7 +19,7 @@ ORDER = ("torch", "tensorflow", "jax", "numpy")
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Definition(Contents):
-    """A class, function or method.
+    """A class, function or method, or a function in a dictionary, called table['key'].
 
     qualified: its name with those around it; is_local: whether it is inside a function; bases: their last names;
     parameters: of a function, or of a class's constructor with its fields; inputs: of what a class's instances are
@@ -56,6 +56,8 @@ def definitions(text: str) -> Iterator[Definition]:
     tree, lines = parsed(text), text.splitlines()
     imported = _imported(tree)
     known: dict[int, Contents] = {}
+    for table, key, function in _tables(tree):
+        yield _described(function, (f"{table}[{key!r}]",), False, imported, lines, known)
     waiting: list[tuple[ast.AST, tuple[str, ...], bool]] = [(tree, (), False)]
     while waiting:
         node, path, is_local = waiting.pop()
@@ -73,6 +75,16 @@ def parsed(text: str) -> ast.Module:
             return ast.parse(text)
     except (ValueError, MemoryError, RecursionError, OverflowError) as error:
         raise SyntaxError(f"it cannot be parsed: {type(error).__name__}") from None
+
+
+def _tables(tree):
+    """(name, key, function) of the functions without a name that dictionaries of the file have under names."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict) and isinstance(node.targets[0], ast.Name):
+            for key, value in zip(node.value.keys, node.value.values, strict=True):
+                if isinstance(key, ast.Constant) and isinstance(key.value, str) and key.value.isidentifier() \
+                        and isinstance(value, ast.Lambda):
+                    yield node.targets[0].id, key.value, value
 
 
 def _definitions_in(node):
@@ -112,7 +124,7 @@ def _described(node, path, is_local, imported, lines, known):
     bases = tuple(filter(None, map(last_name, node.bases))) if is_class else ()
     contents = contents_of(node, known)
     return Definition(
-        name=node.name, qualified=".".join(path), line=node.lineno, is_class=is_class, is_local=is_local, bases=bases,
+        name=path[-1], qualified=".".join(path), line=node.lineno, is_class=is_class, is_local=is_local, bases=bases,
         parameters=(*_parameters(maker), *fields), inputs=_parameters(called), methods=frozenset(functions),
         copied=_copied(node, lines), framework=_framework(contents.used, imported), **vars(contents))
 
@@ -128,7 +140,8 @@ def _parameters(function):
 def _copied(node, lines):
     """A number that copies of the same code share, whatever its name, indentation and decorators."""
     text = [line.strip() for line in lines[node.lineno - 1:node.end_lineno]]
-    text[:1] = [text[0].replace(node.name, "", 1)] if text else []
+    if isinstance(node, DEFINING):
+        text[0] = text[0].replace(node.name, "", 1)
     return hash(tuple(line for line in text if line and not line.startswith("#")))
 
 

@@ -44,9 +44,10 @@ def snippet(target: Any, verdict: Verdict, options: Mapping[str, Any]) -> str | 
 
 def _programs(target, verdict, options, place, is_short) -> Iterator[Program]:
     for tensor in verdict.results:
-        program = Program(place, verdict, tensor, is_short)
+        program = Program(place, verdict, tensor, is_short, options.get("means", {}))
         if program.size <= MOST_NUMBERS:
-            yield from FORMS[verdict.kind](program, target, options)
+            own = {name: value for name, value in options.items() if name != "means"}
+            yield from FORMS[verdict.kind](program, target, own)
 
 
 def _shows(program, target, place, verdict):
@@ -92,8 +93,7 @@ def _importable(place: Place, target: Any) -> Iterator[None]:
     before = sys.modules.get(place.module)
     module = types.ModuleType(place.module)
     owner = sys.modules.get(getattr(target, "__module__", None) or "")
-    name = place.attribute.partition(".")[0]
-    setattr(module, name, getattr(owner, name, target))
+    setattr(module, place.name, getattr(owner, place.name, target))
     sys.modules[place.module] = module
     try:
         yield

@@ -15,8 +15,8 @@ def forms(program: Program, target: Any, options: Mapping[str, Any]) -> Iterator
     parameters = parameters_of(target) or {}
     name = program.tensor.removeprefix(STARTS).removesuffix(" with weight decay")
     decay = program.options["weight_decay"] if program.tensor.endswith(" with weight decay") else 0.0
-    settings = {role: value for role, value in ((named(parameters, CLIPPING), program.options["clipping"]),
-                                                (named(parameters, EPS), program.options["eps"])) if role}
+    settings = {key: program.options[role] for role, known in (("clipping", CLIPPING), ("eps", EPS))
+                if (key := program.means.get(role) or named(parameters, known))}
     settings |= {key: value for key, value in options.items() if key in parameters}
     keywords, call = program.keywords(settings), program.place.attribute
     arrays = [f"W = {program.literal(program.weight(program.arrays[name]))}",

@@ -20,10 +20,11 @@ ARRAYS = {"torch": "torch.tensor({}, dtype=torch.{})", "numpy": "np.array({}, dt
 class Program:
     """A program about one tensor of a verdict's counterexample; forms add lines that end with an assignment to `yours`.
 
-    is_short: whether numbers are written with the digits of float32.
+    is_short: whether numbers are written with the digits of float32; means: {role: the target's name of it}.
     """
 
-    def __init__(self, place: Place, verdict: Verdict, tensor: str, is_short: bool):
+    def __init__(self, place: Place, verdict: Verdict, tensor: str, is_short: bool, means: Mapping[str, str]):
+        self.means = means
         self.place, self.verdict, self.tensor, self.is_short = place, verdict, tensor, is_short
         self.name = verdict.framework
         self.framework = FRAMEWORKS[self.name]()

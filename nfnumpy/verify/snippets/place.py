@@ -2,12 +2,13 @@
 
 import dataclasses
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..targets import package_of
+from ..targets import divided, package_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,9 +23,14 @@ class Place:
     attribute: str
     folder: str | None
 
+    @property
+    def name(self) -> str:
+        """What is imported: the attribute without what follows its first name."""
+        return re.split(r"[.\[]", self.attribute)[0]
+
     def import_line(self) -> str:
         """The line that imports the target."""
-        return f"from {self.module} import {self.attribute.partition('.')[0]}"
+        return f"from {self.module} import {self.name}"
 
     def heading(self, kind: str, tensor: str | None) -> Iterator[str]:
         """Comments: what the program shows, and where it is to be run."""
@@ -40,7 +46,7 @@ def place_of(target: Any, text: str) -> Place | None:
     module of its own; None for anything else.
     """
     file, line = definition_of(target)
-    place, _, attribute = text.rpartition(":")
+    place, _, attribute = divided(text)
     if place == "timm":
         return None
     if place.endswith(".py"):
