@@ -21,16 +21,23 @@ import tensorflow as tf
 from ..datasets.preprocessing import MEAN, STANDARD_DEVIATION  # plain data, as GAMMA: constants are written down once
 from ..functional.activations import GAMMA
 
+# tf.nn.gelu is the erf form by default, and both of its forms have a constant that is float32 in every dtype.
+
 
 def gelu(x: tf.Tensor) -> tf.Tensor:
-    """The tanh form, as the authors'; tf.nn.gelu is the erf form by default, and has 0.044715 in float32 always."""
+    """The tanh form, as the authors'."""
     return 0.5 * x * (1.0 + tf.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)))
+
+
+def gelu_by_erf(x: tf.Tensor) -> tf.Tensor:
+    """The other form, x·Phi(x)."""
+    return 0.5 * x * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
 
 
 FUNCTIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "identity": lambda x: x, "relu": tf.nn.relu, "relu6": tf.nn.relu6, "silu": tf.nn.silu,
-    "leaky_relu": lambda x: tf.nn.leaky_relu(x, alpha=0.01),  # TensorFlow's own default is 0.2
-    "gelu": gelu, "gelu_erf": tf.nn.gelu, "elu": tf.nn.elu, "selu": tf.nn.selu, "sigmoid": tf.sigmoid, "tanh": tf.tanh,
+    "leaky_relu": lambda x: tf.maximum(x, 0.01 * x),  # TensorFlow's own has 0.2
+    "gelu": gelu, "gelu_erf": gelu_by_erf, "elu": tf.nn.elu, "selu": tf.nn.selu, "sigmoid": tf.sigmoid, "tanh": tf.tanh,
     "softplus": tf.nn.softplus, "softsign": tf.nn.softsign, "celu": tf.nn.elu,  # celu with alpha = 1
     "log_sigmoid": tf.math.log_sigmoid, "log_softmax": tf.nn.log_softmax,
 }

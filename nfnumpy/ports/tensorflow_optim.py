@@ -44,13 +44,13 @@ class SGD(keras.optimizers.SGD):
     """AGC, then weight decay, then Nesterov momentum, in this order: decay is not clipped. Source: 2102.06171, 4.
 
     last: the weight of the final linear layer, which is not clipped; is_decayed(variable): whether weight decay
-    applies, to weights by default and not to biases, gains and skip gains. Keras's own `weight_decay` would take the
-    decay past the momentum.
+    applies; the papers decay weights, not biases, gains and skip gains: `lambda variable: variable.name == "weight"`.
+    Keras's own `weight_decay` would take the decay past the momentum.
     """
 
     def __init__(self, learning_rate: Any = 0.1, *, clipping: float = 0.01, eps: float = 1e-3,
                  weight_decay: float = 2e-5, momentum: float = 0.9, nesterov: bool = True, last: Any = None,
-                 is_decayed: Callable[[Any], bool] = lambda variable: len(variable.shape) >= 2) -> None:
+                 is_decayed: Callable[[Any], bool] = lambda variable: True) -> None:
         super().__init__(learning_rate, momentum=momentum, nesterov=nesterov)
         self.clipping, self.eps, self.rate_of_decay = clipping, eps, weight_decay
         self.last, self.is_decayed = last, is_decayed
@@ -93,7 +93,7 @@ class SAM(keras.Model):
 
         loss, predicted, gradients = passed()
         norm = tf.linalg.global_norm(gradients)
-        scale = tf.math.divide_no_nan(tf.cast(self.rho, norm.dtype), norm)
+        scale = tf.math.divide_no_nan(tf.constant(self.rho, norm.dtype), norm)
         before = [tf.convert_to_tensor(variable) for variable in variables]
         for variable, gradient in zip(variables, gradients, strict=True):
             variable.assign_add(gradient * scale)
@@ -101,7 +101,9 @@ class SAM(keras.Model):
         for variable, value in zip(variables, before, strict=True):
             variable.assign(value)
         self.optimizer.apply(gradients, variables)
-        return self.compute_metrics(x, labels, predicted) | {"loss": loss}
+        for metric in self.metrics:
+            metric.update_state(*((loss,) if metric.name == "loss" else (labels, predicted)))
+        return {metric.name: metric.result() for metric in self.metrics}
 
 
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):

@@ -16,6 +16,7 @@ from .agc_optimizers import USES, OptimizerRun
 from .agc_target import ClippingTarget
 from .callbacks import callback_of, of_a_callback
 from .guarded_call import guarding
+from .layer_clipping import layer_clipping
 from .signatures import Binding, Parameters, Role, bind, first_named, parameters_of, required, unusable
 
 CLIPPING = ("clipping", "clip_factor", "clip", "clip_ratio", "clipping_factor", "lam", "lambda_", "lmbda", "lamb",
@@ -52,7 +53,8 @@ def clipping_adapter(target: Any, wish: str, options: Mapping[str, Any]) -> Adap
     final = options.pop("final", None) or _ignored_by_default(parameters)
     binding = _bound(parameters, options)
     known = ClippingTarget(target, parameters, framework, layout, binding, final)
-    form = _form_of(known)
+    layers = layer_clipping(known, ROLES) if framework.has_layers else None
+    form = _Form(*layers) if layers else _form_of(known)
     order = "OIHW and (out, in)" if layout == "OIHW" else "HWIO and (in, out)"
     notes = (f"the layout of weights is {order}", *binding.notes)
     if form.takes_model:

@@ -11,6 +11,7 @@ from ...optim import ExponentialMovingAverage
 from ..frameworks import framework_of
 from . import Adapter
 from .guarded_call import guarding
+from .layer_ema import layer_averages
 from .signatures import Role, bind, first_named, parameters_of, required, takes_any_keyword, unusable
 
 DECAY = ("decay", "beta", "ema_decay", "momentum", "alpha", "mu", "ema_rate", "max_decay")
@@ -79,6 +80,9 @@ class _Call:
         average = first_named(names, AVERAGE)
         model, params = first_named(names[:1], MODEL), first_named(names[:1], PARAMETERS)
         wanted = required(self.parameters)
+        if self.framework.has_layers and (averages := layer_averages(self.target, self.framework, self.settings,
+                                                                     self.decay_name)):
+            return (lambda case: by_update(averages(case))), ()
         if average is not None and len(wanted) >= 2 and not isinstance(self.target, type):
             return self._of_one_update(average)
         if self.framework.has_modules and (model or params):

@@ -14,8 +14,8 @@ from ...errors import InputError
 from ..frameworks import Framework, ModuleHandle
 from . import Adapter
 from .guarded_call import guarding
-from .layer_factories import builds_layers
-from .signatures import first_named, parameters_of, required, takes_any_keyword
+from .layer_factories import all_parameters, builds_layers
+from .signatures import first_named, required
 
 ROLES = {"inputs": ("in_channels", "input_channels", "in_features", "cin", "in_ch", "in_chs"),
          "outputs": ("filters", "out_channels", "output_channels", "out_features", "features", "num_filters", "cout",
@@ -27,7 +27,7 @@ LEAVES = (("gain", r"gain|scale|gamma|^g$"), ("bias", r"bias|^b$|beta|offset"), 
 
 def layer_convolution_adapter(target: Callable, framework: Framework, options: Mapping[str, Any]) -> Adapter | None:
     """The Adapter, with stride and groups fixed where the target has only one value; None for no such target."""
-    parameters = _all_parameters(target)
+    parameters = all_parameters(target)
     free = [name for name in parameters if name not in options]
     names = {role: first_named(free, known) for role, known in ROLES.items()}
     if names["outputs"] is None or names["kernel"] is None:
@@ -41,17 +41,6 @@ def layer_convolution_adapter(target: Callable, framework: Framework, options: M
     if names["padding"] is not None:
         notes += (f"it is asked with {names['padding']} = {layer.same!r}",)
     return Adapter(guarding("ws_conv", layer.run), framework, fixed, notes=notes)
-
-
-def _all_parameters(target):
-    """The parameters of a function, or of a class and of its bases, as far as each hands on what it does not know."""
-    found: dict[str, Any] = {}
-    for owner in target.__mro__ if isinstance(target, type) else (target,):
-        own = parameters_of(owner.__init__ if isinstance(owner, type) else owner) or {}
-        found |= {name: parameter for name, parameter in own.items() if name not in found and name != "self"}
-        if not takes_any_keyword(own):
-            break
-    return found
 
 
 class _Layer:

@@ -8,10 +8,22 @@ from typing import Any
 
 from ...errors import InputError
 from ..frameworks import Framework
-from .signatures import first_named, parameter_names, parameters_of, required
+from .signatures import first_named, parameter_names, parameters_of, required, takes_any_keyword
 
 INPUT = ("x", "inputs", "input", "input_tensor", "tensor", "feature", "input_layer", "net")
 CHANNELS = ("channels", "in_channels", "filters", "num_channels", "in_ch", "input_channels", "num_filters", "units")
+
+
+def all_parameters(target: Any) -> dict[str, Any]:
+    """The parameters of a function, or of a class and of its bases, as far as each hands on what it does not know."""
+    found: dict[str, Any] = {}
+    for owner in target.__mro__ if isinstance(target, type) else (target,):
+        own = parameters_of(owner.__init__ if isinstance(owner, type) else owner) or {}  # type: ignore[misc]
+        taken = {"self"} if isinstance(owner, type) else set()
+        found |= {name: parameter for name, parameter in own.items() if name not in taken and name not in found}
+        if not takes_any_keyword(own):
+            break
+    return found
 
 
 def builds_layers(target: Callable) -> bool:

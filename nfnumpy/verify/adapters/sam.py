@@ -12,6 +12,7 @@ import numpy as np
 from ..frameworks import Framework, framework_of
 from . import Adapter
 from .guarded_call import guarded, guarding
+from .layer_sam import layer_sam
 from .signatures import Parameters, Role, bind, first_named, parameters_of, takes_any_keyword, unusable
 
 PARAMETERS = ("params", "parameters", "param_groups", "model_params", "model_parameters")
@@ -38,6 +39,9 @@ def sam_adapter(target: Any, wish: str, options: Mapping[str, Any]) -> Adapter:
     if framework.has_transformations and base and first_named(parameters, ADVERSARY):
         run = _of_a_transformation(target, framework, base, binding.passed)
         return Adapter(guarding("sam", run), framework, {"rho": first_value(options, ROLES["rho"].names)})
+    layers = layer_sam(target, framework, binding.passed, ROLES["rho"]) if framework.has_layers else None
+    if layers:
+        return Adapter(guarding("sam", layers), framework, binding.fixed, notes=binding.notes)
     if not framework.has_modules or not callable(target) or not (base or "lr" in parameters):
         raise unusable("sam", target, EXPECTED)
     known = {name: base is not None or anything or name in parameters for name in ("momentum", "nesterov")}

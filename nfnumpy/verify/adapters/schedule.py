@@ -14,8 +14,8 @@ from .signatures import Parameters, Role, bind, first_named, parameters_of, requ
 
 ROLES = {  # what a schedule should be
     "peak": Role(("peak", "peak_value", "peak_lr", "base_lr", "lr", "max_lr", "learning_rate", "base_value", "lr_max",
-                  "value", "init_lr", "lr_peak", "base_learning_rate", "initial_lr"), default=1.0,
-                 note="it takes no peak: compared with a peak of 1"),
+                  "value", "init_lr", "lr_peak", "base_learning_rate", "initial_lr", "initial_learning_rate"),
+                 default=1.0, note="it takes no peak: compared with a peak of 1"),
     "warmup_steps": Role(("warmup_steps", "num_warmup_steps", "warmup", "warmup_t", "warmup_iters", "warmup_epochs",
                           "n_warmup", "warmup_iterations", "warm_up", "warmup_length", "warmup_period", "num_warmup",
                           "linear_warmup_steps", "warm"), default=0,

@@ -76,7 +76,8 @@ class Framework:
     name: as in --framework; packages: an import of one of them identifies the framework; channels_first: whether images
     are NCHW, weights OIHW and (out, in); has_modules: whether objects have parameters and optimizers change them in
     place; has_transformations: whether optimizers are pairs of functions (init, update); has_layers: whether modules
-    are layers that may make their parameters when first called, and optimizers get lists of gradients. `seen` collects
+    are layers that may make their parameters when first called, and optimizers get lists of gradients;
+    rounds_constants: whether numbers in a target's code may become float32 on their way into float64. `seen` collects
     the names of the floating dtypes of all results.
     """
 
@@ -86,6 +87,7 @@ class Framework:
     has_modules = False
     has_transformations = False
     has_layers = False
+    rounds_constants = False
 
     def __init__(self):
         self.seen: set[str] = set()

@@ -5,13 +5,15 @@ gradients from outside: optimizers take lists of them.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ...errors import InputError
 from .base import Framework, Host
 from .layer_handle import PLAIN_POLICIES, Derivatives, LayerHandle
+from .layer_training import exact_sgd, network_of, scalar_product
 
 
 class LayerFramework(Framework):
@@ -19,6 +21,7 @@ class LayerFramework(Framework):
 
     has_modules = True
     has_layers = True
+    rounds_constants = True  # tf.cast(0.9, x.dtype) is one
     derivatives: Derivatives
 
     def __init__(self):
@@ -67,6 +70,59 @@ class LayerFramework(Framework):
     def built(self, function: Callable[[Any], Any], shape: tuple[int, ...]) -> Any:
         x = self.keras.Input(shape)
         return self.keras.Model(x, function(x))
+
+    # training
+
+    def parameter(self, value: Any, gradient: Any = None) -> Any:
+        """A variable; its gradient is kept elsewhere."""
+        return self.keras.Variable(value)
+
+    def own(self, variable: Any) -> Any:
+        """A variable of Keras's as the framework's own."""
+        return variable
+
+    def assign(self, parameter: Any, value: Any) -> None:
+        parameter.assign(value)
+
+    def sgd(self, parameters: Sequence[Any], **settings: Any) -> Any:
+        rate = settings.pop("lr")
+        return exact_sgd(self.keras)(rate, **{name: value for name, value in settings.items() if value})
+
+    def apply_gradients(self, optimizer: Any, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
+        """One step of an optimizer, or of what is called as one."""
+        if hasattr(optimizer, "apply_gradients"):
+            optimizer.apply_gradients(list(zip(gradients, variables, strict=True)))
+        else:
+            optimizer.apply(list(gradients), list(variables))
+
+    def softplus_loss(self, mixing: Any, offset: Any, weights: Sequence[Any]) -> Any:
+        """Σ log(1 + exp(M·w - t)) + (w·w)²/4, with w all weights as one vector."""
+        ops = self.keras.ops
+        flat = ops.concatenate([ops.reshape(weight, (-1,)) for weight in weights])
+        inner = ops.sum(mixing * flat, axis=1) - offset
+        return ops.sum(ops.softplus(inner)) + 0.25 * ops.square(ops.sum(flat * flat))
+
+    def network_of(self, arrays: Mapping[str, Host], value: Callable[[list[Any]], Any], base: type | None = None,
+                   **settings: Any) -> tuple[Any, Any]:
+        """(a network, its Weights): see layer_training.py."""
+        return network_of(self.keras, arrays, value, base, **settings)
+
+    def product_with(self, arrays: Sequence[Host]) -> Callable[[list[Any]], Any]:
+        """The function of variables whose gradients are these arrays."""
+        return scalar_product(self.keras, arrays)
+
+    def gradients_of(self, function: Callable[[list[Any]], Any], variables: Sequence[Any]) -> list[Any]:
+        """Of a function of variables, by each of them."""
+        output, _ = self.derivatives.run(lambda x: (function(list(variables)), {}), np.zeros(1), variables, (), True)
+        return self.derivatives.gradients(output, np.ones(()))[1:]
+
+    def train_step(self, network: Any, optimizer: Any) -> None:
+        """One training step of a network, whose output is its loss, with an optimizer; InputError with JAX."""
+        if self.keras.config.backend() not in ("tensorflow", "torch"):
+            raise InputError("a training step can be checked with TensorFlow or PyTorch below Keras")
+        network.compile(optimizer=optimizer, loss=lambda labels, output: self.keras.ops.sum(output))
+        ones = self.array(np.ones((1, 1), self.keras.config.floatx()))
+        network.train_step((ones, ones))
 
     def running_eagerly(self) -> contextlib.AbstractContextManager[None]:
         """Inside, nothing is compiled, or not optimized: every input case would be compiled by itself and run once."""

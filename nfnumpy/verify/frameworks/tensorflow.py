@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Cotangent, Host
+from .base import Cotangent, Host, expect_array
 from .layers import LayerFramework
 from .tape import Tape, tensors_gradients
 
@@ -28,6 +28,7 @@ class TensorFlow(LayerFramework):
 
     def host(self, array: Any) -> Host:
         """bfloat16 as float32."""
+        array = expect_array(array)
         found = np.asarray(array.numpy() if hasattr(array, "numpy") else array)
         self.seen.add(str(found.dtype))
         return found.astype(np.float32) if str(found.dtype) == "bfloat16" else found
@@ -56,6 +57,13 @@ class TensorFlow(LayerFramework):
             yield
         finally:
             config.run_functions_eagerly(before)
+
+    def parameter(self, value: Any, gradient: Any = None) -> Any:
+        """A variable of TensorFlow's own."""
+        return self.tensorflow.Variable(value)
+
+    def own(self, variable: Any) -> Any:
+        return variable.value
 
     def is_variable(self, value: Any) -> bool:
         return isinstance(value, self.tensorflow.Variable) or super().is_variable(value)
