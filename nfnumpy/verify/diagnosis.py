@@ -42,22 +42,26 @@ def diagnose(check: Any, cases: Sequence[Any], outputs: Sequence[Any], precision
     deeply: whether any variants that meet in a tensor are looked for; else only pairs with a benign one.
     """
     search = Search(check, cases, outputs, precision)
-    catalogue = sorted(check.catalogue, key=lambda variant: not variant.benign)
-    found = search.first((variant,) for variant in catalogue)
-    if found:
-        return Diagnosis(found, ())
-    explained = search.explained_by_singles(catalogue)
-    found = search.first(search.together(explained, search.wrong, most=2))
-    if not found and not deeply:
-        found = search.first(group for group in combinations(catalogue) if any(variant.benign for variant in group))
+    catalogue = sorted(check.catalogue, key=lambda variant: (variant.is_open, not variant.benign))
+    closed = [variant for variant in catalogue if not variant.is_open]
+    found = _simple(search, closed) or (len(closed) < len(catalogue) and _simple(search, catalogue))
     if found or not deeply:
-        return Diagnosis(found, () if found else search.nearest)
+        return Diagnosis(found or None, () if found else search.nearest)
+    explained = search.explained_by_singles(catalogue)
     meeting = search.meeting(catalogue, explained) if search.unexplained(explained) else combinations(catalogue)
     for candidates in (meeting, search.together(explained, search.wrong, most=MOST_TOGETHER)):
         found = search.first(candidates)
         if found:
             return Diagnosis(found, ())
     return Diagnosis(None, search.nearest, search.partly(explained))
+
+
+def _simple(search: Search, catalogue: Sequence[KnownVariant]) -> Group | None:
+    """A single variant, two that touch different tensors, or a pair with a benign one, that reproduce the target."""
+    explained = search.explained_by_singles(catalogue)
+    pairs = (group for group in combinations(catalogue) if any(variant.benign for variant in group))
+    return (search.first((variant,) for variant in catalogue)
+            or search.first(search.together(explained, search.wrong, most=2)) or search.first(pairs))
 
 
 def reproducing(check: Any, cases: Sequence[Any], outputs: Sequence[Any], precision: str,

@@ -19,7 +19,7 @@ def check(target, **options):
 
 
 def global_norm(parameters):
-    return torch.sqrt(sum((parameter.grad**2).sum() for parameter in parameters))
+    return torch.sqrt(sum(((parameter.grad**2).sum() for parameter in parameters), torch.zeros(())))
 
 
 class Guarded:
@@ -41,11 +41,11 @@ class Guarded:
         here = [parameter.grad.clone() for parameter in self.params]
         with torch.no_grad():
             start, perturbation = [parameter.clone() for parameter in self.params], self.perturbation()
-            for parameter, e in zip(self.params, perturbation, strict=True):
+            for parameter, e in zip(self.params, perturbation, strict=False):
                 parameter.add_(e)
         closure()
         with torch.no_grad():
-            for parameter, before, e, grad in zip(self.params, start, perturbation, here, strict=True):
+            for parameter, before, e, grad in zip(self.params, start, perturbation, here, strict=False):
                 parameter.copy_(before + (1.0 - self.taken_off) * e)
                 parameter.grad.add_(grad if self.summed else 0.0)
         self.optimizer.step()
@@ -104,9 +104,58 @@ class TwoSteps(torch.optim.Optimizer):
         if zero_grad:
             self.zero_grad()
 
+    def state_dict(self):
+        return self.base_optimizer.state_dict()
+
+    def load_state_dict(self, state):
+        self.base_optimizer.load_state_dict(state)
+        self.param_groups = self.base_optimizer.param_groups
+
 
 class NeverForgets(TwoSteps):
     forgets = False
+
+
+class LosesMomentum(TwoSteps):
+    """The inherited state_dict has nothing of the optimizer inside."""
+
+    state_dict = torch.optim.Optimizer.state_dict
+
+    def load_state_dict(self, state):
+        torch.optim.Optimizer.load_state_dict(self, state)
+        self.base_optimizer.param_groups = self.param_groups
+
+
+class KeepsTheGenerator(Guarded):
+    def __init__(self, params, optimizer, rho=0.05):
+        super().__init__(optimizer, rho)
+        self.params = params
+
+
+class OnlyTheFirstGroup(Guarded):
+    def __init__(self, params, optimizer, rho=0.05):
+        super().__init__(optimizer, rho)
+        params = list(params)
+        self.params = params[0]["params"] if isinstance(params[0], dict) else params
+
+
+class AdaptiveByName(Guarded):
+    """Adaptive where the name has "weight" in it, as the published code."""
+
+    def __init__(self, optimizer, model, rho=0.5, eta=0.01):
+        super().__init__(optimizer, rho)
+        self.eta, self.names = eta, {parameter: name for name, parameter in model.named_parameters()}
+
+    def perturbation(self):
+        scales = [p.abs() + self.eta if "weight" in self.names[p] else torch.ones_like(p) for p in self.params]
+        norm = torch.sqrt(sum(((scale * p.grad)**2).sum() for scale, p in zip(scales, self.params, strict=True)))
+        return [self.rho * scale * scale * p.grad / torch.where(norm > 0.0, norm, 1.0)
+                for scale, p in zip(scales, self.params, strict=True)]
+
+
+class StandsStill(Guarded):
+    def step(self, closure):
+        closure()
 
 
 class OfAModel(Guarded):
@@ -164,7 +213,11 @@ def test_a_zero_gradient_that_becomes_nan_is_a_variant():
     (Summed, {}, {"gradients of both points summed"}), (PerTensor, {}, {"norm per tensor"}),
     (NeverForgets, {}, {"1e-12 added to the norm", "gradients of both points summed"}),
     (TwoSteps, {"adaptive": True}, {"1e-12 added to the norm", "adaptive (ASAM)"}),
-    (torch.optim.SGD, {}, {"no ascent"})])
+    (torch.optim.SGD, {}, {"no ascent"}), (StandsStill, {}, {"nothing moves"}),
+    (AdaptiveByName, {}, {"adaptive (ASAM) for weights alone, with 0.01 added"}),
+    (LosesMomentum, {}, {"1e-12 added to the norm", "momentum lost with state_dict"}),
+    (KeepsTheGenerator, {}, {"wrong, parameters given by a generator"}),
+    (OnlyTheFirstGroup, {}, {"wrong, parameters given in groups"})])
 def test_mistakes_are_named(target, options, names):
     verdict = check(target, **options)
     assert verdict.outcome == DIVERGES and set(verdict.diagnosis) == names, str(verdict)

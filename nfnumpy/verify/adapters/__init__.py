@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import InputError
 from ..frameworks import Framework
 from .dtypes import in_a_dtype_that_works
 
@@ -29,6 +30,24 @@ class Adapter:
     def __post_init__(self):
         if self.framework.has_layers:
             object.__setattr__(self, "run", in_a_dtype_that_works(self.run, self.framework))
+
+
+def asked_uses(adapter: Adapter, suffixes: Mapping[str, str],
+               case_of: Callable[[str], Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(the uses that the target takes, notes on the others); suffixes: what a use is called; case_of(use): its input.
+    """
+    refused = {use: refusal(adapter, case_of(use)) for use in adapter.uses}
+    notes = tuple(f"not checked{suffixes[use]}: {why}" for use, why in refused.items() if why is not None)
+    return tuple(use for use, why in refused.items() if why is None), notes
+
+
+def refusal(adapter: Adapter, case: Any) -> str | None:
+    """Why the target does not take an input case, or None where it does."""
+    try:
+        adapter.run(case)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def title_of(target: Any) -> str:

@@ -22,8 +22,11 @@ def guarded(check: str, function: Callable, *arguments: Any, **options: Any) -> 
     try:
         with np.errstate(all="ignore"):
             return function(*arguments, **options)
-    except (InputError, KeyboardInterrupt):
+    except KeyboardInterrupt:
         raise
+    except InputError as error:
+        text = str(error)
+        raise (error if text.startswith(f"{check}: ") else InputError(f"{check}: {text}")) from None
     except BaseException as error:  # the status of sys.exit would look like a verdict, and so would a traceback's
         raise InputError(f"{check}: the target raised {described(error)}") from None
 

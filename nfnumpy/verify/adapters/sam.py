@@ -1,7 +1,7 @@
 """Sharpness-aware minimization in its usual forms: optimizers in place, transformations, and our own.
 
 Two steps on a loss that every framework can compute: Σ log(1 + exp(M·w - t)) + (w·w)²/4, with w all parameters as one
-vector. It is smooth, not quadratic, and joins all parameters.
+vector. It is smooth, not quadratic, and joins all parameters, which have the shapes and names of a small network's.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import InputError
 from ..frameworks import Framework, framework_of
 from . import Adapter
 from .guarded_call import guarded, guarding
@@ -23,7 +24,10 @@ ROLES = {"rho": Role(("rho", "radius", "sam_rho"), default=0.05, by_any_keyword=
                      note="it takes no rho: compared with rho = {value:g}")}
 FIRST, SECOND = ("first_step", "ascent_step", "perturb", "ascent"), ("second_step", "descent_step", "descent")
 STEPS = 2
-NAMES = ("a", "b", "c")
+NAMES = ("conv.weight", "conv.gain", "conv.bias", "norm.weight", "block.skip_gain", "head.weight", "head.bias")
+FROZEN = "conv.bias"  # in a case of the use "frozen"
+SUFFIXES = {"plain": "", "generator": ", parameters given by a generator", "groups": ", parameters given in groups",
+            "frozen": " beside a parameter without a gradient", "restored": " after state_dict there and back"}
 EXPECTED = ("an optimizer class (params, base_optimizer, rho=, …) with first_step and second_step or with "
             "step(closure), or (params, lr, rho=, …), or a transformation sam(optimizer, adv_optimizer)")
 
@@ -49,7 +53,9 @@ def sam_adapter(target: Any, wish: str, options: Mapping[str, Any]) -> Adapter:
     fixed = {**binding.fixed, "momentum": None if known["momentum"] else 0.0,
              "nesterov": None if known["nesterov"] and known["momentum"] else False}
     run = _Optimizer(target, framework, parameters, binding.names["rho"], base, binding.passed).run
-    return Adapter(guarding("sam", run), framework, fixed, notes=notes)
+    lists = first_named(parameters, PARAMETERS) is not None
+    uses = tuple(use for use in SUFFIXES if use != "plain" and (lists or use not in ("generator", "groups")))
+    return Adapter(guarding("sam", run), framework, fixed, notes=notes, uses=uses)
 
 
 def first_value(options: Mapping[str, Any], names: Iterable[str]) -> Any:
@@ -62,6 +68,16 @@ def _flat(arrays):
     return np.concatenate([np.ravel(array) for array in arrays])
 
 
+def _arranged(leaves, use):
+    """The parameters in the form of a use."""
+    parameters = list(leaves.values())
+    if use == "generator":
+        return (parameter for parameter in parameters)
+    if use == "groups":
+        return [{"params": parameters[:3]}, {"params": parameters[3:]}]
+    return parameters
+
+
 class _Optimizer:
     """A class of optimizers, or of wrappers of optimizers or of their classes."""
 
@@ -72,10 +88,12 @@ class _Optimizer:
 
     def run(self, case: Any) -> Mapping[str, np.ndarray]:
         """All weights as one vector: where the second gradient is computed, and after each of two steps."""
-        framework = self.framework
+        framework, use = self.framework, case.options["use"]
         leaves = {name: framework.parameter(framework.array(case.arrays[name])) for name in NAMES}
+        if use == "frozen":
+            framework.freeze(leaves[FROZEN])
         mixing, offset = (framework.array(case.arrays[name]) for name in ("mixing", "offset"))
-        optimizer = self._make(leaves, case.options)
+        optimizer = self._make(leaves, case.options, _arranged(leaves, use))
         outputs: dict[str, np.ndarray] = {}
 
         def backward():
@@ -93,18 +111,28 @@ class _Optimizer:
         for step in range(1, STEPS + 1):
             zero_grad()
             perturbed = _one_step(optimizer, backward, weights, zero_grad)
-            outputs.setdefault("weights after the ascent", perturbed)
-            outputs[f"weights after step {step}"] = weights()
+            outputs.setdefault(f"weights after the ascent{SUFFIXES[use]}", perturbed)
+            outputs[f"weights after step {step}{SUFFIXES[use]}"] = weights()
+            if use == "restored":
+                optimizer = self._restored(optimizer, leaves, case.options)
         return outputs
 
-    def _make(self, leaves, settings):
-        """The optimizer of these parameters."""
+    def _restored(self, optimizer, leaves, settings):
+        """A new optimizer with the state of the old one."""
+        if not hasattr(optimizer, "state_dict") or not hasattr(optimizer, "load_state_dict"):
+            raise InputError("sam: it has no state_dict and load_state_dict")
+        again = self._make(leaves, settings, list(leaves.values()))
+        again.load_state_dict(optimizer.state_dict())
+        return again
+
+    def _make(self, leaves, settings, listed):
+        """The optimizer of these parameters; listed: as the target gets them where it takes no model."""
         given = dict(self.options)
         if self.rho_name is not None:
             given.setdefault(self.rho_name, settings["rho"])
         first, model = first_named(self.parameters, PARAMETERS), first_named(self.parameters, MODEL)
         if first is not None:
-            given[first] = list(leaves.values())
+            given[first] = listed
         if model is not None and (first is None or self.parameters[model].default is self.parameters[model].empty):
             given[model] = self.framework.container(leaves)
         own = {name: settings[name] for name in ("lr", "momentum", "nesterov")}

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError
-from ..adapters import title_of
+from ..adapters import asked_uses, refusal, title_of
 from ..adapters.agc import clipping_adapter
 from ..adapters.agc_functions import AFTER, FROZEN, SUFFIXES, clipped
 from ..adapters.agc_optimizers import CALLS, CHANGE_OF_FROZEN
@@ -160,26 +159,12 @@ def check_agc(target: Any, *, framework: str = "auto", examples: int = 20, name:
     HWIO) is that of the weights, final the name of a model's last layer. InputError when it cannot be used.
     """
     adapter = clipping_adapter(target, framework, options)
-    with_model, uses, notes = False, [], list(adapter.notes)
+    with_model, notes = False, adapter.notes
     if adapter.takes_model:
-        refused = _refused(adapter, check_for(**adapter.fixed, model=True).edges[-1])
+        refused = refusal(adapter, check_for(**adapter.fixed, model=True).edges[-1])
         with_model = refused is None
-        notes += [] if refused is None else [f"a model's last layer could not be checked: {refused}"]
-    for use in adapter.uses:
-        refused = _refused(adapter, check_for(**adapter.fixed, uses=(use,)).edges[-1])
-        if refused is None:
-            uses.append(use)
-        else:
-            notes.append(f"not checked{SUFFIXES[use]}: {refused}")
-    check = check_for(**adapter.fixed, model=with_model, uses=tuple(uses))
+        notes += () if with_model else (f"a model's last layer could not be checked: {refused}",)
+    uses, refusals = asked_uses(adapter, SUFFIXES, lambda use: check_for(**adapter.fixed, uses=(use,)).edges[-1])
+    check = check_for(**adapter.fixed, model=with_model, uses=uses)
     return compare(check, adapter.run, target=name or title_of(target), framework=adapter.framework, examples=examples,
-                   notes=notes)
-
-
-def _refused(adapter, case):
-    """Why the target does not take an input case, or None where it does."""
-    try:
-        adapter.run(case)
-    except InputError as error:
-        return str(error)
-    return None
+                   notes=(*notes, *refusals))

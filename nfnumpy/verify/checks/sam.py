@@ -13,9 +13,10 @@ import numpy as np
 from ...autograd import Tensor
 from ...functional.activations import sigmoid
 from ...optim import SAM, SGD, clipped_update
-from ..adapters import title_of
-from ..adapters.sam import NAMES, STEPS, sam_adapter
+from ..adapters import asked_uses, title_of
+from ..adapters.sam import FROZEN, NAMES, STEPS, SUFFIXES, sam_adapter
 from ..compare import Check, InputCase, compare
+from ..tolerance import UNKNOWN
 from ..variants import KnownVariant
 from ..verdict import Verdict
 
@@ -67,9 +68,21 @@ def _number_by_number(grads):
     return [np.abs(grad) for grad in grads]
 
 
-def unscaled(weight: np.ndarray) -> float:
+def unscaled(name: str, weight: np.ndarray) -> float:
     """1."""
     return 1.0
+
+
+def _magnitude(name, weight):
+    return np.abs(weight)
+
+
+def _magnitude_and_more(name, weight):
+    return np.abs(weight) + weight.dtype.type(0.01)
+
+
+def _for_weights_alone(scale):
+    return lambda name, weight: scale(name, weight) if "weight" in name else 1.0
 
 
 def gradients_above(here: Arrays, above: Arrays) -> Arrays:
@@ -81,40 +94,44 @@ def gradients_above(here: Arrays, above: Arrays) -> Arrays:
 class SAMRules:
     """w ← w - step(∇L(w + e)), e = rho·g/‖g‖ with g = ∇L(w).
 
-    norms(grads): ‖g‖; eps: added to it; scale(w): of g before its norm, final_scale(w): of e; direction: of rho;
-    times_rate: e times the learning rate; removals: how often e is subtracted again; gradients(at w, at w + e): of the
-    step; momentum_of_both: whether the ascent's gradient enters the momentum; guards_zero: whether e = 0 where g = 0.
+    norms(grads): ‖g‖; eps: added to it; scale(name, w): of g before its norm, final_scale(name, w): of e; direction:
+    of rho; times_rate: e times the learning rate; removals: how often e is subtracted again; gradients(at w, at w + e):
+    of the step; momentum_of_both: whether the ascent's gradient enters the momentum; guards_zero: whether e = 0 where
+    g = 0; uses: those in which it does the same as ever; saves_momentum: whether state_dict has the momentum.
     """
 
     norms: Callable[[Arrays], list] = norm_of_everything
     eps: float = 0.0
-    scale: Callable[[np.ndarray], np.ndarray | float] = unscaled
-    final_scale: Callable[[np.ndarray], np.ndarray | float] = unscaled
+    scale: Callable[[str, np.ndarray], np.ndarray | float] = unscaled
+    final_scale: Callable[[str, np.ndarray], np.ndarray | float] = unscaled
     direction: float = 1.0
     times_rate: bool = False
     removals: float = 1.0
     gradients: Callable[[Arrays, Arrays], Arrays] = gradients_above
     momentum_of_both: bool = False
     guards_zero: bool = True
+    uses: frozenset[str] = frozenset(SUFFIXES)
+    saves_momentum: bool = True
 
 
-def _gradients(weights, arrays):
-    """Of Σ log(1 + exp(M·w - t)) + (w·w)²/4, for a list of tensors."""
+def _gradients(weights, arrays, frozen=None):
+    """Of Σ log(1 + exp(M·w - t)) + (w·w)²/4, for a list of tensors; 0 for the frozen one."""
     flat = np.concatenate([np.ravel(weight) for weight in weights])
     grad = arrays["mixing"].T @ sigmoid(arrays["mixing"] @ flat - arrays["offset"]) + flat * (flat @ flat)
     ends = np.cumsum([weight.size for weight in weights])[:-1]
-    return [part.reshape(weight.shape) for part, weight in zip(np.split(grad, ends), weights, strict=True)]
+    parts = [part.reshape(weight.shape) for part, weight in zip(np.split(grad, ends), weights, strict=True)]
+    return [np.zeros_like(part) if name == frozen else part for name, part in zip(NAMES, parts, strict=True)]
 
 
 def _perturbation(weights, grads, options, rules):
     """e for every tensor."""
     dtype = grads[0].dtype.type
-    scaled = [rules.scale(w) * g for w, g in zip(weights, grads, strict=True)]
+    scaled = [(rules.scale(name, w) * g).astype(g.dtype) for name, w, g in zip(NAMES, weights, grads, strict=True)]
     divisors = [norm + dtype(rules.eps) for norm in rules.norms(scaled)]
     if rules.guards_zero:
         divisors = [np.where(divisor > 0.0, divisor, dtype(1.0)) for divisor in divisors]
     rho = rules.direction * options["rho"] * (options["lr"] if rules.times_rate else 1.0)
-    scaled = [rules.final_scale(w) * g for w, g in zip(weights, scaled, strict=True)]
+    scaled = [rules.final_scale(name, w) * g for name, w, g in zip(NAMES, weights, scaled, strict=True)]
     return [(dtype(rho) * g / divisor).astype(g.dtype) for g, divisor in zip(scaled, divisors, strict=True)]
 
 
@@ -132,16 +149,20 @@ class _PlainSGD:
         return weights
 
 
+def _frozen(case):
+    return FROZEN if case.options["use"] == "frozen" else None
+
+
 def _by_rules(case, rules):
     """The weights after the ascent and after each of two steps, in plain NumPy."""
     arrays, options = case.arrays, case.options
-    weights, outputs = [arrays[name] for name in NAMES], {}
+    weights, outputs, frozen = [arrays[name] for name in NAMES], {}, _frozen(case)
     optimizer = _PlainSGD(weights, options)
     for step in range(1, STEPS + 1):
-        here = _gradients(weights, arrays)
+        here = _gradients(weights, arrays, frozen)
         perturbation = _perturbation(weights, here, options, rules)
         above = [weight + e for weight, e in zip(weights, perturbation, strict=True)]
-        grads = rules.gradients(here, _gradients(above, arrays))
+        grads = rules.gradients(here, _gradients(above, arrays, frozen))
         if rules.momentum_of_both:
             optimizer.step(weights, here)
         starts = weights
@@ -150,6 +171,8 @@ def _by_rules(case, rules):
         weights = optimizer.step(starts, grads)
         outputs.setdefault("weights after the ascent", above)
         outputs[f"weights after step {step}"] = weights
+        if options["use"] == "restored" and not rules.saves_momentum:
+            optimizer = _PlainSGD(weights, options)
     return outputs
 
 
@@ -166,7 +189,7 @@ def _by_nfnumpy(case):
 
     for step in range(1, STEPS + 1):
         for stage in (sam.first_step, sam.second_step):
-            for parameter, grad in zip(parameters.values(), _gradients(weights(), arrays), strict=True):
+            for parameter, grad in zip(parameters.values(), _gradients(weights(), arrays, _frozen(case)), strict=True):
                 parameter.grad = np.asarray(grad)
             stage()
             outputs.setdefault("weights after the ascent", weights())
@@ -176,8 +199,9 @@ def _by_nfnumpy(case):
 
 def reference(case: InputCase, rules: SAMRules) -> Mapping[str, np.ndarray]:
     """All weights as one vector: where the second gradient is computed, and after each of two steps."""
-    outputs = _by_nfnumpy(case) if rules == SAMRules() else _by_rules(case, rules)
-    return {name: np.concatenate([np.ravel(part) for part in parts]) for name, parts in outputs.items()}
+    outputs, use = _by_nfnumpy(case) if rules == SAMRules() else _by_rules(case, rules), case.options["use"]
+    return {f"{name}{SUFFIXES[use]}": np.concatenate([np.ravel(part) for part in parts]) if use in rules.uses
+            else UNKNOWN for name, parts in outputs.items()}
 
 
 def _sum(here, above):
@@ -186,6 +210,18 @@ def _sum(here, above):
 
 def _mean(here, above):
     return [0.5 * (one + other) for one, other in zip(here, above, strict=True)]
+
+
+def _adaptive():
+    for name, scale, what in (("for weights alone", _magnitude, "|w|"),
+                              ("with 0.01 added", _magnitude_and_more, "|w| + 0.01"),
+                              ("for weights alone, with 0.01 added", _magnitude_and_more, "|w| + 0.01")):
+        where = " of parameters with \"weight\" in their names, and the others' as in SAM" if "alone" in name else ""
+        scale = _for_weights_alone(scale) if "alone" in name else scale
+        yield KnownVariant(f"adaptive (ASAM) {name}", {"scale": scale, "final_scale": scale}, f"The gradients{where} "
+                 "are "
+                           f"multiplied by {what} before and after their norm: adaptive SAM (2102.11600), a method of "
+                           "its own; rho has to be about ten times as large.")
 
 
 CATALOGUE = (
@@ -207,9 +243,9 @@ CATALOGUE = (
     KnownVariant("sign of the gradient", {"norms": _number_by_number}, "The ascent is rho·sign(g)."),
     KnownVariant("mean over tensors in the norm", {"norms": _mean_over_tensors}, "The squared norms of the tensors are "
                  "averaged and not added up."),
-    KnownVariant("adaptive (ASAM)", {"scale": np.abs, "final_scale": np.abs}, "The ascent is rho·w²·g/‖|w|·g‖: "
+    KnownVariant("adaptive (ASAM)", {"scale": _magnitude, "final_scale": _magnitude}, "The ascent is rho·w²·g/‖|w|·g‖: "
                  "adaptive SAM (2102.11600), a method of its own; rho has to be about ten times as large."),
-    KnownVariant("scaled by |w| once", {"scale": np.abs}, "The ascent is rho·|w|·g/‖|w|·g‖: adaptive SAM has w² on "
+    KnownVariant("scaled by |w| once", {"scale": _magnitude}, "The ascent is rho·|w|·g/‖|w|·g‖: adaptive SAM has w² on "
                  "top."),
     KnownVariant("downhill", {"direction": -1.0}, "The perturbation is subtracted: it goes down and not up."),
     KnownVariant("ascent doubled", {"direction": 2.0}, "The perturbation is added twice, and all of it is taken off "
@@ -230,23 +266,43 @@ CATALOGUE = (
                  "+ e has no effect."),
     KnownVariant("momentum takes both gradients", {"momentum_of_both": True}, "The ascent's gradient enters the "
                  "momentum buffer too."),
+    *_adaptive(),
+    KnownVariant("nothing moves", {"direction": 0.0, "gradients": lambda here, above: [0.0 * grad for grad in here]},
+                 "No step changes the weights."),
 )
+USES = (KnownVariant("momentum lost with state_dict", {"saves_momentum": False}, "state_dict has the wrapper's own "
+                     "state and not that of the optimizer inside: after load_state_dict its momentum starts from "
+                     "zero."),
+        *(KnownVariant(f"wrong{suffix}", {"uses": frozenset(SUFFIXES) - {use}}, f"The optimizer does something else "
+                          f"{suffix.strip(' ,')}. {advice}", is_open=True) for use, suffix, advice in (
+    (use, SUFFIXES[use], advice) for use, advice in (
+        ("generator", "A generator, such as model.parameters(), is empty after its first use: keep list(parameters)."),
+        ("groups", "The paper's norm is over the parameters of all groups."),
+        ("frozen", "A frozen layer's parameters are to stay as they are, and the others to move as ever."),
+        ("restored", "The state that it saves is not all that it needs to go on.")))))
 
 
-def _case(seed, *, rho, lr=0.1, momentum=0.9, nesterov=True, scale=1.0, zero=False):
+SHAPES = {"conv.weight": (2, 1, 1, 2), "conv.gain": (2, 1, 1, 1), "conv.bias": (2,), "norm.weight": (2,),
+          "block.skip_gain": (1,), "head.weight": (1, 2), "head.bias": (1,), "mixing": (5, 14), "offset": (5,)}
+
+
+def _case(seed, *, rho, lr=0.1, momentum=0.9, nesterov=True, scale=1.0, zero=False, use="plain"):
     random = np.random.default_rng([7, seed])
-    shapes = {"a": (2, 3), "b": (4,), "c": (1,), "mixing": (5, 11), "offset": (5,)}
     sizes = {"mixing": 0.6, "offset": 0.5}
-    arrays = {name: sizes.get(name, scale * 0.4) * random.standard_normal(shape) for name, shape in shapes.items()}
+    arrays = {name: sizes.get(name, scale * 0.4) * random.standard_normal(shape) for name, shape in SHAPES.items()}
     if zero:
         arrays = {name: np.zeros_like(array) for name, array in arrays.items()}
-    return InputCase({name: array.astype(np.float32).astype(np.float64) for name, array in arrays.items()},
-                   {"rho": rho, "lr": lr, "momentum": momentum, "nesterov": nesterov})
+    return InputCase({name: np.asarray(array, dtype=np.float32).astype(np.float64) for name, array in arrays.items()},
+                     {"rho": rho, "lr": lr, "momentum": momentum, "nesterov": nesterov, "use": use})
 
 
 @functools.cache
-def check_for(rho: float | None = None, momentum: float | None = None, nesterov: bool | None = None) -> Check:
-    """The Check of a target that takes any rho, momentum and nesterov (None), or has only one value of them."""
+def check_for(rho: float | None = None, momentum: float | None = None, nesterov: bool | None = None,
+              uses: tuple[str, ...] = ()) -> Check:
+    """The Check of a target that takes any rho, momentum and nesterov (None), or has only one value of them.
+
+    uses: how else the target is used.
+    """
     def case(seed, usual_rho, usual_momentum=0.9, usual_nesterov=True, **others):
         m = usual_momentum if momentum is None else momentum
         return _case(seed, rho=usual_rho if rho is None else rho, momentum=m,
@@ -260,8 +316,9 @@ def check_for(rho: float | None = None, momentum: float | None = None, nesterov:
 
     typical = (case(1, 0.05), case(2, 0.05))
     edges = (case(3, 0.5), case(4, 0.1, 0.9, False), case(5, 0.1, 0.0, False), case(6, 0.05, scale=0.05),
-             case(7, 0.05, zero=True))
-    return Check("sam", reference, SAMRules(), CATALOGUE, typical, edges, drawn, smaller)
+             case(7, 0.05, zero=True), *(case(20 + k, 0.05, use=use) for k, use in enumerate(uses)))
+    catalogue = (*CATALOGUE, *USES) if uses else CATALOGUE
+    return Check("sam", reference, SAMRules(), catalogue, typical, edges, drawn, smaller)
 
 
 def smaller(case: InputCase) -> Iterator[InputCase]:
@@ -289,5 +346,6 @@ def check_sam(target: Any, *, framework: str = "auto", examples: int = 20, name:
     options go to the target; rho is the reference's too. InputError when it cannot be used.
     """
     adapter = sam_adapter(target, framework, options)
-    return compare(check_for(**adapter.fixed), adapter.run, target=name or title_of(target),
-                   framework=adapter.framework, examples=examples, notes=adapter.notes)
+    uses, notes = asked_uses(adapter, SUFFIXES, lambda use: check_for(**adapter.fixed, uses=(use,)).edges[-1])
+    return compare(check_for(**adapter.fixed, uses=uses), adapter.run, target=name or title_of(target),
+                   framework=adapter.framework, examples=examples, notes=(*adapter.notes, *notes))

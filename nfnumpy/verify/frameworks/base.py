@@ -161,6 +161,10 @@ class Framework:
         """A trainable parameter, with its gradient."""
         raise NotImplementedError
 
+    def freeze(self, parameter: Any) -> None:
+        """Let a parameter get no gradient."""
+        raise NotImplementedError
+
     def container(self, parameters: Mapping[str, Any]) -> Any:
         """A module that holds parameters by their paths, "layer.leaf"."""
         raise NotImplementedError

@@ -70,6 +70,10 @@ class Torch(Framework):
         parameter.grad = gradient
         return parameter
 
+    def freeze(self, parameter: Any) -> None:
+        """As in Framework."""
+        parameter.requires_grad_(False)
+
     def container(self, parameters: Mapping[str, Any]) -> Any:
         module = self.torch.nn.Module()
         for path, parameter in parameters.items():

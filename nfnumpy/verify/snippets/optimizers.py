@@ -10,17 +10,19 @@ from .code import Program, named
 
 def sam_forms(program: Program, target: Any, options: Mapping[str, Any]) -> Iterator[Program]:
     """Two steps on Σ log(1 + exp(M·w - t)) + (w·w)²/4, by first_step and second_step or by step(closure)."""
-    if program.name != "torch":
+    if program.name != "torch" or program.options["use"] != "plain":
         return
     parameters, given = parameters_of(target) or {}, program.options
-    names = [name for name in program.arrays if name not in ("mixing", "offset")]
+    arrays = {name.replace(".", "_"): array for name, array in program.arrays.items()
+              if name not in ("mixing", "offset")}
+    names = list(arrays)
     rho = named(parameters, ROLES["rho"].names)
     settings = {**({rho or "rho": given["rho"]} if rho or _takes_anything(parameters) else {}),
                 **{key: value for key, value in options.items() if key != "rho"}}
     own = {key: given[key] for key in ("lr", "momentum", "nesterov") if key in given}
     base = named(parameters, BASE)
     listed = f"[{', '.join(names)}]"
-    lines = [*(f"{name} = torch.nn.Parameter({program.literal(program.arrays[name])})" for name in names),
+    lines = [*(f"{name} = torch.nn.Parameter({program.literal(arrays[name])})" for name in names),
              f"M = {program.literal(program.arrays['mixing'])}", f"t = {program.literal(program.arrays['offset'])}", "",
              "def loss():", f"    for parameter in {listed}:", "        parameter.grad = None",
              f"    w = torch.cat([parameter.reshape(-1) for parameter in {listed}])",

@@ -16,7 +16,8 @@ from typing import Any
 class KnownVariant:
     """changes: the rules' fields -> other values, "part.field" for a field of rules inside the rules; explanation: what
     it is and what it does; benign: whether a network with it works as well; across_examples: whether an output depends
-    on the other examples of the batch, so that a single example does not show it.
+    on the other examples of the batch, so that a single example does not show it; is_open: whether it says of some
+    results only that they are wrong (tolerance.UNKNOWN).
     """
 
     name: str
@@ -24,6 +25,7 @@ class KnownVariant:
     explanation: str
     benign: bool = False
     across_examples: bool = False
+    is_open: bool = False
 
     def conflicts(self, other: "KnownVariant") -> bool:
         """Whether both replace the same field."""
