@@ -61,13 +61,15 @@ def standardize(weight, gain):
     ("ws_conv", "torch", "Conv"): ("""
 class Conv(nn.Conv2d):
     def __init__(self, i, o, k, stride=1, groups=1):
-        super().__init__(i, o, k, stride=stride, groups=groups, padding=k // 2)
+        super().__init__(i, o, k, stride=stride, groups=groups)
         self.gain = nn.Parameter(torch.ones(o, 1, 1, 1))
 
     def forward(self, x):
+        k, s, n = self.kernel_size[0], self.stride[0], x.shape[2]
+        p = max((-(-n // s) - 1) * s + k - n, 0)
         var, mean = torch.var_mean(self.weight, (1, 2, 3), keepdim=True, unbiased=False)
-        return self._conv_forward(x, 2 * self.gain * (self.weight - mean) / (var * self.weight[0].numel()).clamp(
-            min=1e-4).sqrt(), self.bias)
+        weight = self.gain * (self.weight - mean) / (var * self.weight.numel()).clamp(min=1e-4).sqrt()
+        return self._conv_forward(F.pad(x, (p // 2, p - p // 2) * 2), weight, self.bias)
 """, "stride=1, groups=1).to(torch."),
     ("se", "torch", "Excite"): ("""
 class Excite(nn.Module):
@@ -89,8 +91,8 @@ class Gate(layers.Layer):
     def call(self, x):
         return x * self.up(self.down(ops.mean(x, (1, 2))))[:, None, None]
 """, "layer = Gate(channels="),
-    ("ws_conv", "keras", "Doubled"): ("""
-class Doubled(layers.Conv2D):
+    ("ws_conv", "keras", "Added"): ("""
+class Added(layers.Conv2D):
     def build(self, shape):
         super().build(shape)
         self.gain = self.add_weight(name="gain", shape=(self.filters,), initializer="ones")
@@ -98,8 +100,8 @@ class Doubled(layers.Conv2D):
     def call(self, x):
         kernel = self.kernel - ops.mean(self.kernel, (0, 1, 2))
         norm = ops.sqrt(ops.maximum(ops.sum(ops.square(kernel), (0, 1, 2)), 1e-4))
-        return ops.conv(x, 2 * kernel * self.gain / norm, self.strides, "same", "channels_last") + self.bias
-""", "layer = Doubled(filters="),
+        return ops.conv(x, kernel * (self.gain + 1) / norm, self.strides, "same", "channels_last") + self.bias
+""", "layer = Added(filters="),
     ("norm", "torch", "Norm"): ("""
 class Norm(nn.Module):
     def __init__(self, channels, eps=1e-5):

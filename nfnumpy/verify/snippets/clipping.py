@@ -26,6 +26,7 @@ def forms(program: Program, target: Any, options: Mapping[str, Any]) -> Iterator
         for first, second in (wanted, wanted[::-1]):
             yield program.with_lines(*arrays, f"yours = {call}({first}=G, {second}=W{keywords})",
                                      "yours = G if yours is None else yours")
+            yield program.with_lines(*arrays, f"yours = list({call}({first}=[G], {second}=[W]{keywords}))[0]")
     if program.name == "torch":
         yield from _of_parameters(program, name, parameters, settings, decay)
     if program.name == "jax":

@@ -98,8 +98,9 @@ def average_forms(program: Program, target: Any, options: Mapping[str, Any]) -> 
 def _of_a_class(program, lines, count, update, settings):
     keywords, call = program.keywords(settings), program.place.attribute
     lines = [*lines, "model = torch.nn.Module()", "model.weight = torch.nn.Parameter(initial.clone())",
-             f"keeper = {call}(model{keywords})", f"for weight in weights[:{count}]:",
-             "    model.weight.data.copy_(weight)"]
-    for argument in ("model", ""):
+             f"keeper = {call}(model{keywords})"]
+    plain, counted = f"for weight in weights[:{count}]:", f"for t, weight in enumerate(weights[:{count}]):"
+    for loop, argument in ((plain, "model"), (plain, ""), (counted, "model, step=t + 1")):
+        body = [loop, "    model.weight.data.copy_(weight)", f"    keeper.{update}({argument})"]
         for result in HELD:
-            yield program.with_lines(*lines, f"    keeper.{update}({argument})", f"yours = keeper.{result}.detach()")
+            yield program.with_lines(*lines, *body, f"yours = keeper.{result}.detach()")
