@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from ..verdict import DIVERGES, Verdict
-from . import clipping, functions, modules, optimizers
+from . import clipping, functions, modules, normalizations, optimizers
 from .code import Program
 from .place import Place, place_of
 
 FORMS = {"agc": clipping.forms, "ws_conv": modules.convolution_forms, "se": modules.squeeze_excite_forms,
-         "norm": modules.norm_forms, "activation": functions.activation_forms, "schedule": functions.schedule_forms,
-         "ema": functions.average_forms, "sam": optimizers.sam_forms}
+         "norm": normalizations.norm_forms, "activation": functions.activation_forms,
+         "schedule": functions.schedule_forms, "ema": functions.average_forms, "sam": optimizers.sam_forms}
 MOST_NUMBERS = 600  # of a program
 AGREEING = 0.01  # of the difference: how near a program's result is to the one that the check saw
 

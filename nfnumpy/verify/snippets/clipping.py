@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..adapters.agc import CLIPPING, EPS, MODEL, OPTIMIZER, PARAMETERS
-from ..adapters.signatures import parameters_of, required
-from .code import Program, named
+from ..adapters.signatures import first_named, parameters_of, required
+from .code import Program
 
 STARTS = "clipped gradient of "
 
@@ -16,7 +16,7 @@ def forms(program: Program, target: Any, options: Mapping[str, Any]) -> Iterator
     name = program.tensor.removeprefix(STARTS).removesuffix(" with weight decay")
     decay = program.options["weight_decay"] if program.tensor.endswith(" with weight decay") else 0.0
     settings = {key: program.options[role] for role, known in (("clipping", CLIPPING), ("eps", EPS))
-                if (key := program.means.get(role) or named(parameters, known))}
+                if (key := program.means.get(role) or first_named(parameters, known))}
     settings |= {key: value for key, value in options.items() if key in parameters}
     keywords, call = program.keywords(settings), program.place.attribute
     arrays = [f"W = {program.literal(program.weight(program.arrays[name]))}",
@@ -50,7 +50,7 @@ def _of_parameters(program, name, parameters, settings, decay):
     pairs = ", ".join(f'("{key}", {key})' for key in variables.values())
     for arguments, before in ((f"[{given}]", lines), (f"[{pairs}]", lines), ("model", model)):
         yield program.with_lines(*before, f"{call}({arguments}{keywords})", f"yours = {mine}.grad")
-    base, first, net = (named(parameters, known) for known in (OPTIMIZER, PARAMETERS, MODEL))
+    base, first, net = (first_named(parameters, known) for known in (OPTIMIZER, PARAMETERS, MODEL))
     settings = {**settings, **({"lr": 1.0} if base is None else {}),
                 **({"weight_decay": decay} if decay and base is None else {})}
     optimizer = f"torch.optim.SGD([{given}], lr=1.0, weight_decay={decay})"

@@ -1,6 +1,7 @@
 """The text of a program, line by line, in the target's framework."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import copy
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ IMPORTS = {"torch": ("import torch",), "numpy": ("import numpy as np",),
 ARRAYS = {"torch": "torch.tensor({}, dtype=torch.{})", "numpy": "np.array({}, dtype=np.{})",
           "jax": "jnp.array({}, dtype=jnp.{})", "tensorflow": "tf.constant({}, dtype=tf.{})",
           "keras": "keras.ops.array({}, dtype='{}')"}
+SCALARS = ("peak", "scalar", "gradient of scalar")  # arrays of no dimension
 
 
 class Program:
@@ -24,14 +26,14 @@ class Program:
     """
 
     def __init__(self, place: Place, verdict: Verdict, tensor: str, is_short: bool, means: Mapping[str, str]):
-        self.means = means
-        self.place, self.verdict, self.tensor, self.is_short = place, verdict, tensor, is_short
+        self.place, self.verdict, self.tensor = place, verdict, tensor
+        self.is_short, self.means = is_short, means
         self.name = verdict.framework
         self.framework = FRAMEWORKS[self.name]()
         self.dtype = verdict.precision
         given = verdict.counterexample or {}
         self.arrays = {name: np.asarray(value, dtype=np.float64) for name, value in given.items()
-                       if isinstance(value, list) or (name in ("peak", "scalar", "gradient of scalar"))}
+                       if isinstance(value, list) or name in SCALARS}
         self.options: Mapping[str, Any] = {name: value for name, value in given.items() if name not in self.arrays}
         noted = next((name for name in LAYOUTS if any(name in note for note in verdict.notes)), None)
         self.layout = noted or self.framework.layout
@@ -44,8 +46,8 @@ class Program:
 
     def with_lines(self, *lines: str) -> "Program":
         """The same program with these lines."""
-        made = Program.__new__(Program)
-        made.__dict__.update(self.__dict__, lines=list(lines))
+        made = copy.copy(self)
+        made.lines = list(lines)
         return made
 
     def weight(self, array: np.ndarray) -> np.ndarray:
@@ -55,10 +57,10 @@ class Program:
         return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
 
     def in_layout(self, result: np.ndarray) -> np.ndarray:
-        """A result, in the target's layout: weights and their gradients, or images."""
+        """A result, in the target's layout: a weight or its gradient, or images, or anything else."""
         if "weight" in self.tensor or self.verdict.kind == "agc":
             return self.weight(result)
-        return self.images(result) if result.ndim == 4 and self.verdict.kind != "agc" else result
+        return self.images(result) if result.ndim == 4 else result
 
     def images(self, array: np.ndarray) -> np.ndarray:
         """Images (N, H, W, C) in the target's layout."""
@@ -100,8 +102,3 @@ def wrapped(line: str, width: int = 110) -> Iterator[str]:
         line, start = indent + line[end + 2:], len(indent)
     yield line
 
-
-def named(parameters: Iterable[str], names: Iterable[str]) -> str | None:
-    """The first parameter that has one of these names."""
-    wanted = set(names)
-    return next((name for name in parameters if name.lower() in wanted), None)

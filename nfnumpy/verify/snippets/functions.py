@@ -5,8 +5,8 @@ from typing import Any
 
 from ..adapters.ema import AVERAGE, DECAY, ONE_MINUS_DECAY, STEP as UPDATE, UPDATES
 from ..adapters.schedule import FROM, OPTIMIZER, ROLES, STEP
-from ..adapters.signatures import parameters_of, required
-from .code import Program, named
+from ..adapters.signatures import first_named, parameters_of, required
+from .code import Program
 
 HELD = ("module.weight", "ema.weight", "ema_model.weight", "shadow['weight']", "model.weight", "average['weight']")
 
@@ -35,16 +35,16 @@ def schedule_forms(program: Program, target: Any, options: Mapping[str, Any]) ->
         return
     settings: dict[str, Any] = {}
     for role, value in (("peak", peak), ("warmup_steps", warmup), ("total_steps", total)):
-        name = named(parameters, ROLES[role].names)
+        name = first_named(parameters, ROLES[role].names)
         settings |= {name: value} if name else {}
-    start, step, optimizer = named(parameters, FROM), named(parameters, STEP), named(parameters, OPTIMIZER)
+    start, step, optimizer = (first_named(parameters, names) for names in (FROM, STEP, OPTIMIZER))
     settings |= {start: 0.0} if start else {}
     settings |= {name: value for name, value in options.items() if name in parameters}
     keywords = program.keywords(settings)
     if step in required(parameters):
         yield _rates(program, [], f"{call}({step}=step{keywords})", steps)
     if optimizer and program.name == "torch":
-        settings.pop(named(parameters, ROLES["peak"].names) or "", None)
+        settings.pop(first_named(parameters, ROLES["peak"].names) or "", None)
         yield from _of_a_scheduler(program, f"{call}({optimizer}=optimizer", parameters, settings)
     yield _rates(program, [f"schedule = {call}({keywords.removeprefix(', ')})"], "schedule(step)", steps)
 
@@ -73,15 +73,15 @@ def average_forms(program: Program, target: Any, options: Mapping[str, Any]) -> 
     if not program.tensor.startswith("average after update "):
         return
     count, decay = int(program.tensor.rpartition(" ")[2]), program.options["decay"]
-    settings, name = {key: value for key, value in options.items() if key in parameters}, named(parameters, DECAY)
-    complement = named(parameters, ONE_MINUS_DECAY)
+    settings, name = {key: value for key, value in options.items() if key in parameters}, first_named(parameters, DECAY)
+    complement = first_named(parameters, ONE_MINUS_DECAY)
     if name and name not in settings:
         settings[name] = decay
     elif complement and complement not in settings:
         settings[complement] = 1.0 - decay
     lines = [f"initial = {program.literal(program.arrays['initial'])}",
              f"weights = {program.literal(program.arrays['weights'])}"]
-    average, step = named(parameters, AVERAGE), named(parameters, UPDATE)
+    average, step = first_named(parameters, AVERAGE), first_named(parameters, UPDATE)
     value = next((key for key in required(parameters) if key not in (average, step, *settings)), None)
     if average and value and not isinstance(target, type):
         others = program.keywords({key: each for key, each in settings.items() if key != name})

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..adapters.layer_convolution import LEAVES, ROLES
 from ..adapters.layer_factories import CHANNELS
-from ..adapters.signatures import parameters_of
-from .code import Program, named
+from ..adapters.signatures import first_named, parameters_of
+from .code import Program
 
 USUAL = {"outputs": "filters", "kernel": "kernel_size", "stride": "strides", "groups": "groups", "padding": "padding"}
 
@@ -22,7 +22,7 @@ def convolution_layers(program: Program, target: Any, options: Mapping[str, Any]
     size, _, _, outputs = arrays["weight"].shape
     values = {"outputs": outputs, "kernel": size, "stride": program.options["stride"],
               "groups": program.options["groups"], "padding": "same", "inputs": arrays["x"].shape[3]}
-    names = {role: named(parameters, known) or USUAL.get(role) for role, known in ROLES.items()}
+    names = {role: first_named(parameters, known) or USUAL.get(role) for role, known in ROLES.items()}
     plain = {names[role]: value for role, value in values.items() if names[role] and (role, value) not in (
         ("stride", 1), ("groups", 1))}
     for given in (plain, {name: value for name, value in plain.items() if name != names["padding"]}):
@@ -36,7 +36,7 @@ def squeeze_excite_layers(program: Program, target: Any, options: Mapping[str, A
         return
     arrays, parameters = program.arrays, [name for name in parameters_of(target) or {} if name not in options]
     channels, ratio = program.options["channels"], program.options["ratio"]
-    first = named(parameters, CHANNELS)
+    first = first_named(parameters, CHANNELS)
     second = next((name for name in parameters if name != first), None)
     own = {first: channels} if first else {}
     for width in (None, ratio, round(1.0 / ratio), max(1, int(channels * ratio))):

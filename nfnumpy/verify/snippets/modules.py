@@ -1,28 +1,26 @@
-"""Programs that call convolutions, squeeze-and-excites and normalizations: modules, and functions."""
+"""Programs that call convolutions and squeeze-and-excites: modules of torch, and functions."""
 
 import contextlib
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from ..adapters.norm_runs import EVALUATION, GROUPS, ROLE_OF, ROLES, TRAINING
 from ..adapters.se import LEAVES
-from ..adapters.signatures import parameters_of, required
+from ..adapters.signatures import first_named, parameters_of, required
 from ..adapters.ws_conv import GAIN_NAMES
-from .code import Program, named
+from .code import Program
 from .layers import convolution_layers, squeeze_excite_layers
 
 
-def _loading(module, values):
+def loading(module: str, values: Mapping[str, tuple[str, Any]]) -> list[str]:
     """Lines that write arrays into the parameters and buffers of a module of torch: {path: (expression, shape)}."""
     lines = [f"    {module}.{path}.copy_({text}{'' if shape is None else f'.reshape({shape})'})"
              for path, (text, shape) in values.items()]
     return ["with torch.no_grad():", *lines]
 
 
-def _shapes(target, *arguments, **options):
+def shapes_of(target: Any, *arguments: Any, **options: Any) -> dict[str, tuple[int, ...]]:
     """{path: shape} of the parameters and buffers of what the target makes, those that can be written as attributes."""
     made = target(*arguments, **options)
     leaves = (*made.named_parameters(), *made.named_buffers())
@@ -50,34 +48,43 @@ def _output_shape(program):
 
 def convolution_forms(program: Program, target: Any, options: Mapping[str, Any]) -> Iterator[Program]:
     """A class or factory of torch, or a function of a weight and perhaps a gain."""
-    arrays, call = program.arrays, program.place.attribute
-    parameters, settings = parameters_of(target) or {}, {k: v for k, v in options.items() if k != "layout"}
-    keywords = program.keywords(settings)
-    gain = arrays["gain"].reshape(-1, 1, 1, 1) if program.layout == "OIHW" else arrays["gain"]
-    weights = [f"W = {program.literal(program.weight(arrays['weight']))}", f"gain = {program.literal(gain)}"]
+    settings = {name: value for name, value in options.items() if name != "layout"}
     if not isinstance(target, type) and program.tensor == "standardized weight":
-        wanted = [name for name in required(parameters) if name not in settings]
-        yield program.with_lines(*weights, f"yours = {call}(W, gain{keywords})" if len(wanted) > 1
-                                 else f"yours = {call}(W{keywords}) * gain")
+        yield _of_a_weight(program, target, settings)
     if program.framework.has_layers:
         yield from convolution_layers(program, target, options)
-    if program.name != "torch":
-        return
+    if program.name == "torch":
+        kernel = program.arrays["weight"].shape[0]
+        paddings = ({"padding": kernel // 2}, {"padding": "same"}) if "padding" in (parameters_of(target) or {}) else ()
+        for padding in ({}, *paddings):
+            yield from _of_a_module(program, target, {**padding, **settings})
+
+
+def _of_a_weight(program, target, settings):
+    """A function that standardizes."""
+    gain = program.arrays["gain"]
+    gain = gain.reshape(-1, 1, 1, 1) if program.layout == "OIHW" else gain
+    lines = [f"W = {program.literal(program.weight(program.arrays['weight']))}", f"gain = {program.literal(gain)}"]
+    call, keywords = program.place.attribute, program.keywords(settings)
+    takes_gain = sum(name not in settings for name in required(parameters_of(target))) > 1
+    return program.with_lines(*lines, f"yours = {call}(W, gain{keywords})" if takes_gain
+                              else f"yours = {call}(W{keywords}) * gain")
+
+
+def _of_a_module(program, target, settings):
+    """A convolution of torch."""
+    arrays, geometry = program.arrays, {name: program.options[name] for name in ("stride", "groups")}
     size, _, fan, outputs = arrays["weight"].shape
-    groups, stride = program.options["groups"], program.options["stride"]
-    shapes = _shapes(target, fan * groups, outputs, size, stride=stride, groups=groups, **settings)
-    gain_name = named(shapes, GAIN_NAMES)
-    leaves = {"weight": "weight", **({"gain": gain_name} if gain_name else {}),
-              **({"bias": "bias"} if "bias" in shapes else {})}
-    own_gain = arrays["gain"].reshape(shapes[gain_name]) if gain_name else arrays["gain"]
-    values = {"weight": ("W", None), gain_name: ("gain", None), "bias": ("bias", None)}
+    sizes = (fan * geometry["groups"], outputs, size)
+    shapes = shapes_of(target, *sizes, **geometry, **settings)
+    leaves = {"weight": "weight", "gain": first_named(shapes, GAIN_NAMES), "bias": first_named(shapes, ("bias",))}
+    leaves = {ours: path for ours, path in leaves.items() if path}
+    values = {**arrays, "weight": program.weight(arrays["weight"])}
+    made = f"{program.place.attribute}({', '.join(map(str, sizes))}{program.keywords({**geometry, **settings})})"
     yield program.with_lines(
-        weights[0], *([f"gain = {program.literal(own_gain)}"] if gain_name else []),
-        *([f"bias = {program.literal(arrays['bias'])}"] if "bias" in shapes else []),
-        f"x = {program.literal(program.images(arrays['x']))}",
-        f"conv = {call}({fan * groups}, {outputs}, {size}, stride={stride}, groups={groups}{keywords})"
-        f".to(torch.{program.dtype})",
-        *_loading("conv", {path: text for path, text in values.items() if path in leaves.values()}),
+        *(f"{ours} = {program.literal(values[ours].reshape(shapes[path]))}" for ours, path in leaves.items()),
+        f"x = {program.literal(program.images(arrays['x']))}", f"conv = {made}.to(torch.{program.dtype})",
+        *loading("conv", {path: (ours, None) for ours, path in leaves.items()}),
         *_observed(program, "conv", "x", leaves))
 
 
@@ -106,10 +113,10 @@ def squeeze_excite_forms(program: Program, target: Any, options: Mapping[str, An
             return
         with contextlib.suppress(Exception):  # it takes the width of the hidden layer in another form
             given: dict[str, Any] = {} if value is None else {str(second): value}
-            shapes = _shapes(target, channels, **given, **options)
+            shapes = shapes_of(target, channels, **given, **options)
             made = f"{call}({channels}{program.keywords(given)}{keywords}).to(torch.{program.dtype})"
             yield program.with_lines(*lines, *_layers(program, shapes), f"module = {made}",
-                                     *_loading("module", _paths(shapes)), "yours = module(x).detach()")
+                                     *loading("module", _paths(shapes)), "yours = module(x).detach()")
 
 
 def _layers(program, shapes):
@@ -129,59 +136,3 @@ def _paths(shapes):
         bias = f"{path.rpartition('.')[0]}.bias".removeprefix(".")
         found |= {bias: (f"b{k}", None)} if bias in shapes else {}
     return found
-
-
-def norm_forms(program: Program, target: Any, options: Mapping[str, Any]) -> Iterator[Program]:
-    """A class or factory of torch, or a function of x, gamma, beta and running statistics."""
-    tensor, arrays, call = program.tensor, program.arrays, program.place.attribute
-    trains = "evaluation" not in tensor
-    if tensor not in ("output", "output in evaluation", "running mean", "running variance"):
-        return
-    parameters = parameters_of(target) or {}
-    settings = {name: value for name, value in options.items() if name in parameters}
-    channels, groups = program.options["channels"], program.options["groups"]
-    x = f"x = {program.literal(program.images(arrays['x']))}"
-    if not isinstance(target, type) and named(parameters, ROLES["x"]):
-        roles = {role: named(parameters, names) for role, names in ROLES.items() if role != "x"}
-        given = {name: role for role, name in roles.items() if name and role in arrays}
-        for flag, value in ((named(parameters, TRAINING), trains), (named(parameters, EVALUATION), not trains),
-                            (named(parameters, GROUPS), groups)):
-            settings |= {} if flag is None else {flag: value}
-        text = "".join(f", {name}={role}" for name, role in given.items())
-        lines = [x, *(f"{role} = {program.literal(arrays[role])}" for role in given.values()),
-                 f"result = {call}(x{text}{program.keywords(settings)})"]
-        if tensor.startswith("output"):
-            yield program.with_lines(*lines, "yours = result[0] if isinstance(result, tuple) else result")
-            return
-        position = 1 if tensor == "running mean" else 2
-        yield program.with_lines(*lines, f"yours = result[{position}]")
-        yield program.with_lines(*lines, f"yours = {tensor.replace(' ', '_')}")
-        return
-    if program.name == "torch":
-        yield from _norm_modules(program, target, parameters, settings, x, trains, (channels, groups))
-
-
-def _norm_modules(program, target, parameters, settings, x, trains, sizes):
-    """Of (channels), or of (groups, channels)."""
-    call, arrays, tensor = program.place.attribute, program.arrays, program.tensor
-    keywords = program.keywords(settings)
-    needs_groups = named(parameters, GROUPS)
-    made = f"{call}({f'{needs_groups}={sizes[1]}, ' if needs_groups else ''}"
-    first = next((name for name in parameters if name not in settings and name != needs_groups), None)
-    made += f"{first}={sizes[0]}{keywords})"
-    shapes = _shapes(target, **({needs_groups: sizes[1]} if needs_groups else {}), **{first: sizes[0]},
-                     **settings)
-    leaves = {}
-    for path, shape in shapes.items():
-        for role, pattern, has_three in ROLE_OF:
-            if not has_three and role in arrays and re.search(pattern, path.rpartition(".")[2].lower()):
-                leaves.setdefault(role, (path, shape))
-                break
-    values = {path: (role, None if arrays[role].shape == shape else shape) for role, (path, shape) in leaves.items()}
-    lines = [x, *(f"{role} = {program.literal(arrays[role])}" for role in leaves),
-             f"module = {made}.to(torch.{program.dtype}){'' if trains else '.eval()'}", *_loading("module", values)]
-    if tensor.startswith("output"):
-        yield program.with_lines(*lines, "yours = module(x).detach()")
-    else:
-        role = "running_mean" if tensor == "running mean" else "running_variance"
-        yield program.with_lines(*lines, "module(x)", f"yours = module.{leaves[role][0]}")

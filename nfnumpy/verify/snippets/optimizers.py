@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..adapters.sam import BASE, FIRST, ROLES, SECOND
-from ..adapters.signatures import parameters_of, takes_any_keyword
-from .code import Program, named
+from ..adapters.signatures import first_named, parameters_of, takes_any_keyword
+from .code import Program
 
 LOSS = ("def loss():", "    for parameter in parameters:", "        parameter.grad = None",
         "    w = torch.cat([parameter.reshape(-1) for parameter in parameters])",
@@ -32,7 +32,7 @@ def sam_forms(program: Program, target: Any, options: Mapping[str, Any]) -> Iter
 def _makers(program, target, options):
     """The calls that may make the optimizer: of parameters, around a class of optimizers, or around an optimizer."""
     parameters, given, call = parameters_of(target) or {}, program.options, program.place.attribute
-    rho, base = named(parameters, ROLES["rho"].names), named(parameters, BASE)
+    rho, base = first_named(parameters, ROLES["rho"].names), first_named(parameters, BASE)
     settings = {rho or "rho": given["rho"]} if rho or takes_any_keyword(parameters) else {}
     keywords = program.keywords({**settings, **options})
     own = program.keywords({key: given[key] for key in ("lr", "momentum", "nesterov") if key in given})
