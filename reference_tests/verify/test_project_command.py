@@ -104,7 +104,7 @@ def test_code_that_ends_hangs_or_crashes_gives_no_verdict_and_harms_nothing(name
     found = finding(target=f"{tmp_path}/port.py:standardize", name="standardize")
     result = run_check(str(tmp_path), found, Settings(timeout=1.0 if name == "hangs" else 60.0, examples=0))
     assert result.verdict is None and "\n" not in result.problem and "\x1b" not in result.problem
-    expected = {"leaves": "status 0", "exits": "SystemExit", "hangs": "longer than 1 seconds",
+    expected = {"leaves": "SystemExit: 0", "exits": "SystemExit: 0", "hangs": "longer than 1 seconds",
                 "prints": r"SIGKILL before it reached a verdict: \x1b[31m lost"}[name]
     assert expected in result.problem
     assert status_of([result], "diverges") == 2

@@ -13,6 +13,7 @@ from typing import Any
 from ...errors import InputError
 from ...files import atomic_write
 from .. import check
+from ..adapters.guarded_call import exits_as_exceptions
 from ..options import target_of
 from ..snippets import snippet
 from ..snippets.place import definition_of
@@ -38,7 +39,9 @@ def main(request: str, result: str) -> None:
     warnings.filterwarnings("ignore")
     with open(request, encoding="utf-8") as file:
         given = json.load(file)
-    atomic_write(result, json.dumps(checked(given), default=str, allow_nan=False).encode())
+    with exits_as_exceptions():
+        found = checked(given)
+    atomic_write(result, json.dumps(found, default=str, allow_nan=False).encode())
 
 
 if __name__ == "__main__":

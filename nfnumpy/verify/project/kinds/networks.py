@@ -9,7 +9,8 @@ from . import Rule, called, first_in, words_of
 SCALES = {"alpha": {"alpha", "residual_alpha"}, "beta": {"beta", "expected_std", "expected_var", "var"},
           "skip gain": {"skip_gain", "skipinit_gain", "skip_init", "skipinit", "skip_scale"}}
 CONVOLUTION = re.compile(r"conv(?!ert)")
-PARTS = ("stem", "blocks", "stages", "layer1", "layers", "head", "fc", "classifier", "features", "body", "final_conv")
+PARTS = ("stem", "initial_conv", "blocks", "stages", "layer1", "layers", "body", "features", "final_conv", "head", "fc",
+         "linear", "dense", "logits", "classifier")
 BASES = ("module", "model", "layer", "network", "resnet", "normfreenet", "nfnet")
 PREFIXES = ("dm_", "tf_", "get_", "make_", "build_", "create_", "torch_", "jax_")
 
