@@ -5,18 +5,16 @@ import html
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...cli import printable
 from ...files import atomic_write
 from ..options import FAIL_ON
+from ..project.findings import Search
+from ..project.running import Result
 from ..verdict import CONFORMS, DIVERGES, VARIANT
 from . import github
 from .html import COLOURS, details, explanation, page
-
-if TYPE_CHECKING:
-    from ..project.findings import Search
-    from ..project.running import Result
 
 UNREAD_SHOWN = 5
 ALSO_SHOWN = 3
@@ -25,7 +23,7 @@ ORDER = (DIVERGES.headline, NO_VERDICT, VARIANT.headline, CONFORMS.headline)
 LONGEST = 100  # characters of a problem in the table
 
 
-def listing(found: "Search") -> Iterator[str]:
+def listing(found: Search) -> Iterator[str]:
     """The findings, a line each."""
     findings = found.findings
     yield printable(f"{_count(len(findings), 'finding')} in {_count(found.files, 'file')} of {found.folder}")
@@ -60,12 +58,12 @@ def _count(number, noun):
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def outcome_of(result: "Result") -> str:
+def outcome_of(result: Result) -> str:
     """The verdict in a word or two."""
     return result.verdict.outcome.headline if result.verdict else NO_VERDICT
 
 
-def lines(number: int, result: "Result") -> Iterator[str]:
+def lines(number: int, result: Result) -> Iterator[str]:
     """One result: the verdict, where, why, the right form, a program that shows it."""
     finding, verdict = result.finding, result.verdict
     yield printable(f"{number:3}  {finding.kind} {finding.name} ({finding.place}): {outcome_of(result)}")
@@ -82,7 +80,7 @@ def lines(number: int, result: "Result") -> Iterator[str]:
         yield f"       | {printable(line)}".rstrip()
 
 
-def summary(results: Sequence["Result"]) -> str:
+def summary(results: Sequence[Result]) -> str:
     """How many of each outcome."""
     counts = {"conform": CONFORMS.headline, "conform as a named variant": VARIANT.headline,
               "diverge": DIVERGES.headline, "could not be checked": NO_VERDICT}
@@ -90,7 +88,7 @@ def summary(results: Sequence["Result"]) -> str:
     return ", ".join(f"{found.count(outcome)} {verb}" for verb, outcome in counts.items() if outcome in found)
 
 
-def annotation(folder: str, result: "Result", fail_on: str) -> str | None:
+def annotation(folder: str, result: Result, fail_on: str) -> str | None:
     """The line for GitHub, at the finding's file and line."""
     finding, verdict = result.finding, result.verdict
     file = os.path.join(folder, finding.file)
@@ -100,12 +98,12 @@ def annotation(folder: str, result: "Result", fail_on: str) -> str | None:
     return github.annotation(verdict, finding.name, file, finding.line, verdict.outcome in FAIL_ON[fail_on])
 
 
-def write_json(path: str | os.PathLike[str], found: "Search", results: Sequence["Result"]) -> None:
+def write_json(path: str | os.PathLike[str], found: Search, results: Sequence[Result]) -> None:
     """Write everything: the findings in the order of the listing, with the verdict or problem of each that was run."""
     atomic_write(path, json.dumps(as_json(found, results), indent=1, default=str, allow_nan=False).encode())
 
 
-def as_json(found: "Search", results: Iterable["Result"]) -> dict[str, Any]:
+def as_json(found: Search, results: Iterable[Result]) -> dict[str, Any]:
     """The same as a dict."""
     of = {id(result.finding): result for result in results}
     findings = []
@@ -119,12 +117,12 @@ def as_json(found: "Search", results: Iterable["Result"]) -> dict[str, Any]:
     return {"folder": found.folder, "files": found.files, "unread": unread, "findings": findings}
 
 
-def write_html(path: str | os.PathLike[str], found: "Search", results: Sequence["Result"]) -> None:
+def write_html(path: str | os.PathLike[str], found: Search, results: Sequence[Result]) -> None:
     """Write the page to `path`, whole or not at all."""
     atomic_write(path, html_page(found, results).encode())
 
 
-def html_page(found: "Search", results: Sequence["Result"]) -> str:
+def html_page(found: Search, results: Sequence[Result]) -> str:
     """A table of all results, the worst first, then a section for each that does not conform.
 
     Of a search alone, a table of the findings.
@@ -159,7 +157,7 @@ def _table(titles, rows):
     yield "</table>"
 
 
-def _section(result: "Result") -> Iterator[str]:
+def _section(result: Result) -> Iterator[str]:
     finding, verdict = result.finding, result.verdict
     if verdict is not None and verdict.outcome == CONFORMS:
         return
