@@ -1,5 +1,6 @@
 """Checking Keras's layers and networks, on TensorFlow here and on PyTorch and JAX in processes of their own."""
 
+import functools
 import json
 import os
 import subprocess
@@ -13,8 +14,10 @@ from keras import layers, ops
 
 import nfnumpy as nf
 from nfnumpy.verify import CONFORMS, DIVERGES, VARIANT, check
+from nfnumpy.verify.__main__ import main
 from nfnumpy.verify.frameworks import framework_of
-from reference_tests.helpers import keras_layers
+from nfnumpy.verify.frameworks.layer_variables import in_order_of_creation
+from reference_tests.helpers import keras_layers, keras_networks
 from reference_tests.helpers.keras_layers import BENIGN, MISTAKES, RIGHT
 
 ROOT = Path(__file__).parents[2]
@@ -125,6 +128,40 @@ def test_a_layer_in_a_network_is_in_training_alone_where_it_has_statistics():
     handle.load({}, "float64")
     out = handle.framework.host(handle.call(x, "statistics"))
     assert np.allclose(out.mean((0, 1, 2)), 0.0, atol=1e-9) and handle.buffers["norm.moving_mean"].any()
+
+
+@pytest.mark.parametrize("make", [keras_networks.network, functools.partial(keras_networks.network, size=32),
+                                  keras_networks.OfModules])
+def test_networks_of_the_functional_form_conform(make):
+    """Their layers are not in the order of the reference, and have automatic names; a constant is float32."""
+    verdict = check("model", make(), config=keras_networks.CONFIG)
+    assert verdict.outcome == CONFORMS and verdict.precision == "float32", str(verdict)
+
+
+@pytest.mark.parametrize("mistake, name", [({"last_activation": False}, "final nonlinearity missing"),
+                                           ({"resets": False}, "expected_std never reset")])
+def test_a_mistake_in_a_network_of_the_functional_form_is_named(mistake, name):
+    verdict = check("model", keras_networks.network(**mistake), config=keras_networks.CONFIG, size=24)
+    assert verdict.outcome == DIVERGES and verdict.diagnosis == (name,), str(verdict)
+
+
+@pytest.mark.parametrize("mistake, diagnosis", [({}, ()), ({"forgets_beta": True}, ("beta missing",))])
+def test_functions_that_build_a_block_are_checked(mistake, diagnosis):
+    def block(x, filters, stride, beta, alpha):
+        return keras_networks.residual_block(x, filters, stride, beta, alpha, **mistake)
+
+    verdict = check("block", block, framework="keras", examples=0)
+    assert verdict.diagnosis == diagnosis and verdict.passed == (not diagnosis), str(verdict)
+
+
+def test_layers_of_one_automatic_name_are_in_order_of_their_numbers():
+    made = [layers.Dense(1, name=name) for name in ("dense_2", "other", "dense", "dense_10", "dense_1")]
+    assert [layer.name for layer in in_order_of_creation(made)] == ["dense", "other", "dense_1", "dense_2", "dense_10"]
+
+
+def test_the_command_takes_layers(capsys):
+    assert main(["ws_conv", "reference_tests.helpers.keras_layers:Bessel", "--examples", "0"]) == 1
+    assert "(keras): DIVERGES" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind, target, text", [

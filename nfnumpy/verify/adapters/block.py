@@ -1,7 +1,6 @@
 """Residual blocks: modules, and classes and factories that make them."""
 
 import dataclasses
-import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -80,7 +79,7 @@ def _of_factory(target, framework, family, activation, options):
                  "beta": beta, "expected_std": 1.0 / beta, "expected_var": beta**-2}
         given = {**{name: value for name, value in known.items() if name in names}, **others}
         if framework.has_layers and builds_layers(target):
-            module = guarded("block", framework.built, functools.partial(_building, target, given), (6, 6, in_channels))
+            module = guarded("block", _built, framework, target, given, in_channels)
         else:
             module = guarded("block", target, **given)
         if not framework.is_module(module):
@@ -92,9 +91,15 @@ def _of_factory(target, framework, family, activation, options):
         yield _described(handle, family, activation, in_channels, stride, alpha, beta, framework.channels_first)
 
 
-def _building(target, options, x):
-    """What a function that builds layers on a tensor makes of it."""
-    return target(x, **options)
+def _built(framework, target, options, in_channels):
+    """The network that a function builds on a tensor of any size, or else of 6 × 6 pixels."""
+    def function(x):
+        return target(x, **options)
+
+    try:
+        return framework.built(function, (None, None, in_channels))
+    except Exception:  # it may compute with the size
+        return framework.built(function, (6, 6, in_channels))
 
 
 def _of_module(module, framework, family, activation, options):

@@ -27,6 +27,7 @@ class _OfParameters:
     shapes: Mapping[str, tuple[int, ...]]
     outputs_first = channels_first = can_train = False
     places: Mapping[str, str] = {}
+    image_size: int | None = None
 
     def attach(self, names: Mapping[str, str]) -> None:
         """No parts can be observed."""

@@ -22,8 +22,10 @@ class ModuleModel:
     def __init__(self, module: Any, framework: Framework, options: Mapping[str, Any]):
         self.framework, self.options = framework, options
         self.module = guarded("model", framework.module, module)
+        self.image_size: int | None = None  # that it is made for, if it takes no other
         if framework.has_layers:
-            guarded("model", self.module.build, np.zeros((1, *image_shape(module)), np.float32))
+            shape, self.image_size = image_shape(module)
+            guarded("model", self.module.build, np.zeros((1, *shape), np.float32))
         self.shapes = {**self.module.parameters, **{name: array.shape for name, array in self.module.buffers.items()
                                                     if array.ndim and array.dtype.kind == "f"}}
         if not self.module.parameters:
@@ -107,11 +109,11 @@ class ModuleModel:
         return result
 
 
-def image_shape(module: Any) -> tuple[int, int, int]:
-    """(H, W, C) of the images that a network of Keras's is made for, or that any takes."""
+def image_shape(module: Any) -> tuple[tuple[int, int, int], int | None]:
+    """((H, W, C) of images that a network of Keras's takes, H if it takes no other)."""
     shape = getattr(module, "input_shape", None) if getattr(module, "inputs", None) else None
     height, width, channels = shape[1:] if isinstance(shape, tuple) and len(shape) == 4 else (None, None, None)
-    return height or USUAL_SHAPE[0], width or USUAL_SHAPE[1], channels or USUAL_SHAPE[2]
+    return (height or USUAL_SHAPE[0], width or USUAL_SHAPE[1], channels or USUAL_SHAPE[2]), height
 
 
 def _common_path(names: Sequence[str]) -> str:

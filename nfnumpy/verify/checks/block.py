@@ -151,4 +151,4 @@ def check_for(blocks: Sequence[BlockTarget]) -> BlockCheck:
         size = tuple(int(size) for size in random.integers(2, 8, 2))
         return _case(blocks[seed % len(blocks)], 100 + seed, count=count, size=size)
 
-    return BlockCheck("block", reference, NetworkRules(), CATALOGUE, typical, edges, drawn, smaller)
+    return BlockCheck("block", reference, NetworkRules(), CATALOGUE, typical, edges, drawn, smaller, is_slow=True)

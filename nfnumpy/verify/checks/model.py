@@ -16,6 +16,7 @@ from ...errors import InputError
 from .. import tolerance
 from ..adapters import title_of
 from ..adapters.model import network_target
+from ..compare import ROUNDED_CONSTANTS
 from ..diagnosis import Diagnosis, named
 from ..frameworks import Framework
 from ..network.architecture import Architecture, architecture_of, base_rules
@@ -60,20 +61,10 @@ def check_model(target: Any, *, framework: str = "auto", examples: int = 20, nam
     found = recognize(network.shapes, outputs_first=network.outputs_first, config=config,
                       given=None if map is None else read_map(map))
     if size is None:
-        size = min(LARGEST_OF.get(type(found.config), LARGEST), found.config.test_size)
+        size = network.image_size or min(LARGEST_OF.get(type(found.config), LARGEST), found.config.test_size)
     if not all(isinstance(number, int) and number >= 1 for number in (size, batch)):
         raise InputError(f"model: size={size!r}, batch={batch!r}: expected positive whole numbers")
-    comparison, title = _Comparison(network, used_framework, found, precision), name or title_of(target)
-    verdict = comparison.verdict(title, size, batch)
-    is_unexplained = verdict.outcome == DIVERGES and not verdict.diagnosis
-    if is_unexplained and precision == "auto" and comparison.target.precision == "float64":
-        coarser = _Comparison(network, used_framework, found, "float32")
-        coarser.notes.append("compared in float32: in float64 no known form agrees, as if some of the target's numbers "
-                             "were float32")
-        in_float32 = coarser.verdict(title, size, batch)
-        if in_float32.diagnosis or in_float32.outcome == CONFORMS:
-            return in_float32
-    return verdict
+    return _Comparison(network, used_framework, found, precision).verdict(name or title_of(target), size, batch)
 
 
 class _Comparison:
@@ -90,6 +81,10 @@ class _Comparison:
         seen = tuple(self._observations(size, batch))
         random = self.target.randomness(seen[-1])
         tables = self._tables(seen, gradients=False)
+        if self._wrong(tables) and self.target.framework.rounds_constants and self.target.precision == "float64":
+            self.target.precision = "float32"
+            self.notes.append(ROUNDED_CONSTANTS)
+            tables = self._tables(seen, gradients=False)
         if not self._wrong(tables):  # else gradients differ anyway; they are compared with the form that is recognized
             tables = self._tables(seen, gradients=True)
         wrong = self._wrong(tables)

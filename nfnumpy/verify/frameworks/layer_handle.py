@@ -69,10 +69,9 @@ class LayerHandle(ModuleHandle):
     @property
     def _trainable(self) -> set[int]:
         """The ids of the variables that training changes."""
-        known = getattr(self.target, "trainable_variables", None)
-        if known is None:
-            return {id(place.variable) for place in self._places.values() if place.variable.trainable}
-        return {id(variable) for variable in known}
+        if isinstance(self.target, self.framework.keras.layers.Layer):
+            return {id(variable) for variable in self.target.trainable_variables}
+        return {id(place.variable) for place in self._places.values() if place.variable.trainable}
 
     def _parts(self) -> tuple[dict[str, Place], dict[str, Place]]:
         """(parameters, buffers)."""
@@ -207,6 +206,8 @@ class LayerHandle(ModuleHandle):
 
     def _has_statistics(self, layer):
         """Whether a layer has variables of its own that training changes without a gradient."""
+        if "training" not in inspect.signature(self.framework.unbound_call(layer)).parameters:
+            return False
         own = [value for value in vars(layer).values() if self.framework.is_variable(value)]
         return any(not value.trainable and len(value.shape) for value in own)
 

@@ -4,7 +4,7 @@ Keras's own names are not unique: two layers of a network may both be called "co
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 
@@ -73,10 +73,30 @@ def _children(owner, internal):
         return
     if not internal.isdisjoint(vars(owner)) and hasattr(owner, "get_layer"):  # a network: its layers have unique names
         if _is_built_of_layers(owner):
-            yield from ((layer.name, layer) for layer in owner.layers)
+            yield from ((layer.name, layer) for layer in in_order_of_creation(owner.layers))
     attributes = {**vars(owner).get("_modules", {}), **vars(owner)}  # with PyTorch below, layers are kept in _modules
     yield from ((key, value) for key, value in attributes.items()
                 if key not in internal and not key.startswith("_self_"))  # TensorFlow's own bookkeeping
+
+
+def in_order_of_creation(layers: Iterable[Any]) -> list[Any]:
+    """The layers of a graph, which Keras sorts by depth, with those of one automatic name in order of their numbers.
+
+    So "conv2d_3" comes after "conv2d_2", wherever it stands in the graph; layers of different names keep their places.
+    """
+    found = list(layers)
+    names = [_without_number(layer.name) for layer in found]
+    groups: dict[str, list[tuple[int, Any]]] = {}
+    for (name, number), layer in zip(names, found, strict=True):
+        groups.setdefault(name, []).append((number, layer))
+    queues = {name: iter(sorted(group, key=lambda each: each[0])) for name, group in groups.items()}
+    return [next(queues[name])[1] for name, _ in names]
+
+
+def _without_number(name: str) -> tuple[str, int]:
+    """("conv2d", 3) of "conv2d_3", ("conv2d", 0) of "conv2d"."""
+    start, _, end = name.rpartition("_")
+    return (start, int(end)) if start and end.isdigit() else (name, 0)
 
 
 def _is_built_of_layers(network):
