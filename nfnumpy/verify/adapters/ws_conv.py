@@ -1,6 +1,7 @@
 """Convolutions with standardized weights: modules, and bare functions of a weight."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ from ..frameworks import Framework, ModuleHandle, framework_of
 from . import Adapter
 from .guarded_call import guarded, guarding
 from .layer_convolution import layer_convolution_adapter
-from .signatures import parameter_names, parameters_of, required
+from .signatures import parameter_names
+from .ws_construction import Construction
+from .ws_functions import function_adapter
 
 GAIN_NAMES = ("gain", "g", "weight_gain", "scale")
 CHANNELS = ("in_channels", "in_features", "inplanes", "cin")
@@ -26,8 +29,7 @@ def convolution_adapter(target: Any, wish: str, options: Mapping[str, Any]) -> A
         return layers
     if framework.has_modules and (isinstance(target, type) or _makes_modules(target)):
         return _module_adapter(target, framework, options)
-    run = _function_run(target, framework, layout, options)
-    return Adapter(guarding("ws_conv", run), framework, notes=(f"the layout of the weight is {layout}",))
+    return function_adapter(target, framework, layout, options)
 
 
 def _makes_modules(target):
@@ -38,14 +40,15 @@ def _makes_modules(target):
 
 def _module_adapter(target, framework, options):
     """A module of two dimensions is compared in everything, any other in its standardization."""
-    module = guarded("ws_conv", target, 4, 4, 1, **options)
+    construction = Construction.of(target, options)
+    module = guarded("ws_conv", construction.made, 4, 4, 1, 1, 1)
     if not framework.is_module(module):
         raise InputError(f"ws_conv: expected a module, the target made {type(module).__name__}")
     weight = framework.module(module).parameters.get("weight", ())
     transposed = "transpose" in type(module).__name__.lower() or getattr(module, "transposed", False)
-    layer = _Layer(target, framework, options, transposed, len(weight) - 2)
+    layer = _Layer(construction, framework, transposed, len(weight) - 2)
     if layer.dimensions == 2 and not transposed:
-        return Adapter(guarding("ws_conv", layer.run), framework)
+        return Adapter(guarding("ws_conv", layer.run), framework, construction.fixed, notes=construction.notes)
     note = "not a convolution of two dimensions: its standardization alone is checked"
     return Adapter(guarding("ws_conv", layer.run_weight), framework, notes=(note,))
 
@@ -53,29 +56,28 @@ def _module_adapter(target, framework, options):
 class _Layer:
     """A class or factory of convolutions; weights are OIHW, images NCHW, as in the framework's modules."""
 
-    def __init__(self, target: Callable, framework: Framework, options: Mapping[str, Any], transposed: bool,
-                 dimensions: int):
-        self.target, self.framework, self.options = target, framework, options
+    def __init__(self, construction: Construction, framework: Framework, transposed: bool, dimensions: int):
+        self.construction, self.framework = construction, framework
         self.transposed, self.dimensions = transposed, dimensions
 
     def run(self, case: Any) -> Mapping[str, np.ndarray]:
         """The standardized weight, the output and every gradient."""
         arrays, framework = case.arrays, self.framework
         weight = arrays["weight"].transpose(3, 2, 0, 1)
-        module = self._made(arrays["x"].shape[3], weight.shape[0], weight.shape[2], stride=case.options["stride"],
-                            groups=case.options["groups"])
+        module = self._made(arrays["x"].shape[3], weight.shape[0], weight.shape[2], case.options["stride"],
+                            case.options["groups"])
         leaves = _load(module, weight, arrays)
         out, convolved = module.call_and_watch(framework.images(arrays["x"]), training=True)
         output = framework.from_images(framework.host(out))
         cotangent = framework.images(np.resize(arrays["cotangent"], output.shape))
         x_grad, grads = module.gradients(out, cotangent)
-        outputs = {"output": output, "gradient of x": framework.from_images(x_grad)}
+        x_grad = np.zeros(arrays["x"].shape) if x_grad is None else framework.from_images(x_grad)
+        outputs = {"output": output, "gradient of x": x_grad}
         if convolved is not None and convolved.shape == weight.shape:
             outputs["standardized weight"] = convolved.transpose(2, 3, 1, 0)
         for ours, name in leaves.items():
-            if grads[name] is not None:
-                grad = grads[name]
-                outputs[f"gradient of {ours}"] = grad.transpose(2, 3, 1, 0) if ours == "weight" else grad.reshape(-1)
+            grad = np.zeros(module.parameters[name]) if grads[name] is None else grads[name]
+            outputs[f"gradient of {ours}"] = grad.transpose(2, 3, 1, 0) if ours == "weight" else grad.reshape(-1)
         return outputs
 
     def run_weight(self, case: Any) -> Mapping[str, np.ndarray]:
@@ -95,9 +97,8 @@ class _Layer:
             raise InputError("ws_conv: the module called no convolution of its framework, so its weight is not seen")
         return {"standardized weight": convolved.reshape(weight.shape).transpose(np.argsort(order))}
 
-    def _made(self, inputs, outputs, kernel, **geometry):
-        made = self.target(inputs, outputs, kernel, **geometry, **self.options)
-        return self.framework.module(made, owned=True)
+    def _made(self, inputs, outputs, kernel, stride=1, groups=1):
+        return self.framework.module(self.construction.made(inputs, outputs, kernel, stride, groups), owned=True)
 
 
 def _load(module: ModuleHandle, weight: np.ndarray, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
@@ -113,22 +114,7 @@ def _load(module: ModuleHandle, weight: np.ndarray, arrays: Mapping[str, np.ndar
     if "bias" in shapes:
         leaves["bias"] = "bias"
     values = {**arrays, "weight": weight}
+    if gain is not None:  # of a transposed convolution it may be along the inputs
+        values["gain"] = np.resize(arrays["gain"], math.prod(shapes[gain]))
     module.load({name: values[ours].reshape(shapes[name]) for ours, name in leaves.items()}, str(weight.dtype))
     return leaves
-
-
-def _function_run(target, framework, layout, options):
-    """A function of a weight, and of a gain if it takes one; else its result is multiplied by the gain."""
-    wanted = [name for name in required(parameters_of(target)) if name not in options]
-
-    def run(case):
-        weight, gain = case.arrays["weight"], case.arrays["gain"]
-        if layout == "OIHW":
-            arguments = [weight.transpose(3, 2, 0, 1), gain.reshape(-1, 1, 1, 1)]
-        else:
-            arguments = [weight, gain]
-        arguments = [framework.array(array) for array in arguments][:max(1, min(2, len(wanted)))]
-        value, _ = framework.value_and_vjp(lambda *arrays: target(*arrays, **options), arguments, None)
-        value = value.transpose(2, 3, 1, 0) if layout == "OIHW" else value
-        return {"standardized weight": value * gain if len(arguments) == 1 else value}
-    return run

@@ -26,6 +26,7 @@ from .. import tolerance
 from ..adapters import title_of
 from ..adapters.activation import activation_adapter
 from ..compare import Check, InputCase, compare
+from ..frameworks import tries_frameworks
 from ..variants import KnownVariant, apply
 from ..verdict import Verdict
 
@@ -314,6 +315,7 @@ def _extremes(run, name):
         yield "the output for a NaN is a number: broken activations would not be noticed"
 
 
+@tries_frameworks
 def check_activation(target: Any, *, framework: str = "auto", examples: int = 20, name: str | None = None,
                      nonlinearity: str | None = None, **options: Any) -> Verdict:
     """The Verdict on a nonlinearity: a function of an array, a module, its class, or a factory.

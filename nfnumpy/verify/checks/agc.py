@@ -15,6 +15,7 @@ from ..adapters.agc_functions import AFTER, FROZEN, SUFFIXES, clipped
 from ..adapters.agc_optimizers import CALLS, CHANGE_OF_FROZEN
 from ..adapters.agc_target import GRADIENT_OF
 from ..compare import Check, InputCase, compare
+from ..frameworks import tries_frameworks
 from ..tolerance import UNKNOWN
 from ..variants.agc import ClippingRules, clip_by_rules
 from ..variants.agc_catalogue import CATALOGUE, USES
@@ -151,6 +152,7 @@ def smaller(case: InputCase) -> Iterator[InputCase]:
                 yield InputCase({**arrays, key: rounder}, options)
 
 
+@tries_frameworks
 def check_agc(target: Any, *, framework: str = "auto", examples: int = 20, name: str | None = None,
               **options: Any) -> Verdict:
     """The Verdict on adaptive gradient clipping.

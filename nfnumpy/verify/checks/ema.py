@@ -14,6 +14,7 @@ import numpy as np
 from ..adapters import title_of
 from ..adapters.ema import average_adapter, by_update, reference_averages
 from ..compare import Check, InputCase, compare
+from ..frameworks import tries_frameworks
 from ..variants import KnownVariant
 from ..verdict import Verdict
 
@@ -157,6 +158,7 @@ def smaller(case: InputCase) -> Iterator[InputCase]:
             yield InputCase({**arrays, name: rounder}, options)
 
 
+@tries_frameworks
 def check_ema(target: Any, *, framework: str = "auto", examples: int = 20, name: str | None = None,
               **options: Any) -> Verdict:
     """The Verdict on a moving average of weights (see adapters/ema.py).

@@ -19,6 +19,7 @@ from ..adapters import title_of
 from ..adapters.norm import norm_adapter
 from ..adapters.norm_runs import LEAVES, RUNNING, STATISTICS, named
 from ..compare import Check, InputCase, Outputs, compare
+from ..frameworks import tries_frameworks
 from ..variants import apply
 from ..variants.normalization import BASES, NormRules, normalized
 from ..variants.normalization_catalogue import CONVENTIONS, TITLES, catalogue
@@ -163,6 +164,7 @@ def check_for(name: str, has_affine: bool = True) -> NormCheck:
                  (_case(3, **SMALL[0]), _case(4, shape=SHAPES[1], **SMALL[1])), drawn, smaller, screen=screen)
 
 
+@tries_frameworks
 def check_norm(target: Any, *, framework: str = "auto", examples: int = 20, name: str | None = None,
                norm: str | None = None, groups: int | None = None, **options: Any) -> Verdict:
     """The Verdict on a normalization.

@@ -15,6 +15,7 @@ from ...optim.schedules import warmup_cosine
 from ..adapters import title_of
 from ..adapters.schedule import BEYOND, parts, schedule_adapter
 from ..compare import Check, InputCase, compare
+from ..frameworks import tries_frameworks
 from ..variants import KnownVariant
 from ..verdict import Verdict
 
@@ -208,6 +209,7 @@ def _after_the_last_step(run, case):
               f"step is taken there"
 
 
+@tries_frameworks
 def check_schedule(target: Any, *, framework: str = "auto", examples: int = 20, name: str | None = None,
                    **options: Any) -> Verdict:
     """The Verdict on a learning-rate schedule (see adapters/schedule.py).

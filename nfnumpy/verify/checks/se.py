@@ -15,6 +15,7 @@ from ...autograd import Tensor
 from ..adapters import title_of
 from ..adapters.se import LEAVES, squeeze_excite_adapter
 from ..compare import Check, InputCase, compare
+from ..frameworks import tries_frameworks
 from ..variants.squeeze_excite import CATALOGUE, SqueezeExciteRules, excited
 from ..verdict import Verdict
 
@@ -98,6 +99,7 @@ def scales(case: InputCase) -> Mapping[str, float]:
 CHECK = Check("se", reference, RULES, CATALOGUE, TYPICAL, EDGES, drawn, smaller, scales)
 
 
+@tries_frameworks
 def check_se(target: Any, *, framework: str = "auto", examples: int = 20, name: str | None = None,
              **options: Any) -> Verdict:
     """The Verdict on a squeeze-and-excite module.

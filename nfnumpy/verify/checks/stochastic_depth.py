@@ -15,6 +15,7 @@ from .. import tolerance
 from ..adapters import title_of
 from ..adapters.stochastic_depth import stochastic_depth_adapter
 from ..diagnosis import named
+from ..frameworks import tries_frameworks
 from ..variants import apply, combinations
 from ..variants.stochastic_depth import CATALOGUE, StochasticDepthRules
 from ..verdict import CONFORMS, DIVERGES, VARIANT, Difference, Verdict
@@ -126,6 +127,7 @@ def _counterexample(seen):
             "in evaluation": (x * seen[rate].evaluation[0][:8, 0, 0, 0]).tolist()}
 
 
+@tries_frameworks
 def check_stochastic_depth(target: Any, *, framework: str = "auto", examples: int = 20, name: str | None = None,
                            **options: Any) -> Verdict:
     """The Verdict on stochastic depth.

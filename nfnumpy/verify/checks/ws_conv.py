@@ -16,15 +16,18 @@ from ...autograd import Tensor, no_grad
 from ..adapters import title_of
 from ..adapters.ws_conv import convolution_adapter
 from ..compare import Check, InputCase, compare
-from ..variants.ws_conv import CATALOGUE, StandardizationRules, standardized
+from ..frameworks import tries_frameworks
+from ..variants.ws_conv import CATALOGUE, StandardizationRules, same_padding, standardized
 from ..verdict import Verdict
 
 
 def _forward(leaves, options, rules):
     """(the standardized weight, the convolution) as Tensors."""
-    kernel = standardized(leaves["weight"], leaves["gain"], rules)
+    kernel = standardized(leaves["weight"], leaves["gain"], rules, options["groups"])
+    is_told = options.get("padding") == "symmetric" and rules.padding is same_padding
+    padding = kernel.shape[0] // 2 if is_told else rules.padding(kernel.shape[0])
     out = ops.conv2d(leaves["x"], kernel, leaves["bias"], stride=options["stride"], groups=options["groups"],
-                     padding=rules.padding(kernel.shape[0]))
+                     padding=padding)
     return kernel, out
 
 
@@ -42,14 +45,26 @@ def reference(case: InputCase, rules: StandardizationRules) -> Mapping[str, np.n
     kernel, out = _forward(leaves, case.options, rules)
     out.backward(np.resize(case.arrays["cotangent"], out.shape).astype(out.dtype))
     return {"standardized weight": kernel.data, "output": out.data,
-            **{f"gradient of {name}": leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}}
+            **{f"gradient of {name}": np.zeros_like(leaf.data) if leaf.grad is None else leaf.grad
+               for name, leaf in leaves.items()}}
 
 
-def _case(seed, *, kernel=3, fan=3, out=5, groups=1, stride=1, size=6, scale=None, offset=0.1):
+def reference_of_function(case: InputCase, rules: StandardizationRules) -> Mapping[str, np.ndarray]:
+    """The standardized weight, and the gradients through it."""
+    leaves = {name: Tensor(case.arrays[name], requires_grad=True) for name in ("weight", "gain")}
+    kernel = standardized(leaves["weight"], leaves["gain"], rules, case.options["groups"])
+    if kernel.node is not None:  # else everything is detached
+        kernel.backward(np.resize(case.arrays["cotangent"], kernel.shape).astype(kernel.dtype))
+    return {"standardized weight": kernel.data,
+            **{f"gradient of {name}": np.zeros_like(leaf.data) if leaf.grad is None else leaf.grad
+               for name, leaf in leaves.items()}}
+
+
+def _case(seed, *, kernel=3, fan=3, out=5, groups=1, stride=1, size=6, scale=None, offset=0.1, count=2):
     random = np.random.default_rng(seed)
     channels = fan * groups
     scale = 1.0 / np.sqrt(kernel * kernel * fan) if scale is None else scale
-    arrays = {"x": random.standard_normal((2, size, size, channels)),
+    arrays = {"x": random.standard_normal((count, size, size, channels)),
               "weight": scale * (random.standard_normal((kernel, kernel, fan, out)) + offset),
               "gain": 1.0 + 0.3 * random.standard_normal(out), "bias": 0.2 * random.standard_normal(out),
               "cotangent": random.standard_normal(7)}
@@ -60,7 +75,9 @@ def _case(seed, *, kernel=3, fan=3, out=5, groups=1, stride=1, size=6, scale=Non
 TYPICAL = (_case(1, fan=16, out=8), _case(2, kernel=1, fan=64, out=32), _case(3, fan=8, out=16, groups=2))
 EDGES = (_case(4, stride=2, size=6), _case(5, stride=2, size=7), _case(6, scale=2e-3), _case(7, scale=3e-4),
          _case(8, kernel=1, fan=2, out=3, scale=0.3), _case(9, fan=1, out=6, groups=6), _case(10, offset=3.0),
-         _case(12, scale=1e-5))
+         _case(12, scale=1e-5), _case(13, out=1), _case(14, fan=1, out=4, count=1),
+         _case(15, size=3, count=1), _case(16, kernel=1, fan=6, out=1, size=1),  # one of everything somewhere
+         _case(17, scale=1e-6), _case(18, scale=1e-9))
 
 
 DRAWN_SHAPES = ((1, 4, 6, 1), (3, 2, 4, 2), (5, 3, 2, 1), (3, 1, 6, 3), (1, 2, 9, 3))  # kernel, fan, out, groups
@@ -119,19 +136,36 @@ def scales(case: InputCase) -> Mapping[str, float]:
 CHECK = Check("ws_conv", reference, StandardizationRules(), CATALOGUE, TYPICAL, EDGES, drawn, smaller, scales, screen)
 
 
-def with_geometry(fixed: Mapping[str, int]) -> Check:
-    """The Check with the input cases of a target that has only one stride or one number of groups."""
+def scales_of_function(case: InputCase) -> Mapping[str, float]:
+    """The same for a cotangent of the standardized weight itself."""
+    arrays = case.arrays
+    weight, largest = arrays["weight"], float(np.max(np.abs(arrays["cotangent"])))
+    flat = weight.reshape(-1, weight.shape[3])
+    norm = np.sqrt(np.maximum(np.sum(np.square(flat - flat.mean(0)), axis=0), 1e-4))
+    return {"gradient of weight": largest * float(np.max(np.abs(arrays["gain"]) / norm)), "gradient of gain": largest}
+
+
+FUNCTION_CHECK = dataclasses.replace(CHECK, reference=reference_of_function, scales=scales_of_function, screen=None)
+
+
+def with_geometry(fixed: Mapping[str, Any]) -> Check:
+    """The Check with the input cases of a target that has only one stride, number of groups or padding."""
+    told = {name: value for name, value in fixed.items() if name == "padding"}
+
     def fits(case):
-        return all(case.options[name] == value for name, value in fixed.items())
+        return all(case.options[name] == value for name, value in fixed.items() if name not in told)
+
+    def cases(all_cases):
+        return tuple(InputCase(case.arrays, {**case.options, **told}) for case in all_cases if fits(case))
 
     @functools.lru_cache(maxsize=64)
     def next_drawn(seed):
-        return next(case for case in (drawn(seed + 1001 * k) for k in range(1000)) if fits(case))
+        return cases(next((case,) for case in (drawn(seed + 1001 * k) for k in range(1000)) if fits(case)))[0]
 
-    return dataclasses.replace(CHECK, typical=tuple(filter(fits, TYPICAL)), edges=tuple(filter(fits, EDGES)),
-                               drawn=next_drawn)
+    return dataclasses.replace(CHECK, typical=cases(TYPICAL), edges=cases(EDGES), drawn=next_drawn)
 
 
+@tries_frameworks
 def check_ws_conv(target: Any, *, framework: str = "auto", examples: int = 20, name: str | None = None,
                   **options: Any) -> Verdict:
     """The Verdict on a convolution with scaled weight standardization, or on a bare `standardize(weight[, gain])`.
@@ -141,6 +175,6 @@ def check_ws_conv(target: Any, *, framework: str = "auto", examples: int = 20, n
     options are passed to the target. InputError when it cannot be used.
     """
     adapter = convolution_adapter(target, framework, options)
-    check = with_geometry(adapter.fixed) if adapter.fixed else CHECK
+    check = FUNCTION_CHECK if adapter.fixed.get("is_function") else with_geometry(adapter.fixed)
     return compare(check, adapter.run, target=name or title_of(target), framework=adapter.framework, examples=examples,
                    notes=adapter.notes)

@@ -1,9 +1,14 @@
 """The frameworks that a target can be written in."""
 
+import contextlib
+import functools
+import inspect
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from ...errors import InputError
+from ..verdict import Verdict
 from .base import Framework, ModuleHandle
 from .jax import Jax
 from .keras import Keras
@@ -30,6 +35,33 @@ def framework_of(target: Any, wish: str = "auto") -> Framework:
         raise InputError(f"--framework {name}: {error}") from None
 
 
+def tries_frameworks(check: Callable[..., Verdict]) -> Callable[..., Verdict]:
+    """A check that runs a function which raises in the framework that it seems to be of in others that it may be of.
+
+    Those are the ones that its module imports, and NumPy: methods such as x.sum() do not say what x is.
+    """
+    @functools.wraps(check)
+    def checked(target: Any, *, framework: str = "auto", **options: Any) -> Verdict:
+        try:
+            return check(target, framework=framework, **options)
+        except InputError as error:
+            if framework != "auto" or not inspect.isfunction(target) or "the target raised" not in str(error):
+                raise
+            for other in _others(target):
+                with contextlib.suppress(InputError):
+                    return check(target, framework=other, **options)
+            raise
+    return checked
+
+
+def _others(function):
+    """The names of further frameworks that a function may be written in."""
+    module = sys.modules.get(function.__module__)
+    roots = {_root(value) for value in vars(module or object).values() if hasattr(value, "__name__")}
+    named = [name for name, framework in FRAMEWORKS.items() if roots & {*framework.packages, name}]
+    return [name for name in (*named, Numpy.name) if name != _guess(function)]
+
+
 def _guess(target):
     """The name of the framework whose packages the target, or else its module, names; numpy where there is none."""
     owner = target if isinstance(target, type) else type(target)
@@ -47,11 +79,25 @@ def _guess(target):
 
 
 def _namespaces(function):
-    """What the function itself names, then what its module names."""
+    """What the function itself names, what the functions of its module name that it calls, then what the module names.
+    """
     module = sys.modules.get(getattr(function, "__module__", None) or "")
     names = getattr(function, "__globals__", None) or vars(module or object)
-    used = getattr(getattr(function, "__code__", None), "co_names", ())
-    return {name: names[name] for name in used if name in names}, names
+    callers, known = [function], set()
+    while callers:
+        used = {name for caller in callers for name in _names_in(getattr(caller, "__code__", None))}
+        space = {name: names[name] for name in used if name in names}
+        yield space
+        callers = [value for value in space.values() if inspect.isfunction(value) and value not in known
+                   and value.__module__ == function.__module__]
+        known |= set(callers)
+    yield names
+
+
+def _names_in(code):
+    """The global names and attributes of a function's code, those of functions inside it too."""
+    inner = [constant for constant in getattr(code, "co_consts", ()) if inspect.iscode(constant)]
+    return {*getattr(code, "co_names", ()), *(name for part in inner for name in _names_in(part))}
 
 
 def _root(value):
@@ -59,4 +105,5 @@ def _root(value):
     return (getattr(value, "__module__", None) or getattr(value, "__name__", "") or "").partition(".")[0]
 
 
-__all__ = ["FRAMEWORKS", "Framework", "Jax", "Keras", "ModuleHandle", "Numpy", "TensorFlow", "Torch", "framework_of"]
+__all__ = ["FRAMEWORKS", "Framework", "Jax", "Keras", "ModuleHandle", "Numpy", "TensorFlow", "Torch", "framework_of",
+           "tries_frameworks"]

@@ -8,6 +8,8 @@ import math
 import operator
 from collections.abc import Callable
 
+import numpy as np
+
 from ... import ops
 from ...autograd import Tensor
 from ...functional.activations import GAMMA
@@ -41,9 +43,22 @@ def added_to_deviation(variance: Tensor, fan_in: float, eps: float) -> Tensor:
     return (ops.sqrt(variance) + eps) * fan_in**0.5
 
 
-def inputs_of_a_unit(shape: tuple[int, ...]) -> int:
+def inputs_of_a_unit(shape: tuple[int, ...], groups: int) -> int:
     """kh·kw·in of a weight (kh, kw, in, out)."""
     return math.prod(shape[:3])
+
+
+def _inputs_of_all_groups(shape, groups):
+    return math.prod(shape[:3]) * groups
+
+
+def _size_of_the_weight(shape, groups):
+    return math.prod(shape)
+
+
+def _along_inputs(unit, gain):
+    """The gain, repeated as often as needed, along the input axis."""
+    return unit * np.resize(gain.data, unit.shape[2]).reshape(1, 1, -1, 1)
 
 
 def same_padding(kernel: int) -> str:
@@ -55,15 +70,20 @@ def same_padding(kernel: int) -> str:
 class StandardizationRules:
     """gain·(W - mean)/√max(N·variance, eps) of a weight (kh, kw, in, out).
 
-    axes: of mean and variance; bessel: whether the variance is over count - 1; scaled(weight, divisor): the quotient;
-    factor: of the result; gained(weight, gain); padding(kernel size): of the convolution.
+    fan_in(shape, groups): N; axes: of mean and variance; over_groups: whether those of all groups are one; bessel:
+    whether the variance is over count - 1; scaled(weight, divisor): the quotient; factor: of the result; gained(weight,
+    gain); is_detached, statistics_detached: whether the weight, or mean and deviation, get no gradient;
+    padding(kernel size): of the convolution.
     """
 
     eps: float = 1e-4
     divisor: Callable[[Tensor, float, float], Tensor] = floor_of_scaled_variance
     bessel: bool = False
-    fan_in: Callable[[tuple[int, ...]], int] = inputs_of_a_unit
+    fan_in: Callable[[tuple[int, ...], int], int] = inputs_of_a_unit
     axes: tuple[int, ...] = (0, 1, 2)
+    over_groups: bool = False
+    is_detached: bool = False
+    statistics_detached: bool = False
     scaled: Callable[[Tensor, Tensor], Tensor] = operator.truediv
     centred: bool = True
     factor: float = 1.0
@@ -71,32 +91,44 @@ class StandardizationRules:
     padding: Callable[[int], str | int] = same_padding
 
 
-def standardized(weight: Tensor, gain: Tensor, rules: StandardizationRules) -> Tensor:
+def standardized(weight: Tensor, gain: Tensor, rules: StandardizationRules, groups: int = 1) -> Tensor:
     """The weight (kh, kw, in/groups, out) standardized by `rules`; without changes, the operation of nfnumpy.ops."""
     if dataclasses.replace(rules, padding=same_padding) == StandardizationRules():
         return ops.standardize_weight(weight, gain)
-    count = math.prod(weight.shape[axis] for axis in rules.axes)
-    centred = weight - ops.mean(weight, axis=rules.axes, keepdims=True)
+    weight = weight.detach() if rules.is_detached else weight
+    shape, given, axes = weight.shape, weight, rules.axes
+    if rules.over_groups:
+        given = ops.reshape(weight, shape=(*shape[:3], groups, shape[3] // groups))
+        axes = (*axes, 3)
+    count = math.prod(given.shape[axis] for axis in axes)
+    mean = ops.mean(given, axis=axes, keepdims=True)
+    centred = given - (mean.detach() if rules.statistics_detached else mean)
     degrees = count - rules.bessel
     share = 1.0 / degrees if degrees else float("nan")
-    variance = ops.sum(centred * centred, axis=rules.axes, keepdims=True) * share
-    divisor = rules.divisor(variance, float(rules.fan_in(weight.shape)), rules.eps)
-    unit = rules.scaled(centred if rules.centred else weight, divisor) * rules.factor
-    return rules.gained(unit, gain)
+    variance = ops.sum(centred * centred, axis=axes, keepdims=True) * share
+    divisor = rules.divisor(variance, float(rules.fan_in(shape, groups)), rules.eps)
+    divisor = divisor.detach() if rules.statistics_detached else divisor
+    unit = rules.scaled(centred if rules.centred else given, divisor) * rules.factor
+    return rules.gained(ops.reshape(unit, shape=shape), gain)
 
 
-EPS_FORMS = {"added to variance": (added_to_variance, (1e-3, 1e-4, 1e-5, 1e-6, 1e-8)),
-             "added to N·variance": (added_to_scaled_variance, (1e-4, 1e-5, 1e-6)),
-             "floor of N·variance": (floor_of_scaled_variance, (1e-3, 1e-5, 1e-6, 0.0)),
-             "floor of variance": (floor_of_variance, (1e-4, 1e-5)),
-             "added to the deviation": (added_to_deviation, (1e-4, 1e-5, 1e-6, 1e-8))}
+IN_FLOAT32, IN_FLOAT64 = float(np.finfo(np.float32).eps), float(np.finfo(np.float64).eps)  # as a dtype's own eps
+EPS_FORMS = {
+    "added to variance": (added_to_variance, (1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 1e-10, 1e-12, IN_FLOAT32, IN_FLOAT64)),
+    "added to N·variance": (added_to_scaled_variance, (1e-4, 1e-5, 1e-6, 1e-8, 1e-10, IN_FLOAT32, IN_FLOAT64)),
+    "floor of N·variance": (floor_of_scaled_variance, (1e-3, 1e-5, 1e-6, 1e-8, 1e-10, IN_FLOAT32, IN_FLOAT64, 0.0)),
+    "floor of variance": (floor_of_variance, (1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 1e-10)),
+    "added to the deviation": (added_to_deviation, (1e-4, 1e-5, 1e-6, 1e-8, 1e-10, IN_FLOAT32, IN_FLOAT64))}
+GAMMAS = {**{name: GAMMA[name] for name in ("relu", "gelu", "silu")},
+          "relu, exactly √(2/(1 - 1/π))": math.sqrt(2.0 / (1.0 - 1.0 / math.pi))}
 
 
 def _eps_forms():
     for form, (divisor, values) in EPS_FORMS.items():
         article = "a " if form.startswith("floor") else ""
         for value in values:
-            yield KnownVariant(f"eps {value:g} {form}", {"eps": value, "divisor": divisor}, f"eps = {value:g} is "
+            shown = {IN_FLOAT32: "of float32 (1.19e-07)", IN_FLOAT64: "of float64 (2.2e-16)"}.get(value, f"{value:g}")
+            yield KnownVariant(f"eps {shown} {form}", {"eps": value, "divisor": divisor}, f"eps = {value:g} is "
                                f"{article}{form}; the released code has a floor of 1e-4 on N·variance. On trained "
                                "weights the two differ by about eps/variance/2.", benign=True)
 
@@ -109,11 +141,12 @@ CATALOGUE = (
     KnownVariant("no padding", {"padding": lambda kernel: "VALID"}, "Nothing is padded; the models pad SAME."),
     KnownVariant("Bessel-corrected variance", {"bessel": True}, "The variance is divided by N - 1 (the default of "
                  "torch.var and torch.std); the paper's is divided by N."),
-    KnownVariant("fan-in counts the output channels", {"fan_in": math.prod}, "N is the size of the whole weight, so "
-                 "that every activation shrinks by the root of the number of output channels."),
-    KnownVariant("fan-out in place of fan-in", {"fan_in": lambda shape: shape[0] * shape[1] * shape[3]}, "N is "
+    KnownVariant("fan-in counts the output channels", {"fan_in": _size_of_the_weight}, "N is the size of the whole "
+                 "weight, so that every activation shrinks by the root of the number of output channels."),
+    KnownVariant("fan-out in place of fan-in", {"fan_in": lambda shape, groups: shape[0] * shape[1] * shape[3]}, "N is "
                  "kh·kw·out."),
-    KnownVariant("fan-in without the kernel's pixels", {"fan_in": lambda shape: shape[2]}, "N leaves out kh·kw."),
+    KnownVariant("fan-in without the kernel's pixels", {"fan_in": lambda shape, groups: shape[2]}, "N leaves out "
+                 "kh·kw."),
     KnownVariant("statistics over the wrong axes", {"axes": (0, 1, 3)}, "Mean and variance are computed per input "
                  "channel: the axes of OIHW used on HWIO, or the reverse."),
     KnownVariant("statistics per kernel row", {"axes": (1, 2, 3)}, "Mean and variance run over all axes but the "
@@ -125,12 +158,35 @@ CATALOGUE = (
     KnownVariant("multiplied by the root", {"scaled": operator.mul}, "Multiplied by √(N·variance) where a division is "
                  "meant."),
     KnownVariant("not centred", {"centred": False}, "The mean is not subtracted."),
-    KnownVariant("no division by √N", {"fan_in": lambda shape: 1}, "Plain weight standardization: the weights get "
-                 "variance 1 and not 1/N, so that activations grow with the fan-in."),
+    KnownVariant("no division by √N", {"fan_in": lambda shape, groups: 1}, "Plain weight standardization: the weights "
+                 "get variance 1 and not 1/N, so that activations grow with the fan-in."),
     KnownVariant("gain left out", {"gained": lambda unit, gain: unit}, "The gain has no effect."),
     KnownVariant("gain plus one", {"gained": lambda unit, gain: unit * (gain + 1.0)}, "The weight is multiplied by 1 + "
                  "gain."),
-    *(KnownVariant(f"gamma of {name} in the weight", {"factor": GAMMA[name]}, "The nonlinearity's gain gamma = "
-                   f"{GAMMA[name]:.4f} ({name}) is folded into the weight. Right if the nonlinearity leaves it "
-                   "out.", benign=True) for name in ("relu", "gelu", "silu")),
+    *(KnownVariant(f"gamma of {name} in the weight", {"factor": gamma}, f"The nonlinearity's gain gamma = {gamma:.6g} "
+                   f"({name}) is folded into the weight. Right if the nonlinearity leaves it out.", benign=True)
+      for name, gamma in GAMMAS.items()),
+    KnownVariant("fan-in of all groups", {"fan_in": _inputs_of_all_groups}, "N counts the inputs of all groups, where "
+                 "a unit has those of its own: weights of grouped convolutions are smaller by the root of their "
+                 "number."),
+    KnownVariant("statistics over all groups at once", {"over_groups": True}, "Outputs at the same place of each group "
+                 "share one mean and variance."),
+    *(KnownVariant(f"plain weight standardization, {what}", {
+        "fan_in": lambda shape, groups: 1, "bessel": bessel, "eps": 1e-5, "divisor": divisor}, "Weight "
+        "standardization as "
+        f"of 1903.10520, {sentence}: the weights get variance 1 and not 1/N, so that activations grow with the fan-in.")
+      for what, bessel, divisor, sentence in (
+          ("1e-5 added to the deviation", True, added_to_deviation, "with (W - mean)/(std + 1e-5), std of N - 1"),
+          ("1e-5 added to the variance", False, added_to_variance, "with (W - mean)/√(variance + 1e-5)"),
+          ("biased, 1e-5 added to the deviation", False, added_to_deviation, "with (W - mean)/(std + 1e-5)"))),
+    KnownVariant("gain along the input axis", {"gained": _along_inputs}, "There is a gain for each input channel and "
+                 "not for each output."),
+    KnownVariant("weight not standardized", {"divisor": lambda variance, fan_in, eps: variance * 0.0 + 1.0,
+                                             "centred": False}, "The weight is used as it is, times the gain."),
+    KnownVariant("gain without a gradient", {"gained": lambda unit, gain: unit * gain.detach()}, "The gain is "
+                 "detached: it gets no gradient and is never trained."),
+    KnownVariant("weight without a gradient", {"is_detached": True}, "The weight is detached: it gets no gradient and "
+                 "is never trained."),
+    KnownVariant("mean and deviation without gradients", {"statistics_detached": True}, "Mean and deviation are "
+                 "detached: the gradient is not projected, and weights grow."),
 )

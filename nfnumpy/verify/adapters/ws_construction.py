@@ -1,0 +1,66 @@
+"""How a class or factory of convolutions is called, by the names of its parameters and those of its bases."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ...errors import InputError
+from .layer_factories import all_parameters
+from .signatures import first_named, parameter_names, required, takes_any_keyword
+
+ROLES = {"stride": ("stride", "strides"), "groups": ("groups", "num_groups", "group"), "padding": ("padding", "pad")}
+KNOWN = ("in_channels", "out_channels", "kernel_size", "bias", "dilation", "padding_mode", "device", "dtype")
+
+
+@dataclasses.dataclass(frozen=True)
+class Construction:
+    """names: role -> the target's parameter, or None; tells_padding: whether it is told the padding.
+
+    A padding whose default is a number is told: k//2 on both sides, as every model has it, and its default is not
+    compared. None or a word is the target's own choice.
+    """
+
+    target: Callable
+    names: Mapping[str, str | None]
+    tells_padding: bool
+    options: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, target: Callable, options: Mapping[str, Any]) -> "Construction":
+        """The Construction of a target; InputError where it needs arguments of unknown meaning."""
+        parameters = all_parameters(target)
+        free = [name for name in parameters if name not in options]
+        names = {role: first_named(free, known) for role, known in ROLES.items()}
+        missing = [name for name in required(parameters)[3:] if name in free and name not in names.values()]
+        if missing:
+            flags = " ".join(f"--option {name}=…" for name in missing)
+            raise InputError(f"ws_conv: the target cannot be made without {', '.join(missing)}: give {flags}")
+        if takes_any_keyword(parameters) and not isinstance(target, type):  # a factory that hands on what it gets
+            names |= {role: names[role] or role for role in ("stride", "groups")}
+        padding = parameters.get(names["padding"] or "")
+        is_choice = padding is None or padding.default is None or isinstance(padding.default, str)
+        return cls(target, names, not is_choice, options)
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """What the target has only one value of."""
+        given = {role: 1 for role in ("stride", "groups") if self.names[role] is None}
+        return {**given, "padding": "symmetric"} if self.tells_padding else given
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """For the report."""
+        missing = (f"it takes no {role}: compared with {role} = 1" for role in ("stride", "groups")
+                   if self.names[role] is None)
+        told = f"its {self.names['padding']} is given as kernel_size//2; its default is not compared"
+        return (*missing, *((told,) if self.tells_padding else ()))
+
+    def made(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int) -> Any:
+        """A layer."""
+        values = {"stride": stride, "groups": groups, "padding": kernel // 2}
+        given = {name: values[role] for role, name in self.names.items()
+                 if name is not None and (role != "padding" or self.tells_padding)}
+        first = [name for name in parameter_names(self.target) if name not in given][:3]
+        if len(first) == 3 and not set(first) & self.options.keys():
+            return self.target(**dict(zip(first, (inputs, outputs, kernel), strict=True)), **given, **self.options)
+        return self.target(inputs, outputs, kernel, **given, **self.options)

@@ -1,0 +1,224 @@
+"""Scaled weight standardization as people write it: constructors, functions, named variants, missing gradients."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from nfnumpy import InputError
+from nfnumpy.verify import CONFORMS, DIVERGES, VARIANT
+from nfnumpy.verify.checks.ws_conv import check_ws_conv
+
+
+def check(target, **options):
+    return check_ws_conv(target, examples=2, **options)
+
+
+def standardize(weight, gain, floor=1e-4, fan_in=None):
+    variance, mean = torch.var_mean(weight, (1, 2, 3), unbiased=False, keepdim=True)
+    fan_in = weight[0].numel() if fan_in is None else fan_in
+    return (weight - mean) * torch.rsqrt((variance * fan_in).clamp(min=floor)) * gain
+
+
+class TakesEverything(nn.Conv2d):
+    """The constructor of nn.Conv2d, whose padding is 0 by default."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.gain = nn.Parameter(torch.ones(self.out_channels, 1, 1, 1))
+
+    def kernel(self):
+        return standardize(self.weight, self.gain)
+
+    def forward(self, x):
+        return self._conv_forward(x, self.kernel(), self.bias)
+
+
+class NumberOfOutputsFirst(TakesEverything):
+    """Other names in another order: names decide, not places."""
+
+    def __init__(self, in_planes, out_planes, ks, padding, strides=1, num_groups=1):
+        super().__init__(in_planes, out_planes, ks, stride=strides, padding=padding, groups=num_groups)
+
+
+class WithoutGroups(TakesEverything):
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0):
+        super().__init__(in_channels, out_channels, kernel_size, stride=stride, padding=padding)
+
+
+class NeedsAWidth(TakesEverything):
+    def __init__(self, in_channels, out_channels, kernel_size, variant, stride=1, padding=0, groups=1):
+        super().__init__(in_channels, out_channels, kernel_size, stride=stride, padding=padding, groups=groups)
+        assert variant == "F0"
+
+
+@pytest.mark.parametrize("target, options", [(TakesEverything, {}), (NumberOfOutputsFirst, {}), (WithoutGroups, {}),
+                                             (NeedsAWidth, {"variant": "F0"})])
+def test_a_padding_that_can_be_told_is_told(target, options):
+    verdict = check(target, **options)
+    assert verdict.outcome == CONFORMS and any("its default is not compared" in note for note in verdict.notes), \
+        str(verdict)
+
+
+def test_an_argument_of_unknown_meaning_is_asked_for():
+    with pytest.raises(InputError, match="cannot be made without variant: give --option variant=…"):
+        check(NeedsAWidth)
+
+
+class DetachedGain(TakesEverything):
+    def kernel(self):
+        return standardize(self.weight, self.gain.detach())
+
+
+class DetachedWeight(TakesEverything):
+    def kernel(self):
+        return standardize(self.weight.detach(), self.gain)
+
+
+class DetachedStatistics(TakesEverything):
+    def kernel(self):
+        variance, mean = torch.var_mean(self.weight.detach(), (1, 2, 3), unbiased=False, keepdim=True)
+        return (self.weight - mean) * torch.rsqrt((variance * self.weight[0].numel()).clamp(min=1e-4)) * self.gain
+
+
+class InTheData(TakesEverything):
+    """Overwrites its weight in every forward pass, as older ports do."""
+
+    def forward(self, x):
+        with torch.no_grad():
+            kernel = standardize(self.weight, self.gain)
+        return self._conv_forward(x, kernel, self.bias)
+
+
+class NotStandardized(TakesEverything):
+    def kernel(self):
+        return self.weight * self.gain
+
+
+class AllGroups(TakesEverything):
+    def kernel(self):
+        return standardize(self.weight, self.gain, fan_in=self.weight[0].numel() * self.groups)
+
+
+class SharedStatistics(TakesEverything):
+    def kernel(self):
+        out, *rest = self.weight.shape
+        weight = self.weight.reshape(self.groups, out // self.groups, *rest)
+        variance, mean = torch.var_mean(weight, (0, 2, 3, 4), unbiased=False, keepdim=True)
+        weight = (weight - mean) * torch.rsqrt((variance * self.weight[0].numel()).clamp(min=1e-4))
+        return weight.reshape(self.weight.shape) * self.gain
+
+
+@pytest.mark.parametrize("target, names", [
+    (DetachedGain, {"gain without a gradient"}), (DetachedWeight, {"weight without a gradient"}),
+    (DetachedStatistics, {"mean and deviation without gradients"}),
+    (InTheData, {"gain without a gradient", "weight without a gradient"}),
+    (NotStandardized, {"weight not standardized"}), (AllGroups, {"fan-in of all groups"}),
+    (SharedStatistics, {"statistics over all groups at once"})])
+def test_mistakes_are_named(target, names):
+    verdict = check(target)
+    assert verdict.outcome == DIVERGES and set(verdict.diagnosis) == names, str(verdict)
+
+
+def by_function(weight, gain):
+    return standardize(weight, gain)
+
+
+def of_the_weight_alone(weight):
+    return standardize(weight, 1.0)
+
+
+def detached_function(weight, gain):
+    return standardize(weight.detach(), gain)
+
+
+def in_numpy(weight, gain):
+    return _in_numpy(weight) * gain
+
+
+def _in_numpy(weight):
+    centred = weight - np.mean(weight, axis=(0, 1, 2))
+    return centred / np.sqrt(np.maximum(np.sum(centred * centred, axis=(0, 1, 2)), 1e-4))
+
+
+def methods_alone(weight, gain):
+    centred = weight - weight.mean((0, 1, 2)).astype(weight.dtype)
+    return centred * gain / (centred * centred).sum((0, 1, 2)).clip(1e-4) ** 0.5
+
+
+@pytest.mark.parametrize("target", [by_function, of_the_weight_alone, in_numpy, methods_alone])
+def test_functions_conform_in_the_framework_that_they_use(target):
+    """This file imports torch; the third function uses NumPy through another one, the fourth nothing but methods."""
+    verdict = check(target)
+    assert verdict.outcome == CONFORMS, str(verdict)
+    assert verdict.framework == ("numpy" if target in (in_numpy, methods_alone) else "torch")
+    assert {difference.tensor for difference in verdict.differences} >= (
+        {"standardized weight"} if verdict.framework == "numpy" else {"standardized weight", "gradient of weight"})
+
+
+def test_a_function_without_gradients_diverges():
+    verdict = check(detached_function)
+    assert verdict.outcome == DIVERGES and verdict.diagnosis == ("weight without a gradient",), str(verdict)
+
+
+GAMMA = math.sqrt(2.0 / (1.0 - 1.0 / math.pi))
+
+
+def plain(weight, bessel=True, eps=1e-5, inside=False):
+    variance, mean = torch.var_mean(weight, (1, 2, 3), unbiased=bessel, keepdim=True)
+    return (weight - mean) / ((variance + eps).sqrt() if inside else variance.sqrt() + eps)
+
+
+def added(eps, scaled=True):
+    def function(weight, gain):
+        variance, mean = torch.var_mean(weight, (1, 2, 3), unbiased=False, keepdim=True)
+        n = weight[0].numel()
+        return (weight - mean) * gain / torch.sqrt(variance * n + eps if scaled else (variance + eps) * n)
+    return function
+
+
+@pytest.mark.parametrize("function, outcome, name", [
+    (lambda weight, gain: standardize(weight, gain) * GAMMA, VARIANT, "gamma of relu, exactly √(2/(1 - 1/π)) in the "
+     "weight"),
+    (added(1e-10), VARIANT, "eps 1e-10 added to N·variance"),
+    (added(1e-10, scaled=False), VARIANT, "eps 1e-10 added to variance"),
+    (added(torch.finfo(torch.float64).eps), VARIANT, "eps of float64 (2.2e-16) added to N·variance"),
+    (lambda weight, gain: standardize(weight, gain, floor=1e-6 * weight[0].numel()), VARIANT,
+     "eps 1e-06 floor of variance"),
+    (lambda weight: plain(weight), DIVERGES, "plain weight standardization, 1e-5 added to the deviation"),
+    (lambda weight: plain(weight, bessel=False, inside=True), DIVERGES, "plain weight standardization, 1e-5 added to "
+     "the variance")])
+def test_forms_have_their_true_names(function, outcome, name):
+    verdict = check(function, framework="torch")
+    assert (verdict.outcome, verdict.diagnosis) == (outcome, (name,)), str(verdict)
+    assert verdict.relative_difference > 0.0
+
+
+class Transposed(nn.ConvTranspose2d):
+    """A gain for each output, or for each input, of (in, out, kh, kw)."""
+
+    along = 1
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1):
+        super().__init__(in_channels, out_channels, kernel_size, stride=stride)
+        shape = [1, 1, 1, 1]
+        shape[self.along] = self.weight.shape[self.along]
+        self.gain = nn.Parameter(torch.ones(shape))
+
+    def forward(self, x):
+        weight = self.weight.transpose(0, 1)
+        gain = self.gain.transpose(0, 1)
+        return F.conv_transpose2d(x, standardize(weight, gain).transpose(0, 1), self.bias, self.stride)
+
+
+class GainAlongInputs(Transposed):
+    along = 0
+
+
+def test_a_transposed_convolution_gets_a_verdict_with_a_gain_along_either_side():
+    assert check(Transposed).outcome == CONFORMS
+    verdict = check(GainAlongInputs)
+    assert verdict.outcome == DIVERGES and verdict.diagnosis == ("gain along the input axis",), str(verdict)
