@@ -23,7 +23,7 @@ def check(target, **options):
 
 
 class OfAModel(torch.nn.Module):
-    """Right: warmed up, of the parameters."""
+    """Right: warmed up, of the parameters; the number of updates is saved."""
 
     def __init__(self, model, decay=0.9999, device=None):
         super().__init__()
@@ -38,6 +38,12 @@ class OfAModel(torch.nn.Module):
         for average, value in zip(self.module.parameters(), model.parameters(), strict=True):
             average.copy_(decay * average + (1.0 - decay) * value)
         self.updates += 1
+
+    def get_extra_state(self):
+        return self.updates
+
+    def set_extra_state(self, state):
+        self.updates = state
 
 
 class Constant(OfAModel):
@@ -71,6 +77,85 @@ class OfParameters:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         for average, parameter in zip(self.shadow_params, self.parameters, strict=True):
+            average.lerp_(parameter.detach(), 1.0 - decay)
+
+
+class StartsOver(OfAModel):
+    def set_extra_state(self, state):
+        pass
+
+
+class LosesItsAverage(OfAModel):
+    def load_state_dict(self, state):
+        self.updates = 0
+        for average, value in zip(self.module.parameters(), self.watched, strict=True):
+            average.data.copy_(value.data)
+
+    def __init__(self, model, decay=0.9999):
+        super().__init__(model, decay)
+        self.watched = list(model.parameters())
+
+
+class SharesMemory(OfAModel):
+    def __init__(self, model, decay=0.9999):
+        super().__init__(model, decay)
+        for average, value in zip(self.module.parameters(), model.parameters(), strict=True):
+            average.data = value.data
+
+    def update(self, model):
+        pass
+
+
+class NeverUpdates(OfAModel):
+    def update(self, model):
+        pass
+
+
+class OfWeightsAlone(OfAModel):
+    """The others are copied."""
+
+    @torch.no_grad()
+    def update(self, model):
+        decay = self.current()
+        self.updates += 1
+        for (name, average), value in zip(self.module.named_parameters(), model.parameters(), strict=True):
+            average.copy_(decay * average + (1.0 - decay) * value if "weight" in name else value)
+
+
+class OthersLeft(OfAModel):
+    @torch.no_grad()
+    def update(self, model):
+        decay = self.current()
+        self.updates += 1
+        for (name, average), value in zip(self.module.named_parameters(), model.parameters(), strict=True):
+            if "weight" in name:
+                average.copy_(decay * average + (1.0 - decay) * value)
+
+
+class WritesBack(OfAModel):
+    """The model itself becomes the average."""
+
+    @torch.no_grad()
+    def update(self, model):
+        super().update(model)
+        for average, value in zip(self.module.parameters(), model.parameters(), strict=True):
+            value.copy_(average)
+
+
+class KeepsTheGenerator(OfParameters):
+    def __init__(self, parameters, decay):
+        self.shadow_params = []
+        self.parameters, self.decay, self.updates = parameters, decay, 0
+        if isinstance(parameters, list):
+            self.shadow_params = [parameter.detach().clone() for parameter in parameters]
+        else:
+            parameters = list(parameters)
+            self.shadow_params = [parameter.detach().clone() for parameter in parameters]
+
+    def update(self):
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        for average, parameter in zip(self.shadow_params, self.parameters, strict=False):
             average.lerp_(parameter.detach(), 1.0 - decay)
 
 
@@ -122,7 +207,13 @@ def averaged_model(model):
 
 @pytest.mark.parametrize("target, options, name", [
     (Constant, {}, "no warm-up"), (Exchanged, {}, "decay and 1 - decay exchanged"), (Max, {}, "max in place of min"),
-    (averaged_model, {"decay": 0.9}, "first update copies, then no warm-up")])
+    (averaged_model, {"decay": 0.9}, "first update copies, then no warm-up"),
+    (StartsOver, {}, "warm-up starts over after state_dict"), (LosesItsAverage, {}, "average lost with state_dict"),
+    (SharesMemory, {}, "the weights themselves"), (NeverUpdates, {}, "never updated"),
+    (OfWeightsAlone, {}, "weights alone averaged, the others copied"),
+    (OthersLeft, {}, "weights alone averaged, the others left"),
+    (WritesBack, {}, "watched weights changed by the update"),
+    (KeepsTheGenerator, {}, "parameters given by a generator are used up")])
 def test_mistakes_are_named(target, options, name):
     verdict = check(target, **options)
     assert verdict.outcome == DIVERGES and verdict.diagnosis == (name,), str(verdict)

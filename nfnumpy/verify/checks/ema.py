@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ..adapters import title_of
-from ..adapters.ema import average_adapter, by_update, reference_averages
+from ..adapters import asked_uses, title_of
+from ..adapters.ema import average_adapter, reference_averages
+from ..adapters.ema_classes import RESTORED_AFTER, SUFFIXES, WATCHED, by_update, parts_of
 from ..compare import Check, InputCase, compare
 from ..frameworks import tries_frameworks
+from ..tolerance import UNKNOWN
 from ..variants import KnownVariant
 from ..verdict import Verdict
 
@@ -32,7 +34,10 @@ class AverageRules:
 
     warmup(t): the decay of the first updates, or infinity; limited(decay, warm-up): d; from_zero: the start; copies:
     whether the first update copies the weights; corrected: divided by what is missing from zero; exchanged: d and
-    1 - d change places; behind: the weights of so many updates ago; every: only every so many updates.
+    1 - d change places; behind: the weights of so many updates ago; every: only every so many updates; averaged(name):
+    which parameters are averaged, where the others are copied or, with `others_stay`, left as they were; forgets: what
+    is lost with state_dict, "" or "count" or "all"; used_up: whether a generator of parameters is used up;
+    watched_stay: whether an update leaves the watched weights as they are.
     """
 
     warmup: Callable[[int], float] = warmed_up
@@ -43,24 +48,62 @@ class AverageRules:
     exchanged: bool = False
     behind: int = 0
     every: int = 1
+    averaged: Callable[[str], bool] | None = None
+    others_stay: bool = False
+    forgets: str = ""
+    used_up: bool = False
+    watched_stay: bool = True
 
 
 def reference(case: InputCase, rules: AverageRules) -> Mapping[str, np.ndarray]:
-    """The average after every update."""
-    if rules == AverageRules():
+    """The average after every update, and the watched weights."""
+    use = case.options["use"]
+    averages = _averages(case, rules)
+    if use == "plain":
+        return {**by_update(averages), WATCHED: case.arrays["weights"][-1] if rules.watched_stay else UNKNOWN}
+    if use == "generator" and rules.used_up:
+        averages = [case.arrays["initial"]] * len(averages)
+    return by_update(averages, SUFFIXES[use])
+
+
+def _averages(case, rules):
+    if dataclasses.replace(rules, used_up=False, watched_stay=True) == AverageRules():
         return reference_averages(case)
-    initial, weights, decay = case.arrays["initial"], case.arrays["weights"], case.options["decay"]
-    averages, missing = [], initial.dtype.type(1.0)
-    average = np.zeros_like(initial) if rules.from_zero else np.array(initial)
-    seen = [np.array(initial)] * rules.behind + list(weights)
-    for count in range(len(weights)):
+    initial, weights = case.arrays["initial"], case.arrays["weights"]
+    average, missing, count = _start(initial, rules)
+    averages, seen = [], [np.array(initial)] * rules.behind + list(weights)
+    for update in range(len(weights)):
+        if case.options["use"] == "restored" and update == RESTORED_AFTER - 1 and rules.forgets:
+            count = 0
+            average = np.array(weights[update]) if rules.forgets == "all" else average
         if count % rules.every == 0:
-            d = 0.0 if rules.copies and count == 0 else rules.limited(decay, rules.warmup(count // rules.every))
+            d = 0.0 if rules.copies and count == 0 else rules.limited(case.options["decay"],
+                                                                      rules.warmup(count // rules.every))
             kept, new = (1.0 - d, d) if rules.exchanged else (d, 1.0 - d)
-            average = (kept * average + new * seen[count]).astype(initial.dtype)
+            average = (kept * average + new * seen[update]).astype(initial.dtype)
             missing = missing * initial.dtype.type(kept)
-        averages.append(average / (1 - missing) if rules.corrected else average)
-    return by_update(averages)
+        averages.append(_in_parts(average / (1 - missing) if rules.corrected else average, initial, weights[update],
+                                  rules))
+        count += 1
+    return averages
+
+
+def _start(initial, rules):
+    """(average, what is missing from zero, updates)."""
+    return np.zeros_like(initial) if rules.from_zero else np.array(initial), initial.dtype.type(1.0), 0
+
+
+def _in_parts(average, initial, weights, rules):
+    """The average of the parameters that are averaged, and what the others are."""
+    if rules.averaged is None:
+        return average
+    names = np.concatenate([[name] * part.size for name, part in parts_of(average).items()])
+    chosen = np.array([rules.averaged(name) for name in names])
+    return np.where(chosen, average, initial if rules.others_stay else weights)
+
+
+def _is_weight(name):
+    return "weight" in name
 
 
 WARMUPS = {  # name: (decay of update t, what it is)
@@ -116,20 +159,39 @@ CATALOGUE = (
     KnownVariant("one update behind", {"behind": 1}, "Every update takes in the weights from before the optimizer's "
                  "step."),
     KnownVariant("every other update", {"every": 2}, "Only every other update changes the average."),
+    KnownVariant("never updated", {"limited": lambda decay, warmup: 1.0}, "The average stays as it started: updates "
+                 "have no effect."),
+    KnownVariant("the weights themselves", {"limited": lambda decay, warmup: 0.0}, "The average is always the newest "
+                 "weights: it shares their memory, or nothing is averaged."),
+    *(KnownVariant(f"weights alone averaged, the others {what}", {"averaged": _is_weight, "others_stay": stay}, "Only "
+                   f"parameters with \"weight\" in their names are averaged; the others {sentence}.")
+      for what, stay, sentence in (("copied", False, "are copied from the model"),
+                                   ("left", True, "stay as they started"))),
+    KnownVariant("watched weights changed by the update", {"watched_stay": False}, "The update changes the model's own "
+                 "weights.", is_open=True),
+)
+USES = (
+    KnownVariant("parameters given by a generator are used up", {"used_up": True}, "A generator, such as "
+                 "model.parameters(), is empty after its first use, and then nothing is averaged: keep "
+                 "list(parameters)."),
+    KnownVariant("warm-up starts over after state_dict", {"forgets": "count"}, "state_dict has not the number of "
+                 "updates: after load_state_dict the decay warms up again, and much of the average is forgotten."),
+    KnownVariant("average lost with state_dict", {"forgets": "all"}, "After load_state_dict the average starts from "
+                 "the weights."),
 )
 
 
-def _case(seed, decay, size=5, updates=UPDATES, drift=0.3):
+def _case(seed, decay, size=5, updates=UPDATES, drift=0.3, use="plain"):
     random = np.random.default_rng([9, seed])
     arrays = {"initial": random.standard_normal(size), "weights": random.standard_normal((updates, size))}
     arrays["weights"] = arrays["initial"] + np.cumsum(drift * arrays["weights"], axis=0)
     return InputCase({name: array.astype(np.float32).astype(np.float64) for name, array in arrays.items()},
-                   {"decay": decay})
+                   {"decay": decay, "use": use})
 
 
 @functools.cache
-def check_for(decay: float | None = None) -> Check:
-    """The Check of a target that takes any decay (None), or has the one."""
+def check_for(decay: float | None = None, uses: tuple[str, ...] = ()) -> Check:
+    """The Check of a target that takes any decay (None), or has the one; uses: how else it is used."""
     def case(seed, usual, **others):
         return _case(seed, usual if decay is None else decay, **others)
 
@@ -138,8 +200,10 @@ def check_for(decay: float | None = None) -> Check:
         return case(100 + seed, float(np.random.default_rng([10, seed]).choice([0.1, 0.5, 0.9, 0.999])))
 
     typical = (case(1, 0.99999), case(2, 0.9999))
-    edges = (case(3, 0.5), case(4, 0.3), case(5, 0.9), case(6, 0.0), case(7, 0.99, drift=3.0))
-    return Check("ema", reference, AverageRules(), CATALOGUE, typical, edges, drawn, smaller)
+    edges = (case(3, 0.5), case(4, 0.3), case(5, 0.9), case(6, 0.0), case(7, 0.99, drift=3.0),
+             *(case(20 + k, 0.9, use=use) for k, use in enumerate(uses)))
+    catalogue = (*CATALOGUE, *USES) if uses else CATALOGUE
+    return Check("ema", reference, AverageRules(), catalogue, typical, edges, drawn, smaller)
 
 
 def smaller(case: InputCase) -> Iterator[InputCase]:
@@ -166,5 +230,6 @@ def check_ema(target: Any, *, framework: str = "auto", examples: int = 20, name:
     options go to the target; decay is the reference's too. InputError when it cannot be used.
     """
     adapter = average_adapter(target, framework, options)
-    return compare(check_for(adapter.fixed["decay"]), adapter.run, target=name or title_of(target),
-                   framework=adapter.framework, examples=examples, notes=adapter.notes)
+    uses, notes = asked_uses(adapter, SUFFIXES, lambda use: check_for(**adapter.fixed, uses=(use,)).edges[-1])
+    return compare(check_for(**adapter.fixed, uses=uses), adapter.run, target=name or title_of(target),
+                   framework=adapter.framework, examples=examples, notes=(*adapter.notes, *notes))

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..adapters.ema import AVERAGE, DECAY, ONE_MINUS_DECAY, STEP as UPDATE, UPDATES
+from ..adapters.ema import AVERAGE, DECAY, ONE_MINUS_DECAY
+from ..adapters.ema_classes import STEP as UPDATE, UPDATES
 from ..adapters.schedule import FROM, OPTIMIZER, ROLES, STEP
 from ..adapters.signatures import first_named, parameters_of, required
 from .code import Program
