@@ -27,27 +27,27 @@ SECONDS = 300  # for a child that hangs
 @pytest.mark.parametrize("kind, target", [(kind, target) for kind, some in RIGHT.items() for target in some],
                          ids=lambda value: getattr(value, "__name__", value))
 def test_right_layers_conform(kind, target):
-    verdict = check(kind, target, framework="keras", examples=3)
+    verdict = check(kind, target, framework="keras", examples=1)
     assert verdict.outcome == CONFORMS and verdict.precision == "float64", str(verdict)
 
 
 @pytest.mark.parametrize("target", MISTAKES, ids=lambda target: target.__name__)
 def test_mistakes_are_named(target):
     kind, name = MISTAKES[target]
-    verdict = check(kind, target, examples=3)
+    verdict = check(kind, target, examples=1)
     assert verdict.outcome == DIVERGES and verdict.diagnosis == (name,), str(verdict)
 
 
 @pytest.mark.parametrize("target", BENIGN, ids=lambda target: target.__name__)
 def test_benign_forms_are_variants(target):
     kind, name = BENIGN[target]
-    verdict = check(kind, target, examples=3)
+    verdict = check(kind, target, examples=1)
     assert verdict.outcome == VARIANT and verdict.diagnosis == (name,), str(verdict)
 
 
 OF_TORCH = ("ScaledStandardizedConv2D", "functional_convolution", "functional_squeeze_excite", "StochasticDepth",
             "ScaledRelu", "Normalization", "NotDoubled")
-OF_JAX = ("FromScratch", "StochasticDepth", "ScaledRelu")  # few, because JAX compiles for every case
+OF_JAX = ("FromScratch", "StochasticDepth")  # few, because JAX compiles for every case
 
 
 @pytest.mark.parametrize("backend, names", [("torch", OF_TORCH), ("jax", OF_JAX)])
@@ -68,7 +68,7 @@ def test_a_gain_that_gets_no_gradient_is_found():
             gain = ops.stop_gradient(ops.convert_to_tensor(self.gain))
             return super().standardize_weight(weight) / self.gain * gain
 
-    verdict = check("ws_conv", Frozen, examples=2)
+    verdict = check("ws_conv", Frozen, examples=0)
     assert verdict.outcome == DIVERGES and verdict.first_difference.tensor == "gradient of gain"
 
 
@@ -78,7 +78,7 @@ def test_padding_is_asked_for_and_its_default_is_not_a_difference():
 
 
 def test_grouped_convolutions_are_differentiated_on_a_processor():
-    verdict = check("ws_conv", keras_layers.ScaledStandardizedConv2D, examples=5)
+    verdict = check("ws_conv", keras_layers.ScaledStandardizedConv2D, examples=1)
     assert verdict.passed and not any("groups" in note for note in verdict.notes)
 
 
