@@ -108,6 +108,14 @@ class WithoutGain(ScaledStandardizedConv2D):
         return super().standardize_weight(weight) / self.gain
 
 
+class Overwrites(ScaledStandardizedConv2D):
+    """Each call writes into the parameter."""
+
+    def call(self, inputs):
+        self.kernel.assign(self.standardize_weight(ops.convert_to_tensor(self.kernel)))
+        return layers.Conv2D.call(self, inputs)
+
+
 class EpsAdded(ScaledStandardizedConv2D):
     def standardize_weight(self, weight):
         mean, variance = self.moments(weight)
@@ -224,7 +232,8 @@ MISTAKES = {  # the name of the known variant that verify should find
     Bessel: ("ws_conv", "Bessel-corrected variance"), OverInputs: ("ws_conv", "statistics per kernel row"),
     WholeTensor: ("ws_conv", "statistics over the whole tensor"), WithoutFanIn: ("ws_conv", "no division by √N"),
     CountsOutputs: ("ws_conv", "fan-in counts the output channels"), NotCentred: ("ws_conv", "not centred"),
-    WithoutGain: ("ws_conv", "gain left out"), NotDoubled: ("se", "factor 2 missing"),
+    WithoutGain: ("ws_conv", "gain left out"),
+    Overwrites: ("ws_conv", "weight overwritten by the standardized one"), NotDoubled: ("se", "factor 2 missing"),
     TakesTheMaximum: ("se", "maximum in place of the mean"),
     DropsInEvaluation: ("stochastic_depth", "active in evaluation"),
     DropsChannels: ("stochastic_depth", "a mask for every channel"),

@@ -22,6 +22,7 @@ ROLES = {"inputs": ("in_channels", "input_channels", "in_features", "cin", "in_c
                      "out_ch", "out_chs", "channels"),
          "kernel": ("kernel_size", "kernel_shape", "kernel", "ksize", "k"), "stride": ("strides", "stride"),
          "groups": ("groups", "num_groups", "group_count", "feature_group_count"), "padding": ("padding", "pad")}
+AFTER = "weight after the call"
 LEAVES = (("gain", r"gain|scale|gamma|^g$"), ("bias", r"bias|^b$|beta|offset"), ("weight", r"weight|kernel|^w$"))
 
 
@@ -65,6 +66,7 @@ class _Layer:
         outputs = {"output": output, "gradient of x": np.zeros(arrays["x"].shape) if x_grad is None else x_grad}
         if convolved is not None and convolved.shape == weight.shape:
             outputs["standardized weight"] = convolved
+        outputs[AFTER] = module.value(leaves["weight"])
         for ours, name in leaves.items():
             grad = np.zeros(arrays[ours].shape) if grads[name] is None else grads[name]
             outputs[f"gradient of {ours}"] = grad.reshape(arrays[ours].shape)

@@ -10,7 +10,7 @@ from ...errors import InputError
 from ..frameworks import Framework, ModuleHandle, framework_of
 from . import Adapter
 from .guarded_call import guarded, guarding
-from .layer_convolution import layer_convolution_adapter
+from .layer_convolution import AFTER, layer_convolution_adapter
 from .signatures import parameter_names
 from .ws_construction import Construction
 from .ws_functions import function_adapter
@@ -75,6 +75,7 @@ class _Layer:
         outputs = {"output": output, "gradient of x": x_grad}
         if convolved is not None and convolved.shape == weight.shape:
             outputs["standardized weight"] = convolved.transpose(2, 3, 1, 0)
+        outputs[AFTER] = module.value("weight").transpose(2, 3, 1, 0)
         for ours, name in leaves.items():
             grad = np.zeros(module.parameters[name]) if grads[name] is None else grads[name]
             outputs[f"gradient of {ours}"] = grad.transpose(2, 3, 1, 0) if ours == "weight" else grad.reshape(-1)

@@ -14,6 +14,7 @@ import numpy as np
 from ... import ops
 from ...autograd import Tensor, no_grad
 from ..adapters import title_of
+from ..adapters.layer_convolution import AFTER
 from ..adapters.ws_conv import convolution_adapter
 from ..compare import Check, InputCase, compare
 from ..frameworks import tries_frameworks
@@ -46,7 +47,8 @@ def reference(case: InputCase, rules: StandardizationRules) -> Mapping[str, np.n
     out.backward(np.resize(case.arrays["cotangent"], out.shape).astype(out.dtype))
     return {"standardized weight": kernel.data, "output": out.data,
             **{f"gradient of {name}": np.zeros_like(leaf.data) if leaf.grad is None else leaf.grad
-               for name, leaf in leaves.items()}}
+               for name, leaf in leaves.items()},
+            AFTER: kernel.data if rules.overwrites else case.arrays["weight"]}
 
 
 def reference_of_function(case: InputCase, rules: StandardizationRules) -> Mapping[str, np.ndarray]:

@@ -32,6 +32,10 @@ class ModuleHandle:
         """Name -> shape, in order."""
         raise NotImplementedError
 
+    def value(self, name: str) -> Host:
+        """A copy of a parameter, in the module's layout."""
+        raise NotImplementedError
+
     @property
     def buffers(self) -> Mapping[str, Host]:
         """Name -> host array of what is saved with the parameters and has no gradient, such as running statistics."""

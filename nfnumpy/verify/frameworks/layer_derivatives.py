@@ -53,11 +53,11 @@ class OfJax:
         def stateless(x, values):
             with self.keras.StatelessScope(zip(parameters, values, strict=True)) as scope:
                 output, seen = call(x)
-            return output, (seen, [scope.get_current_value(variable) for variable in buffers])
+            return output, (seen, [scope.get_current_value(variable) for variable in (*parameters, *buffers)])
 
         given = self.jax.numpy.asarray(x), [variable.value for variable in parameters]
         output, self.vjp, (seen, changed) = self.jax.vjp(self.jax.jit(stateless), *given, has_aux=True)
-        for variable, value in zip(buffers, changed, strict=True):
+        for variable, value in zip((*parameters, *buffers), changed, strict=True):
             if value is not None:
                 variable.assign(value)
         return output, seen

@@ -83,6 +83,9 @@ class LayerHandle(ModuleHandle):
     def parameters(self) -> dict[str, tuple[int, ...]]:
         return {name: tuple(place.variable.shape) for name, place in self._parts()[0].items()}
 
+    def value(self, name: str) -> Host:
+        return self.framework.value_of(self._places[name].variable)
+
     @property
     def buffers(self) -> dict[str, Host]:
         return {name: self.framework.value_of(place.variable) for name, place in self._parts()[1].items()}

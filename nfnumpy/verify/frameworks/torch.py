@@ -120,6 +120,9 @@ class TorchModule(ModuleHandle):
     def parameters(self) -> dict[str, tuple[int, ...]]:
         return {name: tuple(value.shape) for name, value in self.target.named_parameters()}
 
+    def value(self, name: str) -> Host:
+        return np.array(self.framework.host(dict(self.target.named_parameters())[name]))
+
     @property
     def buffers(self) -> dict[str, Host]:
         return {name: value.detach().cpu().numpy().copy() for name, value in self.target.named_buffers()}

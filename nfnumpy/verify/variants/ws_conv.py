@@ -72,8 +72,9 @@ class StandardizationRules:
 
     fan_in(shape, groups): N; axes: of mean and variance; over_groups: whether those of all groups are one; bessel:
     whether the variance is over count - 1; scaled(weight, divisor): the quotient; factor: of the result; gained(weight,
-    gain); is_detached, statistics_detached: whether the weight, or mean and deviation, get no gradient;
-    padding(kernel size): of the convolution.
+    gain); is_detached, statistics_detached: whether the weight, or mean and deviation, get no gradient; overwrites:
+    whether a call writes the result into the weight, which then has the gradient of the result; padding(kernel size):
+    of the convolution.
     """
 
     eps: float = 1e-4
@@ -84,6 +85,7 @@ class StandardizationRules:
     over_groups: bool = False
     is_detached: bool = False
     statistics_detached: bool = False
+    overwrites: bool = False
     scaled: Callable[[Tensor, Tensor], Tensor] = operator.truediv
     centred: bool = True
     factor: float = 1.0
@@ -109,7 +111,8 @@ def standardized(weight: Tensor, gain: Tensor, rules: StandardizationRules, grou
     divisor = rules.divisor(variance, float(rules.fan_in(shape, groups)), rules.eps)
     divisor = divisor.detach() if rules.statistics_detached else divisor
     unit = rules.scaled(centred if rules.centred else given, divisor) * rules.factor
-    return rules.gained(ops.reshape(unit, shape=shape), gain)
+    result = rules.gained(ops.reshape(unit, shape=shape), gain)
+    return weight + (result - weight).detach() if rules.overwrites else result
 
 
 IN_FLOAT32, IN_FLOAT64 = float(np.finfo(np.float32).eps), float(np.finfo(np.float64).eps)  # as a dtype's own eps
@@ -187,6 +190,9 @@ CATALOGUE = (
                  "detached: it gets no gradient and is never trained."),
     KnownVariant("weight without a gradient", {"is_detached": True}, "The weight is detached: it gets no gradient and "
                  "is never trained."),
+    KnownVariant("weight overwritten by the standardized one", {"overwrites": True}, "Every call writes the "
+                 "standardized weight, times the gain, into the parameter: the gradient does not pass through the "
+                 "standardization, the gain gets none, and every call multiplies by the gain again."),
     KnownVariant("mean and deviation without gradients", {"statistics_detached": True}, "Mean and deviation are "
                  "detached: the gradient is not projected, and weights grow."),
 )
