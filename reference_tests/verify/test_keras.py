@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers, ops
 
 import nfnumpy as nf
@@ -70,6 +71,16 @@ def test_a_gain_that_gets_no_gradient_is_found():
 
     verdict = check("ws_conv", Frozen, examples=0)
     assert verdict.outcome == DIVERGES and verdict.first_difference.tensor == "gradient of gain"
+
+
+def test_a_variable_that_keras_does_not_know_of_is_not_trained():
+    class Untracked(keras_layers.FromScratch):
+        def build(self, input_shape):
+            super().build(input_shape)
+            self.g = tf.Variable(tf.ones((1, 1, 1, self.filters), self.compute_dtype))
+
+    verdict = check("ws_conv", Untracked, examples=0)
+    assert verdict.outcome == DIVERGES and verdict.diagnosis == ("gain without a gradient",), str(verdict)
 
 
 def test_padding_is_asked_for_and_its_default_is_not_a_difference():

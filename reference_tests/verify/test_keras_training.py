@@ -73,6 +73,15 @@ class Wrapper:
         self.optimizer.apply_gradients(of_pairs(grads_and_vars, self.clip_factor, self.eps))
 
 
+class ClipsOnce(Wrapper):
+    """From the second step on, it clips nothing."""
+
+    def apply_gradients(self, grads_and_vars):
+        pairs = of_pairs(grads_and_vars, self.clip_factor, self.eps) if self.eps else list(grads_and_vars)
+        self.eps = None
+        self.optimizer.apply_gradients(pairs)
+
+
 def gradients_of(network, data):
     images, labels = data
     with tf.GradientTape() as tape:
@@ -281,7 +290,7 @@ def clips_nothing_small(grads_and_vars, clip_factor=0.01, eps=1e-3):
      {"convolutions by kernel row", "norms over the input axis of linear layers"}),
     ("agc", wrong(squeezed=False), {"units by the stored rank"}),
     ("agc", wrong(axes=lambda rank: list(range(rank))), {"one norm for a whole tensor"}),
-    ("agc", ClipsTheLastLayer, {"last layer clipped"}),
+    ("agc", ClipsTheLastLayer, {"last layer clipped"}), ("agc", ClipsOnce, {"only the first step clips"}),
     ("agc", functools.partial(clip, axes=lambda rank: [rank - 1]), {"norms along the output axis"}),
     ("sam", NotRemoved, {"perturbation not removed", "1e-12 added to the norm"}),
     ("sam", PerTensor, {"norm per tensor", "1e-12 added to the norm"}), ("sam", Downhill, {"downhill"}),
@@ -291,6 +300,12 @@ def clips_nothing_small(grads_and_vars, clip_factor=0.01, eps=1e-3):
 def test_mistakes_are_named(kind, target, names):
     verdict = check(kind, target, examples=0)
     assert verdict.outcome == DIVERGES and set(verdict.diagnosis) == names, str(verdict)
+
+
+def test_a_function_that_takes_no_missing_gradient_is_told_beside_the_verdict():
+    verdict = check("agc", adaptive_clip_grad, examples=0)
+    assert any(note.startswith("not checked beside a parameter without a gradient: ") for note in verdict.notes)
+    assert not any("not checked" in note for note in check("agc", tensorflow_optim.SGD, examples=0).notes)
 
 
 def test_a_norm_that_is_added_to_is_a_variant():

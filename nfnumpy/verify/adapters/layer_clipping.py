@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .agc_functions import AFTER, clipped
+from .agc_functions import AFTER, FROZEN, SUFFIXES, clipped
+from .agc_optimizers import CHANGE_OF_FROZEN
 from .agc_target import GRADIENT_OF, ClippingTarget
 from .guarded_call import guarded
 from .layer_factories import all_parameters
@@ -23,27 +24,29 @@ MODEL = ("model", "module", "net", "network", "inner_model", "base_model", "back
 OPTIMIZER = ("optim", "optimizer", "base_optimizer", "inner", "inner_optimizer", "base_optim", "opt")
 RATE = ("learning_rate", "lr")
 LARGE_STEP = 2.0**30  # w - lr·g, subtracted from w, is then g to the last bit
+STEP_USES, LIST_USES = ("second", "frozen"), ("frozen",)
 LEAF_NAMES = {"weight": "kernel"}
 
 Run = Callable[[Any], Mapping[str, np.ndarray]]
 
 
-def layer_clipping(known: ClippingTarget, roles: Mapping[str, Any]) -> tuple[Run, bool] | None:
-    """(the function of an input case, whether the target knows the last layer), or None for none of these forms.
+def layer_clipping(known: ClippingTarget,
+                   roles: Mapping[str, Any]) -> tuple[Run, bool, tuple[str, ...]] | None:
+    """(the function of an input case, whether the target knows the last layer, its uses), or None for no such form.
 
     roles: the names of clipping and eps.
     """
     target, form = known.target, _Form(known, roles)
     if isinstance(target, type) and hasattr(target, "train_step"):
-        return form.of_a_network, True
+        return form.of_a_network, True, STEP_USES
     if isinstance(target, type) and (hasattr(target, "apply_gradients") or first_named(form.parameters, OPTIMIZER)):
-        return form.of_an_optimizer, False
+        return form.of_an_optimizer, False, STEP_USES
     if form.is_a_list_function(target):
-        return (lambda case: form.of_lists(case, target)), False
+        return (lambda case: form.of_lists(case, target)), False, LIST_USES
     settings = form.settings(None)
     if callable(target) and settings and not set(required(form.parameters)) - settings.keys():
         if form.is_a_list_function(guarded("agc", target, **settings)):
-            return (lambda case: form.of_lists(case, target(**form.settings(case)))), False
+            return (lambda case: form.of_lists(case, target(**form.settings(case)))), False, LIST_USES
     return None
 
 
@@ -70,9 +73,9 @@ class _Form:
 
     def of_lists(self, case: Any, function: Callable) -> Mapping[str, np.ndarray]:
         """A function of lists that returns gradients, or pairs of a gradient and its variable."""
-        names, arrays = all_parameters(function), _arrays(case)
+        names, arrays, use = all_parameters(function), _arrays(case), case.options["use"]
         variables = [self.framework.parameter(self.framework.array(array)) for array, _ in arrays.values()]
-        gradients = [self.framework.array(grad) for _, grad in arrays.values()]
+        gradients = self._gradients(case)
         settings = self.settings(case) if function is self.target else {}
         pairs = first_named(names, PAIRS)
         if pairs:
@@ -82,57 +85,76 @@ class _Form:
             returned = function(**both, **settings)
         results = [each[0] if isinstance(each, (tuple, list)) else each for each in returned]
         host = self.framework.host
-        return {**{clipped(name): host(grad) for name, grad in zip(arrays, results, strict=True)},
-                **{f"{name}{AFTER}": host(variable) for name, variable in zip(arrays, variables, strict=True)}}
+        found = {clipped(name, SUFFIXES.get(use, "")): host(grad) for name, grad in zip(arrays, results, strict=True)
+                 if grad is not None or use == "plain"}
+        if use != "plain":
+            return found
+        return {**found, **{f"{name}{AFTER}": host(each) for name, each in zip(arrays, variables, strict=True)}}
 
     def of_an_optimizer(self, case: Any) -> Mapping[str, np.ndarray]:
         """An optimizer that clips, or a wrapper: the gradients follow from the changes of the variables."""
-        outputs = {}
-        for decay, suffix in ((0.0, ""), (case.options["weight_decay"], " with weight decay")):
-            for name, change in self._changes(case, decay).items():
-                outputs[clipped(name, suffix)] = change
+        def changes(decay, suffix=""):
+            optimizer = guarded("agc", self.target, **self._optimizer_settings(decay, case))
+            _, weights = self._network(case)
+            variables = list(weights.variables.values())
+            return self._changes(case, weights, lambda: self.framework.apply_gradients(
+                optimizer, self._gradients(case), variables), suffix)
+
+        outputs = changes(0.0)
+        takes_decay = first_named(self.parameters, OPTIMIZER) or "weight_decay" in self.parameters
+        if case.options["use"] == "plain" and takes_decay:
+            outputs |= changes(case.options["weight_decay"], " with weight decay")
         return outputs
 
-    def _changes(self, case, decay):
+    def _optimizer_settings(self, decay, case):
         settings, wrapped = self.settings(case), first_named(self.parameters, OPTIMIZER)
         if wrapped is not None:
-            settings[wrapped] = self.framework.sgd([], lr=LARGE_STEP, weight_decay=decay)
-        elif decay and "weight_decay" not in self.parameters:
-            return {}
-        else:
-            known = {first_named(self.parameters, RATE): LARGE_STEP, "momentum": 0.0, "nesterov": False,
-                     "weight_decay": decay}
-            settings |= {name: value for name, value in known.items() if name in self.parameters}
-        arrays = _arrays(case)
-        _, weights = self._network(case)
-        gradients = [self.framework.array(grad) for _, grad in arrays.values()]
-        optimizer = guarded("agc", self.target, **settings)
-        self.framework.apply_gradients(optimizer, gradients, list(weights.variables.values()))
-        return self._differences(arrays, weights)
+            return {**settings, wrapped: self.framework.sgd([], lr=LARGE_STEP, weight_decay=decay)}
+        known = {first_named(self.parameters, RATE): LARGE_STEP, "momentum": 0.0, "nesterov": False,
+                 "weight_decay": decay}
+        return {**settings, **{name: value for name, value in known.items() if name in self.parameters}}
 
     def of_a_network(self, case: Any) -> Mapping[str, np.ndarray]:
         """A class of networks that clips in `train_step`: around another network, or that network itself."""
-        settings, arrays = self.settings(case), _arrays(case)
+        settings = self.settings(case)
         inner = inner_network(self.parameters, settings)
         if inner is None:
             network, weights = self._network(case, self.target, **settings)
         else:
             given, weights = self._network(case)
             network = guarded("agc", self.target, **{inner: given}, **settings)
-        self.framework.train_step(network, self.framework.sgd([], lr=LARGE_STEP))
-        return {clipped(name): change for name, change in self._differences(arrays, weights).items()}
+        optimizer = self.framework.sgd([], lr=LARGE_STEP)
+        return self._changes(case, weights, lambda: self.framework.train_step(network, optimizer))
+
+    def _changes(self, case, weights, step, suffix=""):
+        """The clipped gradients that a step shows, or the second of two from the same weights."""
+        arrays, use, framework = _arrays(case), case.options["use"], self.framework
+        step()
+        if use == "second":
+            for (array, _), variable in zip(arrays.values(), weights.variables.values(), strict=True):
+                framework.assign(variable, framework.array(array))
+            step()
+        found = {clipped(name, SUFFIXES.get(use, suffix)): (array - framework.host(variable)) / LARGE_STEP
+                 for (name, (array, _)), variable in zip(arrays.items(), weights.variables.values(), strict=True)}
+        if use == "frozen":
+            found[CHANGE_OF_FROZEN] = found.pop(clipped(FROZEN, SUFFIXES[use]))
+        return found
+
+    def _gradients(self, case):
+        """The gradients, None for a parameter that has none."""
+        return [None if self._is_frozen(case, name) else self.framework.array(grad)
+                for name, (_, grad) in _arrays(case).items()]
+
+    def _is_frozen(self, case, name):
+        return case.options["use"] == "frozen" and name == FROZEN
 
     def _network(self, case, base=None, **settings):
         """(a network, its Weights): its output has the case's gradients."""
         arrays = _arrays(case)
         paths = {self._path(name): array for name, (array, _) in arrays.items()}
-        value = self.framework.product_with([grad for _, grad in arrays.values()])
+        value = self.framework.product_with([None if self._is_frozen(case, name) else grad
+                                             for name, (_, grad) in arrays.items()])
         return self.framework.network_of(paths, value, base, **settings)
-
-    def _differences(self, arrays, weights):
-        host = self.framework.host
-        return {name: (array - host(variable)) / LARGE_STEP
-                for (name, (array, _)), variable in zip(arrays.items(), weights.variables.values(), strict=True)}
 
     def _path(self, name):
         """The path of a parameter in a network whose last layer is called `final`."""

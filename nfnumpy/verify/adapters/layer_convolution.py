@@ -68,7 +68,8 @@ class _Layer:
             outputs["standardized weight"] = convolved
         outputs[AFTER] = module.value(leaves["weight"])
         for ours, name in leaves.items():
-            grad = np.zeros(arrays[ours].shape) if grads[name] is None else grads[name]
+            grad = grads.get(name)  # of a variable that the layer does not know of there is none
+            grad = np.zeros(arrays[ours].shape) if grad is None else grad
             outputs[f"gradient of {ours}"] = grad.reshape(arrays[ours].shape)
         return outputs
 
@@ -90,7 +91,8 @@ class _Layer:
 
 def load(module: ModuleHandle, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
     """Write weight, gain and bias into the layer; {our name: the layer's} of those that it has."""
-    shapes, leaves = module.parameters, {}
+    shapes, leaves = {name: tuple(array.shape) for name, array in module.buffers.items()}, {}
+    shapes |= dict(module.parameters)
     for name, shape in shapes.items():
         last = name.rpartition(".")[2].lower()
         for ours, pattern in LEAVES:

@@ -46,12 +46,12 @@ def network_of(keras: Any, arrays: Mapping[str, np.ndarray], value: Callable[[li
     return network, weights
 
 
-def scalar_product(keras: Any, arrays: Sequence[np.ndarray]) -> Callable[[list[Any]], Any]:
-    """The function of variables whose gradients are these arrays."""
+def scalar_product(keras: Any, arrays: Sequence[np.ndarray | None]) -> Callable[[list[Any]], Any]:
+    """The function of variables whose gradients are these arrays; it does not depend on those with None."""
     def value(variables):
         ops = keras.ops
         return sum(ops.sum(ops.convert_to_tensor(variable) * ops.convert_to_tensor(array))
-                   for variable, array in zip(variables, arrays, strict=True))
+                   for variable, array in zip(variables, arrays, strict=True) if array is not None)
     return value
 
 

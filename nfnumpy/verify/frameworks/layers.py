@@ -107,8 +107,8 @@ class LayerFramework(Framework):
         """(a network, its Weights): see layer_training.py."""
         return network_of(self.keras, arrays, value, base, **settings)
 
-    def product_with(self, arrays: Sequence[Host]) -> Callable[[list[Any]], Any]:
-        """The function of variables whose gradients are these arrays."""
+    def product_with(self, arrays: Sequence[Host | None]) -> Callable[[list[Any]], Any]:
+        """The function of variables whose gradients are these arrays; it does not depend on those with None."""
         return scalar_product(self.keras, arrays)
 
     def gradients_of(self, function: Callable[[list[Any]], Any], variables: Sequence[Any]) -> list[Any]:
