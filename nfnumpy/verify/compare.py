@@ -34,6 +34,13 @@ class InputCase:
         return sum(array.size for array in self.arrays.values())
 
     @property
+    def title(self) -> str:
+        """The shape of its input, or of its first array, and its options."""
+        name = "x" if "x" in self.arrays else next(iter(self.arrays))
+        options = ", ".join(f"{key} = {value}" for key, value in self.options.items())
+        return f"{name} {self.arrays[name].shape}{', ' if options else ''}{options}"
+
+    @property
     def simplicity(self) -> tuple[bool, int]:
         """Smaller for what shows a difference better: the plain use before others, then fewer values."""
         return self.options.get("use", "plain") != "plain", self.size
@@ -174,10 +181,22 @@ class _Comparison:
         return found
 
     def all_outputs(self, precision: str) -> list[Outputs]:
-        """The target's outputs of all cases, computed once."""
+        """The target's outputs of all cases, computed once; the first time, cases that it refuses are left out."""
         if precision not in self.known:
-            self.known[precision] = [self.outputs(case, precision) for case in self.cases]
+            found = [self._unless_refused(case, precision) for case in self.cases]
+            self.cases[:] = [case for case, outputs in zip(self.cases, found, strict=True) if outputs is not None]
+            self.known[precision] = [outputs for outputs in found if outputs is not None]
         return self.known[precision]
+
+    def _unless_refused(self, case, precision):
+        """The outputs of a case; None, and a note, where the target raises on one that is neither typical nor known."""
+        try:
+            return self.outputs(case, precision)
+        except InputError as error:
+            if case in self.check.typical or self.known:
+                raise
+            self.notes += (f"not checked for {case.title}: {error}",)
+            return None
 
     def is_partly_coarser(self) -> bool:
         """Whether some tensor agrees in float32 and not in float64, by more than a number such as 1e-12 changes it."""

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 import nfnumpy as nf
 from nfnumpy.ports.torch import SqueezeExcite
+from nfnumpy.verify import DIVERGES, VARIANT
 from nfnumpy.verify.checks.se import CHECK, check_se, reference
 from nfnumpy.verify.compare import compare
 from nfnumpy.verify.frameworks import Numpy
@@ -20,7 +21,7 @@ def test_every_catalogued_form_is_recognized_and_named(entry):
     """The variant in place of a target, with its parameters cut to its own width."""
     rules = apply(SqueezeExciteRules(), [entry])
     verdict = compare(CHECK, lambda case: reference(case, rules), target=entry.name, framework=Numpy(), examples=2)
-    assert (verdict.outcome, verdict.diagnosis) == ("diverges", (entry.name,))
+    assert (verdict.outcome, verdict.diagnosis) == (VARIANT if entry.benign else DIVERGES, (entry.name,))
 
 
 def test_the_reference_without_changes_is_our_layer_bit_for_bit():
@@ -139,6 +140,45 @@ class InFloat32(SqueezeExcite):
 def test_correct_modules_in_many_styles_conform(target):
     verdict = check_se(target, framework="numpy" if target is in_numpy else "auto", examples=10)
     assert verdict.outcome == "conforms", str(verdict)
+
+
+class AuthorsSignature(SqueezeExcite):
+    def __init__(self, in_channels, out_channels, se_ratio=0.5):
+        assert in_channels == out_channels
+        super().__init__(in_channels, se_ratio)
+
+
+class ReturnsTheGate(SqueezeExcite):
+    """As in the authors' code, whose block multiplies by 2 and by x."""
+
+    def forward(self, x):
+        return torch.sigmoid(self.fc1(F.relu(self.fc0(x.mean((2, 3))))))[:, :, None, None]
+
+
+class NeedsMoreChannels(SqueezeExcite):
+    """Refuses narrow inputs."""
+
+    def __init__(self, channels, ratio=0.5):
+        if channels < 4:
+            raise ValueError("too narrow")
+        super().__init__(channels, ratio)
+
+
+def test_the_authors_signature_is_understood():
+    assert check_se(AuthorsSignature, examples=2).outcome == "conforms"
+
+
+def test_a_module_that_returns_the_gate_is_a_named_form():
+    verdict = check_se(ReturnsTheGate, examples=0)
+    assert verdict.outcome == VARIANT
+    assert verdict.diagnosis == ("gate returned, the factor 2 left to the caller",), str(verdict)
+
+
+def test_an_input_that_is_refused_is_said_and_not_compared():
+    verdict = check_se(NeedsMoreChannels, examples=0)
+    assert verdict.outcome == "conforms"
+    assert any(note.startswith("not checked for x (1, 2, 3, 1), channels = 1, ratio = 0.5: se: the target raised "
+                               "ValueError: too narrow (test_se.py, line ") for note in verdict.notes), verdict.notes
 
 
 class NoParameters(nn.Module):

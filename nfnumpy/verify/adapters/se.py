@@ -11,12 +11,13 @@ from ..frameworks import Framework, framework_of
 from . import Adapter
 from .guarded_call import guarding
 from .layer_factories import layer_factory
-from .signatures import parameter_names, parameters_of, required
+from .signatures import first_named, parameter_names, parameters_of, required
 
 DIVISORS = ("reduction", "reduction_ratio", "r", "red", "divisor")
 WIDTHS = ("hidden", "hidden_channels", "rd_channels", "squeeze_channels", "squeezed_channels", "se_channels",
           "reduced_channels", "bottleneck")
 RATIOS = ("ratio", "rd_ratio", "se_ratio", "reduction_rate", "squeeze_ratio")
+OUTPUTS = ("out_channels", "out_ch", "out_chs", "outplanes", "out_planes", "cout", "out_features", "filters")
 WIDTH_NAMES = (*RATIOS, *DIVISORS, *WIDTHS)
 LEAVES = ("fc0.weight", "fc0.bias", "fc1.weight", "fc1.bias")
 
@@ -61,15 +62,20 @@ def _width(name, case):
 
 def _factory(target, names, options):
     """A function of an input case that makes a module; the second argument is a ratio, a divisor or a width."""
-    second = next((name for name in names[1:] if name in WIDTH_NAMES and name not in options), None)
-    if second is None and len(names) > 1 and names[1] not in options and names[1] in required(parameters_of(target)):
-        second = names[1]
+    further = [name for name in names[1:] if name not in options]
+    leaving = first_named(further, OUTPUTS)
+    second = first_named(further, WIDTH_NAMES)
+    needed = [name for name in required(parameters_of(target)) if name in further and name not in (leaving, second)]
+    if second is None and needed:
+        second = needed.pop(0)
+    if needed:
+        flags = " ".join(f"--option {name}=…" for name in needed)
+        raise InputError(f"se: the target cannot be made without {', '.join(needed)}: give {flags}")
 
     def make(case):
         channels = case.options["channels"]
-        if second is None:
-            return target(channels, **options)
-        return target(channels, **{second: _width(second, case)}, **options)
+        values = {leaving: channels, second: None if second is None else _width(second, case)}
+        return target(channels, **{name: value for name, value in values.items() if name is not None}, **options)
     return make
 
 

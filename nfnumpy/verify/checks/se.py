@@ -16,7 +16,7 @@ from ..adapters import title_of
 from ..adapters.se import LEAVES, squeeze_excite_adapter
 from ..compare import Check, InputCase, compare
 from ..frameworks import tries_frameworks
-from ..variants.squeeze_excite import CATALOGUE, SqueezeExciteRules, excited
+from ..variants.squeeze_excite import CATALOGUE, GATES, SqueezeExciteRules, excited
 from ..verdict import Verdict
 
 RULES = SqueezeExciteRules()
@@ -56,7 +56,8 @@ def _case(seed, *, channels, ratio, size=(4, 4), count=2, scale=1.0, wide=None):
 
 TYPICAL = (_case(1, channels=32, ratio=0.5, size=(6, 6)), _case(2, channels=64, ratio=0.5, size=(7, 5)))
 EDGES = (_case(3, channels=16, ratio=0.5, size=(3, 5), count=3, scale=4.0), _case(4, channels=27, ratio=0.5),
-         _case(5, channels=33, ratio=0.25, size=(1, 1)), _case(6, channels=3, ratio=0.25, count=1))
+         _case(5, channels=33, ratio=0.25, size=(1, 1)), _case(6, channels=3, ratio=0.25, count=1),
+         _case(7, channels=1, ratio=0.5, size=(2, 3), count=1))
 
 
 @functools.lru_cache(maxsize=64)
@@ -96,7 +97,7 @@ def scales(case: InputCase) -> Mapping[str, float]:
     return {f"gradient of {name}": largest for name in ("fc0.bias", "fc1.bias", "fc1.weight", "fc0.weight")}
 
 
-CHECK = Check("se", reference, RULES, CATALOGUE, TYPICAL, EDGES, drawn, smaller, scales)
+CHECK = Check("se", reference, RULES, (*CATALOGUE, *GATES), TYPICAL, EDGES, drawn, smaller, scales)
 
 
 @tries_frameworks
@@ -122,6 +123,6 @@ def _of_one_width(channels, hidden):
         return InputCase(drawn.arrays, {**drawn.options, "hidden": hidden})
 
     return dataclasses.replace(
-        CHECK, catalogue=tuple(variant for variant in CATALOGUE if "hidden" not in variant.changes),
+        CHECK, catalogue=tuple(variant for variant in CHECK.catalogue if "hidden" not in variant.changes),
         typical=(case(1, size=(6, 6)),), edges=(case(2, size=(3, 5), count=3, scale=4.0),),
         drawn=lambda seed: case(1000 + seed, size=(1 + seed % 5, 1 + seed % 3)))

@@ -121,6 +121,14 @@ def _hidden(name, function, why=""):
                         f"rounds channels·ratio down. Where the two differ, released weights have other shapes.{why}")
 
 
+def _the_gate(x, gate):
+    return gate
+
+
+def _the_gate_as_rows(x, gate):
+    return ops.reshape(gate, shape=(gate.shape[0], gate.shape[3]))
+
+
 CATALOGUE = (
     KnownVariant("factor 2 missing", {"factor": 1.0}, "The gates are not doubled. A sigmoid is 1/2 at initialization, "
                  "so every block halves its branch. Right only if the caller of this module multiplies by 2."),
@@ -147,6 +155,8 @@ CATALOGUE = (
     KnownVariant("gate added", {"joined": operator.add}, "The gate is added to x; it should multiply x."),
     KnownVariant("gate returned alone", {"joined": lambda x, gate: x * 0.0 + gate}, "The module returns the gates, not "
                  "x times the gates."),
+    KnownVariant("x returned", {"joined": lambda x, gate: x + gate * 0.0}, "The module has no effect: x is returned as "
+                 "it is."),
     KnownVariant("x added to the result", {"joined": lambda x, gate: x * gate + x}, "x + x·gate: an additional skip "
                  "connection."),
     KnownVariant("biases missing", {"biases": False}, "The two linear layers have no bias."),
@@ -154,4 +164,11 @@ CATALOGUE = (
     _hidden("a multiple of 8, at least nine tenths", _multiple_of_8_at_least_nine_tenths,
             " This is the make_divisible of MobileNet's code."),
     _hidden("ratio taken as divisor squared", _ratio_squared),
+)
+GATES = (  # forms of a module alone: in a network, its caller would have to multiply
+    *(KnownVariant(f"gate returned{what}", {"joined": joined, "factor": factor}, "The module returns the gate, which "
+                 "its "
+                   f"caller has to multiply x by{sentence}, as in the authors' code.", benign=True)
+      for what, factor, sentence in (("", 2.0, ""), (", the factor 2 left to the caller", 1.0, ", and by 2"))
+      for joined, what in ((_the_gate, what), (_the_gate_as_rows, f"{what}, as (N, C)"))),
 )
