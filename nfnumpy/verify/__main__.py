@@ -49,7 +49,7 @@ def verdict_of(given: argparse.Namespace) -> tuple[Verdict, tuple[str | None, in
     options = options_of(given)
     if given.map is not None:
         options["map"] = given.map
-    target = target_of(given.kind, given.target)
+    target = target_of(given.kind, given.target, options)
     verdict = check(given.kind, target, framework=given.framework, examples=given.examples, name=given.target,
                     **options)
     return dataclasses.replace(verdict, snippet=snippet(target, verdict, options)), definition_of(target)

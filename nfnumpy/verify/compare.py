@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from . import diagnosis, tolerance
+from .no_effect import without_effect
 from .shrink import smallest
 from .variants import KnownVariant, apply
 from .verdict import CONFORMS, DIVERGES, VARIANT, Difference, Verdict
@@ -220,8 +221,7 @@ class _Comparison:
         if all(difference.agrees for difference in found["differences"]):
             return Verdict(outcome=CONFORMS, **found)
         found["relative_difference"] = _relative_difference(check, outputs)
-        explained = check.explained_simply if simply else check.explained
-        variants, nearest, partly = explained(self.cases, outputs, precision)
+        variants, nearest, partly = self._explained(check, outputs, precision, simply)
         found |= diagnosis.named(variants or ())
         found["partly"] = tuple((" with ".join(variant.name for variant in group), names) for group, names in partly)
         if variants and all(variant.benign for variant in variants):
@@ -235,6 +235,14 @@ class _Comparison:
                          agrees=lambda case, output: check.agrees(case, output, precision))
         return Verdict(outcome=DIVERGES, nearest=tuple(variant.name for variant in nearest),
                        counterexample=shown.as_json(), results=self._results(check, shown, precision), **found)
+
+    def _explained(self, check, outputs, precision, simply):
+        """The Diagnosis; of a target that has no effect, where that is no known variant of its own, just this."""
+        nothing = without_effect(self.cases, outputs)
+        if nothing is None:
+            return (check.explained_simply if simply else check.explained)(self.cases, outputs, precision)
+        known = check.explained_simply(self.cases, outputs, precision)
+        return known if known.variants and len(known.variants) == 1 else diagnosis.Diagnosis((nothing,), ())
 
     def _results(self, check, case, precision):
         """What differs on the counterexample: the target's and the reference's; None where that is too much to show."""

@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..errors import InputError
+from .arguments import with_arguments
 from .targets import load_target
 from .verdict import CONFORMS, DIVERGES, Outcome
 
+TARGETS_OWN = "target."  # before an option that is the target's alone, even where the check has one of this name
 FAIL_ON = {"diverges": (DIVERGES,), "variant": tuple(outcome for outcome in Outcome if outcome != CONFORMS)}
 
 
@@ -17,8 +19,8 @@ def add_shared(p: argparse.ArgumentParser) -> None:
                    "numpy (default: auto)")
     p.add_argument("--examples", type=int, default=20, metavar="N", help="input cases drawn beside the fixed ones "
                    "(default: 20)")
-    p.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="passed to the target; again for "
-                   "more")
+    p.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="passed to the target, and used "
+                   "by the check where it has this option; target.KEY=VALUE is for the target alone; again for more")
     p.add_argument("--means", action="append", default=[], metavar="ROLE=NAME", help="what the target calls clipping, "
                    "eps, rho, decay, peak …, where its name is not known; again for more")
     p.add_argument("--fail-on", choices=tuple(FAIL_ON), default="diverges", help="what makes the exit status 1: "
@@ -47,7 +49,7 @@ def _pairs(pairs: Iterable[str], flag: str, form: str) -> dict[str, Any]:
     options = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
-        if not equals or not key.isidentifier():
+        if not equals or not key.removeprefix(TARGETS_OWN).isidentifier():
             raise InputError(f"{flag} {pair}: expected {form}")
         options[key] = value_of(text)
     return options
@@ -59,6 +61,12 @@ def check_examples(examples: int) -> None:
         raise InputError(f"--examples {examples}: expected a whole number that is not negative")
 
 
-def target_of(kind: str, text: str) -> Any:
-    """The target that `text` names for a check: an object, or the text itself where it is a model of timm's."""
-    return text if kind == "model" and text.startswith("timm:") else load_target(text)
+def target_of(kind: str, text: str, options: dict[str, Any] | None = None) -> Any:
+    """The target that `text` names for a check: an object, or the text itself where it is a model of timm's.
+
+    Options that begin with "target." are taken out of `options` and given to the target.
+    """
+    own = {key.removeprefix(TARGETS_OWN): (options or {}).pop(key) for key in list(options or ())
+           if key.startswith(TARGETS_OWN)}
+    target = text if kind == "model" and text.startswith("timm:") else load_target(text)
+    return with_arguments(target, own) if own else target

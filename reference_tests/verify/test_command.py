@@ -197,3 +197,30 @@ def test_means_says_which_argument_is_what(capsys, monkeypatch, tmp_path):
     assert (status, error) == (0, ""), out + error
     status, _, error = verify(capsys, monkeypatch, "agc", f"{tmp_path / 'port.py'}:clip", "--means", "clipping")
     assert status == 2 and "--means clipping: expected ROLE=NAME" in error
+
+
+@pytest.mark.parametrize("name", ["standardize", "Standard"])
+def test_an_option_can_be_the_targets_alone(capsys, monkeypatch, tmp_path, name):
+    """`layout` is the check's, and the target has an argument of that name."""
+    (tmp_path / "port.py").write_text(textwrap.dedent("""
+        import torch
+        from torch import nn
+
+        def standardize(weight, gain, layout):
+            assert layout == "mine"
+            variance, mean = torch.var_mean(weight, (1, 2, 3), unbiased=False, keepdim=True)
+            return gain * (weight - mean) * (variance * weight[0].numel()).clamp(min=1e-4).rsqrt()
+
+        class Standard(nn.Conv2d):
+            def __init__(self, layout, in_channels, out_channels, kernel_size, stride=1, padding=0, groups=1):
+                super().__init__(in_channels, out_channels, kernel_size, stride, padding, groups=groups)
+                self.gain, self.layout = nn.Parameter(torch.ones(out_channels, 1, 1, 1)), layout
+
+            def forward(self, x):
+                return self._conv_forward(x, standardize(self.weight, self.gain, self.layout), self.bias)
+    """))
+    arguments = ("ws_conv", f"{tmp_path / 'port.py'}:{name}", "--examples", 0)
+    status, out, error = verify(capsys, monkeypatch, *arguments, "--option", "target.layout=mine")
+    assert (status, error) == (0, ""), out + error
+    status, _, error = verify(capsys, monkeypatch, *arguments, "--option", "target.shape=mine")
+    assert status == 2 and "--option target.shape=…: the target takes no 'shape'" in error

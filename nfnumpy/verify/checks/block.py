@@ -58,6 +58,8 @@ class BlockCheck(Check):
         found = next(search.groups(), None)
         return Diagnosis(found, () if found else search.nearest)
 
+    explained_simply = explained
+
 
 @functools.lru_cache(maxsize=512)
 def _expected(case, rules, precision):

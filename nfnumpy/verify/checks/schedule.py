@@ -136,6 +136,8 @@ CATALOGUE = (
     KnownVariant("no warm-up", {"warmup": None}, "There is no warm-up."),
     KnownVariant("peak during the warm-up", {"warmup": lambda t, w: 1.0}, "The rate is at the peak all through the "
                  "warm-up."),
+    KnownVariant("always the peak", {"warmup": None, "decay": lambda progress: 1.0}, "The rate is at the peak in every "
+                 "step: there is neither a warm-up nor a decay."),
     KnownVariant("zero during the warm-up", {"warmup": lambda t, w: 0.0}, "The rate does not rise during the warm-up."),
     KnownVariant("quadratic warm-up", {"warmup": lambda t, w: (t / w)**2}, "The warm-up rises with the square of the "
                  "step."),

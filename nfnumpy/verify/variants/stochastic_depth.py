@@ -74,6 +74,9 @@ def dropped(x: np.ndarray, rate: float, training: bool, draw: int,
 
 
 CATALOGUE = (
+    KnownVariant("nothing dropped", {"kept": one}, "Nothing is ever dropped in training."),
+    KnownVariant("nothing but zeros", {"kept": lambda rate: 0.0, "evaluation": lambda rate: 0.0}, "The result is "
+                 "zero, in evaluation too."),
     KnownVariant("rescaled by 1/(1 - rate)", {"scale": rescaled}, "What is kept is divided by the keep probability. "
                  "The released NFNet code does not do so: here a branch weighs 1/(1 - rate) more in training; a skip "
                  "gain or a last gain can learn the factor.", benign=True),
@@ -90,7 +93,6 @@ CATALOGUE = (
     KnownVariant("rate squared", {"kept": lambda rate: 1.0 - rate**2}, "Examples are kept with probability 1 - rate²."),
     KnownVariant("dropped twice", {"kept": lambda rate: (1.0 - rate)**2}, "Examples are kept with probability (1 - "
                  "rate)²: two masks are multiplied."),
-    KnownVariant("nothing dropped", {"kept": one}, "Nothing is ever dropped in training."),
     KnownVariant("half of all dropped", {"kept": lambda rate: 0.5}, "Half of the examples are dropped at every rate."),
     KnownVariant("divided by the rate", {"scale": lambda rate: 1.0 / rate}, "What is kept is divided by rate, not by 1 "
                  "- rate."),
