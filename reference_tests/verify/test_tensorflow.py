@@ -9,6 +9,9 @@ import tensorflow as tf
 import nfnumpy as nf
 from nfnumpy.verify import CONFORMS, DIVERGES, check
 from nfnumpy.verify.frameworks import framework_of
+from reference_tests.helpers.port_pairs import SMALL
+
+CONFIG = SMALL["nf_resnet with squeeze-and-excite"]
 
 
 def standardize(weight, gain, axes=(0, 1, 2)):
@@ -99,6 +102,37 @@ def test_right_ones_conform(kind, target):
 def test_mistakes_are_named(kind, target, name):
     verdict = check(kind, target, examples=2)
     assert verdict.outcome == DIVERGES and verdict.diagnosis == (name,), str(verdict)
+
+
+def nf_resnet(parameters, images, reads_beta=True):
+    """A network as a function of its parameters, by our names."""
+    def convolution(name, x, stride=1):
+        weight = standardize(parameters[f"{name}.weight"], parameters[f"{name}.gain"])
+        return tf.nn.conv2d(x, weight, stride, "SAME") + parameters[f"{name}.bias"]
+
+    def activated(x):
+        return tf.nn.relu(x) * 1.7139588594436646
+
+    def block(name, x, stride, beta):
+        out = activated(x) * (beta if reads_beta else 1.0)
+        shortcut = convolution(f"{name}.conv_shortcut", out, stride) if f"{name}.conv_shortcut.weight" in parameters \
+            else x
+        out = activated(convolution(f"{name}.conv1", activated(convolution(f"{name}.conv0", out)), stride))
+        gates = [parameters[f"{name}.squeeze_excite.{leaf}"] for leaf in (
+            "fc0.weight", "fc0.bias", "fc1.weight", "fc1.bias")]
+        out = squeeze_excite(convolution(f"{name}.conv2", out), *gates)
+        return shortcut + CONFIG.alpha * parameters[f"{name}.skip_gain"] * out
+
+    x = tf.nn.max_pool2d(convolution("initial_conv", images, 2), 3, 2, "SAME")
+    for number, (stride, variance) in enumerate([(1, 1.0), (2, 1.0 + CONFIG.alpha**2), (1, 1.0 + CONFIG.alpha**2)]):
+        x = block(f"blocks.{number}", x, stride, variance ** -0.5)
+    return tf.reduce_mean(activated(x), [1, 2]) @ parameters["linear.weight"] + parameters["linear.bias"]
+
+
+@pytest.mark.parametrize("options, diagnosis", [({}, ()), ({"reads_beta": False}, ("beta missing",))])
+def test_a_network_may_be_a_function_of_its_parameters(options, diagnosis):
+    verdict = check("model", functools.partial(nf_resnet, **options), config=CONFIG, size=24, framework="tensorflow")
+    assert verdict.diagnosis == diagnosis and verdict.passed == (not diagnosis), str(verdict)
 
 
 def test_a_module_is_left_as_it_is():
