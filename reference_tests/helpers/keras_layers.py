@@ -143,6 +143,17 @@ class SqueezeExcite(layers.Layer):
         return x * self.factor * self.fc1(self.fc0(self.pooled(x)))[:, None, None, :]
 
 
+class OfBothWidths(layers.Layer):
+    """With the authors' parameters."""
+
+    def __init__(self, in_ch, out_ch, se_ratio=0.5, **options):
+        super().__init__(**options)
+        self.fc0, self.fc1 = layers.Dense(max(1, int(in_ch * se_ratio))), layers.Dense(out_ch)
+
+    def call(self, x):
+        return 2.0 * ops.sigmoid(self.fc1(ops.relu(self.fc0(ops.mean(x, axis=(1, 2))))))[:, None, None, :] * x
+
+
 def functional_squeeze_excite(inputs, ratio=0.5, factor=2.0):
     """A function that builds layers, with 1×1 convolutions."""
     channels = inputs.shape[-1]
@@ -226,7 +237,7 @@ class MomentumTheOtherWayRound(Normalization):
 
 
 RIGHT = {"ws_conv": (ScaledStandardizedConv2D, FromScratch, functional_convolution),
-         "se": (SqueezeExcite, functional_squeeze_excite), "stochastic_depth": (StochasticDepth,),
+         "se": (SqueezeExcite, OfBothWidths, functional_squeeze_excite), "stochastic_depth": (StochasticDepth,),
          "activation": (ScaledRelu,), "norm": (Normalization, layers.BatchNormalization)}
 MISTAKES = {  # the name of the known variant that verify should find
     Bessel: ("ws_conv", "Bessel-corrected variance"), OverInputs: ("ws_conv", "statistics per kernel row"),

@@ -13,6 +13,8 @@ from .signatures import first_named, parameter_names, parameters_of, required, t
 INPUT = ("x", "inputs", "input", "input_tensor", "tensor", "feature", "input_layer", "net")
 CHANNELS = ("channels", "in_channels", "filters", "num_channels", "in_ch", "input_channels", "num_filters", "units")
 
+OUTPUTS = ("out_ch", "out_channels", "out_chs", "output_channels", "out_features", "cout")
+
 
 def all_parameters(target: Any) -> dict[str, Any]:
     """The parameters of a function, or of a class and of its bases, as far as each hands on what it does not know."""
@@ -40,9 +42,10 @@ def layer_factory(target: Callable, framework: Framework, options: Mapping[str, 
     """
     builds = builds_layers(target)
     free = [name for name in parameter_names(target)[builds:] if name not in options]
-    width, channels = first_named(free, widths), first_named(free, CHANNELS)
-    needed = [name for name in required(parameters_of(target)) if name in free and name not in (width, channels)]
-    if needed and channels is None:
+    width, channels, outputs = (first_named(free, names) for names in (widths, CHANNELS, OUTPUTS))
+    known = (width, channels, outputs)
+    needed = [name for name in required(parameters_of(target)) if name in free and name not in known]
+    if needed and channels is None and outputs is None:
         channels = needed.pop(0)
     if needed and width is None:
         width = needed.pop(0)
@@ -51,7 +54,7 @@ def layer_factory(target: Callable, framework: Framework, options: Mapping[str, 
         raise InputError(f"the target cannot be made without {', '.join(needed)}: give {flags}")
 
     def make(case):
-        values = {channels: case.options["channels"]}
+        values = {channels: case.options["channels"], outputs: case.options["channels"]}
         if width is not None:
             values[width] = width_of(width, case)
         given = {**{name: value for name, value in values.items() if name is not None}, **options}
