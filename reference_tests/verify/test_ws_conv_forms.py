@@ -188,13 +188,23 @@ def added(eps, scaled=True):
     (added(torch.finfo(torch.float64).eps), VARIANT, "eps of float64 (2.2e-16) added to N·variance"),
     (lambda weight, gain: standardize(weight, gain, floor=1e-6 * weight[0].numel()), VARIANT,
      "eps 1e-06 floor of variance"),
-    (lambda weight: plain(weight), DIVERGES, "plain weight standardization, 1e-5 added to the deviation"),
-    (lambda weight: plain(weight, bessel=False, inside=True), DIVERGES, "plain weight standardization, 1e-5 added to "
+    (lambda weight: plain(weight), DIVERGES, "plain weight standardization, 1e-05 added to the deviation"),
+    (lambda weight: plain(weight, bessel=False, inside=True), DIVERGES, "plain weight standardization, 1e-05 added to "
      "the variance")])
 def test_forms_have_their_true_names(function, outcome, name):
     verdict = check(function, framework="torch")
     assert (verdict.outcome, verdict.diagnosis) == (outcome, (name,)), str(verdict)
     assert verdict.relative_difference > 0.0
+
+
+def test_plain_standardization_without_a_gain_is_one_cause():
+    class Plain(nn.Conv2d):
+        def forward(self, x):
+            return self._conv_forward(x, plain(self.weight, bessel=False, eps=1e-6, inside=True), self.bias)
+
+    verdict = check(Plain)
+    assert verdict.diagnosis == ("plain weight standardization, 1e-06 added to the variance, without a gain",), \
+        str(verdict)
 
 
 class Transposed(nn.ConvTranspose2d):

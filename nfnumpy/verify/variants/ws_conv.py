@@ -136,6 +136,22 @@ def _eps_forms():
                                "weights the two differ by about eps/variance/2.", benign=True)
 
 
+PLAIN_FORMS = (  # eps, where it is added, divisor, Bessel's correction
+    (1e-5, "the deviation", added_to_deviation, True), (1e-5, "the biased deviation", added_to_deviation, False),
+    *((eps, "the variance", added_to_variance, False) for eps in (1e-5, 1e-6, 1e-8, 1e-10)))
+
+
+def _plain_forms():
+    for eps, where, divisor, bessel in PLAIN_FORMS:
+        for has_gain in (True, False):
+            changes = {"fan_in": lambda shape, groups: 1, "bessel": bessel, "eps": eps, "divisor": divisor}
+            without = {} if has_gain else {"gained": lambda unit, gain: unit}
+            yield KnownVariant(
+                f"plain weight standardization, {eps:g} added to {where}{'' if has_gain else ', without a gain'}",
+                changes | without, "Weight standardization as of 1903.10520, which batch or group normalization is to "
+                "follow: the weights get variance 1 and not 1/N, so that activations grow with the fan-in.")
+
+
 CATALOGUE = (
     *_eps_forms(),
     KnownVariant("symmetric padding", {"padding": lambda kernel: kernel // 2}, "The padding is k//2 on both sides. At "
@@ -174,14 +190,7 @@ CATALOGUE = (
                  "number."),
     KnownVariant("statistics over all groups at once", {"over_groups": True}, "Outputs at the same place of each group "
                  "share one mean and variance."),
-    *(KnownVariant(f"plain weight standardization, {what}", {
-        "fan_in": lambda shape, groups: 1, "bessel": bessel, "eps": 1e-5, "divisor": divisor}, "Weight "
-        "standardization as "
-        f"of 1903.10520, {sentence}: the weights get variance 1 and not 1/N, so that activations grow with the fan-in.")
-      for what, bessel, divisor, sentence in (
-          ("1e-5 added to the deviation", True, added_to_deviation, "with (W - mean)/(std + 1e-5), std of N - 1"),
-          ("1e-5 added to the variance", False, added_to_variance, "with (W - mean)/√(variance + 1e-5)"),
-          ("biased, 1e-5 added to the deviation", False, added_to_deviation, "with (W - mean)/(std + 1e-5)"))),
+    *_plain_forms(),
     KnownVariant("gain along the input axis", {"gained": _along_inputs}, "There is a gain for each input channel and "
                  "not for each output."),
     KnownVariant("weight not standardized", {"divisor": lambda variance, fan_in, eps: variance * 0.0 + 1.0,
