@@ -11,6 +11,7 @@ import numpy as np
 
 from ...errors import InputError
 from ..frameworks import Framework, framework_of
+from ..variants.sam import SUFFIXES
 from . import Adapter
 from .guarded_call import guarded, guarding
 from .layer_sam import layer_sam
@@ -26,8 +27,6 @@ FIRST, SECOND = ("first_step", "ascent_step", "perturb", "ascent"), ("second_ste
 STEPS = 2
 NAMES = ("conv.weight", "conv.gain", "conv.bias", "norm.weight", "block.skip_gain", "head.weight", "head.bias")
 FROZEN = "conv.bias"  # in a case of the use "frozen"
-SUFFIXES = {"plain": "", "generator": ", parameters given by a generator", "groups": ", parameters given in groups",
-            "frozen": " beside a parameter without a gradient", "restored": " after state_dict there and back"}
 EXPECTED = ("an optimizer class (params, base_optimizer, rho=, …) with first_step and second_step or with "
             "step(closure), or (params, lr, rho=, …), or a transformation sam(optimizer, adv_optimizer)")
 
