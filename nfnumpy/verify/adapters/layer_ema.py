@@ -88,9 +88,9 @@ def _average(keeper: Any, variable: Any, framework: Any) -> np.ndarray:
 def _arrays(held, framework):
     """The arrays in an attribute: itself, or those of a list, a dict or a network."""
     if isinstance(held, framework.keras.Model):
-        return list(held.trainable_variables) if held.trainable_variables else []
+        return held.trainable_variables
     if isinstance(held, Mapping):
         return list(held.values())
     if isinstance(held, (list, tuple)):
-        return list(held)
+        return held
     return [held] if hasattr(held, "shape") else []

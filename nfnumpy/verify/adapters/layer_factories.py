@@ -12,7 +12,6 @@ from .signatures import first_named, parameter_names, parameters_of, required, t
 
 INPUT = ("x", "inputs", "input", "input_tensor", "tensor", "feature", "input_layer", "net")
 CHANNELS = ("channels", "in_channels", "filters", "num_channels", "in_ch", "input_channels", "num_filters", "units")
-
 OUTPUTS = ("out_ch", "out_channels", "out_chs", "output_channels", "out_features", "cout")
 
 
@@ -36,7 +35,7 @@ def builds_layers(target: Callable) -> bool:
 
 def layer_factory(target: Callable, framework: Framework, options: Mapping[str, Any], widths: Sequence[str],
                   width_of: Callable[[str, Any], Any]) -> Callable[[Any], Any]:
-    """A function of an input case with `channels`, and images x, that makes a layer or a network.
+    """A function of an input case with `channels`, and images x, that makes squeeze-and-excite, a layer or a network.
 
     widths: the names of the parameter whose value is width_of(name, case).
     """
@@ -51,7 +50,7 @@ def layer_factory(target: Callable, framework: Framework, options: Mapping[str, 
         width = needed.pop(0)
     if needed:
         flags = " ".join(f"--option {name}=…" for name in needed)
-        raise InputError(f"the target cannot be made without {', '.join(needed)}: give {flags}")
+        raise InputError(f"se: the target cannot be made without {', '.join(needed)}: give {flags}")
 
     def make(case):
         values = {channels: case.options["channels"], outputs: case.options["channels"]}

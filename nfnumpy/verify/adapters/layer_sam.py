@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from .guarded_call import guarded
-from .layer_clipping import GRADIENTS, MODEL, OPTIMIZER, VARIABLES, inner_network
+from .layer_clipping import GRADIENTS, LEAF_NAMES, MODEL, OPTIMIZER, VARIABLES, inner_network
 from .layer_factories import all_parameters
 from .signatures import Role, first_named
 
-DATA = ("data", "batch", "inputs", "x")
 FIRST, SECOND = ("first_step", "ascent_step", "perturb", "ascent"), ("second_step", "descent_step", "descent")
 STEPS = 2
 OF_THE_LOSS = ("mixing", "offset")
@@ -100,6 +99,12 @@ def _given(stage, gradients, variables):
         stage(list(zip(gradients, variables, strict=True)))
 
 
+def _path(name):
+    """The path of a parameter in a network."""
+    layer, _, leaf = name.replace(".", " ").rpartition(" ")
+    return f"{layer.replace(' ', '_')}.{LEAF_NAMES.get(leaf, leaf)}" if layer else f"{leaf}.kernel"
+
+
 class _Record:
     """The weights of an input case in a network whose output is the loss, and where that was computed."""
 
@@ -112,7 +117,7 @@ class _Record:
 
     def network(self, base: type | None = None, **settings: Any) -> Any:
         """The network, of a class `base`."""
-        paths = {f"{name.replace(' ', '_')}.kernel": array for name, array in self.arrays.items()}
+        paths = {_path(name): array for name, array in self.arrays.items()}
         network, weights = self.framework.network_of(paths, self._loss, base, **settings)
         self.variables = list(weights.variables.values())
         return network
