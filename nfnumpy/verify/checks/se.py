@@ -16,7 +16,7 @@ from ..adapters import title_of
 from ..adapters.se import LEAVES, squeeze_excite_adapter
 from ..compare import Check, InputCase, compare
 from ..frameworks import tries_frameworks
-from ..variants.squeeze_excite import CATALOGUE, GATES, SqueezeExciteRules, excited
+from ..variants.squeeze_excite import CATALOGUE, OF_MODULES, SqueezeExciteRules, excited
 from ..verdict import Verdict
 
 RULES = SqueezeExciteRules()
@@ -97,7 +97,7 @@ def scales(case: InputCase) -> Mapping[str, float]:
     return {f"gradient of {name}": largest for name in ("fc0.bias", "fc1.bias", "fc1.weight", "fc0.weight")}
 
 
-CHECK = Check("se", reference, RULES, (*CATALOGUE, *GATES), TYPICAL, EDGES, drawn, smaller, scales)
+CHECK = Check("se", reference, RULES, (*CATALOGUE, *OF_MODULES), TYPICAL, EDGES, drawn, smaller, scales)
 
 
 @tries_frameworks

@@ -155,8 +155,6 @@ CATALOGUE = (
     KnownVariant("gate added", {"joined": operator.add}, "The gate is added to x; it should multiply x."),
     KnownVariant("gate returned alone", {"joined": lambda x, gate: x * 0.0 + gate}, "The module returns the gates, not "
                  "x times the gates."),
-    KnownVariant("x returned", {"joined": lambda x, gate: x + gate * 0.0}, "The module has no effect: x is returned as "
-                 "it is."),
     KnownVariant("x added to the result", {"joined": lambda x, gate: x * gate + x}, "x + x·gate: an additional skip "
                  "connection."),
     KnownVariant("biases missing", {"biases": False}, "The two linear layers have no bias."),
@@ -165,7 +163,9 @@ CATALOGUE = (
             " This is the make_divisible of MobileNet's code."),
     _hidden("ratio taken as divisor squared", _ratio_squared),
 )
-GATES = (  # forms of a module alone: in a network, its caller would have to multiply
+OF_MODULES = (  # forms of a module alone; in a network, its caller would have to multiply
+    KnownVariant("x returned", {"joined": lambda x, gate: x + gate * 0.0}, "The module has no effect: x is returned as "
+                 "it is."),
     *(KnownVariant(f"gate returned{what}", {"joined": joined, "factor": factor}, "The module returns the gate, which "
                  "its "
                    f"caller has to multiply x by{sentence}, as in the authors' code.", benign=True)
