@@ -103,3 +103,15 @@ def test_a_block_that_raises_is_one_line():
             raise torch.OutOfMemoryError("first\nsecond")
     with pytest.raises(nf.InputError, match=r"block: the target raised OutOfMemoryError: first \(test_block.py, line"):
         check_block(Broken(CONFIGS["nfnet"], 1, 16, 16, 1, 1.0))
+
+
+def test_a_block_of_even_sizes_alone_is_checked_on_those_and_the_refusal_is_said():
+    class Even(torch_port.NFNetBlock):
+        def forward(self, x):
+            if x.shape[2] % 2 or x.shape[3] % 2:
+                raise ValueError("odd size")
+            return super().forward(x)
+
+    verdict = check_block(Even(CONFIGS["nfnet"], 1, 16, 16, 1, 1.0), examples=0)
+    assert verdict.passed, str(verdict)
+    assert any("x (3, 7, 5, 16)" in note and "ValueError: odd size" in note for note in verdict.notes), verdict.notes
