@@ -26,9 +26,9 @@ def standardize(weight, gain, floor=1e-4, fan_in=None):
 class TakesEverything(nn.Conv2d):
     """The constructor of nn.Conv2d, whose padding is 0 by default."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(me, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.gain = nn.Parameter(torch.ones(self.out_channels, 1, 1, 1))
+        me.gain = nn.Parameter(torch.ones(me.out_channels, 1, 1, 1))
 
     def kernel(self):
         return standardize(self.weight, self.gain)

@@ -20,7 +20,7 @@ def all_parameters(target: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for owner in target.__mro__ if isinstance(target, type) else (target,):
         own = parameters_of(owner.__init__ if isinstance(owner, type) else owner) or {}  # type: ignore[misc]
-        taken = {"self"} if isinstance(owner, type) else set()
+        taken = set(list(own)[:1]) if isinstance(owner, type) else set()  # self, whatever it is called
         found |= {name: parameter for name, parameter in own.items() if name not in taken and name not in found}
         if not takes_any_keyword(own):
             break
