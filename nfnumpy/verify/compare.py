@@ -96,12 +96,12 @@ class Check:
 
     def explained(self, cases: Sequence[InputCase], outputs: Sequence[Outputs], precision: str) -> diagnosis.Diagnosis:
         """The known variants that reproduce the target's outputs."""
-        return diagnosis.diagnose(self, cases, outputs, precision)
+        return diagnosis.diagnose_by_uses(self, cases, outputs, precision)
 
     def explained_simply(self, cases: Sequence[InputCase], outputs: Sequence[Outputs],
                          precision: str) -> diagnosis.Diagnosis:
         """The same without most of the search for variants that meet in a tensor."""
-        return diagnosis.diagnose(self, cases, outputs, precision, deeply=False)
+        return diagnosis.diagnose_by_uses(self, cases, outputs, precision, deeply=False)
 
     def differences(self, rules: Any, cases: Iterable[InputCase], outputs: Iterable[Outputs],
                     precision: str) -> tuple[Difference, ...]:

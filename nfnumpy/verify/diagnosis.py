@@ -9,11 +9,12 @@
 4. Where all that fails, the Diagnosis says which tensors some variants explain, and which nothing does.
 """
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from .search import Group, Search
-from .variants import KnownVariant, combinations
+from .variants import KnownVariant, apply, combinations
 
 MOST_TOGETHER = 4  # variants that are found one by one and put together
 
@@ -26,6 +27,9 @@ class Diagnosis(NamedTuple):
     variants: Group | None
     nearest: Group
     partly: tuple[tuple[Group, tuple[str, ...]], ...] = ()
+
+
+CONFORMING = Diagnosis((), ())
 
 
 def named(variants: Iterable[KnownVariant]) -> dict[str, Any]:
@@ -54,6 +58,30 @@ def diagnose(check: Any, cases: Sequence[Any], outputs: Sequence[Any], precision
         if found:
             return Diagnosis(found, ())
     return Diagnosis(None, search.nearest, search.partly(explained))
+
+
+def diagnose_by_uses(check: Any, cases: Sequence[Any], outputs: Sequence[Any], precision: str,
+                     deeply: bool = True) -> Diagnosis:
+    """The same for cases of several uses: the plain ones first, then, with what they show, the others."""
+    pairs = list(zip(cases, outputs, strict=True))
+    plain = [(case, output) for case, output in pairs if case.options.get("use", "plain") == "plain"]
+    if len(plain) in (0, len(pairs)):
+        return diagnose(check, cases, outputs, precision, deeply)
+    plain_cases, plain_outputs = [case for case, _ in plain], [output for _, output in plain]
+    first = CONFORMING
+    if not all(check.agrees(case, output, precision) for case, output in plain):
+        first = diagnose(check, plain_cases, plain_outputs, precision, deeply)
+    if first.variants is None:
+        return first
+    then = dataclasses.replace(check, rules=apply(check.rules, first.variants), catalogue=tuple(
+        variant for variant in check.catalogue if not any(variant.conflicts(found) for found in first.variants)))
+    if all(then.agrees(case, output, precision) for case, output in pairs):
+        return first
+    second = diagnose(then, cases, outputs, precision, deeply)
+    if second.variants is not None:
+        return Diagnosis((*first.variants, *second.variants), ())
+    known = ((first.variants, Search(check, plain_cases, plain_outputs, precision).wrong),) if first.variants else ()
+    return Diagnosis(None, (*first.variants, *second.nearest), (*known, *second.partly))
 
 
 def _simple(search: Search, catalogue: Sequence[KnownVariant]) -> Group | None:

@@ -17,7 +17,7 @@ from .. import tolerance
 from ..adapters import title_of
 from ..adapters.model import network_target
 from ..compare import ROUNDED_CONSTANTS
-from ..diagnosis import Diagnosis, named
+from ..diagnosis import CONFORMING, named
 from ..frameworks import Framework
 from ..network.architecture import Architecture, architecture_of, base_rules
 from ..network.baselines import is_buffer
@@ -31,8 +31,6 @@ from ..network.shapes import parameter_shapes
 from ..variants import apply
 from ..variants.network import NetworkRules
 from ..verdict import CONFORMS, DIVERGES, VARIANT, Difference, Verdict
-
-CONFORMING = Diagnosis((), ())
 
 SEED = 1
 LARGEST = 64  # pixels, unless option `size` gives another size
