@@ -24,8 +24,8 @@ FORMULAS: dict[str, dict[str, str]] = {
                  "": "rate(t) = peak/2·(1 + cos(π·(t - warmup_steps)/(total_steps - warmup_steps))) for t ≥ "
                      "warmup_steps"},
     "activation": {"": "y = gamma·g(x), with gamma² = 1/Var[g(z)] for z ~ N(0, 1)"},
-    "stochastic_depth": {"": "training: out = x·mask/(1 - rate), with one mask per example that is 1 with probability "
-                             "1 - rate and else 0; evaluation: out = x"},
+    "stochastic_depth": {"": "training: out = x·mask, with one mask per example that is 1 with probability 1 - rate "
+                             "and else 0, not divided by 1 - rate; evaluation: out = x"},
     "block": {"": "out = shortcut + alpha·skip_gain·branch(a), with a = activation(x)·beta, and the shortcut x itself, "
                   "or conv(average_pool(a)) where the shape changes"},
     "norm": {"running": "running ← (1 - momentum)·running + momentum·statistic of the batch (PyTorch's convention)",
