@@ -104,14 +104,6 @@ class ComposerAlgorithm:
                       self.clipping_threshold)
 
 
-@pytest.mark.parametrize("target", [Clipping, ClippingSGD, lists, a_generator_of_gradients, a_dict, lists_in_place,
-                                    over_an_optimizer, LightningCallback, LightningCallback(), ComposerAlgorithm])
-def test_right_ones_conform_in_every_call_shape(target):
-    verdict = check(target)
-    assert verdict.outcome == CONFORMS, str(verdict)
-    assert not any("not checked" in note for note in verdict.notes), verdict.notes
-
-
 class KeepsTheGenerator(Clipping):
     def __init__(self, params, optim, clipping=0.01, eps=1e-3):
         super().__init__(params, optim, clipping, eps)
@@ -168,6 +160,29 @@ class StopsAtAFrozenOne(Clipping):
                 super().clip()
 
 
+class BreaksAtAFrozenOne(Clipping):
+    """`break` in place of `continue`."""
+
+    def clip(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    break
+                clip_in_place([p], self.clipping, self.eps)
+
+
+class TheFirstGroup(Clipping):
+    def clip(self):
+        clip_in_place([p for p in self.param_groups[0]["params"] if p.grad is not None], self.clipping, self.eps)
+
+
+class AroundAnOptimizer(Clipping):
+    """It gets no parameters but those of the optimizer."""
+
+    def __init__(self, optimizer, clip_factor=0.01, eps=1e-3):
+        super().__init__(None, optimizer, clip_factor, eps)
+
+
 class ClipsInHooks(Clipping):
     def __init__(self, params, optim, clipping=0.01, eps=1e-3):
         super().__init__(params, optim, clipping, eps)
@@ -200,6 +215,15 @@ def one_output_number_by_number(grad, param, clipping=0.01, eps=1e-3):
     return clipped(grad, param, clipping, eps)
 
 
+@pytest.mark.parametrize("target", [Clipping, ClippingSGD, AroundAnOptimizer, lists, a_generator_of_gradients, a_dict,
+                                    lists_in_place, over_an_optimizer, LightningCallback, LightningCallback(),
+                                    ComposerAlgorithm])
+def test_right_ones_conform_in_every_call_shape(target):
+    verdict = check(target)
+    assert verdict.outcome == CONFORMS, str(verdict)
+    assert not any("not checked" in note for note in verdict.notes), verdict.notes
+
+
 @pytest.mark.parametrize("target, names", [
     (KeepsTheGenerator, {"parameters given by a generator are used up"}),
     (ClipsBeforeTheClosure, {"step(closure) clips before the closure"}),
@@ -207,6 +231,8 @@ def one_output_number_by_number(grad, param, clipping=0.01, eps=1e-3):
     (ForgetsTheClosure, {"step(closure) does not call the closure"}), (ClipsOnce, {"only the first step clips"}),
     (LosesClippingWithItsState, {"clipping lost with state_dict"}),
     (StopsAtAFrozenOne, {"a parameter without a gradient ends the clipping"}),
+    (BreaksAtAFrozenOne, {"a parameter without a gradient ends the clipping of those after it"}),
+    (TheFirstGroup, {"the first parameter group alone clipped"}),
     (ClipsInHooks, {"every backward pass clipped by itself"}),
     (squares_the_weights, {"parameters changed by the call"}), (forgets_its_return, {"nothing is clipped"}),
     (does_nothing, {"nothing is clipped"}),

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from nfnumpy import InputError
+from nfnumpy.ports import torch as port
 from nfnumpy.verify import CONFORMS, DIVERGES, VARIANT
 from nfnumpy.verify.checks.ws_conv import check_ws_conv
 
@@ -61,6 +62,15 @@ def test_a_padding_that_can_be_told_is_told(target, options):
     verdict = check(target, **options)
     assert verdict.outcome == CONFORMS and any("its default is not compared" in note for note in verdict.notes), \
         str(verdict)
+
+
+def test_a_layer_that_pads_by_itself_whatever_it_is_told_is_a_named_form():
+    class PadsItself(TakesEverything):
+        def forward(self, x):
+            return port.conv2d_same(x, self.kernel(), self.bias, self.stride[0], self.groups)
+
+    verdict = check(PadsItself)
+    assert verdict.outcome == VARIANT and verdict.diagnosis == ("pads SAME by itself",), str(verdict)
 
 
 def test_an_argument_of_unknown_meaning_is_asked_for():

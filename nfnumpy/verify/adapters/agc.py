@@ -124,11 +124,11 @@ def _form_of(known: ClippingTarget) -> _Form:
 
 
 def _form_of_an_optimizer(known, names):
-    parameters, model = first_named(names, PARAMETERS), first_named(names, MODEL)
-    if not known.framework.has_modules or (parameters is None and model is None):
+    parameters, model, optimizer = (first_named(names, known_names) for known_names in (PARAMETERS, MODEL, OPTIMIZER))
+    if not known.framework.has_modules or not (parameters or model or optimizer):
         raise unusable("agc", known.target, EXPECTED)
-    uses = USES if parameters is not None else tuple(use for use in USES if use not in ("generator", "groups"))
-    return _Form(OptimizerRun(known, parameters, model, first_named(names, OPTIMIZER)), model is not None, uses)
+    uses = USES if parameters or not model else tuple(use for use in USES if use not in ("generator", "groups"))
+    return _Form(OptimizerRun(known, parameters, model, optimizer), model is not None, uses)
 
 
 def _form_of_a_function(known, names, wanted):

@@ -70,8 +70,8 @@ class OptimizerRun:
         """
         known, settings = self.target, self.target.settings(case)
         if self.optimizer is not None:
-            settings[self.optimizer] = known.framework.sgd(list(leaves.values()), lr=LARGE_STEP,
-                                                           weight_decay=weight_decay)
+            own = given if isinstance(given, list) or self.parameters is None else list(leaves.values())
+            settings[self.optimizer] = known.framework.sgd(own, lr=LARGE_STEP, weight_decay=weight_decay)
         else:
             anything = takes_any_keyword(known.parameters)
             own = {**PLAIN, "lr": LARGE_STEP, "weight_decay": weight_decay}

@@ -21,7 +21,8 @@ ROLES = {  # what a schedule should be
                           "linear_warmup_steps", "warm"), default=0,
                          note="it has no warm-up: compared with the cosine alone"),
     "total_steps": Role(("total_steps", "num_training_steps", "decay_steps", "total", "t_initial", "t_max",
-                         "total_iters", "epochs", "total_epochs", "num_epochs", "max_steps", "num_steps", "n_steps",
+                         "total_iters", "t_total", "epochs", "total_epochs", "num_epochs", "max_steps", "num_steps",
+                         "n_steps",
                          "steps", "max_iters", "training_steps", "total_iterations", "max_epochs", "n_total", "end"))}
 PER_EPOCH = ("steps_per_epoch", "iters_per_epoch", "n_iter_per_epoch", "batches_per_epoch", "niter_per_ep")
 STEP = ("step", "t", "count", "iteration", "current_step", "global_step", "it", "i", "step_num", "epoch", "num_updates",

@@ -18,7 +18,7 @@ from ..adapters.layer_convolution import AFTER
 from ..adapters.ws_conv import convolution_adapter
 from ..compare import Check, InputCase, compare
 from ..frameworks import tries_frameworks
-from ..variants.ws_conv import CATALOGUE, StandardizationRules, same_padding, standardized
+from ..variants.ws_conv import CATALOGUE, PADS_BY_ITSELF, StandardizationRules, same_padding, standardized
 from ..verdict import Verdict
 
 
@@ -164,7 +164,9 @@ def with_geometry(fixed: Mapping[str, Any]) -> Check:
     def next_drawn(seed):
         return cases(next((case,) for case in (drawn(seed + 1001 * k) for k in range(1000)) if fits(case)))[0]
 
-    return dataclasses.replace(CHECK, typical=cases(TYPICAL), edges=cases(EDGES), drawn=next_drawn)
+    catalogue = (*CATALOGUE, PADS_BY_ITSELF) if told else CATALOGUE
+    return dataclasses.replace(CHECK, catalogue=catalogue, typical=cases(TYPICAL), edges=cases(EDGES),
+                               drawn=next_drawn)
 
 
 @tries_frameworks

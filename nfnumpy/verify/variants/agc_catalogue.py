@@ -41,6 +41,15 @@ def _nothing(clip, grads):
     return {name: np.zeros_like(grad) for name, grad in grads.items()}
 
 
+def _those_before(ends):
+    """Only the parameters before those called `ends` are clipped, in their order."""
+    def use(clip, grads):
+        chosen = clip(dict(grads))
+        names = list(grads)
+        return {name: chosen[name] if names.index(name) < ends else grads[name] for name in names}
+    return use
+
+
 def _by_halves(clip, grads):
     return {name: 2.0 * grad for name, grad in clip({name: 0.5 * grad for name, grad in grads.items()}).items()}
 
@@ -74,6 +83,11 @@ USES = (
                  "one changes no parameter any more."),
     KnownVariant("a parameter without a gradient ends the clipping", {"frozen": _not_clipped}, "Where a parameter has "
                  "no gradient, the others are not clipped."),
+    KnownVariant("a parameter without a gradient ends the clipping of those after it", {"frozen": _those_before(2)},
+                 "At a parameter without a gradient the loop ends (break or return in place of continue): those after "
+                 "it are not clipped."),
+    KnownVariant("the first parameter group alone clipped", {"groups": _those_before(3)}, "Parameters are clipped in "
+                 "the first parameter group alone."),
     KnownVariant("every backward pass clipped by itself", {"accumulated": _by_halves}, "Gradients are clipped in every "
                  "backward pass and then added up; over several passes the sum is not clipped."),
     KnownVariant("parameter groups not clipped", {"groups": _not_clipped}, "Parameters that are given in groups are "

@@ -205,3 +205,5 @@ CATALOGUE = (
     KnownVariant("mean and deviation without gradients", {"statistics_detached": True}, "Mean and deviation are "
                  "detached: the gradient is not projected, and weights grow."),
 )
+PADS_BY_ITSELF = KnownVariant("pads SAME by itself", {"padding": lambda kernel: "SAME"}, "Its own SAME padding is "
+                 "used whatever padding is given: it is the released models'.", benign=True)
