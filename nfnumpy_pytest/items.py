@@ -65,8 +65,9 @@ class VerifyItem(pytest.Item):
         text = os.path.join(root, place) + colon + attribute if place.endswith(".py") else entry["target"]
         if root not in sys.path:
             sys.path.append(root)
-        verdict = check(entry["kind"], target_of(entry["kind"], text), framework=entry.get("framework", "auto"),
-                        examples=entry.get("examples", 20), name=entry["target"], **entry.get("options", {}))
+        options = dict(entry.get("options", {}))
+        verdict = check(entry["kind"], target_of(entry["kind"], text, options), name=entry["target"],
+                        framework=entry.get("framework", "auto"), examples=entry.get("examples", 20), **options)
         assert_conforms(verdict, variants=entry.get("fail-on", "diverges") != "variant")
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> Any:

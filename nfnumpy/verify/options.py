@@ -61,12 +61,11 @@ def check_examples(examples: int) -> None:
         raise InputError(f"--examples {examples}: expected a whole number that is not negative")
 
 
-def target_of(kind: str, text: str, options: dict[str, Any] | None = None) -> Any:
+def target_of(kind: str, text: str, options: dict[str, Any]) -> Any:
     """The target that `text` names for a check: an object, or the text itself where it is a model of timm's.
 
     Options that begin with "target." are taken out of `options` and given to the target.
     """
-    own = {key.removeprefix(TARGETS_OWN): (options or {}).pop(key) for key in list(options or ())
-           if key.startswith(TARGETS_OWN)}
+    own = {key.removeprefix(TARGETS_OWN): options.pop(key) for key in list(options) if key.startswith(TARGETS_OWN)}
     target = text if kind == "model" and text.startswith("timm:") else load_target(text)
     return with_arguments(target, own) if own else target

@@ -34,6 +34,7 @@ class Search:
         self.pairs = sorted(zip(cases, outputs, strict=True), key=lambda pair: pair[0].size)
         self.nearest: Group = ()
         self.least_excess = float("inf")
+        self._singles: dict[Group, frozenset[str]] = {}
 
     @functools.cached_property
     def wrong(self) -> tuple[str, ...]:
@@ -107,7 +108,10 @@ class Search:
 
     def explained_by_singles(self, catalogue: Iterable[KnownVariant]) -> dict[Group, frozenset[str]]:
         """{(variant,): which of the tensors that differ it explains}, without those that explain none."""
-        found = {(variant,): self.explains((variant,), self.wrong) for variant in catalogue}
+        for group in ((variant,) for variant in catalogue):
+            if group not in self._singles:
+                self._singles[group] = self.explains(group, self.wrong)
+        found = {(variant,): self._singles[(variant,)] for variant in catalogue}
         return {group: names for group, names in found.items() if names}
 
     def explains(self, variants: Group, names: Iterable[str]) -> frozenset[str]:

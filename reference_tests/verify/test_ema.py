@@ -201,6 +201,14 @@ def test_another_warm_up_is_a_variant(target, name):
     assert verdict.outcome == VARIANT and verdict.diagnosis == (name,), str(verdict)
 
 
+def another_name(average, value, keep):
+    return keep * average + (1.0 - keep) * value
+
+
+def test_means_says_which_argument_is_the_decay():
+    assert check(another_name, means={"decay": "keep"}).outcome == CONFORMS
+
+
 def averaged_model(model):
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
 

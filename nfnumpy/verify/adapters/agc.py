@@ -16,7 +16,7 @@ from .agc_optimizers import USES, OptimizerRun
 from .agc_target import ClippingTarget
 from .callbacks import callback_of, of_a_callback
 from .guarded_call import guarding
-from .layer_clipping import layer_clipping
+from .layer_clipping import OPTIMIZER, layer_clipping
 from .signatures import Binding, Parameters, Role, bind, first_named, parameters_of, required, unusable
 
 CLIPPING = ("clipping", "clip_factor", "clip", "clip_ratio", "clipping_factor", "lam", "lambda_", "lmbda", "lamb",
@@ -26,7 +26,6 @@ EPS = ("eps", "epsilon", "agc_eps", "min_norm", "eps_norm")
 PARAMETERS = ("parameters", "params", "model_params", "model_parameters", "parameter_list", "named_parameters",
               "named_params", "param_list", "weights", "parms", "variables", "tensors")
 MODEL = ("model", "module", "net", "network")
-OPTIMIZER = ("optim", "optimizer", "base_optimizer", "inner", "inner_optimizer", "base_optim", "opt")
 IGNORED = ("ignore_agc", "ignore", "exclude", "skip", "exclude_layers", "ignore_layers", "ignored", "excluded")
 GRADIENTS = ("g", "gs", "dw", "g_data", "dp")  # beside all that begin with "grad" or "update"
 PLURAL = ("parameters", "params", "weights", "variables", "tensors", "gs", "grads", "gradients", "updates")

@@ -17,7 +17,6 @@ from .signatures import Role, bind, first_named, parameters_of, required, takes_
 
 DECAY = ("decay", "beta", "ema_decay", "momentum", "alpha", "mu", "ema_rate", "max_decay")
 ONE_MINUS_DECAY = ("step_size", "tau", "rate")
-
 MODEL = ("model", "module", "net", "network")
 PARAMETERS = ("parameters", "params", "model_params", "model_parameters")
 AVERAGE = ("average", "avg", "ema", "old", "old_tensors", "shadow", "target", "ema_params", "averaged", "old_params",
@@ -36,7 +35,7 @@ def average_adapter(target: Any, wish: str, options: Mapping[str, Any]) -> Adapt
     if not callable(target):
         raise unusable("ema", target, EXPECTED)
     binding = bind(parameters, {"decay": Role(DECAY)}, options)
-    fixed, decay_name = binding.fixed["decay"], first_named(parameters, DECAY + ONE_MINUS_DECAY)
+    fixed, decay_name = binding.fixed["decay"], binding.names["decay"] or first_named(parameters, ONE_MINUS_DECAY)
     if fixed is None and decay_name is None and not takes_any_keyword(parameters):
         raise InputError("ema: the target takes no decay; give the one that it has: --option decay=…")
     if target is ExponentialMovingAverage:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .agc_functions import AFTER, FROZEN, SUFFIXES, clipped
-from .agc_optimizers import CHANGE_OF_FROZEN
+from .agc_optimizers import CHANGE_OF_FROZEN, LARGE_STEP
 from .agc_target import GRADIENT_OF, ClippingTarget
 from .guarded_call import guarded
 from .layer_factories import all_parameters
@@ -23,7 +23,6 @@ PAIRS = ("grads_and_vars", "gvs", "gradients_and_variables", "grads_vars", "grad
 MODEL = ("model", "module", "net", "network", "inner_model", "base_model", "backbone")
 OPTIMIZER = ("optim", "optimizer", "base_optimizer", "inner", "inner_optimizer", "base_optim", "opt")
 RATE = ("learning_rate", "lr")
-LARGE_STEP = 2.0**30  # w - lr·g, subtracted from w, is then g to the last bit
 STEP_USES, LIST_USES = ("second", "frozen"), ("frozen",)
 LEAF_NAMES = {"weight": "kernel"}
 

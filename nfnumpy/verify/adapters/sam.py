@@ -14,7 +14,7 @@ from ..frameworks import Framework, framework_of
 from ..variants.sam import SUFFIXES
 from . import Adapter
 from .guarded_call import guarded, guarding
-from .layer_sam import layer_sam
+from .layer_sam import FIRST, SECOND, STEPS, layer_sam
 from .signatures import Parameters, Role, bind, first_named, parameters_of, takes_any_keyword, unusable
 
 PARAMETERS = ("params", "parameters", "param_groups", "model_params", "model_parameters")
@@ -23,8 +23,6 @@ BASE = ("base_optimizer", "optimizer", "base_optim", "optim", "inner_optimizer",
 ADVERSARY = ("adv_optimizer", "adversary", "ascent_optimizer")
 ROLES = {"rho": Role(("rho", "radius", "sam_rho"), default=0.05, by_any_keyword=True,
                      note="it takes no rho: compared with rho = {value:g}")}
-FIRST, SECOND = ("first_step", "ascent_step", "perturb", "ascent"), ("second_step", "descent_step", "descent")
-STEPS = 2
 NAMES = ("conv.weight", "conv.gain", "conv.bias", "norm.weight", "block.skip_gain", "head.weight", "head.bias")
 FROZEN = "conv.bias"  # in a case of the use "frozen"
 EXPECTED = ("an optimizer class (params, base_optimizer, rho=, …) with first_step and second_step or with "

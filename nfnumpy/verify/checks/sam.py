@@ -13,10 +13,11 @@ from ...autograd import Tensor
 from ...functional.activations import sigmoid
 from ...optim import SAM, SGD, clipped_update
 from ..adapters import asked_uses, title_of
-from ..adapters.sam import FROZEN, NAMES, STEPS, SUFFIXES, sam_adapter
+from ..adapters.layer_sam import STEPS
+from ..adapters.sam import FROZEN, NAMES, sam_adapter
 from ..compare import Check, InputCase, compare
 from ..tolerance import UNKNOWN
-from ..variants.sam import CATALOGUE, USES, Arrays, SAMRules
+from ..variants.sam import CATALOGUE, SUFFIXES, USES, Arrays, SAMRules
 from ..verdict import Verdict
 
 

@@ -24,7 +24,7 @@ def checked(request: dict[str, Any]) -> dict[str, Any]:
     sys.path[:0] = request["path"]
     options = request["options"]
     try:
-        target = target_of(request["kind"], request["target"])
+        target = target_of(request["kind"], request["target"], options)
         verdict = check(request["kind"], target, framework=request["framework"], examples=request["examples"],
                         name=request["target"], **options)
     except (InputError, TypeError) as error:  # TypeError: an option that this check does not take

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..adapters.sam import BASE, FIRST, ROLES, SECOND
+from ..adapters.layer_sam import FIRST, SECOND
+from ..adapters.sam import BASE, ROLES
 from ..adapters.signatures import first_named, parameters_of, takes_any_keyword
 from .code import Program
 
