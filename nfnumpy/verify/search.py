@@ -205,15 +205,23 @@ class Search:
         return False
 
     def _distance(self, group, names):
-        """The sum of the errors' logarithms in these tensors over a few cases."""
+        """The sum of the errors' logarithms in these tensors over a few cases, in the screened ones if there are some.
+        """
         rules, total = apply(self.check.rules, group), 0.0
         for case, output in [pair for pair in self.pairs if pair[1].keys() & set(names)][:FEW]:
             try:
-                errors = self._in_least_tolerances(self.check.computed(case, rules), output)
+                errors = self._errors_that_rank(case, output, rules, names)
             except (ArithmeticError, ValueError):
                 return math.inf
             total += sum(math.log(max(1.0, errors[name])) for name in names if name in errors)
         return total
+
+    def _errors_that_rank(self, case, output, rules, names):
+        if self.check.screen is not None:
+            screened = self._in_least_tolerances(self._screened(case, rules), output)
+            if screened.keys() & set(names):
+                return screened
+        return self._in_least_tolerances(self.check.computed(case, rules), output)
 
     def partly(self, explained: Explained) -> tuple[tuple[Group, tuple[str, ...]], ...]:
         """The group that explains the most tensors, then the one that explains the most of the rest, and so on."""

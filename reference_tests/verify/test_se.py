@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 import nfnumpy as nf
 from nfnumpy.ports.torch import SqueezeExcite
-from nfnumpy.verify import DIVERGES, VARIANT
+from nfnumpy.verify import CONFORMS, DIVERGES, VARIANT
 from nfnumpy.verify.checks.se import CHECK, check_se, reference
 from nfnumpy.verify.compare import compare
 from nfnumpy.verify.frameworks import Numpy
@@ -192,3 +192,28 @@ def test_what_cannot_be_run_is_one_line(target):
     with pytest.raises(nf.InputError) as error:
         check_se(target, framework="torch")
     assert str(error.value).startswith("se: ") and "\n" not in str(error.value)
+
+
+class Doubled(nn.Module):
+    """Right in training."""
+
+    def __init__(self, channels, ratio=0.5, evaluated=2.0, detached=""):
+        super().__init__()
+        hidden = max(1, int(channels * ratio))
+        self.fc0, self.fc1 = nn.Linear(channels, hidden), nn.Linear(hidden, channels)
+        self.evaluated, self.detached = evaluated, detached
+
+    def forward(self, x):
+        squeezed = (x.detach() if self.detached == "squeeze" else x).mean((2, 3))
+        gate = torch.sigmoid(self.fc1(torch.relu(self.fc0(squeezed))))[..., None, None]
+        gate = gate.detach() if self.detached == "gate" else gate
+        return x * gate * (2.0 if self.training else self.evaluated)
+
+
+@pytest.mark.parametrize("options, name", [
+    ({"evaluated": 1.0}, "factor 2 missing in evaluation"), ({"detached": "squeeze"}, "squeeze without a gradient"),
+    ({"detached": "gate"}, "gate without a gradient")])
+def test_evaluation_and_what_gets_no_gradient_are_looked_at(options, name):
+    assert check_se(Doubled, examples=2).outcome == CONFORMS
+    verdict = check_se(Doubled, examples=2, **options)
+    assert verdict.outcome == DIVERGES and verdict.diagnosis == (name,), str(verdict)

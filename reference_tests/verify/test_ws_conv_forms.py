@@ -242,3 +242,114 @@ def test_a_transposed_convolution_gets_a_verdict_with_a_gain_along_either_side()
     assert check(Transposed).outcome == CONFORMS
     verdict = check(GainAlongInputs)
     assert verdict.outcome == DIVERGES and verdict.diagnosis == ("gain along the input axis",), str(verdict)
+
+
+class Same(nn.Module):
+    """With its weight in a submodule, and its own SAME padding."""
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, groups=1):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, groups=groups)
+        self.gain = nn.Parameter(torch.ones(out_channels, 1, 1, 1))
+
+    def kernel(self):
+        return standardize(self.conv.weight, self.gain)
+
+    def padding(self, x):
+        return [max((-(-size // step) - 1) * step + taps - size, 0)
+                for size, step, taps in zip(x.shape[2:], self.conv.stride, self.conv.kernel_size, strict=True)]
+
+    def forward(self, x):
+        vertical, horizontal = self.padding(x)
+        x = F.pad(x, (horizontal // 2, horizontal - horizontal // 2, vertical // 2, vertical - vertical // 2))
+        return F.conv2d(x, self.kernel(), self.conv.bias, self.conv.stride, groups=self.conv.groups)
+
+
+class Exchanged(Same):
+    def padding(self, x):
+        return super().padding(x)[::-1]
+
+
+class TrainingOnly(Same):
+    def kernel(self):
+        return super().kernel() if self.training else self.conv.weight
+
+
+class Remembered(Same):
+    """In evaluation, the weight of the last call in training."""
+
+    def kernel(self):
+        if self.training:
+            self.last = super().kernel()
+        return self.last
+
+
+class Baked(Same):
+    def train(self, mode=True):
+        if not mode and self.training:
+            self.conv.weight.data = self.kernel().detach().clone()
+        return super().train(mode)
+
+
+class CentredInPlace(Same):
+    def kernel(self):
+        self.conv.weight.data.sub_(self.conv.weight.data.mean((1, 2, 3), keepdim=True))
+        return super().kernel()
+
+
+class GainWithoutGroups(Same):
+    def kernel(self):
+        return standardize(self.conv.weight, self.gain if self.conv.groups == 1 else torch.ones_like(self.gain))
+
+
+class NotDepthwise(Same):
+    def kernel(self):
+        return super().kernel() if self.conv.weight.shape[1] > 1 else self.gain * self.conv.weight
+
+
+class MeanSquare(Same):
+    def kernel(self):
+        weight = self.conv.weight
+        square = weight.square().sum((1, 2, 3), keepdim=True)
+        return self.gain * (weight - weight.mean((1, 2, 3), keepdim=True)) * square.clamp(min=1e-4).rsqrt()
+
+
+class WithoutEps(Same):
+    def kernel(self):
+        return standardize(self.conv.weight, self.gain, floor=0.0)
+
+
+class Parametrized(Same):
+    """The weight is a parametrization of the stored one."""
+
+    class Standardized(nn.Module):
+        def __init__(self, outputs):
+            super().__init__()
+            self.gain = nn.Parameter(torch.ones(outputs, 1, 1, 1))
+
+        def forward(self, weight):
+            return standardize(weight, self.gain)
+
+    def __init__(self, *sizes, **options):
+        super().__init__(*sizes, **options)
+        del self.gain
+        nn.utils.parametrize.register_parametrization(self.conv, "weight", self.Standardized(self.conv.out_channels))
+
+    def kernel(self):
+        return self.conv.weight
+
+
+@pytest.mark.parametrize("target", [Same, Parametrized])
+def test_the_weight_may_be_anywhere_in_the_module(target):
+    assert check(target).outcome == CONFORMS
+
+
+@pytest.mark.parametrize("target, name", [
+    (Exchanged, "padding of height and width exchanged"), (TrainingOnly, "not standardized in evaluation"),
+    (Remembered, "weight of the last training step in evaluation"), (Baked, "weight overwritten in evaluation"),
+    (CentredInPlace, "weight centred in place"), (GainWithoutGroups, "gain left out of grouped convolutions"),
+    (NotDepthwise, "depthwise weights not standardized"), (MeanSquare, "mean square in place of the variance"),
+    (WithoutEps, "eps 0 floor of N·variance")])
+def test_mistakes_that_one_call_in_training_on_a_square_image_hides_are_named(target, name):
+    verdict = check(target)
+    assert verdict.outcome == DIVERGES and verdict.diagnosis == (name,), str(verdict)

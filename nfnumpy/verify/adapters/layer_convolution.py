@@ -16,6 +16,7 @@ from . import Adapter
 from .guarded_call import guarding
 from .layer_factories import all_parameters, builds_layers
 from .signatures import first_named, required
+from .ws_evaluation import after_a_step, in_evaluation
 
 ROLES = {"inputs": ("in_channels", "input_channels", "in_features", "cin", "in_ch", "in_chs"),
          "outputs": ("filters", "out_channels", "output_channels", "out_features", "features", "num_filters", "cout",
@@ -71,7 +72,7 @@ class _Layer:
             grad = grads.get(name)  # of a variable that the layer does not know of there is none
             grad = np.zeros(arrays[ours].shape) if grad is None else grad
             outputs[f"gradient of {ours}"] = grad.reshape(arrays[ours].shape)
-        return outputs
+        return outputs | in_evaluation(module, self.framework, leaves["weight"], arrays["x"], after_a_step(weight))
 
     def _made(self, x, shape, geometry):
         values = {"inputs": x.shape[3], "outputs": shape[3], "kernel": shape[0], "stride": geometry["stride"],

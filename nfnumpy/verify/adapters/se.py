@@ -19,6 +19,7 @@ WIDTHS = ("hidden", "hidden_channels", "rd_channels", "squeeze_channels", "squee
 RATIOS = ("ratio", "rd_ratio", "se_ratio", "reduction_rate", "squeeze_ratio")
 OUTPUTS = ("out_channels", "out_ch", "out_chs", "outplanes", "out_planes", "cout", "out_features", "filters")
 WIDTH_NAMES = (*RATIOS, *DIVISORS, *WIDTHS)
+IN_EVALUATION = "output in evaluation"
 LEAVES = ("fc0.weight", "fc0.bias", "fc1.weight", "fc1.bias")
 
 
@@ -128,7 +129,8 @@ def _module_run(make, framework):
             grad = np.zeros(shapes[name]) if grads[name] is None else grads[name]
             outputs[f"gradient of {ours}"] = (_weight_gradient(grad, framework.channels_first)
                                                if grad.ndim > 1 else grad)
-        return outputs
+        evaluated = module.call(framework.images(arrays["x"]), training=False, with_gradients=False)
+        return outputs | {IN_EVALUATION: framework.from_images(framework.host(evaluated))}
     return run
 
 

@@ -13,9 +13,12 @@ from .guarded_call import guarded, guarding
 from .layer_convolution import AFTER, layer_convolution_adapter
 from .signatures import parameter_names
 from .ws_construction import Construction
+from .ws_evaluation import OUTPUT, WEIGHT, after_a_step, in_evaluation
 from .ws_functions import function_adapter
 
-GAIN_NAMES = ("gain", "g", "weight_gain", "scale")
+GAIN_NAMES = ("gain", "g", "weight_gain", "scale", "gamma")
+WEIGHT_NAMES = ("weight", "kernel", "w", "original")  # the last one is that of a parametrization
+BIAS_NAMES = ("bias", "b")
 CHANNELS = ("in_channels", "in_features", "inplanes", "cin")
 
 
@@ -44,7 +47,7 @@ def _module_adapter(target, framework, options):
     module = guarded("ws_conv", construction.made, 4, 4, 1, 1, 1)
     if not framework.is_module(module):
         raise InputError(f"ws_conv: expected a module, the target made {type(module).__name__}")
-    weight = framework.module(module).parameters.get("weight", ())
+    weight = max(framework.module(module).parameters.values(), key=len, default=())
     transposed = "transpose" in type(module).__name__.lower() or getattr(module, "transposed", False)
     layer = _Layer(construction, framework, transposed, len(weight) - 2)
     if layer.dimensions == 2 and not transposed:
@@ -75,11 +78,14 @@ class _Layer:
         outputs = {"output": output, "gradient of x": x_grad}
         if convolved is not None and convolved.shape == weight.shape:
             outputs["standardized weight"] = convolved.transpose(2, 3, 1, 0)
-        outputs[AFTER] = module.value("weight").transpose(2, 3, 1, 0)
+        outputs[AFTER] = module.value(leaves["weight"]).transpose(2, 3, 1, 0)
         for ours, name in leaves.items():
             grad = np.zeros(module.parameters[name]) if grads[name] is None else grads[name]
             outputs[f"gradient of {ours}"] = grad.transpose(2, 3, 1, 0) if ours == "weight" else grad.reshape(-1)
-        return outputs
+        later = after_a_step(arrays["weight"]).transpose(3, 2, 0, 1)
+        evaluated = in_evaluation(module, framework, leaves["weight"], framework.images(arrays["x"]), later)
+        return outputs | {OUTPUT: framework.from_images(evaluated[OUTPUT]),
+                          WEIGHT: evaluated[WEIGHT].transpose(2, 3, 1, 0)}
 
     def run_weight(self, case: Any) -> Mapping[str, np.ndarray]:
         """The standardized weight of a layer without groups; a layer of one dimension has all taps in a row."""
@@ -105,17 +111,19 @@ class _Layer:
 def _load(module: ModuleHandle, weight: np.ndarray, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
     """Write weight, gain and bias into the module; {our name: the module's} of those that it has."""
     shapes = module.parameters
-    if shapes.get("weight") != weight.shape:
+    leaves = {"weight": _named({name: shape for name, shape in shapes.items() if shape == weight.shape}, WEIGHT_NAMES),
+              "gain": _named(shapes, GAIN_NAMES), "bias": _named(shapes, BIAS_NAMES)}
+    if leaves["weight"] is None:
         raise InputError(f"ws_conv: expected a parameter `weight` {weight.shape}, the module has "
-                         + ", ".join(f"{name} {shape}" for name, shape in shapes.items()))
-    gain = next((name for name in GAIN_NAMES if name in shapes), None)
-    leaves = {"weight": "weight"}
-    if gain is not None:
-        leaves["gain"] = gain
-    if "bias" in shapes:
-        leaves["bias"] = "bias"
+                         + (", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "no parameters"))
+    leaves = {ours: name for ours, name in leaves.items() if name is not None}
     values = {**arrays, "weight": weight}
-    if gain is not None:  # of a transposed convolution it may be along the inputs
-        values["gain"] = np.resize(arrays["gain"], math.prod(shapes[gain]))
+    if "gain" in leaves:  # of a transposed convolution it may be along the inputs
+        values["gain"] = np.resize(arrays["gain"], math.prod(shapes[leaves["gain"]]))
     module.load({name: values[ours].reshape(shapes[name]) for ours, name in leaves.items()}, str(weight.dtype))
     return leaves
+
+
+def _named(paths, names):
+    """The first parameter, here or in a submodule, whose own name is one of `names`, or None."""
+    return next((path for name in names for path in paths if path.rpartition(".")[2] == name), None)

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ...autograd import Tensor
+from ...autograd import Tensor, no_grad
 from ..adapters import title_of
-from ..adapters.se import LEAVES, squeeze_excite_adapter
+from ..adapters.se import IN_EVALUATION, LEAVES, squeeze_excite_adapter
 from ..compare import Check, InputCase, compare
 from ..frameworks import tries_frameworks
 from ..variants.squeeze_excite import CATALOGUE, OF_MODULES, SqueezeExciteRules, excited
@@ -32,14 +32,24 @@ def parameters(case: InputCase, rules: SqueezeExciteRules = RULES) -> Mapping[st
 
 
 def reference(case: InputCase, rules: SqueezeExciteRules) -> Mapping[str, np.ndarray]:
-    """The output, and all gradients."""
+    """The output, all gradients, and the output in evaluation."""
     leaves = {name: Tensor(array, requires_grad=True) for name, array in parameters(case, rules).items()}
     x = Tensor(case.arrays["x"], requires_grad=True)
     out = excited(x, *leaves.values(), rules=rules)
-    out.backward(np.resize(case.arrays["cotangent"], out.shape).astype(out.dtype))
-    return {"output": out.data, "gradient of x": x.grad,
+    if out.node is not None:  # else everything is detached
+        out.backward(np.resize(case.arrays["cotangent"], out.shape).astype(out.dtype))
+    return {"output": out.data,
             **{f"gradient of {name}": np.zeros_like(leaf.data) if leaf.grad is None else leaf.grad
-               for name, leaf in leaves.items()}}
+               for name, leaf in {"x": x, **leaves}.items()},
+            IN_EVALUATION: _in_evaluation(x, leaves.values(), rules, out)}
+
+
+def _in_evaluation(x, leaves, rules, out):
+    """The output in evaluation; out: that in training."""
+    if not rules.evaluated:
+        return out.data
+    with no_grad():
+        return excited(x, *leaves, rules=rules.in_evaluation()).data
 
 
 def _case(seed, *, channels, ratio, size=(4, 4), count=2, scale=1.0, wide=None):

@@ -16,20 +16,46 @@ from ...autograd import Tensor, no_grad
 from ..adapters import title_of
 from ..adapters.layer_convolution import AFTER
 from ..adapters.ws_conv import convolution_adapter
+from ..adapters.ws_evaluation import OUTPUT, WEIGHT, after_a_step
 from ..compare import Check, InputCase, compare
 from ..frameworks import tries_frameworks
-from ..variants.ws_conv import CATALOGUE, PADS_BY_ITSELF, StandardizationRules, same_padding, standardized
+from ..variants.ws_conv import (
+    CATALOGUE,
+    OF_CONVOLUTIONS,
+    PADS_BY_ITSELF,
+    StandardizationRules,
+    left_in_the_weight,
+    same_padding,
+    standardized,
+)
 from ..verdict import Verdict
 
 
 def _forward(leaves, options, rules):
     """(the standardized weight, the convolution) as Tensors."""
     kernel = standardized(leaves["weight"], leaves["gain"], rules, options["groups"])
+    return kernel, _convolved(leaves, kernel, options, rules)
+
+
+def _convolved(leaves, kernel, options, rules):
+    size, image = kernel.shape[0], leaves["x"].shape[1:3]
     is_told = options.get("padding") == "symmetric" and rules.padding is same_padding
-    padding = kernel.shape[0] // 2 if is_told else rules.padding(kernel.shape[0])
-    out = ops.conv2d(leaves["x"], kernel, leaves["bias"], stride=options["stride"], groups=options["groups"],
-                     padding=padding)
-    return kernel, out
+    padding = size // 2 if is_told else rules.padding(image, size, options["stride"])
+    return ops.conv2d(leaves["x"], kernel, leaves["bias"], stride=options["stride"], groups=options["groups"],
+                      padding=padding)
+
+
+def _in_evaluation(leaves, options, rules):
+    """The output with a new weight, and that weight after it; earlier: the weight of the training before."""
+    def standardize(weight):
+        return standardized(weight, leaves["gain"], rules, options["groups"])
+
+    weight = Tensor(after_a_step(leaves["weight"].data))
+    with no_grad():
+        kernel = rules.evaluated(standardize, weight, leaves["weight"], leaves["gain"])
+        out = _convolved(leaves, kernel, options, rules)
+        after = left_in_the_weight(weight, standardize(weight), rules, in_evaluation=True)
+    return {OUTPUT: out.data, WEIGHT: after.data}
 
 
 def screen(case: InputCase, rules: StandardizationRules) -> Mapping[str, np.ndarray]:
@@ -48,7 +74,8 @@ def reference(case: InputCase, rules: StandardizationRules) -> Mapping[str, np.n
     return {"standardized weight": kernel.data, "output": out.data,
             **{f"gradient of {name}": np.zeros_like(leaf.data) if leaf.grad is None else leaf.grad
                for name, leaf in leaves.items()},
-            AFTER: kernel.data if rules.overwrites else case.arrays["weight"]}
+            AFTER: left_in_the_weight(leaves["weight"], kernel, rules).data,
+            **_in_evaluation(leaves, case.options, rules)}
 
 
 def reference_of_function(case: InputCase, rules: StandardizationRules) -> Mapping[str, np.ndarray]:
@@ -66,7 +93,7 @@ def _case(seed, *, kernel=3, fan=3, out=5, groups=1, stride=1, size=6, scale=Non
     random = np.random.default_rng(seed)
     channels = fan * groups
     scale = 1.0 / np.sqrt(kernel * kernel * fan) if scale is None else scale
-    arrays = {"x": random.standard_normal((count, size, size, channels)),
+    arrays = {"x": random.standard_normal((count, size, size + 1, channels)),
               "weight": scale * (random.standard_normal((kernel, kernel, fan, out)) + offset),
               "gain": 1.0 + 0.3 * random.standard_normal(out), "bias": 0.2 * random.standard_normal(out),
               "cotangent": random.standard_normal(7)}
@@ -79,7 +106,7 @@ EDGES = (_case(4, stride=2, size=6), _case(5, stride=2, size=7), _case(6, scale=
          _case(8, kernel=1, fan=2, out=3, scale=0.3), _case(9, fan=1, out=6, groups=6), _case(10, offset=3.0),
          _case(12, scale=1e-5), _case(13, out=1), _case(14, fan=1, out=4, count=1),
          _case(15, size=3, count=1), _case(16, kernel=1, fan=6, out=1, size=1),  # one of everything somewhere
-         _case(17, scale=1e-6), _case(18, scale=1e-9))
+         _case(17, scale=1e-6), _case(18, scale=1e-9), _case(19, kernel=1, fan=1, out=3))
 
 
 DRAWN_SHAPES = ((1, 4, 6, 1), (3, 2, 4, 2), (5, 3, 2, 1), (3, 1, 6, 3), (1, 2, 9, 3))  # kernel, fan, out, groups
@@ -122,7 +149,10 @@ def smaller(case: InputCase) -> Iterator[InputCase]:
 
 
 def scales(case: InputCase) -> Mapping[str, float]:
-    """The gradient of a weight is what is left of the kernel's after projections, all of it at a fan-in of 1 or 2."""
+    """The gradient of a weight is what is left of the kernel's after projections, all of it at a fan-in of 1 or 2.
+
+    A rounding error of the mean is the same in all of a unit's weights, and so not averaged out in a sum.
+    """
     arrays = case.arrays
     weight, gain = (Tensor(arrays[name], requires_grad=True) for name in ("weight", "gain"))
     kernel = Tensor(ops.standardize_weight(weight, gain).data, requires_grad=True)
@@ -131,11 +161,15 @@ def scales(case: InputCase) -> Mapping[str, float]:
     flat = arrays["weight"].reshape(-1, arrays["weight"].shape[3])
     norm = np.sqrt(np.maximum(np.sum(np.square(flat - flat.mean(0)), axis=0), 1e-4))
     magnitude = np.abs(np.asarray(kernel.grad))
-    return {"gradient of weight": float(np.max(magnitude * np.abs(arrays["gain"]) / norm)),
+    of_an_output, of_an_input = (np.max(np.sum(np.abs(kernel.data), axis=axes)) for axes in ((0, 1, 2), (0, 1, 3)))
+    return {**dict.fromkeys(("output", OUTPUT), float(of_an_output * np.max(np.abs(arrays["x"])))),
+            "gradient of x": float(of_an_input * np.max(np.abs(arrays["cotangent"]))),
+            "gradient of weight": float(np.max(magnitude * np.abs(arrays["gain"]) / norm)),
             "gradient of gain": float(np.max(np.sum(magnitude, axis=(0, 1, 2))))}
 
 
-CHECK = Check("ws_conv", reference, StandardizationRules(), CATALOGUE, TYPICAL, EDGES, drawn, smaller, scales, screen)
+CHECK = Check("ws_conv", reference, StandardizationRules(), (*CATALOGUE, *OF_CONVOLUTIONS), TYPICAL, EDGES, drawn,
+              smaller, scales, screen)
 
 
 def scales_of_function(case: InputCase) -> Mapping[str, float]:
@@ -147,7 +181,8 @@ def scales_of_function(case: InputCase) -> Mapping[str, float]:
     return {"gradient of weight": largest * float(np.max(np.abs(arrays["gain"]) / norm)), "gradient of gain": largest}
 
 
-FUNCTION_CHECK = dataclasses.replace(CHECK, reference=reference_of_function, scales=scales_of_function, screen=None)
+FUNCTION_CHECK = dataclasses.replace(CHECK, reference=reference_of_function, catalogue=CATALOGUE,
+                                     scales=scales_of_function, screen=None)
 
 
 def with_geometry(fixed: Mapping[str, Any]) -> Check:
@@ -164,7 +199,7 @@ def with_geometry(fixed: Mapping[str, Any]) -> Check:
     def next_drawn(seed):
         return cases(next((case,) for case in (drawn(seed + 1001 * k) for k in range(1000)) if fits(case)))[0]
 
-    catalogue = (*CATALOGUE, PADS_BY_ITSELF) if told else CATALOGUE
+    catalogue = (*CHECK.catalogue, PADS_BY_ITSELF) if told else CHECK.catalogue
     return dataclasses.replace(CHECK, catalogue=catalogue, typical=cases(TYPICAL), edges=cases(EDGES),
                                drawn=next_drawn)
 

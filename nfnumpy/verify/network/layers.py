@@ -17,13 +17,14 @@ Parameters = Mapping[str, Tensor]
 def convolution(parameters: Parameters, name: str, x: Tensor, rules: NetworkRules, *, stride: int = 1) -> Tensor:
     """The standardized convolution `name` of x (N, H, W, C); its groups follow from the shapes."""
     weight, gain = parameters[f"{name}.weight"], parameters[f"{name}.gain"]
-    kernel = standardized(weight, gain, rules.standardization)
+    groups = x.shape[3] // weight.shape[2]
+    kernel = standardized(weight, gain, rules.standardization, groups)
     if rules.statistics_constant:
         kernel = _with_constant_statistics(weight, kernel, gain)
     kernel = rules.kernel(kernel)
     bias = parameters[f"{name}.bias"] if rules.bias else None
-    return ops.conv2d(x, kernel, bias, stride=stride, padding=rules.standardization.padding(weight.shape[0]),
-                      dilation=1, groups=x.shape[3] // weight.shape[2])
+    padding = rules.standardization.padding(x.shape[1:3], weight.shape[0], stride)
+    return ops.conv2d(x, kernel, bias, stride=stride, padding=padding, dilation=1, groups=groups)
 
 
 def _with_constant_statistics(weight, kernel, gain):

@@ -7,6 +7,7 @@ import dataclasses
 import math
 import operator
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -80,7 +81,9 @@ def _scaled_relu(x):
 class SqueezeExciteRules:
     """x·2·sigmoid(fc1(relu(fc0(mean over the image)))).
 
-    joined(x, gate): the result; hidden(channels, ratio): the hidden width; biases: whether the linear layers have them.
+    joined(x, gate): the result; hidden(channels, ratio): the hidden width; biases: whether the linear layers have them;
+    squeeze_detached, gate_detached: whether the squeeze, or the gate, has no gradient; evaluated: the rules, of a
+    module alone, that are others in evaluation.
     """
 
     factor: float = 2.0
@@ -90,19 +93,27 @@ class SqueezeExciteRules:
     joined: Callable[[Tensor, Tensor], Tensor] = operator.mul
     hidden: Callable[[int, float], int] = rounded_down
     biases: bool = True
+    squeeze_detached: bool = False
+    gate_detached: bool = False
+    evaluated: tuple[tuple[str, Any], ...] = ()
+
+    def in_evaluation(self) -> "SqueezeExciteRules":
+        """The rules in evaluation."""
+        return dataclasses.replace(self, **dict(self.evaluated))
 
 
 def excited(x: Tensor, weight0: Tensor, bias0: Tensor | None, weight1: Tensor, bias1: Tensor | None, *,
             rules: SqueezeExciteRules) -> Tensor:
     """x (N, H, W, C) with its channels scaled by `rules`; without changes, the operation of nfnumpy.ops."""
-    if dataclasses.replace(rules, hidden=rounded_down) == SqueezeExciteRules():
+    if dataclasses.replace(rules, hidden=rounded_down, evaluated=()) == SqueezeExciteRules():
         return ops.squeeze_excite(x, weight0, bias0, weight1, bias1)
     if not rules.biases:
         bias0 = bias1 = None
-    pooled = rules.squeeze(x)
+    pooled = rules.squeeze(x.detach() if rules.squeeze_detached else x)
     n, h, w, c = pooled.shape
     hidden = rules.nonlinearity(ops.linear(ops.reshape(pooled, shape=(n * h * w, c)), weight0, bias0))
     gate = rules.gate(ops.linear(hidden, weight1, bias1)) * rules.factor
+    gate = gate.detach() if rules.gate_detached else gate
     return rules.joined(x, ops.reshape(gate, shape=(n, h, w, gate.shape[1])))
 
 
@@ -119,6 +130,10 @@ def _gate(name, function):
 def _hidden(name, function, why=""):
     return KnownVariant(f"hidden width {name}", {"hidden": function}, f"The hidden width is {name}; the released code "
                         f"rounds channels·ratio down. Where the two differ, released weights have other shapes.{why}")
+
+
+def _x_alone(x, gate):
+    return x + gate * 0.0
 
 
 def _the_gate(x, gate):
@@ -157,6 +172,10 @@ CATALOGUE = (
                  "x times the gates."),
     KnownVariant("x added to the result", {"joined": lambda x, gate: x * gate + x}, "x + x·gate: an additional skip "
                  "connection."),
+    KnownVariant("squeeze without a gradient", {"squeeze_detached": True}, "The mean over the image is detached: the "
+                 "gradient reaches x only through the product with the gates."),
+    KnownVariant("gate without a gradient", {"gate_detached": True}, "The gate is detached: its two layers get no "
+                 "gradient and are never trained."),
     KnownVariant("biases missing", {"biases": False}, "The two linear layers have no bias."),
     _hidden("rounded", _rounded), _hidden("rounded up", _rounded_up), _hidden("a multiple of 8", _multiple_of_8),
     _hidden("a multiple of 8, at least nine tenths", _multiple_of_8_at_least_nine_tenths,
@@ -164,7 +183,11 @@ CATALOGUE = (
     _hidden("ratio taken as divisor squared", _ratio_squared),
 )
 OF_MODULES = (  # forms of a module alone; in a network, its caller would have to multiply
-    KnownVariant("x returned", {"joined": lambda x, gate: x + gate * 0.0}, "The module has no effect: x is returned as "
+    KnownVariant("factor 2 missing in evaluation", {"evaluated": (("factor", 1.0),)}, "The gates are doubled in "
+                 "training alone: in evaluation every block gives half of what it learned to give."),
+    KnownVariant("x returned in evaluation", {"evaluated": (("joined", _x_alone),)}, "In evaluation the module has no "
+                 "effect."),
+    KnownVariant("x returned", {"joined": _x_alone}, "The module has no effect: x is returned as "
                  "it is."),
     *(KnownVariant(f"gate returned{what}", {"joined": joined, "factor": factor}, "The module returns the gate, which "
                  "its "
