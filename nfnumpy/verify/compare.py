@@ -155,15 +155,8 @@ def compare(check: Check, run: Callable[[InputCase], Outputs], *, target: str, f
     framework.seen.clear()
     comparison.outputs(comparison.cases[0], "float64")
     precision = tolerance.coarsest(framework.seen)
-    if precision == "float64" and framework.rounds_constants and check.is_slow and comparison.differs_in_float64():
-        return comparison.verdict("float32", notes=(ROUNDED_CONSTANTS,))
-    if precision == "float64" and (framework.rounds_constants or comparison.is_partly_coarser()):
-        verdict = comparison.verdict(precision, simply=True)
-        if verdict.passed or verdict.diagnosis:
-            return verdict
-        coarser = comparison.verdict("float32", notes=(IN_FLOAT32,))
-        if coarser.passed or coarser.diagnosis:
-            return coarser
+    if precision == "float64":
+        return comparison.verdict_in_float64(framework.rounds_constants)
     return comparison.verdict(precision)
 
 
@@ -206,13 +199,42 @@ class _Comparison:
         return any(coarse.agrees and not fine.agrees and fine.relative_difference > LEAST_IN_FLOAT32
                    for coarse, fine in zip(*found, strict=True))
 
-    def differs_in_float64(self) -> bool:
-        """Whether the results on float64 inputs differ by more than rounding explains."""
-        return not all(difference.agrees for difference in self.check.differences(
-            self.check.rules, self.cases, self.all_outputs("float64"), "float64"))
+    def verdict_in_float64(self, rounds_constants: bool) -> Verdict:
+        """The Verdict in float64, or in float32 where that explains more: some of the target's numbers may be float32.
 
-    def verdict(self, precision: str, simply: bool = False, notes: tuple[str, ...] = ()) -> Verdict:
-        """The Verdict in one precision; simply: without most of the search for mistakes that meet in a tensor."""
+        What explains a target in float64 does so in float32. So mistakes that meet in a tensor are looked for there
+        first, and in float64 only where something was found that is not exact.
+        """
+        if self.check.is_slow and rounds_constants and self._differs_in("float64"):
+            return self.verdict("float32", notes=(ROUNDED_CONSTANTS,))
+        verdict = self._verdict_if_simple("float64")
+        if verdict is None and (rounds_constants or self.is_partly_coarser()):
+            verdict = self._verdict_if_simple("float32", notes=(IN_FLOAT32,))
+        if verdict is not None or self.check.is_slow:
+            return verdict or self.verdict("float64")
+        outputs = self.all_outputs("float64")
+        found = self._explained("float32", outputs)
+        groups = [] if found.variants is None else [found.variants]
+        if not groups or diagnosis.reproducing(self.check, self.cases, outputs, "float64", groups):
+            return self.verdict("float64", known=found)
+        exact = self._explained("float64", outputs)
+        if exact.variants is not None:
+            return self.verdict("float64", known=exact)
+        return self.verdict("float32", notes=(IN_FLOAT32,), known=found)
+
+    def _verdict_if_simple(self, precision, notes=()):
+        """The Verdict where the target conforms or little search explains it, else None."""
+        if not self._differs_in(precision):
+            return self.verdict(precision, notes)
+        known = self._explained(precision, self.all_outputs(precision), simply=True)
+        return self.verdict(precision, notes, known) if known.variants is not None else None
+
+    def _differs_in(self, precision):
+        return not all(difference.agrees for difference in self.check.differences(
+            self.check.rules, self.cases, self.all_outputs(precision), precision))
+
+    def verdict(self, precision: str, notes: tuple[str, ...] = (), known: diagnosis.Diagnosis | None = None) -> Verdict:
+        """The Verdict in one precision; known: the known variants that explain it, where they were looked for."""
         check = self.check
         outputs = self.all_outputs(precision)
         found: dict[str, Any] = dict(
@@ -221,7 +243,7 @@ class _Comparison:
         if all(difference.agrees for difference in found["differences"]):
             return Verdict(outcome=CONFORMS, **found)
         found["relative_difference"] = _relative_difference(check, outputs)
-        variants, nearest, partly = self._explained(check, outputs, precision, simply)
+        variants, nearest, partly = known or self._explained(precision, outputs)
         found |= diagnosis.named(variants or ())
         found["partly"] = tuple((" with ".join(variant.name for variant in group), names) for group, names in partly)
         if variants and all(variant.benign for variant in variants):
@@ -231,18 +253,29 @@ class _Comparison:
             check = dataclasses.replace(check, rules=apply(check.rules, benign))
             found["differences"] = check.differences(check.rules, self.cases, outputs, precision)
         found["notes"] += tuple(_constant_factor(check, self.cases, outputs))
+        if not variants:
+            found["notes"] += self._as_if_coarser(check, outputs)
         shown = smallest(self.cases, outputs, check.smaller, run=lambda case: self.outputs(case, precision),
                          agrees=lambda case, output: check.agrees(case, output, precision))
         return Verdict(outcome=DIVERGES, nearest=tuple(variant.name for variant in nearest),
                        counterexample=shown.as_json(), results=self._results(check, shown, precision), **found)
 
-    def _explained(self, check, outputs, precision, simply):
+    def _explained(self, precision, outputs, simply=False):
         """The Diagnosis; of a target that has no effect, where that is no known variant of its own, just this."""
+        check = self.check
         nothing = without_effect(self.cases, outputs)
         if nothing is None:
             return (check.explained_simply if simply else check.explained)(self.cases, outputs, precision)
         known = check.explained_simply(self.cases, outputs, precision)
         return known if known.variants and len(known.variants) == 1 else diagnosis.Diagnosis((nothing,), ())
+
+    def _as_if_coarser(self, check, outputs):
+        """A note, if a coarser precision would explain all differences: a small mistake could hide in its rounding."""
+        for precision in ("float32", "float16", "bfloat16"):
+            if all(each.agrees for each in check.differences(check.rules, self.cases, outputs, precision)):
+                return (f"rounding to {precision} would explain all differences: perhaps it is computed in that, and "
+                        "then nothing smaller can be checked",)
+        return ()
 
     def _results(self, check, case, precision):
         """What differs on the counterexample: the target's and the reference's; None where that is too much to show."""

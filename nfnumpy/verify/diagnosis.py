@@ -62,11 +62,17 @@ def diagnose(check: Any, cases: Sequence[Any], outputs: Sequence[Any], precision
 
 def diagnose_by_uses(check: Any, cases: Sequence[Any], outputs: Sequence[Any], precision: str,
                      deeply: bool = True) -> Diagnosis:
-    """The same for cases of several uses: the plain ones first, then, with what they show, the others."""
+    """The same for cases of several uses: one variant for all, else the plain ones first, then, with what they show,
+    the others.
+    """
     pairs = list(zip(cases, outputs, strict=True))
     plain = [(case, output) for case, output in pairs if case.options.get("use", "plain") == "plain"]
     if len(plain) in (0, len(pairs)):
         return diagnose(check, cases, outputs, precision, deeply)
+    search = Search(check, cases, outputs, precision)
+    single = search.first((variant,) for variant in check.catalogue if not variant.is_open)
+    if single:
+        return Diagnosis(single, ())
     plain_cases, plain_outputs = [case for case, _ in plain], [output for _, output in plain]
     first = CONFORMING
     if not all(check.agrees(case, output, precision) for case, output in plain):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nfnumpy import InputError
-from nfnumpy.verify import CONFORMS, DIVERGES
+from nfnumpy.verify import CONFORMS, DIVERGES, VARIANT
 from nfnumpy.verify.checks.agc import check_agc
 from reference_tests.verify.test_agc import clip_in_place, clipped
 
@@ -317,11 +317,10 @@ def test_causes_in_different_places_are_found_one_by_one():
     """Four mistakes: no pair and no triple reproduces them."""
     class Wrong(KeepsTheGenerator):
         def step(self, closure=None):
-            if closure is not None:
-                closure()
-                self.optim.step(closure)
-            else:
-                super().step()
+            if closure is None:
+                return super().step()
+            closure()
+            return self.optim.step(closure)
 
         def clip(self):
             present = [p for p in self.params if p.grad is not None]
@@ -346,3 +345,135 @@ def test_what_stays_unexplained_is_said():
     assert "clipped gradient of linear weight" in verdict.partly[0][1]
     assert "clipped gradient of bias" in verdict.unexplained
     assert "unexplained: clipped gradient of bias" in str(verdict)
+
+
+class StaleNorms(Clipping):
+    """The weights are measured when the optimizer is made."""
+
+    def __init__(self, params, optim, clipping=0.01, eps=1e-3):
+        super().__init__(params, optim, clipping, eps)
+        self.at_first = {p: p.detach().clone() for group in self.param_groups for p in group["params"]}
+
+    def clip(self):
+        with torch.no_grad():
+            for p, start in self.at_first.items():
+                if p.grad is not None:
+                    p.grad.copy_(clipped(p.grad, start, self.clipping, self.eps))
+
+
+class WithoutRecording(ClippingSGD):
+    """Decorated, without enable_grad around the closure."""
+
+    def step(self, closure=None):
+        with torch.no_grad():
+            loss = None if closure is None else closure()
+        super().step()
+        return loss
+
+
+class KeepsTheLoss(ClippingSGD):
+    def step(self, closure=None):
+        super().step(closure)
+
+
+class NotAtFirst(Clipping):
+    steps = 0
+
+    def clip(self):
+        self.steps += 1
+        if self.steps > 1:
+            super().clip()
+
+
+class ClippingAdam(torch.optim.AdamW):
+    """Its step is no multiple of the gradient."""
+
+    def __init__(self, params, clipping=0.01, agc_eps=1e-3, **options):
+        super().__init__(params, **options)
+        self.clipping, self.agc_eps = clipping, agc_eps
+
+    def step(self, closure=None):
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            clip_in_place([p for p in group["params"] if p.grad is not None], self.clipping, self.agc_eps)
+        super().step()
+        return loss
+
+
+class ClippingAdamByInputs(ClippingAdam):
+    def step(self, closure=None):
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            clip_in_place([p for p in group["params"] if p.grad is not None], self.clipping, self.agc_eps, linear=(0,))
+        torch.optim.AdamW.step(self)
+        return loss
+
+
+def in_a_hook_of_the_step(optimizer, clipping=0.01, eps=1e-3):
+    def hook(optimizer, arguments, options):
+        over_an_optimizer(optimizer, clipping, eps)
+
+    optimizer.register_step_pre_hook(hook)
+    return optimizer
+
+
+class TransformersCallback:
+    def __init__(self, clip_factor=0.01, eps=1e-3):
+        self.clip_factor, self.eps = clip_factor, eps
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, optimizer=None, **others):
+        clip_in_place([p for name, p in model.named_parameters() if p.grad is not None and name != "fc.weight"],
+                      self.clip_factor, self.eps)
+
+
+class AfterEveryPass(LightningCallback):
+    on_before_optimizer_step = None
+
+    def on_after_backward(self, trainer, pl_module):
+        clip_in_place([p for name, p in pl_module.named_parameters() if p.grad is not None and name != "fc.weight"],
+                      self.clipping, self.eps)
+
+
+def one_parameter(param, clipping, eps):
+    clip_in_place([param], clipping, eps)
+
+
+def by_mode(parameters, value, mode="agc", norm_type=2.0):
+    if mode == "agc":
+        clip_in_place([p for p in parameters if p.grad is not None], value)
+
+
+def two_kinds_of_eps(p, agc_eps, agc_clip_val, eps=1e-6):
+    clip_in_place([p], agc_clip_val, agc_eps)
+
+
+def spared_by_rank(parameters, clip_factor=0.01, eps=1e-3):
+    clip_in_place([p for p in parameters if p.grad is not None and p.ndim > 1], clip_factor, eps)
+
+
+@pytest.mark.parametrize("target", [ClippingAdam, in_a_hook_of_the_step, TransformersCallback, one_parameter, by_mode,
+                                    two_kinds_of_eps])
+def test_right_ones_of_other_shapes_conform(target):
+    verdict = check(target)
+    assert verdict.outcome == CONFORMS, str(verdict)
+
+
+@pytest.mark.parametrize("target, names", [
+    (StaleNorms, {"norms of the first step's weights"}), (NotAtFirst, {"the first step does not clip"}),
+    (WithoutRecording, {"step(closure) computes without gradients"}),
+    (ClippingAdamByInputs, {"norms over the input axis of linear layers"}),
+    (AfterEveryPass, {"clipped after every backward pass"}), (spared_by_rank, {"tensors of one axis not clipped"})])
+def test_faults_of_later_steps_and_passes_are_named(target, names):
+    verdict = check(target)
+    assert verdict.outcome == DIVERGES and set(verdict.diagnosis) == names, str(verdict)
+
+
+def test_a_loss_that_is_not_returned_is_benign():
+    verdict = check(KeepsTheLoss)
+    assert verdict.outcome == VARIANT and verdict.diagnosis == ("step(closure) does not return the loss",), str(verdict)

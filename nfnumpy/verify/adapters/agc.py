@@ -11,7 +11,15 @@ from typing import Any
 from ...errors import InputError
 from ..frameworks import framework_of
 from . import Adapter
-from .agc_functions import IN_PLACE_USES, Run, of_a_transformation, of_pairs, of_parameters
+from .agc_functions import (
+    IN_PLACE_USES,
+    Run,
+    of_a_transformation,
+    of_an_optimizer_given,
+    of_each_parameter,
+    of_pairs,
+    of_parameters,
+)
 from .agc_optimizers import USES, OptimizerRun
 from .agc_target import ClippingTarget
 from .callbacks import callback_of, of_a_callback
@@ -21,10 +29,12 @@ from .signatures import Binding, Parameters, Role, bind, first_named, parameters
 
 CLIPPING = ("clipping", "clip_factor", "clip", "clip_ratio", "clipping_factor", "lam", "lambda_", "lmbda", "lamb",
             "factor", "agc_clip", "agc_clipping", "clip_lambda", "clip_val", "clip_value", "threshold",
-            "clipping_threshold", "gradient_clip_val", "agc_clip_factor", "agc_lambda")
-EPS = ("eps", "epsilon", "agc_eps", "min_norm", "eps_norm")
+            "clipping_threshold", "gradient_clip_val", "agc_clip_factor", "agc_lambda", "agc_clip_val",
+            "agc_clip_value", "agc_factor", "agc_threshold", "max_ratio", "value")
+EPS = ("eps", "epsilon", "agc_eps", "agc_epsilon", "min_norm", "eps_norm", "weight_eps", "param_eps")
 PARAMETERS = ("parameters", "params", "model_params", "model_parameters", "parameter_list", "named_parameters",
               "named_params", "param_list", "weights", "parms", "variables", "tensors")
+ONE_PARAMETER = ("param", "parameter", "p", "tensor", "weight", "w", "variable")
 MODEL = ("model", "module", "net", "network")
 IGNORED = ("ignore_agc", "ignore", "exclude", "skip", "exclude_layers", "ignore_layers", "ignored", "excluded")
 GRADIENTS = ("g", "gs", "dw", "g_data", "dp")  # beside all that begin with "grad" or "update"
@@ -50,12 +60,12 @@ def clipping_adapter(target: Any, wish: str, options: Mapping[str, Any]) -> Adap
         raise InputError(f"agc: layout={layout!r}: expected OIHW or HWIO")
     parameters = parameters_of(target) or {}
     final = options.pop("final", None) or _ignored_by_default(parameters)
-    binding = _bound(parameters, options)
+    binding = _bound(dict(sorted(parameters.items(), key=lambda item: not item[0].startswith("agc"))), options)
     known = ClippingTarget(target, parameters, framework, layout, binding, final)
     layers = layer_clipping(known, ROLES) if framework.has_layers else None
     form = _Form(*layers) if layers else _form_of(known)
     order = "OIHW and (out, in)" if layout == "OIHW" else "HWIO and (in, out)"
-    notes = (f"the layout of weights is {order}", *binding.notes)
+    notes = (f"the layout of weights is {order}", *binding.notes, *form.notes)
     if form.takes_model:
         notes += (f"in the model that the target gets, the last layer is called {final!r}",)
     return Adapter(guarding("agc", form.run), framework, binding.fixed, form.takes_model, notes, form.uses)
@@ -100,21 +110,24 @@ def _is_gradient(name):
 
 @dataclasses.dataclass(frozen=True)
 class _Form:
-    """takes_model: whether the target gets a whole model; uses: how else than once it can be used."""
+    """takes_model: whether the target gets a whole model; uses: how else than once it can be used; notes: for the
+    report.
+    """
 
     run: Run
     takes_model: bool = False
     uses: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def _form_of(known: ClippingTarget) -> _Form:
     """How the target is called, from its type and the names of its parameters."""
     target, names, wanted = known.target, list(known.parameters), required(known.parameters)
     if hasattr(target, "init") and hasattr(target, "update") and not isinstance(target, type):
-        return _Form(of_a_transformation(known, lambda case: target))
+        return _Form(of_a_transformation(known, lambda case: target), uses=("second",))
     callback = callback_of(target) if known.framework.has_modules else None
     if callback is not None:
-        return _Form(of_a_callback(known, callback), takes_model=True, uses=("frozen",))
+        return _Form(of_a_callback(known, callback), takes_model=True, uses=("frozen", "second", "accumulated"))
     if not callable(target) or not names:
         raise unusable("agc", target, EXPECTED)
     if isinstance(target, type) or (first_named(wanted, OPTIMIZER) and first_named(wanted, PARAMETERS)):
@@ -127,7 +140,8 @@ def _form_of_an_optimizer(known, names):
     if not known.framework.has_modules or not (parameters or model or optimizer):
         raise unusable("agc", known.target, EXPECTED)
     uses = USES if parameters or not model else tuple(use for use in USES if use not in ("generator", "groups"))
-    return _Form(OptimizerRun(known, parameters, model, optimizer), model is not None, uses)
+    run = OptimizerRun(known, parameters, model, optimizer)
+    return _Form(run, model is not None, uses, run.notes)
 
 
 def _form_of_a_function(known, names, wanted):
@@ -142,16 +156,17 @@ def _form_of_a_function(known, names, wanted):
     if framework.has_modules and len(others) <= 1:
         return _form_in_place(known, names[0].lower())
     if framework.has_transformations and not others and first_named(names, CLIPPING):
-        return _Form(of_a_transformation(known, lambda case: known.target(**known.settings(case))))
+        return _Form(of_a_transformation(known, lambda case: known.target(**known.settings(case))), uses=("second",))
     raise unusable("agc", known.target, EXPECTED)
 
 
 def _form_in_place(known, first):
     if first in MODEL:
-        return _Form(of_parameters(known, known.model), takes_model=True, uses=("frozen",))
+        return _Form(of_parameters(known, known.model), takes_model=True, uses=("frozen", "second"))
     if first in OPTIMIZER:
-        return _Form(of_parameters(known, lambda leaves: known.framework.sgd(list(leaves.values()), lr=0.1)),
-                     uses=("frozen",))
+        return _Form(of_an_optimizer_given(known), uses=("frozen",))
+    if first in ONE_PARAMETER:
+        return _Form(of_each_parameter(known), uses=("second",))
     if first.startswith("named"):
         return _Form(of_parameters(known, _named), uses=IN_PLACE_USES)
     return _Form(of_parameters(known, lambda leaves: list(leaves.values())), uses=IN_PLACE_USES)

@@ -4,6 +4,7 @@ of functions (init, update).
 A parameter is to stay as it is while its gradient is clipped, so its value after the call is a result too.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -11,12 +12,14 @@ import numpy as np
 
 from ...errors import InputError
 from ..frameworks.base import expect_array
-from .agc_target import ClippingTarget
+from .agc_target import ClippingTarget, weights_of
 
 Run = Callable[[Any], Mapping[str, np.ndarray]]
-IN_PLACE_USES = ("generator", "frozen")
+IN_PLACE_USES = ("generator", "frozen", "second")
+SHARES = (2.0, -1.0)  # of the gradient in two backward passes that are added up
 FROZEN = "conv bias"  # in a case of the use "frozen"
 AFTER = " after the call"
+LARGE_STEP = 2.0**30  # a learning rate with which w - lr·g, subtracted from w, is g to the last bit
 
 
 def clipped(name: str, suffix: str = "") -> str:
@@ -94,6 +97,9 @@ def of_parameters(target: ClippingTarget, arranged: Callable[[dict[str, Any]], A
         use, leaves = case.options["use"], target.leaves(case)
         if use == "frozen":
             leaves[FROZEN].grad = None
+        if use == "second":
+            target.target(arranged(leaves), **target.settings(case))
+            start_again(target, case, leaves)
         given = arranged(leaves)
         if use == "generator":
             given = (item for item in given)
@@ -107,14 +113,54 @@ def of_parameters(target: ClippingTarget, arranged: Callable[[dict[str, Any]], A
     return run
 
 
+def start_again(target: ClippingTarget, case: Any, leaves: Mapping[str, Any]) -> None:
+    """Give the parameters the weights and gradients of a second call."""
+    for name, (param, grad) in target.pairs(case).items():
+        target.framework.assign(leaves[name], weights_of("second") * param)
+        leaves[name].grad = grad
+
+
+def of_each_parameter(target: ClippingTarget) -> Run:
+    """The run of a function of one parameter that changes its gradient in place."""
+    def over_all(parameters, **settings):
+        for parameter in parameters:
+            if parameter.grad is not None:
+                target.target(parameter, **settings)
+
+    return of_parameters(dataclasses.replace(target, target=over_all), lambda leaves: list(leaves.values()))
+
+
+def of_an_optimizer_given(target: ClippingTarget) -> Run:
+    """The run of a function of an optimizer, which clips there and then, in a hook of its step, or returns another one.
+    """
+    def run(case):
+        use, leaves = case.options["use"], target.leaves(case)
+        if use == "frozen":
+            leaves[FROZEN].grad = None
+        optimizer = target.framework.sgd(list(leaves.values()), lr=LARGE_STEP)
+        before = {name: target.framework.host(leaf).copy() for name, leaf in leaves.items()}
+        returned = target.target(optimizer, **target.settings(case))
+        (returned if hasattr(returned, "step") else optimizer).step()
+        suffix = "" if use == "plain" else SUFFIXES[use]
+        return {clipped(name, suffix): target.from_target(target.framework.array(
+            (before[name] - target.framework.host(leaf)) / LARGE_STEP)) for name, leaf in leaves.items()
+            if use == "plain" or name != FROZEN}
+    return run
+
+
 def of_a_transformation(target: ClippingTarget, make: Callable[[Any], Any]) -> Run:
     """The run of functions (init, update), as optax's; make(case) gives them."""
     def run(case):
         pairs, transformation = target.pairs(case), make(case)
         params = {name: param for name, (param, _) in pairs.items()}
         grads = {name: grad for name, (_, grad) in pairs.items()}
-        updates, _ = transformation.update(grads, transformation.init(params), params)
-        return {clipped(name): target.from_target(update) for name, update in updates.items()}
+        updates, state = transformation.update(grads, transformation.init(params), params)
+        use = case.options["use"]
+        if use == "second":
+            params = {name: weights_of(use) * param for name, param in params.items()}
+            updates, _ = transformation.update(grads, state, params)
+        suffix = "" if use == "plain" else SUFFIXES[use]
+        return {clipped(name, suffix): target.from_target(update) for name, update in updates.items()}
     return run
 
 

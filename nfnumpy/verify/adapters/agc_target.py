@@ -13,6 +13,11 @@ GRADIENT_OF = "gradient of "
 Pair = tuple[Any, Any]
 
 
+def weights_of(use: str) -> float:
+    """The factor of the weights that a second step or call starts from, so that norms kept from the first one show."""
+    return 2.0 if use == "second" else 1.0
+
+
 @dataclasses.dataclass(frozen=True)
 class ClippingTarget:
     """target; its parameters; layout: OIHW (with weights (out, in)) or HWIO; binding: of clipping and eps; final: the

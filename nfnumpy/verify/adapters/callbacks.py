@@ -1,7 +1,8 @@
-"""Callbacks of trainers (Lightning, Composer) that clip gradients: called with what they use of a trainer and a model.
+"""Callbacks of trainers that clip gradients: called with what they use of a trainer and a model.
 
 Lightning: a hook between the backward pass and the optimizer's step gets (trainer, module) or (trainer, module,
 optimizer). Composer: an algorithm has match(event, state) and apply(event, state, logger), and state.model.
+Transformers: a hook gets (args, state, control) and, by name, model and optimizer.
 """
 
 import inspect
@@ -11,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from .agc_functions import FROZEN, SUFFIXES, clipped
+from .agc_functions import FROZEN, SHARES, SUFFIXES, clipped, start_again
 from .agc_target import ClippingTarget
 from .signatures import parameter_names
 
-HOOKS = ("on_before_optimizer_step", "on_after_backward", "on_before_zero_grad")
+EACH_PASS = "on_after_backward"  # is called after every backward pass, the others before the optimizer's step
+TRANSFORMERS = "on_pre_optimizer_step"
+HOOKS = ("on_before_optimizer_step", EACH_PASS, "on_before_zero_grad", TRANSFORMERS)
 
 
 def callback_of(target: Any) -> str | None:
@@ -40,16 +43,40 @@ def of_a_callback(known: ClippingTarget, hook: str) -> Callable[[Any], Mapping[s
             leaves[FROZEN].grad = None
         made = known.target(**known.settings(case)) if isinstance(known.target, type) else known.target
         called = getattr(made, hook)
-        called(*_arguments(known, called, hook, leaves))
+
+        def call():
+            given, named = _arguments(known, called, hook, leaves)
+            called(*given, **named)
+
+        if use == "accumulated":
+            _in_two_passes(known, case, leaves, call if hook == EACH_PASS else lambda: None)
+        if use == "second":
+            call()
+            start_again(known, case, leaves)
+        call()
         suffix = "" if use == "plain" else SUFFIXES[use]
         return {clipped(name, suffix): known.from_target(leaf.grad) for name, leaf in leaves.items()
                 if leaf.grad is not None}
     return run
 
 
+def _in_two_passes(known, case, leaves, between):
+    """Let gradients be added up over two backward passes, with a call between them."""
+    grads = {name: grad for name, (_, grad) in known.pairs(case).items()}
+    for name, leaf in leaves.items():
+        leaf.grad = SHARES[0] * grads[name]
+    between()
+    for name, leaf in leaves.items():
+        leaf.grad = leaf.grad + SHARES[1] * grads[name]
+
+
 def _arguments(known, called, hook, leaves):
+    """(positional arguments, keywords) of a hook."""
     model = known.model(leaves)
     if hook == "apply":
-        return types.SimpleNamespace(name="AFTER_TRAIN_BATCH"), types.SimpleNamespace(model=model), None
+        return (types.SimpleNamespace(name="AFTER_TRAIN_BATCH"), types.SimpleNamespace(model=model), None), {}
     optimizer = known.framework.sgd(list(leaves.values()), lr=0.1)
-    return (types.SimpleNamespace(optimizers=[optimizer], model=model), model, optimizer)[:len(parameter_names(called))]
+    if hook == TRANSFORMERS:
+        return (types.SimpleNamespace(),) * 3, {"model": model, "optimizer": optimizer}
+    given = (types.SimpleNamespace(optimizers=[optimizer], model=model), model, optimizer)
+    return given[:len(parameter_names(called))], {}

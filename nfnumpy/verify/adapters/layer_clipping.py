@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .agc_functions import AFTER, FROZEN, SUFFIXES, clipped
-from .agc_optimizers import CHANGE_OF_FROZEN, LARGE_STEP
-from .agc_target import GRADIENT_OF, ClippingTarget
+from .agc_functions import AFTER, FROZEN, LARGE_STEP, SUFFIXES, clipped
+from .agc_optimizers import CHANGE_OF_FROZEN
+from .agc_target import GRADIENT_OF, ClippingTarget, weights_of
 from .guarded_call import guarded
 from .layer_factories import all_parameters
 from .signatures import Parameters, first_named, required, takes_any_keyword
@@ -127,14 +127,16 @@ class _Form:
 
     def _changes(self, case, weights, step, suffix=""):
         """The clipped gradients that a step shows, or the second of two from the same weights."""
-        arrays, use, framework = _arrays(case), case.options["use"], self.framework
+        use, framework = case.options["use"], self.framework
+        starts = {name: array for name, (array, _) in _arrays(case).items()}
         step()
         if use == "second":
-            for (array, _), variable in zip(arrays.values(), weights.variables.values(), strict=True):
+            starts = {name: weights_of(use) * array for name, array in starts.items()}
+            for array, variable in zip(starts.values(), weights.variables.values(), strict=True):
                 framework.assign(variable, framework.array(array))
             step()
         found = {clipped(name, SUFFIXES.get(use, suffix)): (array - framework.host(variable)) / LARGE_STEP
-                 for (name, (array, _)), variable in zip(arrays.items(), weights.variables.values(), strict=True)}
+                 for (name, array), variable in zip(starts.items(), weights.variables.values(), strict=True)}
         if use == "frozen":
             found[CHANGE_OF_FROZEN] = found.pop(clipped(FROZEN, SUFFIXES[use]))
         return found

@@ -12,8 +12,8 @@ import numpy as np
 from ..adapters import asked_uses, refusal, title_of
 from ..adapters.agc import clipping_adapter
 from ..adapters.agc_functions import AFTER, FROZEN, SUFFIXES, clipped
-from ..adapters.agc_optimizers import CALLS, CHANGE_OF_FROZEN
-from ..adapters.agc_target import GRADIENT_OF
+from ..adapters.agc_optimizers import A_LOSS, CALLS, CHANGE_OF_FROZEN, LOSS, RECORDED
+from ..adapters.agc_target import GRADIENT_OF, weights_of
 from ..compare import Check, InputCase, compare
 from ..frameworks import tries_frameworks
 from ..tolerance import UNKNOWN
@@ -24,7 +24,9 @@ from ..verdict import Verdict
 
 def reference(case: InputCase, rules: ClippingRules) -> Mapping[str, np.ndarray]:
     """Every tensor's clipped gradient, the same with decay, and the parameters after the call; or those of a use."""
-    params = {name: array for name, array in case.arrays.items() if not name.startswith(GRADIENT_OF)}
+    use = case.options["use"]
+    factor = weights_of(use) if rules.measures_new_weights else 1.0
+    params = {name: factor * array for name, array in case.arrays.items() if not name.startswith(GRADIENT_OF)}
     grads = {name: case.arrays[f"{GRADIENT_OF}{name}"] for name in params}
 
     def clip(grads):
@@ -34,10 +36,13 @@ def reference(case: InputCase, rules: ClippingRules) -> Mapping[str, np.ndarray]
                                  clip_by_rules(grad, params[name], everything, case.options, rules))
                 for name, grad in grads.items()}
 
-    if case.options["use"] != "plain":
-        return _used(case.options["use"], grads, clip, rules)
-    decayed = rules.decay(clip, grads, params, case.options["weight_decay"])
-    return {**{clipped(name): grad for name, grad in clip(grads).items()},
+    if use != "plain":
+        return _used(use, grads, clip, rules)
+    def first(grads):
+        return rules.first(clip, grads)
+
+    decayed = rules.decay(first, grads, params, case.options["weight_decay"])
+    return {**{clipped(name): grad for name, grad in first(grads).items()},
             **{clipped(name, " with weight decay"): grad for name, grad in decayed.items()},
             **{f"{name}{AFTER}": param if rules.keeps_parameters else UNKNOWN for name, param in params.items()}}
 
@@ -46,7 +51,9 @@ def _used(use, grads, clip, rules):
     """The results of one use of an optimizer or of a function over parameters."""
     if use != "frozen":
         found = {clipped(name, SUFFIXES[use]): grad for name, grad in getattr(rules, use)(clip, grads).items()}
-        return {CALLS: np.asarray(rules.closure_calls), **found} if use == "closure" else found
+        return found if use != "closure" else {
+            CALLS: np.asarray(rules.closure_calls), RECORDED: np.asarray(float(rules.closure_records)),
+            LOSS: np.asarray(A_LOSS) if rules.returns_loss else UNKNOWN, **found}
     moving = {name: grad for name, grad in grads.items() if name != FROZEN}
     return {CHANGE_OF_FROZEN: np.zeros_like(grads[FROZEN]),
             **{clipped(name, SUFFIXES[use]): grad for name, grad in rules.frozen(clip, moving).items()}}

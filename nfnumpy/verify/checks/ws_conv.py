@@ -106,7 +106,8 @@ EDGES = (_case(4, stride=2, size=6), _case(5, stride=2, size=7), _case(6, scale=
          _case(8, kernel=1, fan=2, out=3, scale=0.3), _case(9, fan=1, out=6, groups=6), _case(10, offset=3.0),
          _case(12, scale=1e-5), _case(13, out=1), _case(14, fan=1, out=4, count=1),
          _case(15, size=3, count=1), _case(16, kernel=1, fan=6, out=1, size=1),  # one of everything somewhere
-         _case(17, scale=1e-6), _case(18, scale=1e-9), _case(19, kernel=1, fan=1, out=3))
+         _case(17, scale=1e-6), _case(18, scale=1e-9),
+         _case(19, kernel=1, fan=1, out=3, size=20))  # large, so that it is shown only where no smaller one is wrong
 
 
 DRAWN_SHAPES = ((1, 4, 6, 1), (3, 2, 4, 2), (5, 3, 2, 1), (3, 1, 6, 3), (1, 2, 9, 3))  # kernel, fan, out, groups
@@ -140,7 +141,7 @@ def smaller(case: InputCase) -> Iterator[InputCase]:
     if options["groups"] == 1 and weight.shape[3] > 1:
         yield InputCase({**arrays, "weight": weight[..., :-1], "gain": arrays["gain"][:-1],
                          "bias": arrays["bias"][:-1]}, options)
-    if options["groups"] == 1 and weight.shape[2] > 1:
+    if options["groups"] == 1 and weight.shape[2] > 1 and weight[..., :-1, 0].size > 1:
         yield InputCase({**arrays, "x": x[..., :-1], "weight": weight[:, :, :-1]}, options)
     for name in ("x", "weight", "gain", "bias", "cotangent"):
         rounder = np.round(arrays[name], 1)

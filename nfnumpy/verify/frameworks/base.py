@@ -186,6 +186,18 @@ class Framework:
         """Write a value into a parameter."""
         raise NotImplementedError
 
+    def is_adaptive(self, target: Any) -> bool:
+        """Whether `target` makes optimizers whose step is no multiple of the gradient, such as Adam."""
+        return False
+
+    def is_recording(self) -> bool:
+        """Whether operations are recorded for a backward pass."""
+        return True
+
+    def recording(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, operations are recorded for a backward pass."""
+        return contextlib.nullcontext()
+
     def backward_of_products(self, terms: Sequence[tuple[Any, Any]]) -> None:
         """Add to every parameter's gradient the array beside it, by the backward pass of the sum of their products."""
         raise NotImplementedError

@@ -96,6 +96,21 @@ class Torch(Framework):
         with self.torch.no_grad():
             parameter.copy_(value)
 
+    def is_adaptive(self, target: Any) -> bool:
+        """A class derived from one of torch's optimizers other than SGD."""
+        optim = self.torch.optim
+        adaptive = tuple(each for each in vars(optim).values() if isinstance(each, type)
+                         and issubclass(each, optim.Optimizer) and each not in (optim.Optimizer, optim.SGD))
+        return isinstance(target, type) and issubclass(target, adaptive)
+
+    def is_recording(self) -> bool:
+        """As in Framework."""
+        return self.torch.is_grad_enabled()
+
+    def recording(self) -> contextlib.AbstractContextManager[None]:
+        """As in Framework."""
+        return self.torch.enable_grad()
+
     def backward_of_products(self, terms: Sequence[tuple[Any, Any]]) -> None:
         """As in Framework."""
         sum((parameter * array).sum() for parameter, array in terms).backward()

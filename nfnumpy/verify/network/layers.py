@@ -23,7 +23,7 @@ def convolution(parameters: Parameters, name: str, x: Tensor, rules: NetworkRule
         kernel = _with_constant_statistics(weight, kernel, gain)
     kernel = rules.kernel(kernel)
     bias = parameters[f"{name}.bias"] if rules.bias else None
-    padding = rules.standardization.padding(x.shape[1:3], weight.shape[0], stride)
+    padding = rules.standardization.padding((x.shape[1], x.shape[2]), weight.shape[0], stride)
     return ops.conv2d(x, kernel, bias, stride=stride, padding=padding, dilation=1, groups=groups)
 
 

@@ -68,6 +68,14 @@ def decayed(grads: Mapping, params: Mapping, rate: float) -> dict[str, np.ndarra
     return {name: grad + rate * params[name] for name, grad in grads.items()}
 
 
+USUAL = "usual"
+
+
+def as_the_others(shape: tuple[int, ...]) -> Axes | str:
+    """No weights have axes of their own."""
+    return USUAL
+
+
 # What comes out of a use: functions of (clip, gradients).
 
 
@@ -83,9 +91,11 @@ class ClippingRules:
     Axes are those of a unit's norm, of (kh, kw, in, out) and (in, out); is_vector(shape): whether the vector's axes
     apply; together: one norm over all parameters; exchanged: clipping and eps change places; chosen(g, limit, divisor,
     c): what is clipped; length(limit, c): that it gets; is_left_alone(name, shape): what is never clipped;
-    one_output_axes: of weights with one output, where they are not those of the others; keeps_parameters: whether a
+    own_axes(shape): the axes of some weights, where they are not those of the others; first: what comes out of the
+    first step or call; keeps_parameters: whether a
     call leaves the parameters as they are; the rest: what comes out of the uses of an optimizer, of the same names as
-    in adapters/agc_functions.py, and how often its step calls a closure.
+    in adapters/agc_functions.py; whether a second step measures the new weights; how often its step calls a closure,
+    whether with gradients recorded, and whether it returns the loss.
     """
 
     conv_axes: Axes = (0, 1, 2)
@@ -101,20 +111,25 @@ class ClippingRules:
     length: Callable[[Norm, float], Norm] = the_limit
     is_left_alone: Callable[[str, tuple[int, ...]], bool] = is_last_weight
     decay: Callable[[Callable, Mapping, Mapping, float], dict[str, np.ndarray]] = decay_after_clipping
-    one_output_axes: Axes = None
+    own_axes: Callable[[tuple[int, ...]], Axes | str] = as_the_others
+    first: Use = as_always
     keeps_parameters: bool = True
     generator: Use = as_always
     second: Use = as_always
     closure: Use = as_always
+    measures_new_weights: bool = True
     closure_calls: float = 1.0
+    closure_records: bool = True
+    returns_loss: bool = True
     restored: Use = as_always
     frozen: Use = as_always
     accumulated: Use = as_always
     groups: Use = as_always
 
 
-AROUND = ("is_left_alone", "decay", "keeps_parameters", "generator", "second", "closure", "closure_calls", "restored",
-          "frozen", "accumulated", "groups")  # rules that change nothing in the clipping of one tensor
+AROUND = ("first", "is_left_alone", "decay", "keeps_parameters", "generator", "second", "closure", "closure_calls",
+          "closure_records", "returns_loss", "measures_new_weights", "restored", "frozen", "accumulated",
+          "groups")  # rules that change nothing in the clipping of one tensor
 
 
 @functools.lru_cache(maxsize=1024)
@@ -143,8 +158,9 @@ def clip_by_rules(grad: np.ndarray, param: np.ndarray, everything: Sequence[np.n
 
 
 def _axes(shape, rules):
-    if rules.one_output_axes is not None and len(shape) > 1 and shape[-1] == 1:
-        return rules.one_output_axes
+    own = rules.own_axes(shape)
+    if not isinstance(own, str):
+        return own
     if rules.is_vector(shape):
         return rules.vector_axes
     return rules.conv_axes if len(shape) == 4 else rules.linear_axes

@@ -4,7 +4,7 @@ import numpy as np
 
 from ...optim.agc import is_single_unit
 from . import KnownVariant
-from .agc import decayed, is_last_weight, sum_of_squares
+from .agc import USUAL, decayed, is_last_weight, sum_of_squares
 
 
 def _by_the_quotient(g, limit, divisor, c):
@@ -50,8 +50,36 @@ def _those_before(ends):
     return use
 
 
-def _by_halves(clip, grads):
-    return {name: 2.0 * grad for name, grad in clip({name: 0.5 * grad for name, grad in grads.items()}).items()}
+def _each_pass(clip, grads):
+    """Two passes with the shares 2 and -1 of the gradient."""
+    first = clip({name: 2.0 * grad for name, grad in grads.items()})
+    second = clip({name: -grad for name, grad in grads.items()})
+    return {name: first[name] + second[name] for name in grads}
+
+
+def _each_pass_and_the_sum(clip, grads):
+    first = clip({name: 2.0 * grad for name, grad in grads.items()})
+    return clip({name: first[name] - grad for name, grad in grads.items()})
+
+
+def _as_a_whole_if(chosen):
+    return lambda shape: None if chosen(shape) else USUAL
+
+
+def _number_by_number_if(chosen):
+    return lambda shape: () if chosen(shape) else USUAL
+
+
+def _has_one_output(shape):
+    return len(shape) > 1 and shape[-1] == 1
+
+
+def _is_pointwise(shape):
+    return len(shape) == 4 and shape[:2] == (1, 1) and not is_single_unit(shape)
+
+
+def _is_depthwise(shape):
+    return len(shape) == 4 and shape[2] == 1 and not is_single_unit(shape)
 
 
 def _is_vector_or_last_weight(name, shape):
@@ -68,6 +96,9 @@ USES = (
                  "nothing is clipped. Keep list(parameters)."),
     KnownVariant("only the first step clips", {"second": _not_clipped, "generator": _not_clipped}, "From the second "
                  "step on nothing is clipped."),
+    KnownVariant("the first step does not clip",
+                 dict.fromkeys(("first", "closure", "frozen", "accumulated", "groups", "restored"), _not_clipped),
+                 "The first step does not clip, later ones do."),
     KnownVariant("step(closure) clips before the closure", {"closure": _not_clipped}, "step(closure) clips the "
                  "gradients that are there, and then the closure computes new ones, which the step uses as they are."),
     KnownVariant("step(closure) does not call the closure", {"closure": _nothing, "closure_calls": 0.0}, "The closure "
@@ -88,8 +119,18 @@ USES = (
                  "it are not clipped."),
     KnownVariant("the first parameter group alone clipped", {"groups": _those_before(3)}, "Parameters are clipped in "
                  "the first parameter group alone."),
-    KnownVariant("every backward pass clipped by itself", {"accumulated": _by_halves}, "Gradients are clipped in every "
+    KnownVariant("every backward pass clipped by itself", {"accumulated": _each_pass}, "Gradients are clipped in every "
                  "backward pass and then added up; over several passes the sum is not clipped."),
+    KnownVariant("clipped after every backward pass", {"accumulated": _each_pass_and_the_sum}, "What was added up so "
+                 "far is clipped after every backward pass; over several passes it should be clipped once, before the "
+                 "step."),
+    KnownVariant("norms of the first step's weights", {"measures_new_weights": False}, "The norms of the weights are "
+                 "those of the first call or of the start; later steps measure the weights no more."),
+    KnownVariant("step(closure) computes without gradients", {"closure_records": False}, "The closure is called where "
+                 "gradients are not recorded (inside torch.no_grad), so that its backward pass fails. Call it inside "
+                 "torch.enable_grad()."),
+    KnownVariant("step(closure) does not return the loss", {"returns_loss": False}, "step(closure) returns something "
+                 "else than what the closure returned.", benign=True),
     KnownVariant("parameter groups not clipped", {"groups": _not_clipped}, "Parameters that are given in groups are "
                  "not clipped."),
 )
@@ -203,8 +244,18 @@ CATALOGUE = (
     KnownVariant("all gradients zero", {"length": lambda limit, c: np.zeros_like(limit),
                                         "chosen": lambda g, limit, divisor, c: np.ones_like(g, bool)},
                  "Every gradient is zero, or nothing moves."),
-    KnownVariant("weights with one output number by number", {"one_output_axes": ()}, "In a weight with one output, "
-                 "every number is a unit; the released code has one unit for the whole output."),
+    KnownVariant("1×1 convolutions as a whole", {"own_axes": _as_a_whole_if(_is_pointwise)}, "The weight of a 1×1 "
+                 "convolution is one unit; it should be one for each output channel."),
+    KnownVariant("depthwise convolutions as a whole", {"own_axes": _as_a_whole_if(_is_depthwise)}, "The weight of a "
+                 "depthwise convolution is one unit; it should be one for each output channel."),
+    KnownVariant("depthwise convolutions number by number", {"own_axes": _number_by_number_if(_is_depthwise)}, "Every "
+                 "number of a depthwise convolution's weight is a unit; it should be one for each output channel."),
+    KnownVariant("tensors of one axis not clipped",
+                 {"is_left_alone": lambda name, shape: len(shape) <= 1 or is_last_weight(name, shape)}, "What is "
+                 "stored with one axis or none, biases and some gains, is not clipped; the paper clips it too."),
+    KnownVariant("weights with one output number by number", {"own_axes": _number_by_number_if(_has_one_output)}, "In "
+                 "a weight with one output, every number is a unit; the released code has one unit for the whole "
+                 "output."),
     KnownVariant("parameters changed by the call", {"keeps_parameters": False}, "The call changes the parameters "
                  "themselves; clipping changes gradients alone.", is_open=True),
 )
