@@ -191,7 +191,41 @@ class OnItsOwn(torch.optim.SGD):
         inner.step(closure)
 
 
-@pytest.mark.parametrize("target", [Guarded, OfAModel, OnItsOwn])
+class InBothWays(OfAModel):
+    """Two stages, and step(closure) beside them."""
+
+    recorded, ascends, first = True, True, None
+
+    def perturbation(self):
+        if self.first is None or self.ascends != "once":
+            self.first = super().perturbation()
+        return self.first
+
+    def step(self, closure):
+        with torch.set_grad_enabled(self.recorded):
+            closure()
+        if self.ascends:
+            self.ascent_step()
+            with torch.enable_grad():
+                closure()
+            self.descent_step()
+        else:
+            self.optimizer.step()
+
+
+class PlainByClosure(InBothWays):
+    ascends = False
+
+
+class AscendsAsAtFirst(InBothWays):
+    ascends = "once"
+
+
+class WithoutRecording(InBothWays):
+    recorded = False
+
+
+@pytest.mark.parametrize("target", [Guarded, OfAModel, OnItsOwn, InBothWays])
 def test_right_ones_conform(target):
     verdict = check(target)
     assert verdict.outcome == CONFORMS, str(verdict)
@@ -216,6 +250,9 @@ def test_a_zero_gradient_that_becomes_nan_is_a_variant():
     (torch.optim.SGD, {}, {"no ascent"}), (StandsStill, {}, {"nothing moves"}),
     (AdaptiveByName, {}, {"adaptive (ASAM) for weights alone, with 0.01 added"}),
     (LosesMomentum, {}, {"1e-12 added to the norm", "momentum lost with state_dict"}),
+    (PlainByClosure, {}, {"step(closure) is a plain step"}),
+    (AscendsAsAtFirst, {}, {"perturbation of the first step kept"}),
+    (WithoutRecording, {}, {"step(closure) computes without gradients"}),
     (KeepsTheGenerator, {}, {"wrong, parameters given by a generator"}),
     (OnlyTheFirstGroup, {}, {"wrong, parameters given in groups"})])
 def test_mistakes_are_named(target, options, names):

@@ -10,6 +10,8 @@ from ...errors import InputError
 from ..frameworks import Framework
 from .dtypes import in_a_dtype_that_works
 
+RECORDED = "gradients recorded in the closure"  # 1 where the closure of step(closure) can compute them
+
 
 @dataclasses.dataclass(frozen=True)
 class Adapter:

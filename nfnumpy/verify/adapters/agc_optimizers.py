@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
+from . import RECORDED
 from .agc_functions import FROZEN, LARGE_STEP, SHARES, SUFFIXES, clipped
 from .agc_target import ClippingTarget, weights_of
 from .layer_factories import all_parameters
@@ -18,7 +19,7 @@ from .signatures import parameter_names, takes_any_keyword
 
 PLAIN = dict(momentum=0.0, nesterov=False, dampening=0.0)
 USES = ("second", "generator", "closure", "restored", "frozen", "accumulated", "groups")
-CALLS, RECORDED = "calls of the closure", "gradients recorded in the closure"
+CALLS = "calls of the closure"
 LOSS = "loss returned by step(closure)"
 A_LOSS = 3.0
 CHANGE_OF_FROZEN = "change of a parameter without a gradient"

@@ -5,6 +5,7 @@ optimizer). Composer: an algorithm has match(event, state) and apply(event, stat
 Transformers: a hook gets (args, state, control) and, by name, model and optimizer.
 """
 
+import enum
 import inspect
 import types
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from .agc_target import ClippingTarget
 from .signatures import parameter_names
 
 EACH_PASS = "on_after_backward"  # is called after every backward pass, the others before the optimizer's step
+EVENT = "AFTER_TRAIN_BATCH"  # of Composer
 TRANSFORMERS = "on_pre_optimizer_step"
 HOOKS = ("on_before_optimizer_step", EACH_PASS, "on_before_zero_grad", TRANSFORMERS)
 
@@ -74,9 +76,23 @@ def _arguments(known, called, hook, leaves):
     """(positional arguments, keywords) of a hook."""
     model = known.model(leaves)
     if hook == "apply":
-        return (types.SimpleNamespace(name="AFTER_TRAIN_BATCH"), types.SimpleNamespace(model=model), None), {}
+        return (_event_of(called), _State(model=model), None), {}
     optimizer = known.framework.sgd(list(leaves.values()), lr=0.1)
     if hook == TRANSFORMERS:
         return (types.SimpleNamespace(),) * 3, {"model": model, "optimizer": optimizer}
     given = (types.SimpleNamespace(optimizers=[optimizer], model=model), model, optimizer)
     return given[:len(parameter_names(called))], {}
+
+
+class _State(types.SimpleNamespace):
+    """Composer's state, as far as it is known; None for the rest."""
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
+def _event_of(apply):
+    """The member AFTER_TRAIN_BATCH of the enumeration that the algorithm's own file knows, or what has its name."""
+    known = vars(inspect.getmodule(apply) or types.SimpleNamespace()).values()
+    enumerations = (each for each in known if isinstance(each, type) and issubclass(each, enum.Enum))
+    return next((each[EVENT] for each in enumerations if EVENT in each.__members__), types.SimpleNamespace(name=EVENT))

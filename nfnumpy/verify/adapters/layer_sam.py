@@ -24,7 +24,7 @@ def layer_sam(target: Any, framework: Any, options: Mapping[str, Any], rho: Role
     form = _Form(target, framework, options, rho)
     if isinstance(target, type) and hasattr(target, "train_step"):
         return form.of_a_network
-    if isinstance(target, type) and first_named(form.parameters, OPTIMIZER) and _has_stages(target):
+    if isinstance(target, type) and first_named(form.parameters, OPTIMIZER) and has_stages(target):
         return form.of_stages
     names = list(form.parameters)
     if callable(target) and not isinstance(target, type) and len(names) >= 2 and names[0].lower() in (*MODEL, "self"):
@@ -32,7 +32,8 @@ def layer_sam(target: Any, framework: Any, options: Mapping[str, Any], rho: Role
     return None
 
 
-def _has_stages(target):
+def has_stages(target: Any) -> bool:
+    """Whether its optimizers have a first and a second step."""
     return all(any(hasattr(target, name) for name in names) for names in (FIRST, SECOND))
 
 

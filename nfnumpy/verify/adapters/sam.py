@@ -12,9 +12,9 @@ import numpy as np
 from ...errors import InputError
 from ..frameworks import Framework, framework_of
 from ..variants.sam import SUFFIXES
-from . import Adapter
+from . import RECORDED, Adapter
 from .guarded_call import guarded, guarding
-from .layer_sam import FIRST, SECOND, STEPS, layer_sam
+from .layer_sam import FIRST, SECOND, STEPS, has_stages, layer_sam
 from .signatures import Parameters, Role, bind, first_named, parameters_of, takes_any_keyword, unusable
 
 PARAMETERS = ("params", "parameters", "param_groups", "model_params", "model_parameters")
@@ -51,8 +51,14 @@ def sam_adapter(target: Any, wish: str, options: Mapping[str, Any]) -> Adapter:
              "nesterov": None if known["nesterov"] and known["momentum"] else False}
     run = _Optimizer(target, framework, parameters, binding.names["rho"], base, binding.passed).run
     lists = first_named(parameters, PARAMETERS) is not None
-    uses = tuple(use for use in SUFFIXES if use != "plain" and (lists or use not in ("generator", "groups")))
+    left_out = {"plain", *(() if lists else ("generator", "groups")), *(() if _has_both(target) else ("closure",))}
+    uses = tuple(use for use in SUFFIXES if use not in left_out)
     return Adapter(guarding("sam", run), framework, fixed, notes=notes, uses=uses)
+
+
+def _has_both(target):
+    """Whether optimizers have two stages, and a step(closure) of their own beside."""
+    return has_stages(target) and "closure" in (parameters_of(getattr(target, "step", None)) or {})
 
 
 def first_value(options: Mapping[str, Any], names: Iterable[str]) -> Any:
@@ -93,9 +99,14 @@ class _Optimizer:
         optimizer = self._make(leaves, case.options, _arranged(leaves, use))
         outputs: dict[str, np.ndarray] = {}
 
+        recorded = True
+
         def backward():
-            loss = framework.softplus_loss(mixing, offset, list(leaves.values()))
-            loss.backward()
+            nonlocal recorded
+            recorded = recorded and framework.is_recording()
+            with framework.recording():
+                loss = framework.softplus_loss(mixing, offset, list(leaves.values()))
+                loss.backward()
             return loss
 
         def weights():
@@ -107,12 +118,13 @@ class _Optimizer:
 
         for step in range(1, STEPS + 1):
             zero_grad()
-            perturbed = _one_step(optimizer, backward, weights, zero_grad)
+            perturbed = _one_step(optimizer, backward, weights, zero_grad, by_closure=use == "closure")
             outputs.setdefault(f"weights after the ascent{SUFFIXES[use]}", perturbed)
             outputs[f"weights after step {step}{SUFFIXES[use]}"] = weights()
             if use == "restored":
                 optimizer = self._restored(optimizer, leaves, case.options)
-        return outputs
+        by_closure = use == "closure" or None in _stages(optimizer)
+        return {**({RECORDED: np.asarray(float(recorded))} if by_closure else {}), **outputs}
 
     def _restored(self, optimizer, leaves, settings):
         """A new optimizer with the state of the old one."""
@@ -145,12 +157,17 @@ class _Optimizer:
         return self.target(**given, **{self.base: self.framework.sgd(list(leaves.values()), **own)})
 
 
-def _one_step(optimizer, backward, weights, zero_grad):
+def _stages(optimizer):
+    """Its two methods of a step, or None for what it does not have."""
+    return tuple(next((getattr(optimizer, name) for name in names if hasattr(optimizer, name)), None)
+                 for names in (FIRST, SECOND))
+
+
+def _one_step(optimizer, backward, weights, zero_grad, by_closure=False):
     """A step of either kind; returns the weights at which the last gradient was computed."""
-    first, second = (next((getattr(optimizer, name) for name in names if hasattr(optimizer, name)), None)
-                     for names in (FIRST, SECOND))
+    first, second = _stages(optimizer)
     backward()
-    if first is not None and second is not None:
+    if first is not None and second is not None and not by_closure:
         _call_stage(first, zero_grad)
         perturbed = weights()
         backward()

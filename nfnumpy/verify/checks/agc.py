@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..adapters import asked_uses, refusal, title_of
+from ..adapters import RECORDED, asked_uses, refusal, title_of
 from ..adapters.agc import clipping_adapter
 from ..adapters.agc_functions import AFTER, FROZEN, SUFFIXES, clipped
-from ..adapters.agc_optimizers import A_LOSS, CALLS, CHANGE_OF_FROZEN, LOSS, RECORDED
+from ..adapters.agc_optimizers import A_LOSS, CALLS, CHANGE_OF_FROZEN, LOSS
 from ..adapters.agc_target import GRADIENT_OF, weights_of
 from ..compare import Check, InputCase, compare
 from ..frameworks import tries_frameworks

@@ -12,7 +12,7 @@ import numpy as np
 from ...autograd import Tensor
 from ...functional.activations import sigmoid
 from ...optim import SAM, SGD, clipped_update
-from ..adapters import asked_uses, title_of
+from ..adapters import RECORDED, asked_uses, title_of
 from ..adapters.layer_sam import STEPS
 from ..adapters.sam import FROZEN, NAMES, sam_adapter
 from ..compare import Check, InputCase, compare
@@ -67,7 +67,8 @@ def _by_rules(case, rules):
     optimizer = _PlainSGD(weights, options)
     for step in range(1, STEPS + 1):
         here = _gradients(weights, arrays, frozen)
-        perturbation = _perturbation(weights, here, options, rules)
+        if step == 1 or not rules.keeps_ascent:
+            perturbation = _perturbation(weights, here, options, rules)
         above = [weight + e for weight, e in zip(weights, perturbation, strict=True)]
         grads = rules.gradients(here, _gradients(above, arrays, frozen))
         if rules.momentum_of_both:
@@ -106,9 +107,12 @@ def _by_nfnumpy(case):
 
 def reference(case: InputCase, rules: SAMRules) -> Mapping[str, np.ndarray]:
     """All weights as one vector: where the second gradient is computed, and after each of two steps."""
-    outputs, use = _by_nfnumpy(case) if rules == SAMRules() else _by_rules(case, rules), case.options["use"]
-    return {f"{name}{SUFFIXES[use]}": np.concatenate([np.ravel(part) for part in parts]) if use in rules.uses
-            else UNKNOWN for name, parts in outputs.items()}
+    use = case.options["use"]
+    rules, recorded = rules.used(use), np.asarray(float(rules.closure_records))
+    outputs = _by_nfnumpy(case) if rules == SAMRules() else _by_rules(case, rules)
+    named = {f"{name}{SUFFIXES[use]}": np.concatenate([np.ravel(part) for part in parts]) if use in rules.uses
+             else UNKNOWN for name, parts in outputs.items()}
+    return {RECORDED: recorded, **named}
 
 
 SHAPES = {"conv.weight": (2, 1, 1, 2), "conv.gain": (2, 1, 1, 1), "conv.bias": (2,), "norm.weight": (2,),

@@ -5,6 +5,7 @@ Source: 2010.01412, eq. 2 and algorithm 1; the adaptive form is 2102.11600.
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from . import KnownVariant
 Arrays = Sequence[np.ndarray]
 # Ends of the names of results, by how the optimizer is used.
 SUFFIXES = {"plain": "", "generator": ", parameters given by a generator", "groups": ", parameters given in groups",
-            "frozen": " beside a parameter without a gradient", "restored": " after state_dict there and back"}
+            "frozen": " beside a parameter without a gradient", "restored": " after state_dict there and back",
+            "closure": " by step(closure)"}
 
 # The norms that the gradients (a list of arrays) are divided by, one for each.
 
@@ -90,7 +92,9 @@ class SAMRules:
     norms(grads): ‖g‖; eps: added to it; scale(name, w): of g before its norm, final_scale(name, w): of e; direction:
     of rho; times_rate: e times the learning rate; removals: how often e is subtracted again; gradients(at w, at w + e):
     of the step; momentum_of_both: whether the ascent's gradient enters the momentum; guards_zero: whether e = 0 where
-    g = 0; uses: those in which it does the same as ever; saves_momentum: whether state_dict has the momentum.
+    g = 0; uses: those in which it does the same as ever; saves_momentum: whether state_dict has the momentum;
+    keeps_ascent: whether the first step's e is used in all; by_closure: the rules that are others in step(closure);
+    closure_records: whether its closure can compute gradients.
     """
 
     norms: Callable[[Arrays], list] = norm_of_everything
@@ -105,6 +109,13 @@ class SAMRules:
     guards_zero: bool = True
     uses: frozenset[str] = frozenset(SUFFIXES)
     saves_momentum: bool = True
+    keeps_ascent: bool = False
+    by_closure: tuple[tuple[str, Any], ...] = ()
+    closure_records: bool = True
+
+    def used(self, use: str) -> "SAMRules":
+        """The rules in a use."""
+        return dataclasses.replace(self, **dict(self.by_closure), by_closure=()) if use == "closure" else self
 
 
 def _sum(here, above):
@@ -167,19 +178,27 @@ CATALOGUE = (
                  "e."),
     KnownVariant("gradient at w", {"gradients": lambda here, above: here}, "The step uses the gradient at w; that at w "
                  "+ e has no effect."),
+    KnownVariant("perturbation of the first step kept", {"keeps_ascent": True}, "The perturbation is computed once; "
+                 "later steps use that of the first one."),
     KnownVariant("momentum takes both gradients", {"momentum_of_both": True}, "The ascent's gradient enters the "
                  "momentum buffer too."),
     *_adaptive(),
+    KnownVariant("step(closure) computes without gradients", {"closure_records": False}, "The closure is called where "
+                 "gradients are not recorded (inside torch.no_grad), so that its backward pass fails. Call it inside "
+                 "torch.enable_grad()."),
     KnownVariant("nothing moves", {"direction": 0.0, "gradients": lambda here, above: [0.0 * grad for grad in here]},
                  "No step changes the weights."),
 )
 USES = (KnownVariant("momentum lost with state_dict", {"saves_momentum": False}, "state_dict has the wrapper's own "
                      "state and not that of the optimizer inside: after load_state_dict its momentum starts from "
                      "zero."),
+        KnownVariant("step(closure) is a plain step", {"by_closure": (("direction", 0.0),)}, "step(closure) makes a "
+                     "step of the optimizer inside: the gradient is that at w, without an ascent."),
         *(KnownVariant(f"wrong{suffix}", {"uses": frozenset(SUFFIXES) - {use}}, f"The optimizer does something else "
                           f"{suffix.strip(' ,')}. {advice}", is_open=True) for use, suffix, advice in (
     (use, SUFFIXES[use], advice) for use, advice in (
         ("generator", "A generator, such as model.parameters(), is empty after its first use: keep list(parameters)."),
         ("groups", "The paper's norm is over the parameters of all groups."),
         ("frozen", "A frozen layer's parameters are to stay as they are, and the others to move as ever."),
-        ("restored", "The state that it saves is not all that it needs to go on.")))))
+        ("restored", "The state that it saves is not all that it needs to go on."),
+        ("closure", "It is to do the same as first_step and second_step with the closure's gradients.")))))
