@@ -19,6 +19,7 @@ REMEMBERED = 512  # results of the reference
 LEAST_IN_FLOAT32 = 1e-10  # relative: far less than the rounding of any number in float32
 MOST_NUMBERS = 4096  # of the results on a counterexample
 IN_FLOAT32 = ("compared in float32: in float64 no known form agrees, as if some of the target's numbers were float32")
+IN_HALF = "its results are {0} numbers: what {0} rounds away cannot be checked"
 ROUNDED_CONSTANTS = "compared in float32: in float64 it differs, and numbers in its code may have become float32"
 
 
@@ -157,7 +158,7 @@ def compare(check: Check, run: Callable[[InputCase], Outputs], *, target: str, f
     precision = tolerance.coarsest(framework.seen)
     if precision == "float64":
         return comparison.verdict_in_float64(framework.rounds_constants)
-    return comparison.verdict(precision)
+    return comparison.verdict(precision, notes=(IN_HALF.format(precision),) if "16" in precision else ())
 
 
 class _Comparison:
@@ -293,7 +294,8 @@ def _relative_difference(check, outputs):
     for case, output in zip(check.typical, outputs, strict=False):  # the typical cases are the first ones
         expected = check.computed(case, check.rules)
         distances += [tolerance.distance(output[name], expected[name]) for name in expected if name in output]
-    return max(distances, default=None)
+    largest = max(distances, default=None)
+    return largest if largest is not None and np.isfinite(largest) else None
 
 
 def _constant_factor(check, cases, outputs):

@@ -278,3 +278,75 @@ def test_what_cannot_be_run_is_one_line(target, options, text):
     with pytest.raises(InputError) as error:
         check(target, **options)
     assert text in str(error.value) and "\n" not in str(error.value)
+
+
+class Shadows:
+    """As it is often written, with the average in the place of the weights for a while."""
+
+    shares_memory = False
+
+    def __init__(self, model, decay=0.9999):
+        self.model, self.decay, self.updates, self.kept = model, decay, 0, {}
+        self.shadow = {name: value.detach().clone() for name, value in model.named_parameters()}
+
+    def update(self):
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        for name, value in self.model.named_parameters():
+            self.shadow[name] = decay * self.shadow[name] + (1.0 - decay) * value.detach()
+
+    def apply_shadow(self):
+        for name, value in self.model.named_parameters():
+            self.kept[name] = value.data if self.shares_memory else value.data.clone()
+            value.data.copy_(self.shadow[name])
+
+    def restore(self):
+        for name, value in self.model.named_parameters():
+            value.data.copy_(self.kept[name])
+
+
+class SharesMemory(Shadows):
+    shares_memory = True
+
+
+class OfADict:
+    def __init__(self, params, decay=0.9999):
+        self.average, self.decay, self.updates = {name: value.copy() for name, value in params.items()}, decay, 0
+
+    def update(self, params):
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        for name, value in params.items():
+            self.average[name] = decay * self.average[name] + (1.0 - decay) * value
+
+
+def numpy_in_place(average, value, step, decay=0.9999):
+    decay = min(decay, (1 + step) / (10 + step))
+    average *= decay
+    average += (1.0 - decay) * value
+
+
+class EveryTenth(torch.nn.Module):
+    def __init__(self, model, decay=0.9999):
+        super().__init__()
+        self.module = copy.deepcopy(model)
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def update(self, model):
+        if self.updates % 10 == 0:
+            self.module.load_state_dict(model.state_dict())
+        self.updates += 1
+
+
+@pytest.mark.parametrize("target, options", [(Shadows, {}), (OfADict, {}), (numpy_in_place, {"framework": "numpy"})])
+def test_right_ones_of_other_shapes_conform(target, options):
+    verdict = check_ema(target, examples=2, **options)
+    assert verdict.outcome == CONFORMS, str(verdict)
+
+
+@pytest.mark.parametrize("target, name", [(SharesMemory, "average kept in the model"),
+                                          (EveryTenth, "every tenth update copies")])
+def test_averages_that_are_applied_or_rarely_updated_are_asked(target, name):
+    verdict = check_ema(target, examples=2)
+    assert verdict.outcome == DIVERGES and verdict.diagnosis == (name,), str(verdict)

@@ -127,7 +127,8 @@ def never_ends(init_value, peak_value, warmup_steps, decay_steps):
 
 
 @pytest.mark.parametrize("target, names", [
-    (over_all, {"cosine over all steps"}), (LikeTimm, {"cosine over all steps"}), (straight, {"straight decay"}),
+    (over_all, {"cosine over all steps"}),
+    (LikeTimm, {"cosine over all steps", "the first group alone"}), (straight, {"straight decay"}),
     (once_an_epoch, {"in epochs"}), (never_ends, {"ends at 0.1 of the peak"})])
 def test_mistakes_are_named(target, names):
     verdict = check(target)
@@ -155,3 +156,78 @@ def test_what_cannot_be_run_is_one_line(target, text):
     with pytest.raises(InputError) as error:
         check(target)
     assert text in str(error.value) and "\n" not in str(error.value)
+
+
+class SetsTheRate:
+    """A scheduler of its own, which takes the peak beside the optimizer."""
+
+    def __init__(self, optimizer, base_lr, warmup_steps, total_steps):
+        self.optimizer, self.settings, self.count = optimizer, (base_lr, warmup_steps, total_steps), 0
+        self.set_rate()
+
+    def set_rate(self):
+        for group in self.optimizer.param_groups:
+            group["lr"] = direct(self.count, *self.settings)
+
+    def step(self):
+        self.count += 1
+        self.set_rate()
+
+    def state_dict(self):
+        return {"settings": self.settings, "count": self.count}
+
+    def load_state_dict(self, state):
+        self.settings, self.count = state["settings"], state["count"]
+
+
+class Forgetful(SetsTheRate):
+    def load_state_dict(self, state):
+        self.settings = state["settings"]
+
+
+class FromTheOptimizer(torch.optim.lr_scheduler.LRScheduler):
+    def __init__(self, optimizer, warmup_steps, total_steps):
+        self.warmup_steps, self.total_steps = warmup_steps, total_steps
+        super().__init__(optimizer)
+
+    def get_lr(self):
+        return [direct(self.last_epoch, peak, self.warmup_steps, self.total_steps) for peak in self.base_lrs]
+
+
+class OneRateForAll(FromTheOptimizer):
+    def get_lr(self):
+        return super().get_lr()[:1] * len(self.base_lrs)
+
+
+def adjusted(optimizer, step, total_steps, warmup_steps, base_lr):
+    for group in optimizer.param_groups:
+        group["lr"] = direct(step, base_lr, warmup_steps, total_steps)
+
+
+def a_table(base_value, final_value, epochs, niter_per_ep, warmup_epochs=0, start_warmup_value=0):
+    warmup, total = warmup_epochs * niter_per_ep, epochs * niter_per_ep
+    rise = [start_warmup_value + (base_value - start_warmup_value) * step / warmup for step in range(warmup)]
+    return rise + [final_value + (base_value - final_value) * cosine(step / (total - warmup))
+                   for step in range(total - warmup)]
+
+
+def from_a_first_rate(initial_learning_rate, decay_steps, warmup_target=None, warmup_steps=0):
+    """As Keras's CosineDecay: the decay begins after the warm-up and lasts decay_steps."""
+    def schedule(step):
+        if step < warmup_steps:
+            return initial_learning_rate + (warmup_target - initial_learning_rate) * step / warmup_steps
+        return warmup_target * cosine(min(1.0, (step - warmup_steps) / decay_steps))
+    return schedule
+
+
+@pytest.mark.parametrize("target", [SetsTheRate, FromTheOptimizer, adjusted, a_table, from_a_first_rate])
+def test_right_ones_of_other_shapes_conform(target):
+    verdict = check(target, **({"framework": "torch"} if target is adjusted else {}))
+    assert verdict.outcome == CONFORMS, str(verdict)
+
+
+@pytest.mark.parametrize("target, name", [(Forgetful, "step count lost with state_dict"),
+                                          (OneRateForAll, "all groups get the first one's rate")])
+def test_groups_and_saved_states_are_asked(target, name):
+    verdict = check(target)
+    assert verdict.outcome == DIVERGES and verdict.diagnosis == (name,), str(verdict)

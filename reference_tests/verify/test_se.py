@@ -217,3 +217,12 @@ def test_evaluation_and_what_gets_no_gradient_are_looked_at(options, name):
     assert check_se(Doubled, examples=2).outcome == CONFORMS
     verdict = check_se(Doubled, examples=2, **options)
     assert verdict.outcome == DIVERGES and verdict.diagnosis == (name,), str(verdict)
+
+
+def test_a_width_that_is_the_module_s_own_is_not_compared():
+    class OwnWidth(Doubled):
+        def __init__(self, channels):
+            super().__init__(channels, 0.25)
+
+    verdict = check_se(OwnWidth, examples=2)
+    assert verdict.outcome == CONFORMS and any("takes no width" in note for note in verdict.notes), str(verdict)

@@ -353,3 +353,54 @@ def test_the_weight_may_be_anywhere_in_the_module(target):
 def test_mistakes_that_one_call_in_training_on_a_square_image_hides_are_named(target, name):
     verdict = check(target)
     assert verdict.outcome == DIVERGES and verdict.diagnosis == (name,), str(verdict)
+
+
+class SizesInPairs(nn.Module):
+    """(vertical, horizontal) sizes, and no bias."""
+
+    def __init__(self, in_channels, out_channels, kernel, stride=(1, 1), groups=1):
+        super().__init__()
+        vertical, horizontal = kernel
+        self.weight = nn.Parameter(torch.ones(out_channels, in_channels // groups, vertical, horizontal))
+        self.gain, self.stride, self.groups = nn.Parameter(torch.ones(out_channels, 1, 1, 1)), stride, groups
+
+    def forward(self, x):
+        x = port.pad_same(x, self.weight.shape[2], self.stride[0])
+        return F.conv2d(x, standardize(self.weight, self.gain), None, self.stride, groups=self.groups)
+
+
+class NoBiasByDefault(TakesEverything):
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, groups=1, bias=False):
+        super().__init__(in_channels, out_channels, kernel_size, stride=stride, padding=padding, groups=groups,
+                         bias=bias)
+
+
+def test_sizes_in_pairs_and_missing_biases_are_no_differences():
+    in_pairs, by_default = check(SizesInPairs), check(NoBiasByDefault)
+    assert in_pairs.outcome == by_default.outcome == CONFORMS
+    assert "it has no bias: compared without one" in in_pairs.notes
+    assert any(difference.tensor == "gradient of bias" for difference in by_default.differences)
+
+
+class Float32Floor(TakesEverything):
+    """A floor that is a float32 number, beside two mistakes that are none."""
+
+    def kernel(self):
+        mean = self.weight.mean((1, 2, 3), keepdim=True)
+        squares = self.weight.var((1, 2, 3), keepdim=True) * self.weight.numel()
+        return self.gain * (self.weight - mean) * torch.rsqrt(torch.maximum(squares, torch.tensor(1e-4)))
+
+
+def test_mistakes_are_named_beside_numbers_in_float32():
+    verdict = check(Float32Floor)
+    assert set(verdict.diagnosis) == {"Bessel-corrected variance", "fan-in counts the output channels"}, str(verdict)
+    assert any("float32" in note for note in verdict.notes)
+
+
+def test_a_linear_layer_is_said_to_be_one():
+    class Linear(nn.Linear):
+        def __init__(self, in_channels, out_channels, bias=True):
+            super().__init__(in_channels, out_channels, bias)
+
+    with pytest.raises(InputError, match=r"two axes \(4, 4\)"):
+        check(Linear)

@@ -1,7 +1,7 @@
 """Moving averages of weights: classes around a model or parameters, functions of one update, transformations."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from ...optim import ExponentialMovingAverage
 from ..frameworks import framework_of
 from . import Adapter
 from .ema_classes import STEP, AveragingClass, by_update
+from .ema_dicts import AveragingDict
 from .guarded_call import guarding
 from .layer_ema import layer_averages
 from .signatures import Role, bind, first_named, parameters_of, required, takes_any_keyword, unusable
@@ -40,9 +41,8 @@ def average_adapter(target: Any, wish: str, options: Mapping[str, Any]) -> Adapt
         raise InputError("ema: the target takes no decay; give the one that it has: --option decay=…")
     if target is ExponentialMovingAverage:
         return Adapter(guarding("ema", lambda case: by_update(reference_averages(case))), framework, {"decay": fixed})
-    call = _Call(target, parameters, framework, decay_name, binding.passed)
-    run, notes, *uses = call.run()
-    return Adapter(guarding("ema", run), framework, {"decay": fixed}, notes=notes, uses=tuple(*uses))
+    form = _Call(target, parameters, framework, decay_name, binding.passed).form()
+    return Adapter(guarding("ema", form.run), framework, {"decay": fixed}, notes=form.notes, uses=form.uses)
 
 
 def reference_averages(case: Any) -> list[np.ndarray]:
@@ -56,6 +56,14 @@ def reference_averages(case: Any) -> list[np.ndarray]:
     return averages
 
 
+class _Form(NamedTuple):
+    """run: the function of an input case; notes: for the report; uses: how else the target can be used."""
+
+    run: Callable[[Any], Mapping[str, np.ndarray]]
+    notes: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
+
+
 class _Call:
     """decay_name: the parameter that takes the decay or 1 - decay, or None; options: passed to the target."""
 
@@ -63,23 +71,24 @@ class _Call:
         self.target, self.parameters, self.framework = target, parameters, framework
         self.decay_name, self.options = decay_name, options
 
-    def run(self) -> tuple[Any, ...]:
-        """(the function of an input case, notes[, uses])."""
-        names = list(self.parameters)
-        average = first_named(names, AVERAGE)
+    def form(self) -> _Form:
+        """How it is called, from its type and the names of its parameters."""
+        names, framework = list(self.parameters), self.framework
+        average, wanted = first_named(names, AVERAGE), required(self.parameters)
         model, params = first_named(names[:1], MODEL), first_named(names[:1], PARAMETERS)
-        wanted = required(self.parameters)
-        if self.framework.has_layers and (averages := layer_averages(self.target, self.framework, self.settings,
-                                                                     self.decay_name)):
-            return (lambda case: by_update(averages(case))), ()
+        if framework.has_layers and (averages := layer_averages(self.target, framework, self.settings,
+                                                                self.decay_name)):
+            return _Form(lambda case: by_update(averages(case)))
         if average is not None and len(wanted) >= 2 and not isinstance(self.target, type):
             return self._of_one_update(average)
         first = model or params
-        if self.framework.has_modules and first:
-            keeper = AveragingClass(self.target, self.framework, first, model is not None, self.settings)
-            return keeper.run, keeper.notes(), keeper.uses
-        if self.framework.has_transformations and self.decay_name and set(wanted) <= {self.decay_name}:
-            return self._of_a_transformation(), ("it starts without the weights before the first update",)
+        if framework.has_modules and first:
+            keeper = AveragingClass(self.target, framework, first, model is not None, self.settings)
+            return _Form(keeper.run, keeper.notes(), keeper.uses)
+        if params and isinstance(self.target, type):
+            return _Form(AveragingDict(self.target, framework, params, self.settings).run)
+        if framework.has_transformations and self.decay_name and set(wanted) <= {self.decay_name}:
+            return _Form(self._of_a_transformation(), ("it starts without the weights before the first update",))
         raise unusable("ema", self.target, EXPECTED)
 
     def settings(self, decay: float) -> dict[str, Any]:
@@ -100,20 +109,22 @@ class _Call:
         framework = self.framework
 
         def run(case):
-            average, averages, limit = framework.array(case.arrays["initial"]), [], case.options["decay"]
+            average, averages = framework.array(np.array(case.arrays["initial"])), []
+            limit = case.options["decay"]
             for count, weight in enumerate(case.arrays["weights"]):
                 settings = self.settings(min(limit, (1 + count) / (10 + count)) if warmed_up else limit)
                 if step_name:
                     settings[step_name] = count
-                arrays = {average_name: average, value_name: framework.array(weight)}
+                arrays = {average_name: average, value_name: framework.array(np.array(weight))}
                 returned = self.target(**arrays, **settings)
                 average = average if returned is None else returned
                 averages.append(np.array(framework.host(average)))
             return by_update(averages)
 
         if warmed_up:
-            return run, (f"it gets the warmed-up {self.decay_name} of every update: the warm-up is its caller's",)
-        return run, (f"{step_name} = 0, 1, 2, …",) if step_name else ()
+            note = f"it gets the warmed-up {self.decay_name} of every update: the warm-up is its caller's"
+            return _Form(run, (note,))
+        return _Form(run, (f"{step_name} = 0, 1, 2, …",) if step_name else ())
 
     def _of_a_transformation(self):
         """As optax.ema, with weights in place of updates."""

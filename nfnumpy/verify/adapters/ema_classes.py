@@ -17,8 +17,10 @@ UPDATES = ("update_parameters", "update", "step", "__call__")
 SEPARATE = 3  # updates whose averages have names of their own
 PARTS = {"conv.weight": (2, 1, 1, 1), "norm.weight": (1,), "block.skip_gain": (), "head.bias": (1,)}
 SUFFIXES = {"plain": "", "generator": ", parameters given by a generator",
-            "restored": " after state_dict there and back"}
+            "restored": " after state_dict there and back", "applied": ", applied to the model and taken back"}
 WATCHED = "weights after an update"
+APPLIED, TAKEN_BACK = "weights with the average applied", "weights after it was taken back"
+APPLY, TAKE_BACK = ("apply_shadow", "copy_to", "apply", "apply_average", "swap_in"), ("restore", "swap_out")
 RESTORED_AFTER = 3  # updates
 
 
@@ -46,7 +48,8 @@ class AveragingClass:
                  settings: Callable[[float], Mapping[str, Any]]):
         self.target, self.framework, self.first = target, framework, first
         self.takes_model, self.settings = takes_model, settings
-        self.uses = ("restored",) if takes_model else ("restored", "generator")
+        can_apply = any(hasattr(target, name) for name in APPLY) and any(hasattr(target, name) for name in TAKE_BACK)
+        self.uses = ("restored", *(() if takes_model else ("generator",)), *(("applied",) if can_apply else ()))
 
     def run(self, case: Any) -> dict[str, np.ndarray]:
         """The averages after every update, and the watched weights, which are to stay as they are."""
@@ -64,6 +67,8 @@ class AveragingClass:
                 keeper = self._restored(keeper, watched, case.options["decay"])
             self._update(keeper, watched, count)
             averages.append(_flat(framework, _averages_of(keeper, watched, leaves)))
+        if use == "applied":
+            return self._applied(keeper, watched, leaves)
         after = {} if use != "plain" else {WATCHED: _flat(framework, list(leaves.values()))}
         return {**by_update(averages, SUFFIXES[use]), **after}
 
@@ -86,11 +91,26 @@ class AveragingClass:
         again.load_state_dict(keeper.state_dict())
         return again
 
+    def _applied(self, keeper, watched, leaves):
+        """The weights of the model with the average in their place, and after they were taken back."""
+        found = {}
+        for name, methods in ((APPLIED, APPLY), (TAKEN_BACK, TAKE_BACK)):
+            if methods is APPLY and hasattr(keeper, "store"):
+                _call_with(keeper.store, watched)
+            _call_with(next(getattr(keeper, each) for each in methods if hasattr(keeper, each)), watched)
+            found[name] = _flat(self.framework, list(leaves.values()))
+        return found
+
     def _update(self, keeper, watched, count):
         update = _update_of(keeper)
         taken = parameters_of(update) or {}
         step_name = first_named(taken, STEP)
         update(*([watched] if required(taken) else []), **({step_name: count} if step_name else {}))
+
+
+def _call_with(method, watched):
+    """Call a method that may take what is averaged."""
+    method(*([watched] if required(parameters_of(method)) else []))
 
 
 def _update_of(keeper):

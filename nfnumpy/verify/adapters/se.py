@@ -1,6 +1,7 @@
 """Squeeze-and-excite: modules and their factories, and bare functions."""
 
 import math
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,14 +10,15 @@ import numpy as np
 from ...errors import InputError
 from ..frameworks import Framework, framework_of
 from . import Adapter
-from .guarded_call import guarding
+from .guarded_call import guarded, guarding
 from .layer_factories import layer_factory
 from .signatures import first_named, parameter_names, parameters_of, required
 
 DIVISORS = ("reduction", "reduction_ratio", "r", "red", "divisor")
 WIDTHS = ("hidden", "hidden_channels", "rd_channels", "squeeze_channels", "squeezed_channels", "se_channels",
           "reduced_channels", "bottleneck")
-RATIOS = ("ratio", "rd_ratio", "se_ratio", "reduction_rate", "squeeze_ratio")
+RATIOS = ("ratio", "rd_ratio", "se_ratio", "reduction_rate", "squeeze_ratio", "latent_channels")
+WITHOUT_A_WIDTH = 32  # channels, for a target that chooses the hidden width itself
 OUTPUTS = ("out_channels", "out_ch", "out_chs", "outplanes", "out_planes", "cout", "out_features", "filters")
 WIDTH_NAMES = (*RATIOS, *DIVISORS, *WIDTHS)
 IN_EVALUATION = "output in evaluation"
@@ -48,8 +50,23 @@ def squeeze_excite_adapter(target: Any, wish: str, options: Mapping[str, Any],
     if framework.has_layers:
         make = layer_factory(target, framework, options, WIDTH_NAMES, _width)
     else:
-        make = _factory(target, names, options)
+        make, takes_width = _factory(target, names, options)
+        if not takes_width:
+            return _of_its_own_width(make, framework)
     return Adapter(guarding("se", _module_run(make, framework)), framework)
+
+
+def _of_its_own_width(make, framework):
+    """The Adapter of modules that take the channels alone: compared for one number of them."""
+    channels = WITHOUT_A_WIDTH
+    module = guarded("se", make, types.SimpleNamespace(options={"channels": channels}))
+    if not framework.is_module(module):
+        raise InputError(f"se: expected a module, the target made {type(module).__name__}")
+    shapes = framework.module(module).parameters
+    hidden = shapes[_leaves(shapes)["fc0.weight"]][0]
+    note = f"it takes no width: its own is {hidden} for {channels} channels, which are compared"
+    return Adapter(guarding("se", _module_run(make, framework)), framework, {"channels": channels, "hidden": hidden},
+                   notes=(note,))
 
 
 def _width(name, case):
@@ -62,7 +79,7 @@ def _width(name, case):
 
 
 def _factory(target, names, options):
-    """A function of an input case that makes a module; the second argument is a ratio, a divisor or a width."""
+    """(a function of an input case that makes a module, whether it takes a ratio, a divisor or a width)."""
     further = [name for name in names[1:] if name not in options]
     leaving = first_named(further, OUTPUTS)
     second = first_named(further, WIDTH_NAMES)
@@ -77,7 +94,7 @@ def _factory(target, names, options):
         channels = case.options["channels"]
         values = {leaving: channels, second: None if second is None else _width(second, case)}
         return target(channels, **{name: value for name, value in values.items() if name is not None}, **options)
-    return make
+    return make, second is not None or any(name in options for name in WIDTH_NAMES)
 
 
 def _leaves(shapes):

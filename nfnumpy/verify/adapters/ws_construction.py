@@ -8,8 +8,8 @@ from ...errors import InputError
 from .layer_factories import all_parameters
 from .signatures import first_named, parameter_names, required, takes_any_keyword
 
-ROLES = {"stride": ("stride", "strides"), "groups": ("groups", "num_groups", "group"), "padding": ("padding", "pad")}
-KNOWN = ("in_channels", "out_channels", "kernel_size", "bias", "dilation", "padding_mode", "device", "dtype")
+ROLES = {"stride": ("stride", "strides"), "groups": ("groups", "num_groups", "group"), "padding": ("padding", "pad"),
+         "bias": ("bias", "use_bias", "has_bias", "with_bias")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,13 +17,15 @@ class Construction:
     """names: role -> the target's parameter, or None; tells_padding: whether it is told the padding.
 
     A padding whose default is a number is told: k//2 on both sides, as every model has it, and its default is not
-    compared. None or a word is the target's own choice.
+    compared. None or a word is the target's own choice. A bias that is False by default is asked for. in_pairs: whether
+    sizes are given as (vertical, horizontal).
     """
 
     target: Callable
     names: Mapping[str, str | None]
     tells_padding: bool
     options: Mapping[str, Any]
+    in_pairs: bool = False
 
     @classmethod
     def of(cls, target: Callable, options: Mapping[str, Any]) -> "Construction":
@@ -37,6 +39,8 @@ class Construction:
             raise InputError(f"ws_conv: the target cannot be made without {', '.join(missing)}: give {flags}")
         if takes_any_keyword(parameters) and not isinstance(target, type):  # a factory that hands on what it gets
             names |= {role: names[role] or role for role in ("stride", "groups")}
+        bias = parameters.get(names["bias"] or "")
+        names["bias"] = names["bias"] if bias is not None and bias.default is False else None
         padding = parameters.get(names["padding"] or "")
         is_choice = padding is None or padding.default is None or isinstance(padding.default, str)
         return cls(target, names, not is_choice, options)
@@ -57,10 +61,14 @@ class Construction:
 
     def made(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int) -> Any:
         """A layer."""
-        values = {"stride": stride, "groups": groups, "padding": kernel // 2}
+        values = {"stride": self._sized(stride), "groups": groups, "padding": self._sized(kernel // 2), "bias": True}
+        size = self._sized(kernel)
         given = {name: values[role] for role, name in self.names.items()
                  if name is not None and (role != "padding" or self.tells_padding)}
         first = [name for name in parameter_names(self.target) if name not in given][:3]
         if len(first) == 3 and not set(first) & self.options.keys():
-            return self.target(**dict(zip(first, (inputs, outputs, kernel), strict=True)), **given, **self.options)
-        return self.target(inputs, outputs, kernel, **given, **self.options)
+            return self.target(**dict(zip(first, (inputs, outputs, size), strict=True)), **given, **self.options)
+        return self.target(inputs, outputs, size, **given, **self.options)
+
+    def _sized(self, size):
+        return (size, size) if self.in_pairs else size

@@ -1,5 +1,6 @@
 """Convolutions with standardized weights: modules, and bare functions of a weight."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -43,17 +44,35 @@ def _makes_modules(target):
 
 def _module_adapter(target, framework, options):
     """A module of two dimensions is compared in everything, any other in its standardization."""
-    construction = Construction.of(target, options)
-    module = guarded("ws_conv", construction.made, 4, 4, 1, 1, 1)
+    construction, module = _made_once(Construction.of(target, options))
     if not framework.is_module(module):
         raise InputError(f"ws_conv: expected a module, the target made {type(module).__name__}")
-    weight = max(framework.module(module).parameters.values(), key=len, default=())
+    shapes = framework.module(module).parameters
+    weight = max(shapes.values(), key=len, default=())
+    if len(weight) == 2:
+        raise InputError(f"ws_conv: expected a convolution, the weight of {type(module).__name__} has two axes "
+                         f"{weight}: its function of the weight can be checked")
     transposed = "transpose" in type(module).__name__.lower() or getattr(module, "transposed", False)
     layer = _Layer(construction, framework, transposed, len(weight) - 2)
     if layer.dimensions == 2 and not transposed:
-        return Adapter(guarding("ws_conv", layer.run), framework, construction.fixed, notes=construction.notes)
+        fixed, notes = construction.fixed, construction.notes
+        if _named(shapes, BIAS_NAMES) is None:
+            fixed, notes = {**fixed, "bias": False}, (*notes, "it has no bias: compared without one")
+        return Adapter(guarding("ws_conv", layer.run), framework, fixed, notes=notes)
     note = "not a convolution of two dimensions: its standardization alone is checked"
     return Adapter(guarding("ws_conv", layer.run_weight), framework, notes=(note,))
+
+
+def _made_once(construction):
+    """(the Construction, with sizes in pairs where the target takes no numbers, a module that it made)."""
+    try:
+        return construction, guarded("ws_conv", construction.made, 4, 4, 1, 1, 1)
+    except InputError as error:
+        in_pairs = dataclasses.replace(construction, in_pairs=True)
+        try:
+            return in_pairs, guarded("ws_conv", in_pairs.made, 4, 4, 1, 1, 1)
+        except InputError:
+            raise error from None
 
 
 class _Layer:

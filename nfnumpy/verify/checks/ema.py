@@ -13,7 +13,7 @@ import numpy as np
 
 from ..adapters import asked_uses, title_of
 from ..adapters.ema import average_adapter, reference_averages
-from ..adapters.ema_classes import RESTORED_AFTER, SUFFIXES, WATCHED, by_update, parts_of
+from ..adapters.ema_classes import APPLIED, RESTORED_AFTER, SUFFIXES, TAKEN_BACK, WATCHED, by_update, parts_of
 from ..compare import Check, InputCase, compare
 from ..frameworks import tries_frameworks
 from ..tolerance import UNKNOWN
@@ -28,6 +28,11 @@ def warmed_up(t: int) -> float:
     return (1 + t) / (10 + t)
 
 
+def the_weights(weights: np.ndarray, average: np.ndarray) -> np.ndarray:
+    """The model's own weights."""
+    return weights
+
+
 @dataclasses.dataclass(frozen=True)
 class AverageRules:
     """average ← d·average + (1 - d)·w, d = min(decay, (1 + t)/(10 + t)).
@@ -37,7 +42,8 @@ class AverageRules:
     1 - d change places; behind: the weights of so many updates ago; every: only every so many updates; averaged(name):
     which parameters are averaged, where the others are copied or, with `others_stay`, left as they were; forgets: what
     is lost with state_dict, "" or "count" or "all"; used_up: whether a generator of parameters is used up;
-    watched_stay: whether an update leaves the watched weights as they are.
+    watched_stay: whether an update leaves the watched weights as they are; takes_back(weights, average): what the model
+    has after an average that was applied to it was taken back.
     """
 
     warmup: Callable[[int], float] = warmed_up
@@ -53,6 +59,7 @@ class AverageRules:
     forgets: str = ""
     used_up: bool = False
     watched_stay: bool = True
+    takes_back: Callable[[np.ndarray, np.ndarray], np.ndarray] = the_weights
 
 
 def reference(case: InputCase, rules: AverageRules) -> Mapping[str, np.ndarray]:
@@ -61,13 +68,16 @@ def reference(case: InputCase, rules: AverageRules) -> Mapping[str, np.ndarray]:
     averages = _averages(case, rules)
     if use == "plain":
         return {**by_update(averages), WATCHED: case.arrays["weights"][-1] if rules.watched_stay else UNKNOWN}
+    if use == "applied":
+        weights = case.arrays["weights"][-1]
+        return {APPLIED: averages[-1], TAKEN_BACK: rules.takes_back(weights, averages[-1])}
     if use == "generator" and rules.used_up:
         averages = [case.arrays["initial"]] * len(averages)
     return by_update(averages, SUFFIXES[use])
 
 
 def _averages(case, rules):
-    if dataclasses.replace(rules, used_up=False, watched_stay=True) == AverageRules():
+    if dataclasses.replace(rules, used_up=False, watched_stay=True, takes_back=the_weights) == AverageRules():
         return reference_averages(case)
     initial, weights = case.arrays["initial"], case.arrays["weights"]
     average, missing, count = _start(initial, rules)
@@ -159,6 +169,9 @@ CATALOGUE = (
     KnownVariant("one update behind", {"behind": 1}, "Every update takes in the weights from before the optimizer's "
                  "step."),
     KnownVariant("every other update", {"every": 2}, "Only every other update changes the average."),
+    KnownVariant("every tenth update copies", {"every": 10, "limited": lambda decay, warmup: 0.0}, "Of the first "
+                 "updates only every tenth changes the average, and copies the weights: it is updated every tenth "
+                 "time, and begins to average later."),
     KnownVariant("never updated", {"limited": lambda decay, warmup: 1.0}, "The average stays as it started: updates "
                  "have no effect."),
     KnownVariant("the weights themselves", {"limited": lambda decay, warmup: 0.0}, "The average is always the newest "
@@ -176,6 +189,9 @@ USES = (
                  "list(parameters)."),
     KnownVariant("warm-up starts over after state_dict", {"forgets": "count"}, "state_dict has not the number of "
                  "updates: after load_state_dict the decay warms up again, and much of the average is forgotten."),
+    KnownVariant("average kept in the model", {"takes_back": lambda weights, average: average}, "What was kept of the "
+                 "model's weights while the average was applied shares their memory: after they are taken back, the "
+                 "model still has the average."),
     KnownVariant("average lost with state_dict", {"forgets": "all"}, "After load_state_dict the average starts from "
                  "the weights."),
 )

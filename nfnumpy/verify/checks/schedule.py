@@ -14,6 +14,7 @@ import numpy as np
 from ...optim.schedules import warmup_cosine
 from ..adapters import title_of
 from ..adapters.schedule import BEYOND, parts, schedule_adapter
+from ..adapters.schedulers import RESTORED, SECOND_GROUP
 from ..compare import Check, InputCase, compare
 from ..frameworks import tries_frameworks
 from ..variants import KnownVariant
@@ -40,6 +41,11 @@ def ends_at_zero(peak: float) -> float:
     return 0.0
 
 
+def in_proportion(rates: np.ndarray, peak: float) -> np.ndarray:
+    """The rates of a second parameter group, in units of its own peak over the first one's."""
+    return rates
+
+
 def no_ramp(t: float, w: int) -> float:
     """A factor of the whole rate."""
     return 1.0
@@ -51,7 +57,8 @@ class ScheduleRules:
 
     offset: added to the step; warmup(t, w): the share of the peak, or None for none; warmup_from: its start; decay(
     progress): from 1 to 0; span(w, total): (first step, number of steps) of the decay; end(peak): where it ends, as a
-    share of the peak; ramp(t, w): a factor of the decay; in_epochs: whether the rate changes once an epoch.
+    share of the peak; ramp(t, w): a factor of the decay; in_epochs: whether the rate changes once an epoch;
+    second_group(rates, peak): those of a second group; forgets: whether state_dict has not the number of steps.
     """
 
     offset: int = 0
@@ -62,6 +69,8 @@ class ScheduleRules:
     end: Callable[[float], float] = ends_at_zero
     ramp: Callable[[float, int], float] = no_ramp
     in_epochs: bool = False
+    second_group: Callable[[np.ndarray, float], np.ndarray] = in_proportion
+    forgets: bool = False
 
 
 def _share_of_the_peak(step, peak, options, rules):
@@ -84,12 +93,16 @@ def reference(case: InputCase, rules: ScheduleRules) -> Mapping[str, np.ndarray]
     """The rate at every step of the training, in parts."""
     peak, options = float(case.arrays["peak"]), case.options
     warmup, total = options["warmup_steps"], options["total_steps"]
-    if rules == ScheduleRules():
+    if dataclasses.replace(rules, second_group=in_proportion, forgets=False) == ScheduleRules():
         schedule = warmup_cosine(peak, warmup, total)
         rates = [schedule(step) for step in range(total)]
     else:
         rates = [peak * _share_of_the_peak(step, peak, options, rules) for step in range(total)]
-    return parts(np.array(rates, dtype=case.arrays["peak"].dtype), warmup, total)
+    found = np.array(rates, dtype=case.arrays["peak"].dtype)
+    half = total // 2
+    restored = found[1:total - half + 1] if rules.forgets else found[half:]
+    return {**parts(found, warmup, total), SECOND_GROUP: rules.second_group(found, found.dtype.type(peak)),
+            RESTORED: restored}
 
 
 def _share(share):
@@ -152,6 +165,12 @@ CATALOGUE = (
     KnownVariant("two cycles", {"decay": lambda progress: half_a_cosine(2.0 * progress % 1.0)}, "The cosine starts "
                  "over halfway."),
     KnownVariant("no decay", {"decay": lambda progress: 1.0}, "There is no decay."),
+    KnownVariant("all groups get the first one's rate", {"second_group": lambda rates, peak: 2.0 * rates}, "All "
+                 "parameter groups get the rate of the first one, where each should keep its own peak."),
+    KnownVariant("the first group alone", {"second_group": lambda rates, peak: np.full_like(rates, peak)}, "Only the "
+                 "first parameter group's rate changes; the others stay at their peaks."),
+    KnownVariant("step count lost with state_dict", {"forgets": True}, "After state_dict and load_state_dict the "
+                 "schedule starts over."),
     KnownVariant("in epochs", {"in_epochs": True}, "The rate changes once an epoch and not every step."),
 )
 
@@ -197,7 +216,8 @@ def smaller(case: InputCase) -> Iterator[InputCase]:
 
 def scales(case: InputCase) -> Mapping[str, float]:
     """1 + cos cancels near the end."""
-    return dict.fromkeys(("rate during warm-up", "rate after warm-up"), float(case.arrays["peak"]))
+    return dict.fromkeys(("rate during warm-up", "rate after warm-up", SECOND_GROUP, RESTORED),
+                         float(case.arrays["peak"]))
 
 
 def _after_the_last_step(run, case):

@@ -101,10 +101,12 @@ def smaller(case: InputCase) -> Iterator[InputCase]:
 
 
 def scales(case: InputCase) -> Mapping[str, float]:
-    """Gradients of the gates are sums over the image of terms of both signs."""
-    x, cotangent = case.arrays["x"], case.arrays["cotangent"]
-    largest = float(np.max(np.abs(x)) * np.max(np.abs(cotangent)))
-    return {f"gradient of {name}": largest for name in ("fc0.bias", "fc1.bias", "fc1.weight", "fc0.weight")}
+    """Gradients of the gates are sums over the image of terms of both signs, and parts of the gradient of x."""
+    x = case.arrays["x"]
+    cotangent = np.resize(case.arrays["cotangent"], x.shape)
+    of_a_gate = float(np.max(np.sum(np.abs(x * cotangent), axis=(1, 2))))
+    of_x = 2.0 * float(np.max(np.abs(cotangent))) + of_a_gate / (x.shape[1] * x.shape[2])
+    return {"gradient of x": of_x, **{f"gradient of {name}": of_a_gate for name in LEAVES}}
 
 
 CHECK = Check("se", reference, RULES, (*CATALOGUE, *OF_MODULES), TYPICAL, EDGES, drawn, smaller, scales)

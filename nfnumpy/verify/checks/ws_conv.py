@@ -41,7 +41,8 @@ def _convolved(leaves, kernel, options, rules):
     size, image = kernel.shape[0], leaves["x"].shape[1:3]
     is_told = options.get("padding") == "symmetric" and rules.padding is same_padding
     padding = size // 2 if is_told else rules.padding(image, size, options["stride"])
-    return ops.conv2d(leaves["x"], kernel, leaves["bias"], stride=options["stride"], groups=options["groups"],
+    bias = leaves["bias"] if options.get("bias", True) else None
+    return ops.conv2d(leaves["x"], kernel, bias, stride=options["stride"], groups=options["groups"],
                       padding=padding)
 
 
@@ -187,8 +188,8 @@ FUNCTION_CHECK = dataclasses.replace(CHECK, reference=reference_of_function, cat
 
 
 def with_geometry(fixed: Mapping[str, Any]) -> Check:
-    """The Check with the input cases of a target that has only one stride, number of groups or padding."""
-    told = {name: value for name, value in fixed.items() if name == "padding"}
+    """The Check with the input cases of a target that has only one stride, number of groups or padding, or no bias."""
+    told = {name: value for name, value in fixed.items() if name in ("padding", "bias")}
 
     def fits(case):
         return all(case.options[name] == value for name, value in fixed.items() if name not in told)
@@ -200,7 +201,7 @@ def with_geometry(fixed: Mapping[str, Any]) -> Check:
     def next_drawn(seed):
         return cases(next((case,) for case in (drawn(seed + 1001 * k) for k in range(1000)) if fits(case)))[0]
 
-    catalogue = (*CHECK.catalogue, PADS_BY_ITSELF) if told else CHECK.catalogue
+    catalogue = (*CHECK.catalogue, PADS_BY_ITSELF) if "padding" in told else CHECK.catalogue
     return dataclasses.replace(CHECK, catalogue=catalogue, typical=cases(TYPICAL), edges=cases(EDGES),
                                drawn=next_drawn)
 

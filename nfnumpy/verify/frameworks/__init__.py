@@ -36,7 +36,7 @@ def framework_of(target: Any, wish: str = "auto") -> Framework:
 
 
 def tries_frameworks(check: Callable[..., Verdict]) -> Callable[..., Verdict]:
-    """A check that runs a function which raises in the framework that it seems to be of in others that it may be of.
+    """A check that runs a function or class, which raises in the framework that it seems to be of, in others.
 
     Those are the ones that its module imports, and NumPy: methods such as x.sum() do not say what x is.
     """
@@ -45,7 +45,8 @@ def tries_frameworks(check: Callable[..., Verdict]) -> Callable[..., Verdict]:
         try:
             return check(target, framework=framework, **options)
         except InputError as error:
-            if framework != "auto" or not inspect.isfunction(target) or "the target raised" not in str(error):
+            is_own = inspect.isfunction(target) or inspect.isclass(target)
+            if framework != "auto" or not is_own or "the target raised" not in str(error):
                 raise
             for other in _others(target):
                 with contextlib.suppress(InputError):
