@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nfnumpy import InputError
+from nfnumpy.ports import torch_optim
 from nfnumpy.verify import CONFORMS, DIVERGES, VARIANT
 from nfnumpy.verify.checks.sam import check_for, check_sam
 from nfnumpy.verify.compare import compare
@@ -286,3 +287,40 @@ def test_what_cannot_be_run_is_one_line(target, text):
     with pytest.raises(InputError) as error:
         check(target)
     assert text in str(error.value) and "\n" not in str(error.value)
+
+
+def two_passes(model, closure, rho=0.05):
+    """A function that leaves the gradients of the second pass; the closure makes the backward pass."""
+    parameters = list(model.parameters())
+    closure()
+    norm = global_norm(parameters)
+    steps = [rho * p.grad / torch.where(norm > 0.0, norm, 1.0) for p in parameters]
+    with torch.no_grad():
+        for p, e in zip(parameters, steps, strict=True):
+            p.add_(e)
+    closure()
+    with torch.no_grad():
+        for p, e in zip(parameters, steps, strict=True):
+            p.sub_(e)
+
+
+def a_whole_step(model, loss_fn, optimizer, rho=0.05):
+    """A function that makes the optimizer's step too, per tensor by mistake."""
+    parameters = list(model.parameters())
+    loss_fn().backward()
+    with torch.no_grad():
+        before = [p.clone() for p in parameters]
+        for p in parameters:
+            p.add_(rho * p.grad / p.grad.norm().clamp(min=1e-30))
+    optimizer.zero_grad()
+    loss_fn().backward()
+    with torch.no_grad():
+        for p, value in zip(parameters, before, strict=True):
+            p.copy_(value)
+    optimizer.step()
+
+
+def test_functions_of_a_model_and_a_loss_are_asked():
+    for target in (two_passes, torch_optim.sam_backward):
+        assert check(target).outcome == CONFORMS
+    assert check(a_whole_step).diagnosis == ("norm per tensor",)

@@ -22,6 +22,7 @@ USES = ("second", "generator", "closure", "restored", "frozen", "accumulated", "
 CALLS = "calls of the closure"
 LOSS = "loss returned by step(closure)"
 A_LOSS = 3.0
+HARDLY_ANY = 1e-300  # a momentum that is not 0 and changes no number
 CHANGE_OF_FROZEN = "change of a parameter without a gradient"
 
 
@@ -95,7 +96,12 @@ class OptimizerRun:
             settings[self.parameters] = given
         if self.model is not None and (case.options["model"] or self.parameters is None):
             settings[self.model] = known.model(leaves)
-        return known.target(**settings)
+        try:
+            return known.target(**settings)
+        except ValueError:
+            if "momentum" not in settings:
+                raise
+            return known.target(**{**settings, "momentum": HARDLY_ANY})  # it has Nesterov momentum, which must be one
 
     def _backward(self, case, leaves, shares=(1.0,), without=()):
         """Gradients by backward passes of Σ w·share·G, those before them forgotten."""

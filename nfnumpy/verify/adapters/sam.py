@@ -4,6 +4,7 @@ Two steps on a loss that every framework can compute: Σ log(1 + exp(M·w - t)) 
 vector. It is smooth, not quadratic, and joins all parameters, which have the shapes and names of a small network's.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..variants.sam import SUFFIXES
 from . import RECORDED, Adapter
 from .guarded_call import guarded, guarding
 from .layer_sam import FIRST, SECOND, STEPS, has_stages, layer_sam
+from .sam_functions import SAMFunction
 from .signatures import Parameters, Role, bind, first_named, parameters_of, takes_any_keyword, unusable
 
 PARAMETERS = ("params", "parameters", "param_groups", "model_params", "model_parameters")
@@ -26,7 +28,8 @@ ROLES = {"rho": Role(("rho", "radius", "sam_rho"), default=0.05, by_any_keyword=
 NAMES = ("conv.weight", "conv.gain", "conv.bias", "norm.weight", "block.skip_gain", "head.weight", "head.bias")
 FROZEN = "conv.bias"  # in a case of the use "frozen"
 EXPECTED = ("an optimizer class (params, base_optimizer, rho=, …) with first_step and second_step or with "
-            "step(closure), or (params, lr, rho=, …), or a transformation sam(optimizer, adv_optimizer)")
+            "step(closure), or (params, lr, rho=, …), a function (model, loss_fn, rho) of a step's two passes, or a "
+            "transformation sam(optimizer, adv_optimizer)")
 
 
 def sam_adapter(target: Any, wish: str, options: Mapping[str, Any]) -> Adapter:
@@ -43,6 +46,11 @@ def sam_adapter(target: Any, wish: str, options: Mapping[str, Any]) -> Adapter:
     layers = layer_sam(target, framework, binding.passed, ROLES["rho"]) if framework.has_layers else None
     if layers:
         return Adapter(guarding("sam", layers), framework, binding.fixed, notes=binding.notes)
+    function = SAMFunction.of(target, framework, parameters, {"model": MODEL, "parameters": PARAMETERS,
+                                                              "optimizer": BASE}, binding.names["rho"], binding.passed)
+    if framework.has_modules and function:
+        run = functools.partial(function.run, names=NAMES)
+        return Adapter(guarding("sam", run), framework, binding.fixed, notes=binding.notes)
     if not framework.has_modules or not callable(target) or not (base or "lr" in parameters):
         raise unusable("sam", target, EXPECTED)
     known = {name: base is not None or anything or name in parameters for name in ("momentum", "nesterov")}

@@ -29,6 +29,14 @@ def _decay_before_clipping(clip, grads, params, rate):
     return clip(decayed(grads, params, rate))
 
 
+def _decay_if(chosen):
+    def decay(clip, grads, params, rate):
+        whole = decayed(clip(grads), params, rate)
+        kept = clip(grads)
+        return {name: whole[name] if chosen(name, grad.shape) else kept[name] for name, grad in grads.items()}
+    return decay
+
+
 def _no_decay(clip, grads, params, rate):
     return clip(grads)
 
@@ -238,6 +246,12 @@ CATALOGUE = (
                  "leaves only the last one alone (squeeze-and-excite has others)."),
     KnownVariant("decay added before clipping", {"decay": _decay_before_clipping}, "Weight decay is added to the "
                  "gradient before it is clipped: where clipping is at work, the decay is lost with the rest."),
+    KnownVariant("weights alone decayed", {"decay": _decay_if(lambda name, shape: name.endswith("weight"))}, "Weight "
+                 "decay acts on parameters called weight alone, as the paper has it for a network's weights.",
+                 benign=True),
+    KnownVariant("tensors of one axis not decayed", {"decay": _decay_if(lambda name, shape: len(shape) > 1)}, "Weight "
+                 "decay does not act on what is stored with one axis or none: biases and gains, as the paper has "
+                 "it.", benign=True),
     KnownVariant("weight decay ignored", {"decay": _no_decay}, "weight_decay has no effect."),
     KnownVariant("nothing is clipped", {"chosen": lambda g, limit, divisor, c: np.zeros_like(g, bool)}, "Every "
                  "gradient is left as it is: the function does nothing, or does not return or store its result."),
