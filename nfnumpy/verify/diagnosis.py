@@ -33,8 +33,8 @@ CONFORMING = Diagnosis((), ())
 
 
 def named(variants: Iterable[KnownVariant]) -> dict[str, Any]:
-    """The fields `diagnosis` and `explanation` of a Verdict."""
-    variants = tuple(variants)
+    """The fields `diagnosis` and `explanation` of a Verdict, what does harm first."""
+    variants = sorted(variants, key=lambda variant: variant.benign)
     return {"diagnosis": tuple(variant.name for variant in variants),
             "explanation": tuple(variant.explanation for variant in variants)}
 

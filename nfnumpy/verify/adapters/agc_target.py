@@ -64,7 +64,8 @@ class ClippingTarget:
         paths = {}
         for name, parameter in leaves.items():
             layer, _, leaf = name.rpartition(" ")
-            layer = self.final if layer == "final" else layer.replace(" ", "_") or f"{leaf}_alone"
+            own = layer.replace(" ", "_") or f"{leaf}_alone"
+            layer = self.final if layer == "final" else f"{own}_hidden" if own == self.final else own
             paths[f"{layer}.{leaf}"] = parameter
         return paths
 

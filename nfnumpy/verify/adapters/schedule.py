@@ -104,7 +104,7 @@ class _Signature:
         binding = bind(parameters, roles, options)
         names |= binding.names
         takes_a_role = any(binding.names[role] for role in ROLES) or names["optimizer"]
-        is_alone = required(parameters) == [names["step"]] or not takes_a_role
+        is_alone = not takes_a_role
         if is_alone:
             given = {role: first_named(options, ROLES[role].names) for role in ROLES}
             fixed = {role: None if name is None else options[name] for role, name in given.items()}

@@ -78,6 +78,10 @@ def _number_by_number_if(chosen):
     return lambda shape: () if chosen(shape) else USUAL
 
 
+def _has_one_axis(shape):
+    return len(shape) <= 1
+
+
 def _has_one_output(shape):
     return len(shape) > 1 and shape[-1] == 1
 
@@ -157,7 +161,7 @@ CATALOGUE = (
                  "by min(1, limit/max(‖G‖, 1e-6)). Where the limit lambda·max(‖W‖, eps) is below 1e-6, gradients "
                  "within it are shortened too; with the usual lambda = 0.01 and eps = 1e-3 no limit is so "
                  "small.", benign=True),
-    KnownVariant("units by the stored rank", {"is_vector": lambda shape: len(shape) <= 1}, "The stored rank decides "
+    KnownVariant("units by the stored rank", {"is_vector": _has_one_axis}, "The stored rank decides "
                  "whether a tensor is a single unit: a gain of shape (C, 1, 1, 1) or a weight with one input becomes C "
                  "units of one number each. The released code squeezes first, and has one unit. Where gains are stored "
                  "as vectors nothing changes."),
@@ -185,6 +189,14 @@ CATALOGUE = (
                  "output channels only, a unit for each input channel and pixel."),
     KnownVariant("convolutions along the kernel's rows", {"conv_axes": (0,)}, "A convolution's norms run along the "
                  "first axis of HWIO only."),
+    KnownVariant("norms over all axes but the first of HWIO",
+                 {"conv_axes": (1, 2, 3), "linear_axes": (1,), "is_vector": _has_one_axis}, "Norms run over axes 1 and "
+                 "up of (kh, kw, in, out) and (in, out): right for PyTorch's layout, whose outputs come first. Here "
+                 "the last axis has the units."),
+    KnownVariant("norms over all axes but the last of OIHW",
+                 {"conv_axes": (0, 2, 3), "linear_axes": (1,), "is_vector": _has_one_axis}, "Norms run over all axes "
+                 "but the last of (out, in, kh, kw) and (out, in): right for the authors' layout, whose outputs come "
+                 "last. Here the first axis has the units."),
     KnownVariant("norms along the output axis", {"conv_axes": (3,), "linear_axes": (1,)}, "Norms run along the output "
                  "axis only, in convolutions and linear layers: axis 0 of torch's weights."),
     KnownVariant("number by number", {"conv_axes": (), "linear_axes": (), "vector_axes": ()}, "Every number is a "

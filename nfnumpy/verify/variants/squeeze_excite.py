@@ -180,6 +180,9 @@ CATALOGUE = (
     _hidden("rounded", _rounded), _hidden("rounded up", _rounded_up), _hidden("a multiple of 8", _multiple_of_8),
     _hidden("a multiple of 8, at least nine tenths", _multiple_of_8_at_least_nine_tenths,
             " This is the make_divisible of MobileNet's code."),
+    KnownVariant("hidden width not at least 1", {"hidden": lambda channels, ratio: int(channels * ratio)}, "Where "
+                 "channels·ratio is below 1, the hidden layer has no units, and the gate is that of the second bias "
+                 "alone. No published network is so narrow.", benign=True),
     _hidden("ratio taken as divisor squared", _ratio_squared),
 )
 OF_MODULES = (  # forms of a module alone; in a network, its caller would have to multiply
