@@ -64,6 +64,34 @@ def test_a_mistake_is_found_and_named(name):
     assert verdict.outcome == ("conforms as a named variant" if set(names) <= benign else "diverges")
 
 
+class InASequence(nn.Module):
+    """An inverted residual with its layers in a sequence of its own, as they are often written."""
+
+    def __init__(self, block):
+        super().__init__()
+        layers = [layer for convolution in (block.conv0, block.conv1) if convolution is not None
+                  for layer in (convolution, nn.ReLU6())]
+        self.branch, self.is_residual = nn.Sequential(*layers, block.conv2), block.is_residual
+
+    def forward(self, x):
+        out = self.branch(x)
+        if self.is_residual:
+            out += x
+        return out
+
+
+def test_a_block_is_observed_where_its_shortcut_is_added():
+    """The sequence of its branch has all of its parameters too; its eps is a variant, so that blocks are looked at."""
+    torch.manual_seed(0)
+    network = torch_networks.from_config(CONFIGS["mobilenet_v2"])
+    network.blocks = nn.ModuleList(InASequence(block) for block in network.blocks)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 1e-4
+    verdict = check_model(network, config=CONFIGS["mobilenet_v2"], size=SIZE)
+    assert verdict.diagnosis == ("eps 0.0001",) and not any("inside" in note for note in verdict.notes), str(verdict)
+
+
 class Undivided(torch_parts.StochasticDepth):
     """Whole examples are dropped, and the others left as they are."""
 

@@ -13,6 +13,7 @@ from nfnumpy.errors import InputError
 from nfnumpy.verify.project import search
 from nfnumpy.verify.project.definitions import definitions
 from nfnumpy.verify.project.files import LARGEST
+from nfnumpy.verify.project.kinds.networks import variant_named
 from reference_tests.helpers.small_repository import FILES, KINDS, NUMPY, write_repository
 
 AGC = textwrap.dedent("""
@@ -162,3 +163,24 @@ def test_a_base_in_another_file_counts(folder):
 def test_definitions_under_conditions_are_seen():
     text = "if True:\n    try:\n        def a(): pass\n    except E:\n        class B:\n            def c(self): pass\n"
     assert [definition.qualified for definition in definitions(text)] == ["a", "B", "B.c"]
+
+
+def test_matrix_products_are_layers(folder):
+    """As plain JAX writes them."""
+    found = search(folder(port="""
+        import jax
+
+
+        def se(params, x):
+            hidden = jax.nn.relu(x.mean((1, 2)) @ params["w0"] + params["b0"])
+            gate = jax.nn.sigmoid(hidden @ params["w1"] + params["b1"])
+            return 2 * x * gate[:, None, None]
+        """.replace("\n        ", "\n")))
+    assert [(finding.kind, finding.name) for finding in found.findings] == [("se", "se")]
+
+
+@pytest.mark.parametrize(("name", "ours"), [("ResNet50V2", "resnetv2_50"), ("MobileNet", "mobilenetv1"),
+                                            ("mobilenetv2_100", "mobilenetv2"), ("InceptionV3", "inception_v3"),
+                                            ("mobilenet_v3_large", None)])
+def test_networks_are_known_by_the_names_that_others_give_them(name, ours):
+    assert variant_named(name) == ours

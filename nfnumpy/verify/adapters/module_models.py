@@ -1,6 +1,6 @@
 """Modules as networks, with the inputs and outputs of the modules that contain a block's parameters."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ class ModuleModel:
             path = _common_path(own)
             inside = [name for name in names if name.startswith(f"{path}.")]
             if path and len(inside) == len(own) and (part.startswith("blocks.") or part == "linear"):
-                self.places[part] = path
+                self.places[part] = _widened(path, own, names) if part.startswith("blocks.") else path
 
     def run(self, arrays: Mapping[str, np.ndarray], images: np.ndarray,
             cotangent_of: Callable[[np.ndarray], np.ndarray] | None,
@@ -124,6 +124,20 @@ def _common_path(names: Sequence[str]) -> str:
         length = min(len(common), len(path))
         common = common[:next((k for k in range(length) if common[k] != path[k]), length)]
     return ".".join(common)
+
+
+def _widened(path: str, own: Collection[str], names: Iterable[str]) -> str:
+    """The path of the module around a part that has all of a block's parameters, such as the sequence of its branch.
+
+    The shortcut is added there. A module with a number for a name is in a sequence, which adds nothing.
+    """
+    others = [name for name in names if name not in own]
+    while not path.rpartition(".")[2].isdigit():
+        around = path.rpartition(".")[0]
+        if not around or any(name.startswith(f"{around}.") for name in others):
+            break
+        path = around
+    return path
 
 
 def logits_of(out: Any) -> Any:

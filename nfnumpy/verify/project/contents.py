@@ -101,6 +101,8 @@ def _calls(parts):
                 yield Call(name.lower(), frozenset(_names_in(part)))
         elif isinstance(part, ast.BinOp) and isinstance(part.op, ast.Pow):
             yield Call("**", frozenset(_names_in(part.left)))
+        elif isinstance(part, ast.BinOp) and isinstance(part.op, ast.MatMult):
+            yield Call("@", frozenset(_names_in(part)))
 
 
 def _mentioned(parts):

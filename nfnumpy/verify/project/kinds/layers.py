@@ -129,7 +129,7 @@ def _gamma_source(definition):
 RULES = (
     Rule("ws_conv", called(r"(^|_)ws(_|$)|(^|_)std_conv|standardi[sz]|scaled_std|weight_std|(^|_)wsconv|stdconv"),
          _ws_signature, _ws_source, words_of("init", "stats", "log", "summary", "hist", "plot", "test",
-                                             "quantize", "search", "scales")),
+                                             "quantize", "search", "scales", "class", "sample", "user")),
     Rule("norm", called(r"(batch|layer|group|instance|switchable|ghost|sync)_?norm|^(bn|gn|ln|norm)(_\d_d)?$|"
                         r"normali[sz]ation"),
          _norm_signature, _norm_source, words_of("rms", "spectral", "weight", "grad", "clip", "conv", "pre", "post",

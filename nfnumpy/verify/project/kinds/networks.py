@@ -8,11 +8,15 @@ from . import Rule, called, first_in, words_of
 
 SCALES = {"alpha": {"alpha", "residual_alpha"}, "beta": {"beta", "expected_std", "expected_var", "var"},
           "skip gain": {"skip_gain", "skipinit_gain", "skip_init", "skipinit", "skip_scale"}}
+MAKERS = re.compile(r"net|inception|create|build_model|from_config|_make")
 CONVOLUTION = re.compile(r"conv(?!ert)")
 PARTS = ("stem", "initial_conv", "blocks", "stages", "layer1", "layers", "body", "features", "final_conv", "head", "fc",
          "linear", "dense", "logits", "classifier")
 BASES = ("module", "model", "layer", "network", "resnet", "normfreenet", "nfnet")
 PREFIXES = ("dm_", "tf_", "get_", "make_", "build_", "create_", "torch_", "jax_")
+SPELLINGS = (  # (how others write a name, plainly spelled; how nfnumpy does)
+    (re.compile(r"resnet(\d+)v2"), r"resnetv2\1"), (re.compile(r"mobilenet(?:v1)?(?:100)?"), "mobilenetv1"),
+    (re.compile(r"mobilenetv2100"), "mobilenetv2"))
 
 
 def _is_block(definition):
@@ -47,7 +51,9 @@ def plain(name: str) -> str:
 
 def variant_named(name: str) -> str | None:
     """The network of nfnumpy whose name a function has, or None."""
-    return _plain_names().get(plain(name))
+    text = plain(name)
+    spelled_here = next((pattern.sub(ours, text) for pattern, ours in SPELLINGS if pattern.fullmatch(text)), text)
+    return _plain_names().get(spelled_here)
 
 
 def _model_name(definition):
@@ -73,8 +79,7 @@ def _model_source(definition):
         parts = sorted(set(PARTS) & definition.names)
         convolves = any(CONVOLUTION.search(call.name) or "block" in call.name for call in definition.calls)
         return f"it has {' and '.join(parts[:3])}" if len(parts) >= 2 and convolves else ""
-    made = next((call.name for call in definition.calls if re.search(r"net|create|build_model|from_config|_make",
-                                                                     call.name)), None)
+    made = next((call.name for call in definition.calls if MAKERS.search(call.name)), None)
     return f"it calls {made}" if made else ""
 
 
