@@ -78,7 +78,7 @@ class _Call:
         model, params = first_named(names[:1], MODEL), first_named(names[:1], PARAMETERS)
         if framework.has_layers and (averages := layer_averages(self.target, framework, self.settings,
                                                                 self.decay_name)):
-            return _Form(lambda case: by_update(averages(case)))
+            return _Form(averages)
         if average is not None and len(wanted) >= 2 and not isinstance(self.target, type):
             return self._of_one_update(average)
         first = model or params

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
+from .ema_classes import WATCHED, by_update, parts_of
 from .layer_clipping import MODEL, VARIABLES
 from .layer_factories import all_parameters
 from .signatures import first_named, parameter_names, required
@@ -16,12 +17,16 @@ UPDATES = ("on_train_batch_end", "on_batch_end", "update", "update_weights", "up
            "__call__")
 COUNTS = ("num_updates", "step", "steps", "t", "count", "iteration", "batch")
 
-Averages = Callable[[Any], list[np.ndarray]]
+KERAS_NAMES = {"conv.weight": "conv.kernel", "norm.weight": "norm.gamma"}
+
+Run = Callable[[Any], dict[str, np.ndarray]]
 
 
 def layer_averages(target: Any, framework: Any, settings_for: Callable[[float], Mapping[str, Any]],
-                   decay_name: str | None) -> Averages | None:
-    """The averages after every update of an input case, or None for no class of these forms."""
+                   decay_name: str | None) -> Run | None:
+    """The run of an input case, averages after every update and the watched weights, or None for no class of these
+    forms.
+    """
     if not isinstance(target, type) or not any(hasattr(target, name) for name in UPDATES[:-1]):
         return None
     parameters = all_parameters(target)
@@ -32,18 +37,19 @@ def layer_averages(target: Any, framework: Any, settings_for: Callable[[float], 
         raise InputError(f"ema: the target cannot be made without {', '.join(needed)}: give {flags}")
 
     def run(case):
-        initial = case.arrays["initial"]
-        network, weights = framework.network_of({"layer.kernel": initial}, lambda variables: variables[0][0])
-        variable = framework.own(weights.variables["layer.kernel"])
-        watched = [variable] if first in VARIABLES else network
+        arrays = {KERAS_NAMES.get(name, name): part for name, part in parts_of(case.arrays["initial"]).items()}
+        network, weights = framework.network_of(arrays, framework.product_with(list(arrays.values())))
+        variables = [framework.own(variable) for variable in weights.variables.values()]
+        watched = list(variables) if first in VARIABLES else network
         keeper = target(**({first: watched} if first else {}), **settings_for(case.options["decay"]))
-        update = _update_of(keeper, network, [variable])
+        update = _update_of(keeper, network, variables)
         averages = []
         for count, value in enumerate(case.arrays["weights"]):
-            framework.assign(variable, framework.array(value))
+            for variable, part in zip(variables, parts_of(value).values(), strict=True):
+                framework.assign(variable, framework.array(part))
             update(count)
-            averages.append(_average(keeper, variable, framework).reshape(initial.shape))
-        return averages
+            averages.append(_flat(_averages(keeper, network, variables, framework), framework))
+        return {**by_update(averages), WATCHED: _flat(variables, framework)}
     return run
 
 
@@ -74,14 +80,21 @@ def _has_own(keeper, name):
     return found is not None and not getattr(found, "__module__", "").startswith("keras.src.callbacks.callback")
 
 
-def _average(keeper: Any, variable: Any, framework: Any) -> np.ndarray:
-    """The averaged weight: what `average` gives, or the one array of its size that the object holds apart from it."""
+def _flat(arrays, framework):
+    return np.concatenate([np.ravel(framework.host(array)) for array in arrays])
+
+
+def _averages(keeper: Any, network: Any, variables: list[Any], framework: Any) -> list[Any]:
+    """The averaged weights: what `average` gives, or the arrays of these shapes that the object holds apart from them.
+    """
     if callable(getattr(keeper, "average", None)):
-        return np.array(framework.host(keeper.average(variable)))
+        return [keeper.average(variable) for variable in variables]
+    shapes = [tuple(variable.shape) for variable in variables]
     for held in vars(keeper).values():
-        for array in _arrays(held, framework):
-            if array is not variable and tuple(np.shape(array)) == tuple(variable.shape):
-                return np.array(framework.host(array))
+        arrays = [] if held is network else _arrays(held, framework)
+        apart = not any(array is variable for array, variable in zip(arrays, variables, strict=False))
+        if apart and [tuple(np.shape(array)) for array in arrays] == shapes:
+            return arrays
     raise InputError("ema: found no average in the target's attributes")
 
 

@@ -30,7 +30,7 @@ from ..frameworks import tries_frameworks
 from ..variants import KnownVariant, apply
 from ..verdict import Verdict
 
-KINKS = (0.0, 6.0)  # where a derivative is a convention
+KINKS = (0.0, 6.0, 3.0, -3.0)  # where a derivative is a convention; the last two are those of hard swish
 HOMOGENEOUS = ("identity", "relu", "leaky_relu")  # g(a·x) = a·g(x) for positive a
 GUESSED = tuple(name for name in NONLINEARITIES if name != "gelu_erf")  # it is a form of gelu
 WITHOUT_GAMMA_OF_THEIR_OWN = ("identity", "log_softmax", "gelu_erf")
@@ -283,20 +283,37 @@ def check_for(name: str) -> Check:
 
 
 def _nearest(outputs, precision):
-    """The name whose curve, or a known form of it, comes nearest to the target's outputs of the typical cases."""
-    def error(rules):
-        return max(tolerance.distance(output["output"], check_for(rules.name).computed(case, rules)["output"])
-                   for case, output in zip(TYPICAL, outputs, strict=True))
+    """The name whose curve, or a known form of it, comes nearest to the target's outputs of the typical cases.
+
+    Times any number, because the gain may be wrong as well; of equally near ones that with the nearest gain.
+    """
+    close = tolerance.LEEWAY * tolerance.epsilon(precision)
+
+    def rank(rules, order):
+        pairs = [(output["output"], check_for(rules.name).computed(case, rules)["output"])
+                 for case, output in zip(TYPICAL, outputs, strict=True)]
+        factor = _factor(pairs)
+        scaled, plain = (max(tolerance.distance(got, times * expected) for got, expected in pairs)
+                         for times in (factor, 1.0))
+        return max(scaled, close), order, plain
 
     def candidates():
         for name in GUESSED:
             rules = ActivationRules(name=name)
-            yield error(rules), 0, name
+            yield rank(rules, 0), name
             for variant in catalogue(name, others=False):
-                yield error(apply(rules, (variant,))), 1 if variant.benign else 2, name
+                yield rank(apply(rules, (variant,)), 1 if variant.benign else 2), name
 
-    close = tolerance.LEEWAY * tolerance.epsilon(precision)
-    return min(candidates(), key=lambda found: (max(found[0], close), found[1]))[2]
+    return min(candidates(), key=lambda found: found[0])[1]
+
+
+def _factor(pairs):
+    """The positive number that brings the second arrays nearest to the first, 1 where there is none."""
+    if any(got.shape != expected.shape or not np.isfinite(got).all() for got, expected in pairs):
+        return 1.0
+    products, squares = (sum(float(np.vdot(expected, array).real) for array, expected in some)
+                         for some in (pairs, [(expected, expected) for _, expected in pairs]))
+    return products / squares if products > 0.0 and squares > 0.0 else 1.0
 
 
 def _extremes(run, name):

@@ -22,6 +22,7 @@ from ..network.beam_search import NARROW_BEAMS, BeamSearch
 from ..network.blocks import residual_block
 from ..network.inputs import floored, random_parameters
 from ..network.rounding import allowed
+from ..variants import apply
 from ..variants.network import NetworkRules
 from ..variants.network_catalogue import GRADIENTS, OF_BLOCKS, SHAPING
 from ..verdict import Verdict
@@ -52,11 +53,24 @@ class BlockCheck(Check):
         def excess(rules):
             return max(difference.excess for difference in self.differences(rules, cases, outputs, precision))
 
-        search = BeamSearch(catalogue, self.rules, outputs=lambda rules: [_output(cases[k], rules) for k in few],
-                            wanted=[outputs[k]["output"] for k in few], near=[near[k] for k in few], excess=excess,
-                            beams=NARROW_BEAMS)
-        found = next(search.groups(), None)
-        return Diagnosis(found, () if found else search.nearest)
+        while True:
+            asked = [cases[k] for k in few]
+            search = BeamSearch(catalogue, self.rules, functools.partial(_outputs, asked),
+                                wanted=[outputs[k]["output"] for k in few], near=[near[k] for k in few], excess=excess,
+                                beams=NARROW_BEAMS)
+            found = next(search.groups(), None)
+            further = None if found else self._unlike(search.nearest, cases, outputs, near)
+            if further is None or further in few:
+                return Diagnosis(found, () if found else search.nearest)
+            few = [*few, further]
+
+    def _unlike(self, variants, cases, outputs, near):
+        """The position of the case whose output these variants reproduce worst, or None where they reproduce all."""
+        rules = apply(self.rules, variants)
+        errors = [tolerance.distance(found["output"], _output(case, rules)) / limit
+                  for case, found, limit in zip(cases, outputs, near, strict=True)]
+        worst = int(np.argmax(errors))
+        return worst if errors[worst] > 1.0 else None
 
     explained_simply = explained
 
@@ -76,6 +90,10 @@ def _expected(case, rules, precision):
 def _output(case, rules):
     with no_grad():
         return forward(case, rules).data
+
+
+def _outputs(cases, rules):
+    return [_output(case, rules) for case in cases]
 
 
 @functools.lru_cache(maxsize=512)

@@ -116,6 +116,11 @@ def _is_weight(name):
     return "weight" in name
 
 
+def _is_kernel(name):
+    """A weight of several axes."""
+    return name == "conv.weight"
+
+
 WARMUPS = {  # name: (decay of update t, what it is)
     "(2 + t)/(11 + t)": (lambda t: (2 + t) / (11 + t), "Updates are counted from 1: every one is a step ahead."),
     "t/(9 + t)": (lambda t: t / (9 + t), "Updates are counted a step too low: the first one copies the weights."),
@@ -176,8 +181,10 @@ CATALOGUE = (
                  "have no effect."),
     KnownVariant("the weights themselves", {"limited": lambda decay, warmup: 0.0}, "The average is always the newest "
                  "weights: it shares their memory, or nothing is averaged."),
-    *(KnownVariant(f"weights alone averaged, the others {what}", {"averaged": _is_weight, "others_stay": stay}, "Only "
-                   f"parameters with \"weight\" in their names are averaged; the others {sentence}.")
+    *(KnownVariant(f"{which} alone averaged, the others {what}", {"averaged": rule, "others_stay": stay}, f"Only "
+                   f"{whose} are averaged; the others {sentence}.")
+      for which, rule, whose in (("weights", _is_weight, "parameters with \"weight\" in their names"),
+                                 ("kernels", _is_kernel, "parameters of several axes"))
       for what, stay, sentence in (("copied", False, "are copied from the model"),
                                    ("left", True, "stay as they started"))),
     KnownVariant("watched weights changed by the update", {"watched_stay": False}, "The update changes the model's own "

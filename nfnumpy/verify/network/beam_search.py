@@ -93,7 +93,7 @@ class BeamSearch:
             pairs = itertools.combinations(along, 2)
             tried = [self.trial(pair) for pair in pairs if not pair[0].conflicts(pair[1])]
             if not any(trial.error <= 1.0 for trial in tried):
-                tried += self._longer([trial.group for trial in ranked[:beam]], usable)
+                tried += self._longer(_extended(ranked, beam), usable)
             along = []
 
     def _has_effect(self, trial, unchanged):
@@ -110,6 +110,12 @@ class BeamSearch:
                 yield trial
                 if trial.error <= 1.0:
                     return
+
+
+def _extended(ranked, beam):
+    """The groups that get one more variant: the nearest, and single variants whose distance a single image hides."""
+    hidden = [trial.group for trial in ranked[beam:] if len(trial.group) == 1 and _across_examples(trial.group)]
+    return [trial.group for trial in ranked[:beam]] + (hidden if beam else [])
 
 
 def _displacement(starts, ends):

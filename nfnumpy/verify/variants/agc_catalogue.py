@@ -251,6 +251,10 @@ CATALOGUE = (
                  "it.", benign=True),
     KnownVariant("biases and gains not clipped", {"is_left_alone": _is_vector_or_last_weight}, "Only weights are "
                  "clipped; the paper clips biases and gains too."),
+    KnownVariant("tensors of one stored axis not clipped",
+                 {"is_left_alone": lambda name, shape: len(shape) <= 1 or is_last_weight(name, shape)}, "Tensors that "
+                 "are stored with at most one axis are left alone: biases, vectors of gains, scalars; the paper clips "
+                 "them too."),
     KnownVariant("scalars not clipped",
                  {"is_left_alone": lambda name, shape: shape == () or is_last_weight(name, shape)}, "Scalars, the "
                  "skip gains, are not clipped; the paper clips them too."),
