@@ -56,7 +56,7 @@ def diagnose(check: Any, cases: Sequence[Any], outputs: Sequence[Any], precision
     for candidates in (meeting, search.together(explained, search.wrong, most=MOST_TOGETHER)):
         found = search.first(candidates)
         if found:
-            return Diagnosis(found, ())
+            return Diagnosis(search.needed(found), ())
     return Diagnosis(None, search.nearest, search.partly(explained))
 
 

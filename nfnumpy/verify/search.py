@@ -64,6 +64,14 @@ class Search:
             self.nearest, self.least_excess = variants, excess
         return excess <= 1.0
 
+    def needed(self, variants: Group) -> Group:
+        """A group that reproduces the target without those of its variants that the others do not need."""
+        for variant in sorted(variants, key=lambda variant: not variant.benign):
+            rest = tuple(other for other in variants if other is not variant)
+            if rest and self.reproduces(rest):
+                return self.needed(rest)
+        return variants
+
     def _excess(self, variants):
         """The largest error over its limit; a lower bound of it once that is no better than the nearest so far."""
         rules, excess = apply(self.check.rules, variants), 0.0
