@@ -7,7 +7,12 @@ import collections
 
 import pytest
 
+from nfnumpy.functional.activations import NONLINEARITIES
 from nfnumpy.verify import KINDS
+from nfnumpy.verify.checks import activation, agc, ema, sam
+from nfnumpy.verify.network.observation import RANDOM
+from nfnumpy.verify.variants import normalization_catalogue
+from nfnumpy.verify.variants.normalization import BASES
 from reference_tests.audit.registry import FRAMEWORKS, TESTS, cases
 from reference_tests.audit.results import result_of
 from reference_tests.verify.test_variants import CATALOGUES
@@ -16,7 +21,13 @@ OF_MODULES = ("block", "sam")  # in PyTorch, TensorFlow and Keras; elsewhere the
 CASES = cases()
 PLANTED = [case for case in CASES if case.is_planted]
 RIGHT = [case for case in CASES if not case.is_planted]
-KNOWN = {variant.name for _, catalogue in CATALOGUES.values() for variant in catalogue}
+QUICK_TOGETHER = ("activation", "norm", "stochastic_depth", "ema", "schedule")  # kinds with a short search for several
+QUICK = [case for case in CASES if case.is_quick and case.module != TESTS and case.framework != "jax"  # which compiles
+         and (len(case.causes) < 2 or case.kind in QUICK_TOGETHER)]
+KNOWN = {variant.name for catalogue in (
+    *(catalogue for _, catalogue in CATALOGUES.values()), agc.USES, ema.USES, sam.USES, RANDOM.values(),
+    *(activation.catalogue(name) for name in NONLINEARITIES),
+    *(normalization_catalogue.catalogue(name, has_affine=False) for name in BASES)) for variant in catalogue}
 
 
 def test_there_are_as_many_as_a_figure_needs():
@@ -39,8 +50,7 @@ def test_every_name_is_one_of_the_catalogues():
     assert not unknown, unknown
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.is_quick and case.module != TESTS],
-                         ids=lambda case: case.key)
+@pytest.mark.parametrize("case", QUICK, ids=lambda case: case.key)
 def test_what_was_planted_is_named_and_a_right_target_conforms(case):
     result = result_of(case, examples=0)
     assert not result.is_miss, f"{result.outcome} {result.diagnosis}: {result.said}"

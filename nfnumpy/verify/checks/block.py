@@ -18,7 +18,7 @@ from ..adapters.block import BlockTarget, block_adapter
 from ..compare import Check, InputCase, Outputs, compare
 from ..diagnosis import Diagnosis
 from ..network.architecture import BlockArchitecture, changed_beta
-from ..network.beam_search import NARROW_BEAMS, BeamSearch
+from ..network.beam_search import BeamSearch
 from ..network.blocks import residual_block
 from ..network.inputs import floored, random_parameters
 from ..network.rounding import allowed
@@ -29,6 +29,7 @@ from ..verdict import Verdict
 
 FEW = 2  # cases whose outputs are compared first
 NEAR = 4.0  # times what rounding explains is near enough there
+BEAMS_OF_BLOCKS = (4, 3, 2)
 NAME = "block"
 CATALOGUE = tuple(variant for variant in OF_BLOCKS if not SHAPING & variant.changes.keys())
 
@@ -57,7 +58,7 @@ class BlockCheck(Check):
             asked = [cases[k] for k in few]
             search = BeamSearch(catalogue, self.rules, functools.partial(_outputs, asked),
                                 wanted=[outputs[k]["output"] for k in few], near=[near[k] for k in few], excess=excess,
-                                beams=NARROW_BEAMS)
+                                beams=BEAMS_OF_BLOCKS)
             found = next(search.groups(), None)
             further = None if found else self._unlike(search.nearest, cases, outputs, near)
             if further is None or further in few:

@@ -27,13 +27,15 @@ Group = tuple[KnownVariant, ...]
 
 class Trial(NamedTuple):
     """error: the largest, over what is near; distance: root mean square; cosine: its magnitude, of the displacement by
-    the group and the displacement to the target. Infinite and 0 where the group cannot be computed.
+    the group and the displacement to the target. Infinite and 0 where the group cannot be computed. has_effect: whether
+    it changes any of the outputs.
     """
 
     error: float
     distance: float
     cosine: float
     group: Group
+    has_effect: bool = False
 
 
 class BeamSearch:
@@ -66,7 +68,8 @@ class BeamSearch:
             return Trial(np.inf, np.inf, 0.0, group)
         distance = max(float(np.linalg.norm(want - out) / (np.linalg.norm(out) or 1.0))
                        for want, out in zip(self.wanted, got, strict=True))
-        return Trial(error, distance, self._cosine(got), group)
+        has_effect = any(not np.array_equal(*pair) for pair in zip(self.start, got, strict=True))
+        return Trial(error, distance, self._cosine(got), group, has_effect)
 
     def _cosine(self, got):
         moved = _displacement(self.start, got)
@@ -78,8 +81,8 @@ class BeamSearch:
     def groups(self) -> Iterator[Group]:
         """Yield the tuples of variants that reproduce the target, all of the smallest length that there are."""
         tried = [self.trial((variant,)) for variant in self.catalogue]
-        unchanged, nearest = self.trial(()), np.inf
-        usable = [trial.group[0] for trial in tried if self._has_effect(trial, unchanged)]
+        nearest = np.inf
+        usable = [trial.group[0] for trial in tried if trial.has_effect or _across_examples(trial.group)]
         along = [trial.group[0] for trial in tried if trial.cosine > ALONG]
         for beam in (*self.beams, 0):
             within = [trial.group for trial in tried if trial.error <= 1.0 or _across_examples(trial.group)]
@@ -95,12 +98,6 @@ class BeamSearch:
             if not any(trial.error <= 1.0 for trial in tried):
                 tried += self._longer(_extended(ranked, beam), usable)
             along = []
-
-    def _has_effect(self, trial, unchanged):
-        if _across_examples(trial.group):
-            return True
-        same = (trial.error, trial.distance) == (unchanged.error, unchanged.distance)
-        return np.isfinite(trial.distance) and not same
 
     def _longer(self, groups, usable):
         """Trials of groups with one more variant, until one reproduces the target."""
