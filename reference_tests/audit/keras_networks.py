@@ -68,7 +68,7 @@ def switches(causes):
 
 
 for causes in (*((cause,) for cause in SINGLE), *SEVERAL):
-    planted("block", "tensorflow", *causes, framework="keras")(block_function(**switches(causes)))
+    planted("block", "tensorflow", *causes, framework="keras", is_quick=False)(block_function(**switches(causes)))
 
 OF_NETWORK = {"final nonlinearity missing": {"last_activation": False}, "expected_std never reset": {"resets": False},
               "alpha not squared in expected_std": {"squared": False}}

@@ -25,7 +25,7 @@ from ..verdict import CONFORMS, DIVERGES, VARIANT, Difference, Verdict
 RATES = (0.1, 0.25, 0.5, 0.8)
 SHAPE = (500, 2, 3, 4)  # N, H, W, C: images unlike in every axis
 CALLS = 12
-CALLS_OF_ONE_DRAW = 200  # where all examples of a batch share their draw, so that a call says little of the rate
+CALLS_OF_ONE_DRAW = 60  # where all examples of a batch share their draw, so that a call says little of the rate
 FALSE_ALARM = 1e-9  # the probability that a whole check finds a difference in a correct target
 EXACT = 1e-5  # the relative error of a factor that is not random
 ZERO = 1e-6  # a factor below it is 0
