@@ -4,7 +4,8 @@ Gradients of single numbers and of biases are sums whose terms cancel: how much 
 chance. So a gradient's error is relative to the largest magnitude in its family (weights, gains, biases, skip gains),
 for skip gains also to the size of the sums; and its limit is the largest that rounding explains in that family. In the
 backward pass every convolution adds in an order of its own, over images, pixels and channels, and such errors add up
-as a random walk: the limits of gradients grow with the root of the number of convolutions.
+as a random walk: the limits of gradients grow with the root of the number of convolutions. In float64, where no mistake
+is as small, those of the forward pass grow with the root of the number of blocks, too.
 """
 
 from collections.abc import Mapping
@@ -56,7 +57,9 @@ def allowed(reference: Mapping[str, np.ndarray], in_float32: Mapping[str, np.nda
     pooled: dict[str, float] = {}
     for name, error in own.items():
         pooled[family(name)] = max(pooled.get(family(name), 0.0), error)
-    limits = {name: pooled[family(name)] * (walk if name.startswith("gradient of") else 1.0) for name in own}
+    forward = sum(name.startswith("blocks.") for name in reference)**0.5 if precision == "float64" else 1.0
+    limits = {name: pooled[family(name)] * (walk if name.startswith("gradient of") else max(1.0, forward))
+              for name in own}
     for name in steps:
         gradient = name.replace("step", "gradient", 1)
         shift = STRETCH * limits[gradient] * scale_of[gradient]
