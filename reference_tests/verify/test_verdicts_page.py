@@ -1,7 +1,8 @@
 """docs/verdicts.md: its tables are those of docs/verdicts.toml, and what these say of the packages that the tests
 install is what the checks find.
 
-Rows of other packages are not run: nothing here installs them. `python -m reference_tests.tools.verdicts --check NAME`
+Not run: rows of other packages, which nothing here installs, and the few whose JAX code is compiled for a minute, which
+the page marks as run by hand; the audit has such functions in JAX. `python -m reference_tests.tools.verdicts --check NAME`
 does where one is installed.
 """
 
@@ -18,7 +19,8 @@ PACKAGES = verdicts.packages()
 PINS = dict(re.findall(r"^([\w-]+)==([\w.]+)", "\n".join(tomllib.loads(
     (verdicts.ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["test"]), re.MULTILINE))
 RUN = [package for package in PACKAGES if package["name"] == "nfnumpy" or package["name"] in PINS]
-ROWS = [pytest.param(package, row, id=f"{row['kind']}-{row['object']}") for package in RUN for row in package["rows"]]
+ROWS = [pytest.param(package, row, id=f"{row['kind']}-{row['object']}") for package in RUN for row in package["rows"]
+        if not row.get("by_hand")]
 
 
 def version_of(package):
