@@ -2,8 +2,8 @@
 install is what the checks find.
 
 Not run: rows of other packages, which nothing here installs, and the few whose JAX code is compiled for a minute, which
-the page marks as run by hand; the audit has such functions in JAX. `python -m reference_tests.tools.verdicts --check NAME`
-does where one is installed.
+the page marks as run by hand; the audit has such functions in JAX. `python -m reference_tests.tools.verdicts --check
+NAME` runs those of a package that is installed.
 """
 
 import importlib.metadata
