@@ -15,8 +15,8 @@ FAIL_ON = {"diverges": (DIVERGES,), "variant": tuple(outcome for outcome in Outc
 
 def add_shared(p: argparse.ArgumentParser) -> None:
     """The flags of both forms."""
-    p.add_argument("--framework", default="auto", metavar="NAME", help="auto, keras, tensorflow, torch, jax or "
-                   "numpy (default: auto)")
+    p.add_argument("--framework", default="auto", metavar="NAME", help="auto, keras, tensorflow, torch, haiku, "
+                   "flax, equinox, jax or numpy (default: auto)")
     p.add_argument("--examples", type=int, default=20, metavar="N", help="input cases drawn beside the fixed ones "
                    "(default: 20)")
     p.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="passed to the target, and used "

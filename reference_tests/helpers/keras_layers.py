@@ -61,6 +61,62 @@ class FromScratch(layers.Layer):
         return ops.conv(x, self.g * ops.reshape(weight, self.w.shape), self.strides, "same") + self.b
 
 
+def unit(kernel, axes, centred=True):
+    """The kernel without its mean, divided by the norm of that, over some axes."""
+    without_mean = kernel - ops.mean(kernel, axis=axes, keepdims=True)
+    norm = ops.sqrt(ops.maximum(ops.sum(ops.square(without_mean), axis=axes, keepdims=True), 1e-4))
+    return (without_mean if centred else kernel) / norm
+
+
+class WithGain(layers.Layer):
+    """A layer with a gain for each output."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.gain = self.add_weight(name="gain", shape=self.gain_shape(input_shape), initializer="ones")
+
+    def gain_shape(self, input_shape):
+        return (self.filters,)
+
+
+class ScaledDepthwise(WithGain, layers.DepthwiseConv2D):
+    centred = True
+
+    def gain_shape(self, input_shape):
+        return (input_shape[-1], self.depth_multiplier)
+
+    def call(self, inputs):
+        weight = unit(ops.convert_to_tensor(self.kernel), (0, 1), self.centred) * self.gain
+        return ops.depthwise_conv(inputs, weight, self.strides, self.padding) + self.bias
+
+
+class DepthwiseNotCentred(ScaledDepthwise):
+    centred = False
+
+
+class ScaledConv1D(WithGain, layers.Conv1D):
+    def call(self, inputs):
+        weight = unit(ops.convert_to_tensor(self.kernel), (0, 1)) * self.gain
+        return ops.conv(inputs, weight, self.strides, self.padding) + self.bias
+
+
+class ScaledTransposed(WithGain, layers.Conv2DTranspose):
+    """Its weight is (kh, kw, out, in)."""
+
+    centred = True
+
+    def gain_shape(self, input_shape):
+        return (self.filters, 1)
+
+    def call(self, inputs):
+        weight = unit(ops.convert_to_tensor(self.kernel), (0, 1, 3), self.centred) * self.gain
+        return ops.conv_transpose(inputs, weight, self.strides, self.padding) + self.bias
+
+
+class TransposedNotCentred(ScaledTransposed):
+    centred = False
+
+
 def functional_convolution(inputs, filters, kernel_size, strides=1):
     """A function that builds a layer on a tensor."""
     return ScaledStandardizedConv2D(filters, kernel_size, strides=strides, padding="same")(inputs)
@@ -236,14 +292,16 @@ class MomentumTheOtherWayRound(Normalization):
     decay = 0.01
 
 
-RIGHT = {"ws_conv": (ScaledStandardizedConv2D, FromScratch, functional_convolution),
+RIGHT = {"ws_conv": (ScaledStandardizedConv2D, FromScratch, functional_convolution, ScaledDepthwise, ScaledConv1D,
+                     ScaledTransposed),
          "se": (SqueezeExcite, OfBothWidths, functional_squeeze_excite), "stochastic_depth": (StochasticDepth,),
          "activation": (ScaledRelu,), "norm": (Normalization, layers.BatchNormalization)}
 MISTAKES = {  # the name of the known variant that verify should find
     Bessel: ("ws_conv", "Bessel-corrected variance"), OverInputs: ("ws_conv", "statistics per kernel row"),
     WholeTensor: ("ws_conv", "statistics over the whole tensor"), WithoutFanIn: ("ws_conv", "no division by √N"),
     CountsOutputs: ("ws_conv", "fan-in counts the output channels"), NotCentred: ("ws_conv", "not centred"),
-    WithoutGain: ("ws_conv", "gain left out"),
+    WithoutGain: ("ws_conv", "gain left out"), DepthwiseNotCentred: ("ws_conv", "not centred"),
+    TransposedNotCentred: ("ws_conv", "not centred"),
     Overwrites: ("ws_conv", "weight overwritten by the standardized one"), NotDoubled: ("se", "factor 2 missing"),
     TakesTheMaximum: ("se", "maximum in place of the mean"),
     DropsInEvaluation: ("stochastic_depth", "active in evaluation"),

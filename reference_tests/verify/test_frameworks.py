@@ -28,7 +28,7 @@ def test_the_framework_follows_from_the_target(target, name):
 
 
 def test_an_unknown_framework_is_one_line():
-    with pytest.raises(InputError, match="expected auto, keras, tensorflow, torch, jax, numpy"):
+    with pytest.raises(InputError, match="expected auto, keras, tensorflow, torch, haiku, flax, equinox, jax, numpy"):
         framework_of(len, "theano")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from ..frameworks import framework_of
+from ..frameworks import Framework, framework_of
 from . import Adapter
 from .guarded_call import guarded, guarding
 from .signatures import parameters_of, required, unusable
@@ -22,7 +22,7 @@ def activation_adapter(target: Any, wish: str, options: Mapping[str, Any]) -> Ad
     options go to the class or factory, or else to the function.
     """
     framework = framework_of(target, wish)
-    function, options = _function_of(target, options)
+    function, options = _function_of(target, options, framework)
 
     def run(case):
         x, cotangent = case.arrays["x"], case.arrays["cotangent"]
@@ -42,19 +42,22 @@ def activation_adapter(target: Any, wish: str, options: Mapping[str, Any]) -> Ad
     return Adapter(guarding("activation", run), framework)
 
 
-def _function_of(target: Any, options: Mapping[str, Any]) -> tuple[Callable, Mapping[str, Any]]:
+def _function_of(target: Any, options: Mapping[str, Any], framework: Framework) -> tuple[Callable, Mapping[str, Any]]:
     """(a function of an array, the options that it still takes)."""
     for _ in range(MOST_FACTORIES):
+        if framework.is_module(target):
+            return target, options
         if not callable(target):
             raise unusable("activation", target, "something to call")
         parameters = parameters_of(target)
+        options = {**framework.further_arguments(target), **options} if isinstance(target, type) else options
         missing = [name for name in required(parameters) if name not in options]
         if isinstance(target, type) and missing:
             flags = " ".join(f"--option {name}=…" for name in missing)
             raise InputError(f"activation: {target.__name__} cannot be made without {', '.join(missing)}: give {flags}")
         if not isinstance(target, type) and (missing or not _may_be_a_factory(target, parameters)):
             return target, options
-        target, options = guarded("activation", target, **options), {}
+        target, options = guarded("activation", framework.made, target, **options), {}
     raise unusable("activation", target, "a function of one array")
 
 

@@ -54,7 +54,7 @@ def clipping_adapter(target: Any, wish: str, options: Mapping[str, Any]) -> Adap
     options go to the target; clipping and eps (by any name) are the reference's too; final: the name of the last layer;
     layout: OIHW (with weights (out, in)) or HWIO; means: {"clipping": a name that is not known}.
     """
-    framework, options = framework_of(target, wish), dict(options)
+    framework, options = framework_of(target, wish).without_modules, dict(options)
     layout = options.pop("layout", framework.layout)
     if layout not in ("OIHW", "HWIO"):
         raise InputError(f"agc: layout={layout!r}: expected OIHW or HWIO")

@@ -16,8 +16,8 @@ from .layer_factories import builds_layers
 from .signatures import parameter_names
 
 INPUTS = ("in_chs", "in_channels", "in_ch", "inplanes", "in_planes", "cin", "c_in", "in_features", "in_dim", "dim_in")
-OUTPUTS = ("filters", "out_chs", "out_channels", "out_ch", "planes", "outplanes", "cout", "c_out", "out_features",
-           "dim_out")
+OUTPUTS = ("filters", "features", "output_channels", "out_chs", "out_channels", "out_ch", "planes", "outplanes", "cout",
+           "c_out", "out_features", "dim_out")
 ACTIVATIONS = {"NFNet": "gelu", "NFResNet": "relu", "NFRegNet": "silu"}
 GEOMETRIES = ((32, 32, 1, 1.0), (32, 48, 2, 0.9622504486493764), (32, 64, 1, 0.9805806756909201))
 ALPHA = 0.2
@@ -40,7 +40,7 @@ def block_adapter(target: Any, wish: str, family: str | None, activation: str | 
                   options: Mapping[str, Any]) -> tuple[Adapter, tuple[BlockTarget, ...]]:
     """(the Adapter, the blocks that are compared)."""
     framework = framework_of(target, wish)
-    if not framework.has_modules or not callable(target):
+    if not framework.has_modules or not (callable(target) or framework.is_module(target)):
         raise InputError("block: expected a module, or a class or factory that makes one, got "
                          f"{title_of(target)} ({framework.name})")
     if family not in (None, *BRANCHES) or activation not in (None, *GAMMA):
@@ -73,7 +73,8 @@ def _of_factory(target, framework, family, activation, options):
     if first is None and not framework.has_layers:
         raise InputError(f"block: expected a parameter {' or '.join(INPUTS[:2])}, the target has ({', '.join(names)})")
     alpha = options.get("alpha", ALPHA)
-    others = {name: value for name, value in options.items() if name != "alpha"}
+    others = {**framework.further_arguments(target),
+              **{name: value for name, value in options.items() if name != "alpha"}}
     for in_channels, out_channels, stride, beta in GEOMETRIES:
         known = {first: in_channels, second: out_channels, "stride": stride, "strides": stride, "alpha": alpha,
                  "beta": beta, "expected_std": 1.0 / beta, "expected_var": beta**-2}
@@ -81,7 +82,7 @@ def _of_factory(target, framework, family, activation, options):
         if framework.has_layers and builds_layers(target):
             module = guarded("block", _built, framework, target, given, in_channels)
         else:
-            module = guarded("block", target, **given)
+            module = guarded("block", framework.made, target, **given)
         if not framework.is_module(module):
             raise InputError(f"block: the target made a {type(module).__name__}, expected a module")
         if not {"beta", "expected_std", "expected_var"} & set(names):

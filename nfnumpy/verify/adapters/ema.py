@@ -31,7 +31,7 @@ def average_adapter(target: Any, wish: str, options: Mapping[str, Any]) -> Adapt
 
     options go to the target; decay is the reference's too.
     """
-    framework = framework_of(target, wish)
+    framework = framework_of(target, wish).without_modules
     parameters = parameters_of(target) or {}
     if not callable(target):
         raise unusable("ema", target, EXPECTED)

@@ -4,6 +4,7 @@ Classes and factories of layers, TensorFlow's modules with the number of input c
 layers around a tensor. Weights are (kh, kw, in, out).
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -37,7 +38,7 @@ def layer_convolution_adapter(target: Callable, framework: Framework, options: M
             raise InputError("ws_conv: expected a layer of (filters, kernel_size), the target takes "
                              f"({', '.join(required(parameters)) or 'nothing'})")
         return None
-    layer = _Layer(target, framework, names, parameters, options, builds_layers(target))
+    layer = Layer(target, framework, names, parameters, options, builds_layers(target))
     fixed = {role: 1 for role in ("stride", "groups") if names[role] is None}
     notes = tuple(f"it takes no {role}: compared with {role} = 1" for role in fixed)
     if names["padding"] is not None:
@@ -45,21 +46,23 @@ def layer_convolution_adapter(target: Callable, framework: Framework, options: M
     return Adapter(guarding("ws_conv", layer.run), framework, fixed, notes=notes)
 
 
-class _Layer:
+class Layer:
     """names: role -> the target's parameter, or None; builds: whether it is a function of a tensor."""
 
     def __init__(self, target: Callable, framework: Framework, names: Mapping[str, str | None],
                  parameters: Mapping[str, Any], options: Mapping[str, Any], builds: bool):
         self.target, self.framework, self.names = target, framework, names
-        self.options, self.builds = options, builds
+        self.options, self.builds, self.kernel = options, builds, parameters[names["kernel"] or ""]
+        self.stride = parameters.get(names["stride"] or "")
+        self.form: int | None = None
         default = getattr(parameters.get(names["padding"] or ""), "default", None)
         self.same = "SAME" if isinstance(default, str) and default.isupper() else "same"
 
     def run(self, case: Any) -> Mapping[str, np.ndarray]:
         """The standardized weight, the output and every gradient."""
-        arrays = case.arrays
-        weight = arrays["weight"]
-        module = self._made(arrays["x"], weight.shape, case.options)
+        weight = self.arranged(case.arrays["weight"], case.options["groups"])
+        arrays = {**case.arrays, "weight": weight}
+        module = self._made(case.arrays, case.options)
         leaves = load(module, arrays)
         out, convolved = module.call_and_watch(arrays["x"], training=True)
         output = self.framework.host(out)
@@ -72,17 +75,49 @@ class _Layer:
             grad = grads.get(name)  # of a variable that the layer does not know of there is none
             grad = np.zeros(arrays[ours].shape) if grad is None else grad
             outputs[f"gradient of {ours}"] = grad.reshape(arrays[ours].shape)
-        return outputs | in_evaluation(module, self.framework, leaves["weight"], arrays["x"], after_a_step(weight))
+        outputs |= in_evaluation(module, self.framework, leaves["weight"], arrays["x"], after_a_step(weight))
+        ours = case.arrays["weight"].shape
+        return {name: array.reshape(ours) if array.shape == weight.shape else array for name, array in outputs.items()}
 
-    def _made(self, x, shape, geometry):
-        values = {"inputs": x.shape[3], "outputs": shape[3], "kernel": shape[0], "stride": geometry["stride"],
-                  "groups": geometry["groups"], "padding": self.same}
+    def arranged(self, weight: np.ndarray, groups: int) -> np.ndarray:
+        """A weight (kh, kw, in/groups, out) in the layer's shape."""
+        return weight
+
+    def values(self, x: np.ndarray, weight: np.ndarray, geometry: Mapping[str, Any]) -> dict[str, Any]:
+        """{role: value} of the constructor's arguments, but for the size of the kernel."""
+        return {"inputs": x.shape[3], "outputs": weight.shape[3], "groups": geometry["groups"], "padding": self.same,
+                "stride": _as_many(self.stride, geometry["stride"])}
+
+    def _made(self, arrays, geometry):
+        x, values = arrays["x"], self.values(arrays["x"], arrays["weight"], geometry)
+        forms = self.framework.kernel_sizes(self.kernel, arrays["weight"].shape[0])
+        if self.form is None:
+            self.form = self._form_that_works(x, values, forms)
+        return self.layer(x, {**values, "kernel": forms[self.form]})
+
+    def _form_that_works(self, x, values, forms):
+        """The number of the first form of a kernel's size that the target takes; of several errors, the first."""
+        errors = []
+        for form, size in enumerate(forms[:-1]):
+            try:
+                self.layer(x, {**values, "kernel": size})
+                return form
+            except Exception as error:
+                errors.append(error)
+        try:
+            self.layer(x, {**values, "kernel": forms[-1]})
+            return len(forms) - 1
+        except Exception as error:
+            raise (*errors, error)[0] from None
+
+    def layer(self, x: np.ndarray, values: Mapping[str, Any]) -> ModuleHandle:
+        """The handle of a layer for an input like x, with its constructor's arguments by their roles."""
         given = {name: values[role] for role, name in self.names.items() if name is not None}
         given |= self.options
         if self.builds:
             made = self.framework.built(lambda tensor: self.target(tensor, **given), x.shape[1:])
         else:
-            made = self.target(**given)
+            made = self.framework.made(self.target, **given)
         if not self.framework.is_module(made):
             raise InputError(f"ws_conv: expected a layer, the target made {type(made).__name__}")
         module = self.framework.module(made, owned=True)
@@ -90,19 +125,34 @@ class _Layer:
         return module
 
 
+def _as_many(parameter, value):
+    """A stride as often as the parameter's default, or else its annotation, has it."""
+    if parameter is None or isinstance(parameter.default, (tuple, list)):
+        return value if parameter is None else (value,) * len(parameter.default)
+    is_pair = re.search(r"^[\w.]*(tuple|sequence)", str(parameter.annotation), re.I)
+    return (value, value) if is_pair and parameter.default is parameter.empty else value
+
+
 def load(module: ModuleHandle, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
     """Write weight, gain and bias into the layer; {our name: the layer's} of those that it has."""
-    shapes, leaves = {name: tuple(array.shape) for name, array in module.buffers.items()}, {}
-    shapes |= dict(module.parameters)
-    for name, shape in shapes.items():
-        last = name.rpartition(".")[2].lower()
-        for ours, pattern in LEAVES:
-            if ours not in leaves and re.search(pattern, last) and np.prod(shape) == arrays[ours].size:
-                leaves[ours] = name
-                break
+    shapes = {name: tuple(array.shape) for name, array in module.buffers.items()} | dict(module.parameters)
+    leaves = names_of_leaves(shapes, {ours: arrays[ours].size for ours, _ in LEAVES})
     if "weight" not in leaves or shapes[leaves["weight"]] != arrays["weight"].shape:
         raise InputError(f"ws_conv: expected a weight {arrays['weight'].shape}, the layer has "
                          + (", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "no parameters"))
     module.load({name: arrays[ours].reshape(shapes[name]) for ours, name in leaves.items()},
                 str(arrays["weight"].dtype))
+    return leaves
+
+
+def names_of_leaves(shapes: Mapping[str, tuple[int, ...]], sizes: Mapping[str, int]) -> dict[str, str]:
+    """{our name: the layer's} of weight, gain and bias; sizes: those that are known."""
+    leaves: dict[str, str] = {}
+    for name, shape in shapes.items():
+        last = name.rpartition(".")[2].lower()
+        for ours, pattern in LEAVES:
+            size = math.prod(shape)
+            if ours not in leaves and re.search(pattern, last) and size == sizes.get(ours, size):
+                leaves[ours] = name
+                break
     return leaves

@@ -10,7 +10,8 @@ from ...errors import InputError
 from ..frameworks import Framework
 from .signatures import first_named, parameter_names, parameters_of, required, takes_any_keyword
 
-INPUT = ("x", "inputs", "input", "input_tensor", "tensor", "feature", "input_layer", "net")
+INPUT = ("x", "inputs", "input", "input_tensor", "tensor", "feature", "input_layer", "net", "images",
+         "image")
 CHANNELS = ("channels", "in_channels", "filters", "num_channels", "in_ch", "input_channels", "num_filters", "units")
 OUTPUTS = ("out_ch", "out_channels", "out_chs", "output_channels", "out_features", "cout")
 
@@ -59,5 +60,5 @@ def layer_factory(target: Callable, framework: Framework, options: Mapping[str, 
         given = {**{name: value for name, value in values.items() if name is not None}, **options}
         if builds:
             return framework.built(lambda tensor: target(tensor, **given), case.arrays["x"].shape[1:])
-        return target(**given)
+        return framework.made(target, **given)
     return make

@@ -8,6 +8,7 @@ with "logits", and {its parameter's name: gradient}, or None; cotangent_of(logit
 `can_train`, `run_in_training`. Arrays of the trace are in the target's layout.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from ...errors import InputError, first_line
 from ..frameworks import Framework, framework_of
 from .function_models import FunctionModel, TreeModel
 from .guarded_call import guarded
+from .layer_factories import builds_layers
 from .module_models import ModuleModel
 from .signatures import parameter_names, parameters_of, required
 
@@ -29,17 +31,22 @@ def network_target(target: Any, wish: str, config: Any,
     if isinstance(target, str):
         target, options = _of_timm(target, options), {}
     framework = framework_of(target, wish)
-    if framework.has_transformations and _is_tree_model(target):
+    if _is_tree_model(target, framework):
         return TreeModel(target, framework, options), framework
     if framework.has_modules and not _is_of_parameters(target):
+        if framework.has_layers and not framework.is_module(target) and builds_layers(target):
+            function = functools.partial(target, **options)
+            target, options = guarded("model", framework.built, function, (None, None, 3)), {}
         if not framework.is_module(target):
-            target, options = guarded("model", _made, target, config, options), {}
+            target, options = guarded("model", _made, framework, target, config, options), {}
+            if _is_tree_model(target, framework):
+                return TreeModel(target, framework, options), framework
         if not framework.is_module(target):
             raise InputError(f"model: the target made a {type(target).__name__}, expected a module")
         return ModuleModel(target, framework, options), framework
     if isinstance(target, type):
-        target, options = guarded("model", _made, target, config, options), {}
-        if framework.has_transformations and _is_tree_model(target):
+        target, options = guarded("model", _made, framework, target, config, options), {}
+        if _is_tree_model(target, framework):
             return TreeModel(target, framework, options), framework
     if not callable(target):
         raise InputError(f"model: expected timm:NAME, a module or its factory, or a function of (parameters, images), "
@@ -47,7 +54,10 @@ def network_target(target: Any, wish: str, config: Any,
     return FunctionModel(target, framework, config, options), framework
 
 
-def _is_tree_model(target):
+def _is_tree_model(target, framework):
+    """Whether an object that is no module of a library known here has init and apply."""
+    if not framework.has_transformations or isinstance(target, type) or framework.is_module(target):
+        return False
     return hasattr(target, "init") and hasattr(target, "apply")
 
 
@@ -57,12 +67,12 @@ def _is_of_parameters(target):
     return not isinstance(target, type) and len(names) >= 2 and names[0] in PARAMETERS
 
 
-def _made(target, config, options):
+def _made(framework, target, config, options):
     """The instance of a class or factory, with the configuration if that is its first parameter."""
-    names = parameter_names(target)
+    names, options = parameter_names(target), {**framework.further_arguments(target), **options}
     if names and names[0] in ("config", "cfg", "configuration") and names[0] not in options and config is not None:
-        return target(config, **options)
-    return target(**options)
+        return framework.made(target, config, **options)
+    return framework.made(target, **options)
 
 
 def _of_timm(text, options):

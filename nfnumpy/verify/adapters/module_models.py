@@ -1,5 +1,6 @@
 """Modules as networks, with the inputs and outputs of the modules that contain a block's parameters."""
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ class ModuleModel:
         self.image_size: int | None = None  # that it is made for, if it takes no other
         if framework.has_layers:
             shape, self.image_size = image_shape(module)
-            guarded("model", self.module.build, np.zeros((1, *shape), np.float32))
+            guarded("model", self.module.build, framework.images(np.zeros((1, *shape), np.float32)))
         self.shapes = {**self.module.parameters, **{name: array.shape for name, array in self.module.buffers.items()
                                                     if array.ndim and array.dtype.kind == "f"}}
         if not self.module.parameters:
@@ -42,7 +43,7 @@ class ModuleModel:
             owned.setdefault(part, []).append(name)
         for part, own in owned.items():
             path = _common_path(own)
-            inside = [name for name in names if name.startswith(f"{path}.")]
+            inside = [name for name in names if name.startswith((f"{path}.", f"{path}/"))]
             if path and len(inside) == len(own) and (part.startswith("blocks.") or part == "linear"):
                 self.places[part] = _widened(path, own, names) if part.startswith("blocks.") else path
 
@@ -117,13 +118,13 @@ def image_shape(module: Any) -> tuple[tuple[int, int, int], int | None]:
 
 
 def _common_path(names: Sequence[str]) -> str:
-    """The path of the innermost module that contains all these parameters."""
-    paths = [name.split(".")[:-1] for name in names]
+    """The path of the innermost module that contains all these parameters; Haiku's have slashes, and "~"."""
+    paths = [re.split(r"([./])", name)[:-2] for name in names]
     common = paths[0]
     for path in paths[1:]:
         length = min(len(common), len(path))
         common = common[:next((k for k in range(length) if common[k] != path[k]), length)]
-    return ".".join(common)
+    return "".join(common).rstrip("./~")
 
 
 def _widened(path: str, own: Collection[str], names: Iterable[str]) -> str:

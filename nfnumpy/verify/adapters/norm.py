@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from ..frameworks import framework_of
+from ..frameworks import Framework, framework_of
 from . import Adapter
 from .guarded_call import guarded, guarding
 from .norm_runs import GROUPS, ROLES, RUNNING, FunctionRuns, ModuleRuns, kind_of
@@ -21,7 +21,7 @@ def norm_adapter(target: Any, wish: str, options: Mapping[str, Any]) -> Adapter:
     fixed: has_affine, takes_groups, and for a module that exists already its channels, and pixels (N, H, W) or None.
     """
     framework, options = framework_of(target, wish), dict(options)
-    if not callable(target):
+    if not callable(target) and not framework.is_module(target):
         raise InputError(f"norm: expected something to call, got {target!r}")
     layout = options.pop("layout", None)
     if layout not in (None, "NHWC", "NCHW"):
@@ -45,10 +45,11 @@ def _of_module(target, framework, options, layout, is_module):
     made, fixed, takes_groups = target, {}, False
     factory = None
     if not is_module:
-        factory = _Factory(target, options)
+        options = {**framework.further_arguments(target), **options}
+        factory = _Factory(target, options, framework)
         takes_groups = factory.groups is not None
         if factory.channels is None and not takes_groups:
-            made = guarded("norm", target, **options)
+            made = guarded("norm", framework.made, target, **options)
         else:
             made = guarded("norm", factory, 64, 32)
         if not framework.is_module(made):
@@ -84,8 +85,8 @@ def _fixed(shapes, module):
 class _Factory:
     """A class or function that makes a module of (channels) or (groups, channels), told by the parameters' names."""
 
-    def __init__(self, target: Callable, options: Mapping[str, Any]):
-        self.target, self.options = target, options
+    def __init__(self, target: Callable, options: Mapping[str, Any], framework: Framework):
+        self.target, self.options, self.framework = target, options, framework
         names = [name for name in parameter_names(target) if name not in options]
         self.groups = first_named(names, GROUPS)
         self.channels = first_named(names, CHANNELS)
@@ -99,4 +100,5 @@ class _Factory:
 
     def __call__(self, channels: int, groups: int) -> Any:
         given = {self.channels: channels, self.groups: groups}
-        return self.target(**{name: value for name, value in given.items() if name is not None}, **self.options)
+        return self.framework.made(self.target, **{name: value for name, value in given.items() if name is not None},
+                                   **self.options)

@@ -37,7 +37,7 @@ def sam_adapter(target: Any, wish: str, options: Mapping[str, Any]) -> Adapter:
 
     InputError for anything that is no such optimizer. options go to the target; rho is the reference's too.
     """
-    framework, parameters = framework_of(target, wish), parameters_of(target) or {}
+    framework, parameters = framework_of(target, wish).without_modules, parameters_of(target) or {}
     base, anything = first_named(parameters, BASE), takes_any_keyword(parameters)
     binding = bind(parameters, ROLES, options)
     if framework.has_transformations and base and first_named(parameters, ADVERSARY):

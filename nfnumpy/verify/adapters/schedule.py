@@ -54,7 +54,7 @@ def schedule_adapter(target: Any, wish: str, options: Mapping[str, Any]) -> Adap
     options: these three (by any name) are the reference's too, and go to the target if it takes them; all others go to
     the target. InputError for something that is no schedule.
     """
-    framework = framework_of(target, wish)
+    framework = framework_of(target, wish).without_modules
     if not callable(target):
         raise unusable("schedule", target, EXPECTED)
     signature = _Signature.of(target, options)

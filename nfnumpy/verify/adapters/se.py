@@ -32,7 +32,7 @@ def squeeze_excite_adapter(target: Any, wish: str, options: Mapping[str, Any],
     parameters(case): the reference's four parameters of an input case, (in, out), as wide as it makes the hidden layer.
     """
     framework = framework_of(target, wish)
-    if not callable(target):
+    if not callable(target) and not framework.is_module(target):
         raise InputError(f"se: expected something to call, got {target!r}")
     if framework.is_module(target):
         shapes = framework.module(target).parameters
@@ -47,6 +47,7 @@ def squeeze_excite_adapter(target: Any, wish: str, options: Mapping[str, Any],
     if not framework.has_modules:
         raise InputError("se: expected a module or its factory in a framework that has modules, or a function of (x, "
                          f"weight0, bias0, weight1, bias1), got one of ({', '.join(names)})")
+    options = {**framework.further_arguments(target), **options}
     if framework.has_layers:
         make = layer_factory(target, framework, options, WIDTH_NAMES, _width)
     else:

@@ -15,7 +15,10 @@ Parameters = Mapping[str, inspect.Parameter]
 def parameters_of(target: Any) -> Parameters | None:
     """A dict name -> inspect.Parameter; None for a callable without signature (built-in functions)."""
     try:
-        return dict(inspect.signature(target).parameters)
+        found = dict(inspect.signature(target).parameters)
+        if isinstance(target, type) and found and all(each.kind in VARIADIC for each in found.values()):
+            found = dict(list(inspect.signature(target.__init__).parameters.items())[1:])  # type: ignore[misc]
+        return found
     except (TypeError, ValueError):
         return None
 

@@ -1,5 +1,6 @@
 """Stochastic depth: functions of (x, rate, training) and modules made for a rate, distinguished by their names."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,10 @@ def stochastic_depth_adapter(target: Any, wish: str, options: Mapping[str, Any])
         raise InputError("stochastic_depth: expected a function of (x, rate, training) or a module of (rate), got "
                          f"parameters ({', '.join(names) or 'none'})")
 
+    if framework.has_transformations and framework.has_modules:
+        transformed = _Transformed(target, framework, options, names, takes_x)
+        return Adapter(guarding("stochastic_depth", transformed), framework)
+
     layers: dict[tuple[float, str], Any] = {}  # a layer may count its draws, so that one is used again
 
     def made_for(x, rate, training, draw):
@@ -60,6 +65,36 @@ def stochastic_depth_adapter(target: Any, wish: str, options: Mapping[str, Any])
         return value, np.zeros(x.shape) if grads[0] is None else grads[0]
 
     return Adapter(guarding("stochastic_depth", run), framework)
+
+
+class _Transformed:
+    """A module, or a function of x, whose random numbers come from keys; one for every rate."""
+
+    def __init__(self, target: Any, framework: Framework, options: Mapping[str, Any], names: Sequence[str],
+                 takes_x: bool):
+        self.target, self.framework, self.options, self.names = target, framework, options, names
+        self.takes_x, self.modules = takes_x, dict[tuple[float, str], Any]()
+
+    def _module(self, rate):
+        known = {name: value for name, value in _arguments(self.names, rate, True, 0, self.framework).items()
+                 if name in (*RATES, *KEEPS)}
+        if self.takes_x:
+            made = self.framework.built(functools.partial(self.target, **known, **self.options), ())
+        else:
+            given = {**self.framework.further_arguments(self.target), **known, **self.options}
+            made = self.framework.made(self.target, **given)
+        return self.framework.module(made)
+
+    def __call__(self, x: np.ndarray, rate: float, training: bool, draw: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """See stochastic_depth_adapter."""
+        key = rate, str(x.dtype)
+        if key not in self.modules:
+            self.modules[key] = self._module(rate)
+        module = self.modules[key]
+        module.calls = draw
+        out = module.call(x, training)
+        value = self.framework.host(out)
+        return value, module.gradients(out, x)[0]
 
 
 def _arguments(names: Sequence[str], rate: float, training: bool, draw: int, framework: Framework) -> dict[str, Any]:

@@ -14,7 +14,8 @@ ROLES = {"stride": ("stride", "strides"), "groups": ("groups", "num_groups", "gr
 
 @dataclasses.dataclass(frozen=True)
 class Construction:
-    """names: role -> the target's parameter, or None; tells_padding: whether it is told the padding.
+    """names: role -> the target's parameter, or None; tells_padding: whether it is told the padding; make(target, …)
+    calls it.
 
     A padding whose default is a number is told: k//2 on both sides, as every model has it, and its default is not
     compared. None or a word is the target's own choice. A bias that is False by default is asked for. in_pairs: whether
@@ -25,11 +26,14 @@ class Construction:
     names: Mapping[str, str | None]
     tells_padding: bool
     options: Mapping[str, Any]
+    make: Callable[..., Any]
     in_pairs: bool = False
 
     @classmethod
-    def of(cls, target: Callable, options: Mapping[str, Any]) -> "Construction":
-        """The Construction of a target; InputError where it needs arguments of unknown meaning."""
+    def of(cls, target: Callable, options: Mapping[str, Any], make: Callable[..., Any]) -> "Construction":
+        """The Construction of a target that make(target, …) calls; InputError where it needs arguments of unknown
+        meaning.
+        """
         parameters = all_parameters(target)
         free = [name for name in parameters if name not in options]
         names = {role: first_named(free, known) for role, known in ROLES.items()}
@@ -43,7 +47,7 @@ class Construction:
         names["bias"] = names["bias"] if bias is not None and bias.default is False else None
         padding = parameters.get(names["padding"] or "")
         is_choice = padding is None or padding.default is None or isinstance(padding.default, str)
-        return cls(target, names, not is_choice, options)
+        return cls(target, names, not is_choice, options, make)
 
     @property
     def fixed(self) -> dict[str, Any]:
@@ -67,8 +71,9 @@ class Construction:
                  if name is not None and (role != "padding" or self.tells_padding)}
         first = [name for name in parameter_names(self.target) if name not in given][:3]
         if len(first) == 3 and not set(first) & self.options.keys():
-            return self.target(**dict(zip(first, (inputs, outputs, size), strict=True)), **given, **self.options)
-        return self.target(inputs, outputs, size, **given, **self.options)
+            sizes = dict(zip(first, (inputs, outputs, size), strict=True))
+            return self.make(self.target, **sizes, **given, **self.options)
+        return self.make(self.target, inputs, outputs, size, **given, **self.options)
 
     def _sized(self, size):
         return (size, size) if self.in_pairs else size

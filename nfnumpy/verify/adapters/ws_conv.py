@@ -12,6 +12,7 @@ from ..frameworks import Framework, ModuleHandle, framework_of
 from . import Adapter
 from .guarded_call import guarded, guarding
 from .layer_convolution import AFTER, layer_convolution_adapter
+from .layer_shapes import shaped_layer_adapter
 from .signatures import parameter_names
 from .ws_construction import Construction
 from .ws_evaluation import OUTPUT, WEIGHT, after_a_step, in_evaluation
@@ -29,7 +30,10 @@ def convolution_adapter(target: Any, wish: str, options: Mapping[str, Any]) -> A
     layout = options.pop("layout", framework.layout)
     if not callable(target) or layout not in ("OIHW", "HWIO"):
         raise InputError(f"ws_conv: expected something to call and a layout OIHW or HWIO, got {target!r}, {layout!r}")
-    if framework.has_layers and (layers := layer_convolution_adapter(target, framework, options)):
+    options = {**framework.further_arguments(target), **options}
+    if framework.has_layers and not framework.channels_first and (
+            layers := shaped_layer_adapter(target, framework, options)
+            or layer_convolution_adapter(target, framework, options)):
         return layers
     if framework.has_modules and (isinstance(target, type) or _makes_modules(target)):
         return _module_adapter(target, framework, options)
@@ -44,7 +48,7 @@ def _makes_modules(target):
 
 def _module_adapter(target, framework, options):
     """A module of two dimensions is compared in everything, any other in its standardization."""
-    construction, module = _made_once(Construction.of(target, options))
+    construction, module = _made_once(Construction.of(target, options, framework.made))
     if not framework.is_module(module):
         raise InputError(f"ws_conv: expected a module, the target made {type(module).__name__}")
     shapes = framework.module(module).parameters
@@ -52,7 +56,8 @@ def _module_adapter(target, framework, options):
     if len(weight) == 2:
         raise InputError(f"ws_conv: expected a convolution, the weight of {type(module).__name__} has two axes "
                          f"{weight}: its function of the weight can be checked")
-    transposed = "transpose" in type(module).__name__.lower() or getattr(module, "transposed", False)
+    made = getattr(framework.unbound_call(module), "__self__", module)
+    transposed = "transpose" in type(made).__name__.lower() or getattr(made, "transposed", False)
     layer = _Layer(construction, framework, transposed, len(weight) - 2)
     if layer.dimensions == 2 and not transposed:
         fixed, notes = construction.fixed, construction.notes

@@ -187,9 +187,22 @@ FUNCTION_CHECK = dataclasses.replace(CHECK, reference=reference_of_function, cat
                                      scales=scales_of_function, screen=None)
 
 
+def _depthwise(case):
+    """A case with a group for every channel, of one output, or of two where their number is even."""
+    arrays, outputs = case.arrays, case.arrays["weight"].shape[3]
+    channels = outputs // 2 if outputs % 2 == 0 else outputs
+    x = np.take(arrays["x"], np.arange(channels) % arrays["x"].shape[3], axis=3)
+    return InputCase({**arrays, "x": x, "weight": arrays["weight"][:, :, :1]}, {**case.options, "groups": channels})
+
+
 def with_geometry(fixed: Mapping[str, Any]) -> Check:
-    """The Check with the input cases of a target that has only one stride, number of groups or padding, or no bias."""
+    """The Check with the input cases of a target that has only one stride, number of groups or padding, or no bias, or
+    is depthwise.
+    """
     told = {name: value for name, value in fixed.items() if name in ("padding", "bias")}
+    if fixed.get("depthwise"):
+        return dataclasses.replace(CHECK, typical=tuple(map(_depthwise, TYPICAL)), edges=tuple(map(_depthwise, EDGES)),
+                                   drawn=lambda seed: _depthwise(drawn(seed)))
 
     def fits(case):
         return all(case.options[name] == value for name, value in fixed.items() if name not in told)

@@ -10,6 +10,9 @@ from typing import Any
 from ...errors import InputError
 from ..verdict import Verdict
 from .base import Framework, ModuleHandle
+from .equinox import Equinox
+from .flax import Flax
+from .haiku import Haiku
 from .jax import Jax
 from .keras import Keras
 from .numpy import Numpy
@@ -17,7 +20,7 @@ from .tensorflow import TensorFlow
 from .torch import Torch
 
 FRAMEWORKS: dict[str, type[Framework]] = {framework.name: framework for framework in (
-    Keras, TensorFlow, Torch, Jax, Numpy)}
+    Keras, TensorFlow, Torch, Haiku, Flax, Equinox, Jax, Numpy)}
 
 
 def framework_of(target: Any, wish: str = "auto") -> Framework:
@@ -65,18 +68,27 @@ def _others(function):
 
 def _guess(target):
     """The name of the framework whose packages the target, or else its module, names; numpy where there is none."""
+    target = target[0] if type(target) is tuple and target else target  # a model and its state
     owner = target if isinstance(target, type) else type(target)
     roots = {_root(base) for base in owner.__mro__}
+    for framework in (Haiku, Flax, Equinox):  # a file may import two of them
+        if roots & set(framework.packages):
+            return framework.name
     function = getattr(target, "func", target)  # of a functools.partial
     function = getattr(function, "__wrapped__", function)
     roots.add((getattr(function, "__module__", None) or "").partition(".")[0])
     packages = {package for framework in FRAMEWORKS.values() for package in (*framework.packages, framework.name)}
     for names in _namespaces(function):
-        found = {_root(value) for value in names.values() if hasattr(value, "__name__")}
+        found = {root for value in names.values() if hasattr(value, "__name__") for root in _roots(value)}
         roots |= found
         if found & packages:
             break
-    return next((name for name, framework in FRAMEWORKS.items() if roots & set(framework.packages)), Numpy.name)
+    name = next((name for name, framework in FRAMEWORKS.items() if roots & set(framework.packages)), Numpy.name)
+    if name == Jax.name:  # in a file that imports Equinox, functions of arrays have its layouts
+        module = vars(sys.modules.get(getattr(function, "__module__", None) or "") or object)
+        imported = {_root(value) for value in module.values() if hasattr(value, "__name__")}
+        name = Equinox.name if imported & {*Haiku.packages, *Flax.packages, *Equinox.packages} == {"equinox"} else name
+    return name
 
 
 def _namespaces(function):
@@ -101,10 +113,15 @@ def _names_in(code):
     return {*getattr(code, "co_names", ()), *(name for part in inner for name in _names_in(part))}
 
 
+def _roots(value):
+    """The package that a function or module comes from, or those of a class and its bases."""
+    return {_root(each) for each in (value.__mro__ if isinstance(value, type) else (value,))}
+
+
 def _root(value):
     """The package that a class, function or module comes from."""
     return (getattr(value, "__module__", None) or getattr(value, "__name__", "") or "").partition(".")[0]
 
 
-__all__ = ["FRAMEWORKS", "Framework", "Jax", "Keras", "ModuleHandle", "Numpy", "TensorFlow", "Torch", "framework_of",
-           "tries_frameworks"]
+__all__ = ["FRAMEWORKS", "Equinox", "Flax", "Framework", "Haiku", "Jax", "Keras", "ModuleHandle", "Numpy",
+           "TensorFlow", "Torch", "framework_of", "tries_frameworks"]

@@ -97,6 +97,11 @@ class Framework:
         self.seen: set[str] = set()
 
     @property
+    def without_modules(self) -> "Framework":
+        """The framework for what trains: another one where modules are not trained in place."""
+        return self
+
+    @property
     def layout(self) -> str:
         """The usual layout of a convolution's weight."""
         return "OIHW" if self.channels_first else "HWIO"
@@ -145,6 +150,21 @@ class Framework:
     def in_dtype(self, target: Any, dtype: str) -> Any:
         """`target`, where it is a module a copy in `dtype`."""
         return target
+
+    def made(self, target: Callable, *arguments: Any, **options: Any) -> Any:
+        """What a class or factory of modules makes."""
+        return target(*arguments, **options)
+
+    def kernel_sizes(self, parameter: Any, size: int) -> tuple[Any, ...]:
+        """The forms in which a class or factory may take the size of a square kernel, the usual one first.
+
+        parameter: of its signature.
+        """
+        return (size,)
+
+    def further_arguments(self, target: Any) -> dict[str, Any]:
+        """{name: value} of arguments of a class or factory of modules that say nothing about what it computes."""
+        return {}
 
     def unbound_call(self, made: Any) -> Callable:
         """The function whose signature shows how the object `made` is called."""

@@ -58,8 +58,8 @@ class Keras(LayerFramework):
         return self.keras.random.SeedGenerator(seed)
 
     def running_eagerly(self) -> contextlib.AbstractContextManager[None]:
-        if isinstance(self.derivatives, OfJax):
-            return self.derivatives.compiling_fast()
+        if isinstance(self.below, Jax):
+            return self.below.compiling_fast()
         return self.below.running_eagerly() if isinstance(self.below, TensorFlow) else super().running_eagerly()
 
     def is_variable(self, value: Any) -> bool:

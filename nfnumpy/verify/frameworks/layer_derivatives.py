@@ -38,7 +38,7 @@ class OfTorch:
         weights: list[Any] = []
         with watched_convolutions(self.torch) as found:
             yield weights
-        weights += [weight.permute(2, 3, 1, 0) for weight in found]
+        weights += [weight.permute(*range(2, weight.ndim), 1, 0) for weight in found]
 
 
 class OfJax:
@@ -66,16 +66,6 @@ class OfJax:
         """By x and by all parameters, of the last run."""
         x, parameters = self.vjp(self.jax.numpy.asarray(cotangent).astype(output.dtype))
         return [x, *parameters]
-
-    @contextlib.contextmanager
-    def compiling_fast(self) -> Iterator[None]:
-        """Inside, XLA compiles without optimizations: every input case is compiled by itself, and runs once."""
-        before = self.jax.config.read("jax_disable_most_optimizations")
-        self.jax.config.update("jax_disable_most_optimizations", True)
-        try:
-            yield
-        finally:
-            self.jax.config.update("jax_disable_most_optimizations", before)
 
     @contextlib.contextmanager
     def watched_convolutions(self) -> Iterator[list[Any]]:

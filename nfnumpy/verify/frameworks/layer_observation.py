@@ -21,11 +21,11 @@ def calling(layer: Any, changed: Callable[[Callable], Callable], by_call: bool) 
     def called(self, *arguments, **options):
         return changed(lambda *given, **further: own(self, *given, **further))(*arguments, **options)
 
-    layer.__class__ = type(original.__name__, (original,), {"__call__": called})
+    object.__setattr__(layer, "__class__", type(original.__name__, (original,), {"__call__": called}))
     try:
         yield
     finally:
-        layer.__class__ = original
+        object.__setattr__(layer, "__class__", original)
 
 
 def keeping(part: str, seen: dict[tuple[str, str], Any]) -> Callable[[Callable], Callable]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .base import Host
 
-CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
+CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput")  # the last one is a transposed one
 
 
 class Tape:
@@ -43,7 +43,8 @@ class Tape:
         weights: list[Any] = []
 
         def keep(op_type, inputs, attrs, outputs, op_name=None, graph=None):
-            if op_type in CONVOLUTIONS and not self.tensorflow.is_symbolic_tensor(inputs[1]):
+            name = op_type.decode() if isinstance(op_type, bytes) else op_type
+            if name in CONVOLUTIONS and not self.tensorflow.is_symbolic_tensor(inputs[1]):
                 weights.append(inputs[1])
 
         op_callbacks.add_op_callback(keep)

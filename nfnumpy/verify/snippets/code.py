@@ -10,6 +10,7 @@ from ..frameworks import FRAMEWORKS
 from ..verdict import LAYOUTS, Verdict
 from .place import Place
 
+OF_JAX = ("haiku", "flax", "equinox")  # whose arrays are JAX's
 IMPORTS = {"torch": ("import torch",), "numpy": ("import numpy as np",),
            "jax": ("import jax", "import jax.numpy as jnp", "", 'jax.config.update("jax_enable_x64", True)'),
            "tensorflow": ("import tensorflow as tf",), "keras": ("import keras",)}
@@ -28,8 +29,8 @@ class Program:
     def __init__(self, place: Place, verdict: Verdict, tensor: str, is_short: bool, means: Mapping[str, str]):
         self.place, self.verdict, self.tensor = place, verdict, tensor
         self.is_short, self.means = is_short, means
-        self.name = verdict.framework
-        self.framework = FRAMEWORKS[self.name]()
+        self.name = "jax" if verdict.framework in OF_JAX else verdict.framework
+        self.framework = FRAMEWORKS[verdict.framework]()
         self.dtype = verdict.precision
         given = verdict.counterexample or {}
         self.arrays = {name: np.asarray(value, dtype=np.float64) for name, value in given.items()
