@@ -404,3 +404,16 @@ def test_a_linear_layer_is_said_to_be_one():
 
     with pytest.raises(InputError, match=r"two axes \(4, 4\)"):
         check(Linear)
+
+
+class DividesByTheDeviation(TakesEverything):
+    """A 1×1 convolution with one input has a deviation of exactly 0, whose derivative is 0 in torch.std."""
+
+    def forward(me, x):
+        deviation, mean = torch.std_mean(me.weight, (1, 2, 3), unbiased=False, keepdim=True)
+        weight = me.gain * (me.weight - mean) / (deviation + 1e-5) / me.weight[0].numel() ** 0.5
+        return F.conv2d(x, weight, me.bias, me.stride, me.padding, me.dilation, me.groups)
+
+
+def test_the_derivative_of_a_deviation_of_0_is_a_convention():
+    assert check(DividesByTheDeviation).diagnosis == ("eps 1e-05 added to the deviation",)
