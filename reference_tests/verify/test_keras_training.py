@@ -1,7 +1,12 @@
 """Checking what trains networks of TensorFlow and Keras: clipping, SAM, averages of weights, schedules."""
 
 import functools
+import json
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,6 +16,8 @@ import tensorflow as tf
 import nfnumpy as nf
 from nfnumpy.ports import tensorflow_optim
 from nfnumpy.verify import CONFORMS, DIVERGES, VARIANT, check
+
+ROOT = Path(__file__).parents[2]
 
 
 def unitwise_norm(x, axes=None, squeezed=True):
@@ -338,3 +345,12 @@ def test_the_weights_of_a_network_are_given_and_its_gradients_are_what_is_asked(
     framework.train_step(network, framework.sgd([], lr=0.5))
     assert all(np.array_equal(framework.host(variable), 0.5 * arrays[name])
                for name, variable in weights.variables.items())
+
+
+def test_a_training_step_on_jax_takes_and_returns_all_variables():
+    """In a process of its own, because one has one backend."""
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}
+    child = subprocess.run([sys.executable, "-m", "reference_tests.helpers.keras_jax_training"], env=environment,
+                           cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert child.returncode == 0, child.stderr
+    assert json.loads(child.stdout.splitlines()[-1]) == [CONFORMS, []]

@@ -143,7 +143,8 @@ class _Record:
         return outputs
 
     def _loss(self, variables):
-        self.places.append(self._weights())
+        if not self.framework.is_stateless:  # else the weights are no numbers inside a step
+            self.places.append(self._weights())
         return self.framework.softplus_loss(self.mixing, self.offset, variables)
 
     def _weights(self):

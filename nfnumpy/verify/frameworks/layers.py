@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError
 from .base import Framework, Host
 from .layer_handle import PLAIN_POLICIES, Derivatives, LayerHandle
 from .layer_training import exact_sgd, network_of, scalar_product
@@ -116,13 +115,31 @@ class LayerFramework(Framework):
         output, _ = self.derivatives.run(lambda x: (function(list(variables)), {}), np.zeros(1), variables, (), True)
         return self.derivatives.gradients(output, np.ones(()))[1:]
 
+    @property
+    def is_stateless(self) -> bool:
+        """Whether a training step is a function of the values of all variables, as with JAX."""
+        return self.keras.config.backend() == "jax"
+
     def train_step(self, network: Any, optimizer: Any) -> None:
-        """One training step of a network, whose output is its loss, with an optimizer; InputError with JAX."""
-        if self.keras.config.backend() not in ("tensorflow", "torch"):
-            raise InputError("a training step can be checked with TensorFlow or PyTorch below Keras")
+        """One training step of a network, whose output is its loss, with an optimizer.
+
+        With JAX a step takes and returns the values of all variables; here they are given and taken back.
+        """
         network.compile(optimizer=optimizer, loss=lambda labels, output: self.keras.ops.sum(output))
         ones = self.array(np.ones((1, 1), self.keras.config.floatx()))
-        network.train_step((ones, ones))
+        if not self.is_stateless:
+            network.train_step((ones, ones))
+            return
+        if not network.built:
+            network(ones)
+        if not optimizer.built:
+            optimizer.build(network.trainable_variables)
+        groups = (network.trainable_variables, network.non_trainable_variables, optimizer.variables,
+                  network.metrics_variables)
+        _, state = network.train_step(tuple([variable.value for variable in group] for group in groups), (ones, ones))
+        for group, values in zip(groups, state, strict=True):
+            for variable, value in zip(group, values, strict=True):
+                variable.assign(value)
 
     def running_eagerly(self) -> contextlib.AbstractContextManager[None]:
         """Inside, nothing is compiled, or not optimized: every input case would be compiled by itself and run once."""
