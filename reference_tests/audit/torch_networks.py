@@ -23,7 +23,7 @@ BLOCKS = {
     "nfnet": (("Bessel-corrected variance", "alpha missing"), ("shortcut from x", "silu in place of relu"),
               ("skip gain plus one", "average pool counts padding"),
               ("gamma missing", "shortcut without beta", "factor 2 missing"),
-              ("symmetric padding", "alpha squared", "conv1 and conv1b exchanged")),
+              ("symmetric padding", "alpha squared", "silu in place of relu")),
     "nf_regnet": (("nonlinearity relu with another's gamma", "squeeze-and-excite after the last nonlinearity"),)}
 BASELINES = (
     ("resnet: momentum", "resnet: stride"), ("resnet: eps", "resnet: pool"),
