@@ -336,6 +336,7 @@ class ExchangedAndDivided(Exchanged):
         return 1 / self.drop_prob
 
 
-@planted("stochastic_depth", "torch", "keep and drop exchanged", "divided by the rate", "one mask for the batch")
+@planted("stochastic_depth", "torch", "keep and drop exchanged", "divided by the rate", "one mask for the batch",
+         is_quick=False)
 class ExchangedDividedTogether(ExchangedAndDivided, OneForTheBatch):
     pass

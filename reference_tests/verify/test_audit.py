@@ -22,8 +22,9 @@ CASES = cases()
 PLANTED = [case for case in CASES if case.is_planted]
 RIGHT = [case for case in CASES if not case.is_planted]
 QUICK_TOGETHER = ("activation", "norm", "stochastic_depth", "ema", "schedule")  # kinds with a short search for several
+COMPILED = (("sam", "tensorflow"), ("agc", "tensorflow"))  # which takes long, as in JAX
 QUICK = [case for case in CASES if case.is_quick and case.module != TESTS
-         and case.framework != "jax" and (case.kind, case.framework) != ("sam", "tensorflow")  # which compile
+         and case.framework != "jax" and (case.kind, case.framework) not in COMPILED
          and (len(case.causes) < 2 or case.kind in QUICK_TOGETHER)]
 KNOWN = {variant.name for catalogue in (
     *(catalogue for _, catalogue in CATALOGUES.values()), agc.USES, ema.USES, sam.USES, RANDOM.values(),
