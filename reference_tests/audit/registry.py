@@ -45,6 +45,7 @@ class Case:
 
 
 _CASES: dict[str, Case] = {}
+_LOADING: list[str] = []  # the module that is being imported
 
 
 def add(case: Case) -> None:
@@ -72,16 +73,9 @@ def _registering(kind, framework, causes, forms, is_quick, options):
         name = getattr(target, "__qualname__", type(target).__name__).replace(".<locals>", "")
         title = ", ".join((name, *causes)) if causes else name
         add(Case(kind, framework, title, lambda: (target, options), frozenset(causes), frozenset(forms),
-                 getattr(register, "module", _caller()), is_quick))
+                 _LOADING[-1] if _LOADING else "", is_quick))
         return target
     return register
-
-
-def _caller():
-    return _LOADING[-1] if _LOADING else ""
-
-
-_LOADING: list[str] = []
 
 
 def cases(framework: str | None = None) -> tuple[Case, ...]:
