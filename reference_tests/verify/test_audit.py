@@ -25,7 +25,7 @@ QUICK_TOGETHER = ("activation", "norm", "stochastic_depth", "ema", "schedule")  
 COMPILED = (("sam", "tensorflow"), ("agc", "tensorflow"))  # which takes long, as in JAX
 QUICK = [case for case in CASES if case.is_quick and case.module != TESTS
          and case.framework != "jax" and (case.kind, case.framework) not in COMPILED
-         and (len(case.causes) < 2 or case.kind in QUICK_TOGETHER)]
+         and (len(case.causes) < 2 or (case.kind in QUICK_TOGETHER and case.framework != "tensorflow"))]
 KNOWN = {variant.name for catalogue in (
     *(catalogue for _, catalogue in CATALOGUES.values()), agc.USES, ema.USES, sam.USES, RANDOM.values(),
     *(activation.catalogue(name) for name in NONLINEARITIES),
