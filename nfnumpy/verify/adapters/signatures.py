@@ -16,7 +16,7 @@ def parameters_of(target: Any) -> Parameters | None:
     """A dict name -> inspect.Parameter; None for a callable without signature (built-in functions)."""
     try:
         found = dict(inspect.signature(target).parameters)
-        if isinstance(target, type) and found and all(each.kind in VARIADIC for each in found.values()):
+        if isinstance(target, type) and {each.kind for each in found.values()}.issuperset(VARIADIC):  # of __new__
             found = dict(list(inspect.signature(target.__init__).parameters.items())[1:])  # type: ignore[misc]
         return found
     except (TypeError, ValueError):
