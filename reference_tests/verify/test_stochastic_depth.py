@@ -104,3 +104,20 @@ def test_what_cannot_be_run_is_one_line(target):
     with pytest.raises(nf.InputError) as error:
         check_stochastic_depth(target, framework="torch")
     assert str(error.value).startswith("stochastic_depth: ") and "\n" not in str(error.value)
+
+
+def drop_connect(inputs, training=False, drop_connect_rate=0.0):
+    keep = 1.0 - drop_connect_rate
+    mask = torch.floor(keep + torch.rand(len(inputs), 1, 1, 1, dtype=inputs.dtype))
+    return inputs * mask / keep if training else inputs
+
+
+def with_another_name(inputs, training=False, share=0.0):
+    return drop_connect(inputs, training, share)
+
+
+def test_a_rate_is_known_by_its_name_or_asked_for():
+    """A function that was called without its rate would drop nothing."""
+    assert check_stochastic_depth(drop_connect).diagnosis == ("rescaled by 1/(1 - rate)",)
+    with pytest.raises(nf.InputError, match="the rate by a name such as rate"):
+        check_stochastic_depth(with_another_name)

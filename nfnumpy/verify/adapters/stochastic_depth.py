@@ -13,7 +13,8 @@ from .guarded_call import guarding
 from .signatures import parameter_names
 
 RATES = ("rate", "drop_rate", "drop_prob", "drop_path_rate", "drop_path", "drop", "prob", "p", "dropout_rate",
-         "stochdepth_rate", "stochastic_depth_rate", "stochastic_depth_prob", "probability")
+         "stochdepth_rate", "stochastic_depth_rate", "stochastic_depth_prob", "probability", "drop_connect_rate",
+         "drop_connect_prob", "drop_connect", "drop_path_prob")
 KEEPS = ("keep_prob", "keep", "keep_rate", "survival_prob", "survival_rate", "survival_probability", "keep_probability")
 TRAININGS = ("training", "train", "is_training")
 DETERMINISTICS = ("deterministic", "eval", "inference", "test")
@@ -31,9 +32,10 @@ def stochastic_depth_adapter(target: Any, wish: str, options: Mapping[str, Any])
         raise InputError(f"stochastic_depth: expected something to call, got {target!r}")
     names = [name for name in parameter_names(target) if name not in options]
     takes_x = bool(names) and not isinstance(target, type) and names[0] not in (*RATES, *KEEPS)
-    if not takes_x and not set(names) & {*RATES, *KEEPS}:
-        raise InputError("stochastic_depth: expected a function of (x, rate, training) or a module of (rate), got "
-                         f"parameters ({', '.join(names) or 'none'})")
+    if not set(names) & {*RATES, *KEEPS}:
+        raise InputError("stochastic_depth: expected a function of (x, rate, training) or a module of (rate), the rate "
+                         f"by a name such as {', '.join(RATES[:3])} or {KEEPS[0]}; got parameters "
+                         f"({', '.join(names) or 'none'})")
 
     if framework.has_transformations and framework.has_modules:
         transformed = _Transformed(target, framework, options, names, takes_x)
