@@ -417,3 +417,23 @@ class DividesByTheDeviation(TakesEverything):
 
 def test_the_derivative_of_a_deviation_of_0_is_a_convention():
     assert check(DividesByTheDeviation).diagnosis == ("eps 1e-05 added to the deviation",)
+
+
+class IgnoresDilation(TakesEverything):
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1):
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+
+    def forward(self, x):
+        return F.conv2d(x, self.kernel(), self.bias, self.stride, self.padding, 1, self.groups)
+
+
+class NeedsItsBias(TakesEverything):
+    def forward(self, x):
+        return super().forward(x) + 0.0 * self.bias.sum()
+
+
+def test_dilations_and_missing_biases_are_asked():
+    verdict = check(IgnoresDilation)
+    assert verdict.outcome == DIVERGES and verdict.diagnosis == ("dilation ignored",), str(verdict)
+    verdict = check(NeedsItsBias)
+    assert verdict.outcome == CONFORMS and any("bias = False" in note for note in verdict.notes), str(verdict)

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError
 from ..frameworks import Framework, framework_of
 from . import Adapter
 from .guarded_call import guarded, guarding
-from .signatures import parameters_of, required, unusable
+from .signatures import cannot_be_made, parameters_of, required, unusable
 
 MOST_FACTORIES = 3  # a factory of factories of modules, as timm's act_with_gamma
 
@@ -53,8 +52,7 @@ def _function_of(target: Any, options: Mapping[str, Any], framework: Framework) 
         options = {**framework.further_arguments(target), **options} if isinstance(target, type) else options
         missing = [name for name in required(parameters) if name not in options]
         if isinstance(target, type) and missing:
-            flags = " ".join(f"--option {name}=…" for name in missing)
-            raise InputError(f"activation: {target.__name__} cannot be made without {', '.join(missing)}: give {flags}")
+            raise cannot_be_made("activation", missing, target.__name__)
         if not isinstance(target, type) and (missing or not _may_be_a_factory(target, parameters)):
             return target, options
         target, options = guarded("activation", framework.made, target, **options), {}

@@ -14,8 +14,8 @@ import numpy as np
 from ...errors import InputError
 from ..frameworks import Framework, ModuleHandle
 from . import Adapter
-from .guarded_call import guarding
-from .layer_factories import all_parameters, builds_layers
+from .guarded_call import guarded, guarding
+from .layer_factories import all_parameters, builds_layers, is_its_own
 from .signatures import first_named, required
 from .ws_evaluation import after_a_step, in_evaluation
 
@@ -23,24 +23,31 @@ ROLES = {"inputs": ("in_channels", "input_channels", "in_features", "cin", "in_c
          "outputs": ("filters", "out_channels", "output_channels", "out_features", "features", "num_filters", "cout",
                      "out_ch", "out_chs", "channels"),
          "kernel": ("kernel_size", "kernel_shape", "kernel", "ksize", "k"), "stride": ("strides", "stride"),
-         "groups": ("groups", "num_groups", "group_count", "feature_group_count"), "padding": ("padding", "pad")}
+         "groups": ("groups", "num_groups", "group_count", "feature_group_count"), "padding": ("padding", "pad"),
+         "dilation": ("dilation_rate", "dilation", "dilations"), "bias": ("use_bias", "with_bias", "has_bias", "bias")}
 AFTER = "weight after the call"
 LEAVES = (("gain", r"gain|scale|gamma|^g$"), ("bias", r"bias|^b$|beta|offset"), ("weight", r"weight|kernel|^w$"))
 
 
 def layer_convolution_adapter(target: Callable, framework: Framework, options: Mapping[str, Any]) -> Adapter | None:
-    """The Adapter, with stride and groups fixed where the target has only one value; None for no such target."""
+    """The Adapter, with what is fixed where the target has only one value of it; None for no such target."""
     parameters = all_parameters(target)
     free = [name for name in parameters if name not in options]
     names = {role: first_named(free, known) for role, known in ROLES.items()}
+    if not is_its_own(target, names["dilation"]):  # inherited, and perhaps never meant
+        names["dilation"] = None
     if names["outputs"] is None or names["kernel"] is None:
         if isinstance(target, type):
             raise InputError("ws_conv: expected a layer of (filters, kernel_size), the target takes "
                              f"({', '.join(required(parameters)) or 'nothing'})")
         return None
     layer = Layer(target, framework, names, parameters, options, builds_layers(target))
-    fixed = {role: 1 for role in ("stride", "groups") if names[role] is None}
-    notes = tuple(f"it takes no {role}: compared with {role} = 1" for role in fixed)
+    fixed: dict[str, Any] = {role: 1 for role in ("stride", "groups", "dilation") if names[role] is None}
+    notes = tuple(f"it takes no {role}: compared with {role} = 1" for role in fixed if role != "dilation")
+    if not guarded("ws_conv", layer.has_bias):
+        fixed, notes = {**fixed, "bias": False}, (*notes, "it has no bias: compared without one")
+    elif names["bias"] is None:
+        fixed["bias"] = True
     if names["padding"] is not None:
         notes += (f"it is asked with {names['padding']} = {layer.same!r}",)
     return Adapter(guarding("ws_conv", layer.run), framework, fixed, notes=notes)
@@ -53,7 +60,7 @@ class Layer:
                  parameters: Mapping[str, Any], options: Mapping[str, Any], builds: bool):
         self.target, self.framework, self.names = target, framework, names
         self.options, self.builds, self.kernel = options, builds, parameters[names["kernel"] or ""]
-        self.stride = parameters.get(names["stride"] or "")
+        self.stride, self.dilation = (parameters.get(names[role] or "") for role in ("stride", "dilation"))
         self.form: int | None = None
         default = getattr(parameters.get(names["padding"] or ""), "default", None)
         self.same = "SAME" if isinstance(default, str) and default.isupper() else "same"
@@ -79,6 +86,13 @@ class Layer:
         ours = case.arrays["weight"].shape
         return {name: array.reshape(ours) if array.shape == weight.shape else array for name, array in outputs.items()}
 
+    def has_bias(self) -> bool:
+        """Whether a layer that is asked for a bias has one."""
+        arrays = {"x": np.zeros((1, 4, 4, 4), np.float32), "weight": np.zeros((1, 1, 4, 4), np.float32)}
+        module = self._made(arrays, {"stride": 1, "groups": 1})
+        shapes = {name: array.shape for name, array in module.buffers.items()} | dict(module.parameters)
+        return "bias" in names_of_leaves(shapes, {"weight": 16, "gain": 4, "bias": 4})
+
     def arranged(self, weight: np.ndarray, groups: int) -> np.ndarray:
         """A weight (kh, kw, in/groups, out) in the layer's shape."""
         return weight
@@ -86,7 +100,8 @@ class Layer:
     def values(self, x: np.ndarray, weight: np.ndarray, geometry: Mapping[str, Any]) -> dict[str, Any]:
         """{role: value} of the constructor's arguments, but for the size of the kernel."""
         return {"inputs": x.shape[3], "outputs": weight.shape[3], "groups": geometry["groups"], "padding": self.same,
-                "stride": _as_many(self.stride, geometry["stride"])}
+                "stride": _as_many(self.stride, geometry["stride"]), "bias": geometry.get("bias", True),
+                "dilation": _as_many(self.dilation, geometry.get("dilation", 1))}
 
     def _made(self, arrays, geometry):
         x, values = arrays["x"], self.values(arrays["x"], arrays["weight"], geometry)
@@ -112,7 +127,7 @@ class Layer:
 
     def layer(self, x: np.ndarray, values: Mapping[str, Any]) -> ModuleHandle:
         """The handle of a layer for an input like x, with its constructor's arguments by their roles."""
-        given = {name: values[role] for role, name in self.names.items() if name is not None}
+        given = {name: values[role] for role, name in self.names.items() if name is not None and role in values}
         given |= self.options
         if self.builds:
             made = self.framework.built(lambda tensor: self.target(tensor, **given), x.shape[1:])

@@ -11,7 +11,7 @@ from ...errors import InputError
 from .ema_classes import WATCHED, by_update, parts_of
 from .layer_clipping import MODEL, VARIABLES
 from .layer_factories import all_parameters
-from .signatures import first_named, parameter_names, required
+from .signatures import cannot_be_made, first_named, parameter_names, required
 
 UPDATES = ("on_train_batch_end", "on_batch_end", "update", "update_weights", "update_parameters", "step", "apply",
            "__call__")
@@ -33,8 +33,7 @@ def layer_averages(target: Any, framework: Any, settings_for: Callable[[float], 
     first = first_named(list(parameters)[:1], (*MODEL, *VARIABLES))
     needed = [name for name in required(parameters) if name not in (decay_name, first)]
     if needed:
-        flags = " ".join(f"--option {name}=…" for name in needed)
-        raise InputError(f"ema: the target cannot be made without {', '.join(needed)}: give {flags}")
+        raise cannot_be_made("ema", needed)
 
     def run(case):
         arrays = {KERAS_NAMES.get(name, name): part for name, part in parts_of(case.arrays["initial"]).items()}

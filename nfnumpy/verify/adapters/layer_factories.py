@@ -6,9 +6,9 @@ Layers may take the number of channels from the tensor, and then have no paramet
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ...errors import InputError
 from ..frameworks import Framework
-from .signatures import first_named, parameter_names, parameters_of, required, takes_any_keyword
+from .guarded_call import FRAMEWORKS
+from .signatures import cannot_be_made, first_named, parameter_names, parameters_of, required, takes_any_keyword
 
 INPUT = ("x", "inputs", "input", "input_tensor", "tensor", "feature", "input_layer", "net", "images",
          "image")
@@ -26,6 +26,13 @@ def all_parameters(target: Any) -> dict[str, Any]:
         if not takes_any_keyword(own):
             break
     return found
+
+
+def is_its_own(target: Any, name: str | None) -> bool:
+    """Whether a parameter is one of the target's own signature, and not only of a framework's class that it extends."""
+    owners = target.__mro__ if isinstance(target, type) else (target,)
+    owner = next(each for each in owners if (each is target and not isinstance(each, type)) or "__init__" in vars(each))
+    return name in parameter_names(owner) and owner.__module__.partition(".")[0] not in FRAMEWORKS
 
 
 def builds_layers(target: Callable) -> bool:
@@ -50,8 +57,7 @@ def layer_factory(target: Callable, framework: Framework, options: Mapping[str, 
     if needed and width is None:
         width = needed.pop(0)
     if needed:
-        flags = " ".join(f"--option {name}=…" for name in needed)
-        raise InputError(f"se: the target cannot be made without {', '.join(needed)}: give {flags}")
+        raise cannot_be_made("se", needed)
 
     def make(case):
         values = {channels: case.options["channels"], outputs: case.options["channels"]}

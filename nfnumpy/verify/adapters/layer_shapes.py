@@ -34,7 +34,8 @@ def shaped_layer_adapter(target: Callable, framework: Framework, options: Mappin
     if names["outputs"] is None or not ("1d" in bases or "transpose" in bases):
         return None
     weight = _Weight(target, framework, names, parameters, options, 1 if "1d" in bases else 2, "transpose" in bases)
-    return Adapter(guarding("ws_conv", weight.run), framework, {"groups": 1, "stride": 1}, notes=(ONLY_THE_WEIGHT,))
+    return Adapter(guarding("ws_conv", weight.run), framework, {"groups": 1, "stride": 1, "dilation": 1, "bias": True},
+                   notes=(ONLY_THE_WEIGHT,))
 
 
 class _Depthwise(Layer):

@@ -10,7 +10,7 @@ from ..frameworks import Framework, framework_of
 from . import Adapter
 from .guarded_call import guarded, guarding
 from .norm_runs import GROUPS, ROLES, RUNNING, FunctionRuns, ModuleRuns, kind_of
-from .signatures import first_named, parameter_names, parameters_of, required, unusable
+from .signatures import cannot_be_made, first_named, parameter_names, parameters_of, required, unusable
 
 CHANNELS = ("num_features", "num_channels", "channels", "normalized_shape", "n_channels", "features", "c", "dim")
 
@@ -95,8 +95,7 @@ class _Factory:
             self.channels = needed[0]
         missing = [name for name in needed if name != self.channels]
         if missing:
-            flags = " ".join(f"--option {name}=…" for name in missing)
-            raise InputError(f"norm: the target cannot be made without {', '.join(missing)}: give {flags}")
+            raise cannot_be_made("norm", missing)
 
     def __call__(self, channels: int, groups: int) -> Any:
         given = {self.channels: channels, self.groups: groups}

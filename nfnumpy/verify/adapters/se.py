@@ -12,7 +12,7 @@ from ..frameworks import Framework, framework_of
 from . import Adapter
 from .guarded_call import guarded, guarding
 from .layer_factories import layer_factory
-from .signatures import first_named, parameter_names, parameters_of, required
+from .signatures import cannot_be_made, first_named, parameter_names, parameters_of, required
 
 DIVISORS = ("reduction", "reduction_ratio", "r", "red", "divisor")
 WIDTHS = ("hidden", "hidden_channels", "rd_channels", "squeeze_channels", "squeezed_channels", "se_channels",
@@ -88,8 +88,7 @@ def _factory(target, names, options):
     if second is None and needed:
         second = needed.pop(0)
     if needed:
-        flags = " ".join(f"--option {name}=…" for name in needed)
-        raise InputError(f"se: the target cannot be made without {', '.join(needed)}: give {flags}")
+        raise cannot_be_made("se", needed)
 
     def make(case):
         channels = case.options["channels"]

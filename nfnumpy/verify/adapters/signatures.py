@@ -52,6 +52,12 @@ def unusable(check: str, target: Any, expected: str) -> InputError:
     return InputError(f"{check}: expected {expected}; the target is {title}{shown}")
 
 
+def cannot_be_made(check: str, missing: Iterable[str], title: str = "the target") -> InputError:
+    """An InputError that asks for arguments of unknown meaning by option."""
+    flags = " ".join(f"--option {name}=…" for name in missing)
+    return InputError(f"{check}: {title} cannot be made without {', '.join(missing)}: give {flags}")
+
+
 @dataclasses.dataclass(frozen=True)
 class Role:
     """A setting that a target may take under several names.

@@ -21,6 +21,7 @@ from .ws_functions import function_adapter
 GAIN_NAMES = ("gain", "g", "weight_gain", "scale", "gamma")
 WEIGHT_NAMES = ("weight", "kernel", "w", "original")  # the last one is that of a parametrization
 BIAS_NAMES = ("bias", "b")
+GEOMETRY = ("stride", "groups", "dilation", "bias")
 CHANNELS = ("in_channels", "in_features", "inplanes", "cin")
 
 
@@ -63,6 +64,8 @@ def _module_adapter(target, framework, options):
         fixed, notes = construction.fixed, construction.notes
         if _named(shapes, BIAS_NAMES) is None:
             fixed, notes = {**fixed, "bias": False}, (*notes, "it has no bias: compared without one")
+        elif construction.names["bias"] is None:
+            fixed = {**fixed, "bias": True}
         return Adapter(guarding("ws_conv", layer.run), framework, fixed, notes=notes)
     note = "not a convolution of two dimensions: its standardization alone is checked"
     return Adapter(guarding("ws_conv", layer.run_weight), framework, notes=(note,))
@@ -71,11 +74,11 @@ def _module_adapter(target, framework, options):
 def _made_once(construction):
     """(the Construction, with sizes in pairs where the target takes no numbers, a module that it made)."""
     try:
-        return construction, guarded("ws_conv", construction.made, 4, 4, 1, 1, 1)
+        return construction, guarded("ws_conv", construction.made, 4, 4, 1)
     except InputError as error:
         in_pairs = dataclasses.replace(construction, in_pairs=True)
         try:
-            return in_pairs, guarded("ws_conv", in_pairs.made, 4, 4, 1, 1, 1)
+            return in_pairs, guarded("ws_conv", in_pairs.made, 4, 4, 1)
         except InputError:
             raise error from None
 
@@ -91,8 +94,8 @@ class _Layer:
         """The standardized weight, the output and every gradient."""
         arrays, framework = case.arrays, self.framework
         weight = arrays["weight"].transpose(3, 2, 0, 1)
-        module = self._made(arrays["x"].shape[3], weight.shape[0], weight.shape[2], case.options["stride"],
-                            case.options["groups"])
+        module = self._made(arrays["x"].shape[3], weight.shape[0], weight.shape[2],
+                            **{name: case.options[name] for name in GEOMETRY if name in case.options})
         leaves = _load(module, weight, arrays)
         out, convolved = module.call_and_watch(framework.images(arrays["x"]), training=True)
         output = framework.from_images(framework.host(out))
@@ -128,8 +131,8 @@ class _Layer:
             raise InputError("ws_conv: the module called no convolution of its framework, so its weight is not seen")
         return {"standardized weight": convolved.reshape(weight.shape).transpose(np.argsort(order))}
 
-    def _made(self, inputs, outputs, kernel, stride=1, groups=1):
-        return self.framework.module(self.construction.made(inputs, outputs, kernel, stride, groups), owned=True)
+    def _made(self, inputs, outputs, kernel, **geometry):
+        return self.framework.module(self.construction.made(inputs, outputs, kernel, **geometry), owned=True)
 
 
 def _load(module: ModuleHandle, weight: np.ndarray, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:

@@ -39,12 +39,13 @@ def _forward(leaves, options, rules):
 
 
 def _convolved(leaves, kernel, options, rules):
-    size, image = kernel.shape[0], leaves["x"].shape[1:3]
+    dilation, image = options.get("dilation", 1), leaves["x"].shape[1:3]
+    size = (kernel.shape[0] - 1) * dilation + 1
     is_told = options.get("padding") == "symmetric" and rules.padding is same_padding
     padding = size // 2 if is_told else rules.padding(image, size, options["stride"])
     bias = leaves["bias"] if options.get("bias", True) else None
     return ops.conv2d(leaves["x"], kernel, bias, stride=options["stride"], groups=options["groups"],
-                      padding=padding)
+                      padding=padding, dilation=dilation if rules.dilates else 1)
 
 
 def _in_evaluation(leaves, options, rules):
@@ -99,7 +100,7 @@ def _gradient(leaf, result):
     return UNKNOWN if np.isnan(leaf.grad).any() and np.isfinite(result).all() else leaf.grad
 
 
-def _case(seed, *, kernel=3, fan=3, out=5, groups=1, stride=1, size=6, scale=None, offset=0.1, count=2):
+def _case(seed, *, kernel=3, fan=3, out=5, groups=1, stride=1, size=6, scale=None, offset=0.1, count=2, **others):
     random = np.random.default_rng(seed)
     channels = fan * groups
     scale = 1.0 / np.sqrt(kernel * kernel * fan) if scale is None else scale
@@ -108,7 +109,7 @@ def _case(seed, *, kernel=3, fan=3, out=5, groups=1, stride=1, size=6, scale=Non
               "gain": 1.0 + 0.3 * random.standard_normal(out), "bias": 0.2 * random.standard_normal(out),
               "cotangent": random.standard_normal(7)}
     return InputCase({name: array.astype(np.float32).astype(np.float64) for name, array in arrays.items()},
-                   {"stride": stride, "groups": groups})
+                   {"stride": stride, "groups": groups, **others})
 
 
 TYPICAL = (_case(1, fan=16, out=8), _case(2, kernel=1, fan=64, out=32), _case(3, fan=8, out=16, groups=2))
@@ -116,10 +117,11 @@ EDGES = (_case(4, stride=2, size=6), _case(5, stride=2, size=7), _case(6, scale=
          _case(8, kernel=1, fan=2, out=3, scale=0.3), _case(9, fan=1, out=6, groups=6), _case(10, offset=3.0),
          _case(12, scale=1e-5), _case(13, out=1), _case(14, fan=1, out=4, count=1),
          _case(15, size=3, count=1), _case(16, kernel=1, fan=6, out=1, size=1),  # one of everything somewhere
-         _case(17, scale=1e-6), _case(18, scale=1e-9),
+         _case(17, scale=1e-6), _case(18, scale=1e-9), _case(20, dilation=2), _case(21, bias=False),
          _case(19, kernel=1, fan=1, out=3, size=20))  # large, so that it is shown only where no smaller one is wrong
 
 
+USUALLY = {"dilation": 1, "bias": True}  # options of few cases
 DRAWN_SHAPES = ((1, 4, 6, 1), (3, 2, 4, 2), (5, 3, 2, 1), (3, 1, 6, 3), (1, 2, 9, 3))  # kernel, fan, out, groups
 
 
@@ -138,6 +140,8 @@ def smaller(case: InputCase) -> Iterator[InputCase]:
     x, weight = arrays["x"], arrays["weight"]
     if options["stride"] > 1:
         yield InputCase(arrays, {**options, "stride": 1})
+    for name in USUALLY.keys() & options.keys():
+        yield InputCase(arrays, {key: value for key, value in options.items() if key != name})
     if weight.shape[0] > 1:
         yield InputCase({**arrays, "weight": weight[1:-1, 1:-1]}, options)
     numbered = np.arange(1.0, x.size + 1.0).reshape(x.shape)  # of a constant, a centred weight has the convolution 0
@@ -205,16 +209,18 @@ def _depthwise(case):
 
 
 def with_geometry(fixed: Mapping[str, Any]) -> Check:
-    """The Check with the input cases of a target that has only one stride, number of groups or padding, or no bias, or
-    is depthwise.
+    """The Check with the input cases of a target that has only one stride, dilation, number of groups or padding, has
+    no bias or always one, or is depthwise.
     """
-    told = {name: value for name, value in fixed.items() if name in ("padding", "bias")}
+    told = {name: value for name, value in fixed.items() if name == "padding" or (name, value) == ("bias", False)}
     if fixed.get("depthwise"):
-        return dataclasses.replace(CHECK, typical=tuple(map(_depthwise, TYPICAL)), edges=tuple(map(_depthwise, EDGES)),
+        edges = (case for case in EDGES if not USUALLY.keys() & case.options.keys())
+        return dataclasses.replace(CHECK, typical=tuple(map(_depthwise, TYPICAL)), edges=tuple(map(_depthwise, edges)),
                                    drawn=lambda seed: _depthwise(drawn(seed)))
 
     def fits(case):
-        return all(case.options[name] == value for name, value in fixed.items() if name not in told)
+        return all(case.options.get(name, USUALLY.get(name)) == value for name, value in fixed.items()
+                   if name not in told)
 
     def cases(all_cases):
         return tuple(InputCase(case.arrays, {**case.options, **told}) for case in all_cases if fits(case))

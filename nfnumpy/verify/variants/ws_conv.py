@@ -118,7 +118,7 @@ class StandardizationRules:
     is_detached, statistics_detached: whether the weight, or mean and deviation, get no gradient; overwrites: whether a
     call writes the result into the weight, which then has the gradient of the result, overwrites_in_evaluation: whether
     one in evaluation does, centres_in_place: whether a call writes the centred weight there; padding(image, kernel,
-    stride): of the convolution; evaluated(…): the weight in evaluation.
+    stride): of the convolution; evaluated(…): the weight in evaluation; dilates: whether a dilation has an effect.
     """
 
     eps: float = 1e-4
@@ -140,10 +140,12 @@ class StandardizationRules:
     evaluated: Callable[[Callable, Tensor, Tensor, Tensor], Tensor] = standardized_again
     overwrites_in_evaluation: bool = False
     centres_in_place: bool = False
+    dilates: bool = True
 
 
 USUAL = StandardizationRules()
-AROUND = ("padding", "evaluated", "overwrites_in_evaluation", "centres_in_place")  # no rules of the standardization
+AROUND = ("padding", "evaluated", "overwrites_in_evaluation", "centres_in_place",
+          "dilates")  # no rules of the standardization
 
 
 def standardized(weight: Tensor, gain: Tensor, rules: StandardizationRules, groups: int = 1) -> Tensor:
@@ -284,6 +286,7 @@ CATALOGUE = (
                  "detached: the gradient is not projected, and weights grow."),
 )
 OF_CONVOLUTIONS = (  # what a convolution alone shows, and no network that is called once on square images
+    KnownVariant("dilation ignored", {"dilates": False}, "The convolution takes a dilation and does not use it."),
     KnownVariant("padding of height and width exchanged", {"padding": _exchanged_padding}, "An image's height is "
                  "padded as its width should be, and the reverse: the same on square images, and F.pad takes the last "
                  "axis first."),
