@@ -16,6 +16,7 @@ from .verdict import CONFORMS, DIVERGES, VARIANT, Difference, Verdict
 
 Outputs = Mapping[str, np.ndarray]
 REMEMBERED = 512  # results of the reference
+IN_FLOAT32_LIMITS = tolerance.epsilon("float32") / tolerance.epsilon("float64")  # an excess beyond it is one there
 LEAST_IN_FLOAT32 = 1e-10  # relative: far less than the rounding of any number in float32
 MOST_NUMBERS = 4096  # of the results on a counterexample
 IN_FLOAT32 = ("compared in float32: in float64 no known form agrees, as if some of the target's numbers were float32")
@@ -95,9 +96,10 @@ class Check:
         reference, scales = self.computed(case, rules), self.scales_of(case)
         return reference, _allowed(self.reference, self.scales, case, rules, precision), scales
 
-    def explained(self, cases: Sequence[InputCase], outputs: Sequence[Outputs], precision: str) -> diagnosis.Diagnosis:
-        """The known variants that reproduce the target's outputs."""
-        return diagnosis.diagnose_by_uses(self, cases, outputs, precision)
+    def explained(self, cases: Sequence[InputCase], outputs: Sequence[Outputs], precision: str,
+                  simply: bool = True) -> diagnosis.Diagnosis:
+        """The known variants that reproduce the target's outputs; simply: whether single ones are looked for, too."""
+        return diagnosis.diagnose_by_uses(self, cases, outputs, precision, simply=simply)
 
     def explained_simply(self, cases: Sequence[InputCase], outputs: Sequence[Outputs],
                          precision: str) -> diagnosis.Diagnosis:
@@ -203,32 +205,32 @@ class _Comparison:
     def verdict_in_float64(self, rounds_constants: bool) -> Verdict:
         """The Verdict in float64, or in float32 where that explains more: some of the target's numbers may be float32.
 
-        What explains a target in float64 does so in float32. So mistakes that meet in a tensor are looked for there
-        first, and in float64 only where something was found that is not exact.
+        What explains a target in float64 does so in float32. So mistakes that meet in a tensor are looked for there;
+        where what is found is not exact in float64, others of the same rules are tried there, such as another eps.
         """
         if self.check.is_slow and rounds_constants and self._differs_in("float64"):
             return self.verdict("float32", notes=(ROUNDED_CONSTANTS,))
-        verdict = self._verdict_if_simple("float64")
+        verdict, nearest = self._verdict_if_simple("float64")
         if verdict is None and (rounds_constants or self.is_partly_coarser()):
-            verdict = self._verdict_if_simple("float32", notes=(IN_FLOAT32,))
-        if verdict is not None or self.check.is_slow:
-            return verdict or self.verdict("float64")
+            verdict, _ = self._verdict_if_simple("float32", notes=(IN_FLOAT32,))
+        if verdict is not None or self.check.is_slow:  # whose one search is no simple one
+            return verdict or self.verdict("float64", known=nearest)
         outputs = self.all_outputs("float64")
-        found = self._explained("float32", outputs)
-        groups = [] if found.variants is None else [found.variants]
-        if not groups or diagnosis.reproducing(self.check, self.cases, outputs, "float64", groups):
-            return self.verdict("float64", known=found)
-        exact = self._explained("float64", outputs)
-        if exact.variants is not None:
-            return self.verdict("float64", known=exact)
+        found = self._explained("float32", outputs, simply=nearest.excess < IN_FLOAT32_LIMITS)
+        if found.variants is None:
+            return self.verdict("float64", known=found._replace(nearest=found.nearest or nearest.nearest))
+        exact = diagnosis.reproducing(self.check, self.cases, outputs, "float64",
+                                      diagnosis.alternatives(found.variants, self.check.catalogue))
+        if exact is not None:
+            return self.verdict("float64", known=diagnosis.Diagnosis(exact, ()))
         return self.verdict("float32", notes=(IN_FLOAT32,), known=found)
 
     def _verdict_if_simple(self, precision, notes=()):
-        """The Verdict where the target conforms or little search explains it, else None."""
+        """(the Verdict where the target conforms or little search explains it, else None; the Diagnosis)."""
         if not self._differs_in(precision):
-            return self.verdict(precision, notes)
-        known = self._explained(precision, self.all_outputs(precision), simply=True)
-        return self.verdict(precision, notes, known) if known.variants is not None else None
+            return self.verdict(precision, notes), diagnosis.CONFORMING
+        known = self._explained(precision, self.all_outputs(precision), deeply=False)
+        return (self.verdict(precision, notes, known) if known.variants is not None else None), known
 
     def _differs_in(self, precision):
         return not all(difference.agrees for difference in self.check.differences(
@@ -244,7 +246,8 @@ class _Comparison:
         if all(difference.agrees for difference in found["differences"]):
             return Verdict(outcome=CONFORMS, **found)
         found["relative_difference"] = _relative_difference(check, outputs)
-        variants, nearest, partly = known or self._explained(precision, outputs)
+        known = known or self._explained(precision, outputs)
+        variants, partly = known.variants, known.partly
         found |= diagnosis.named(variants or ())
         found["partly"] = tuple((" with ".join(variant.name for variant in group), names) for group, names in partly)
         if variants and all(variant.benign for variant in variants):
@@ -258,15 +261,17 @@ class _Comparison:
             found["notes"] += self._as_if_coarser(check, outputs)
         shown = smallest(self.cases, outputs, check.smaller, run=lambda case: self.outputs(case, precision),
                          agrees=lambda case, output: check.agrees(case, output, precision))
-        return Verdict(outcome=DIVERGES, nearest=tuple(variant.name for variant in nearest),
+        return Verdict(outcome=DIVERGES, nearest=tuple(variant.name for variant in known.nearest),
                        counterexample=shown.as_json(), results=self._results(check, shown, precision), **found)
 
-    def _explained(self, precision, outputs, simply=False):
+    def _explained(self, precision, outputs, deeply=True, simply=True):
         """The Diagnosis; of a target that has no effect, where that is no known variant of its own, just this."""
         check = self.check
         nothing = without_effect(self.cases, outputs)
         if nothing is None:
-            return (check.explained_simply if simply else check.explained)(self.cases, outputs, precision)
+            if not deeply:
+                return check.explained_simply(self.cases, outputs, precision)
+            return check.explained(self.cases, outputs, precision, simply)
         known = check.explained_simply(self.cases, outputs, precision)
         return known if known.variants and len(known.variants) == 1 else diagnosis.Diagnosis((nothing,), ())
 

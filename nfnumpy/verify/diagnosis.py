@@ -10,7 +10,7 @@
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from .search import Group, Search
@@ -21,12 +21,13 @@ MOST_TOGETHER = 4  # variants that are found one by one and put together
 
 class Diagnosis(NamedTuple):
     """variants: those that reproduce the target, or None; nearest: those that come nearest where none does; partly: in
-    that case (variants, the names of the tensors that they explain).
+    that case (variants, the names of the tensors that they explain); excess: the nearest ones' error over its limit.
     """
 
     variants: Group | None
     nearest: Group
     partly: tuple[tuple[Group, tuple[str, ...]], ...] = ()
+    excess: float = 0.0
 
 
 CONFORMING = Diagnosis((), ())
@@ -40,17 +41,20 @@ def named(variants: Iterable[KnownVariant]) -> dict[str, Any]:
 
 
 def diagnose(check: Any, cases: Sequence[Any], outputs: Sequence[Any], precision: str,
-             deeply: bool = True) -> Diagnosis:
+             deeply: bool = True, simply: bool = True) -> Diagnosis:
     """The Diagnosis of a target's outputs for the input cases of a Check, which rounding does not explain.
 
-    deeply: whether any variants that meet in a tensor are looked for; else only pairs with a benign one.
+    deeply: whether any variants that meet in a tensor are looked for; simply: whether single ones and pairs with a
+    benign one are, which need not be looked for twice.
     """
     search = Search(check, cases, outputs, precision)
     catalogue = sorted(check.catalogue, key=lambda variant: (variant.is_open, not variant.benign))
     closed = [variant for variant in catalogue if not variant.is_open]
-    found = _simple(search, closed) or (len(closed) < len(catalogue) and _simple(search, catalogue))
-    if found or not deeply:
-        return Diagnosis(found or None, () if found else search.nearest)
+    found = simply and (_simple(search, closed) or (len(closed) < len(catalogue) and _simple(search, catalogue)))
+    if found:
+        return Diagnosis(found, ())
+    if not deeply:
+        return Diagnosis(None, search.nearest, excess=search.least_excess)
     explained = search.explained_by_singles(catalogue)
     meeting = search.meeting(catalogue, explained) if search.unexplained(explained) else combinations(catalogue)
     for candidates in (meeting, search.together(explained, search.wrong, most=MOST_TOGETHER)):
@@ -61,22 +65,22 @@ def diagnose(check: Any, cases: Sequence[Any], outputs: Sequence[Any], precision
 
 
 def diagnose_by_uses(check: Any, cases: Sequence[Any], outputs: Sequence[Any], precision: str,
-                     deeply: bool = True) -> Diagnosis:
+                     deeply: bool = True, simply: bool = True) -> Diagnosis:
     """The same for cases of several uses: one variant for all, else the plain ones first, then, with what they show,
     the others.
     """
     pairs = list(zip(cases, outputs, strict=True))
     plain = [(case, output) for case, output in pairs if case.options.get("use", "plain") == "plain"]
     if len(plain) in (0, len(pairs)):
-        return diagnose(check, cases, outputs, precision, deeply)
+        return diagnose(check, cases, outputs, precision, deeply, simply)
     search = Search(check, cases, outputs, precision)
-    single = search.first((variant,) for variant in check.catalogue if not variant.is_open)
+    single = simply and search.first((variant,) for variant in check.catalogue if not variant.is_open)
     if single:
         return Diagnosis(single, ())
     plain_cases, plain_outputs = [case for case, _ in plain], [output for _, output in plain]
     first = CONFORMING
     if not all(check.agrees(case, output, precision) for case, output in plain):
-        first = diagnose(check, plain_cases, plain_outputs, precision, deeply)
+        first = diagnose(check, plain_cases, plain_outputs, precision, deeply, simply)
     if first.variants is None:
         return first
     then = dataclasses.replace(check, rules=apply(check.rules, first.variants), catalogue=tuple(
@@ -96,6 +100,16 @@ def _simple(search: Search, catalogue: Sequence[KnownVariant]) -> Group | None:
     pairs = (group for group in combinations(catalogue) if any(variant.benign for variant in group))
     return (search.first((variant,) for variant in catalogue)
             or search.first(search.together(explained, search.wrong, most=2)) or search.first(pairs))
+
+
+def alternatives(group: Group, catalogue: Iterable[KnownVariant]) -> Iterator[Group]:
+    """The group itself, then those with one of its variants exchanged for another one that changes the same rule."""
+    yield group
+    for position, variant in enumerate(group):
+        others = (*group[:position], *group[position + 1:])
+        for other in catalogue:
+            if other != variant and other.conflicts(variant) and not any(other.conflicts(each) for each in others):
+                yield (*group[:position], other, *group[position + 1:])
 
 
 def reproducing(check: Any, cases: Sequence[Any], outputs: Sequence[Any], precision: str,

@@ -21,8 +21,8 @@ def standardize(weight, gain):
     return gain * centred / np.sqrt(np.maximum(np.square(centred).sum((0, 1, 2)), 1e-4))
 
 def bessel(weight, gain):
-    deviation = weight.std((0, 1, 2), ddof=1)
-    return gain * (weight - weight.mean((0, 1, 2))) / (deviation * weight[..., 0].size ** 0.5 + 1e-30)
+    squares = weight.var((0, 1, 2), ddof=1) * weight[..., 0].size
+    return gain * (weight - weight.mean((0, 1, 2))) / np.sqrt(np.maximum(squares, 1e-4))
 
 def added(weight, gain, eps=1e-5):
     scale = 1 / np.sqrt((weight.var((0, 1, 2)) + eps) * weight[..., 0].size)
@@ -108,7 +108,8 @@ def test_a_target_file_imports_its_neighbours_but_no_namesakes(tmp_path):
     (["agc", "nowhere.py:f"], "no file nowhere.py"),
     (["agc", "math:nothing"], "has no 'nothing'"), (["agc", "math:pi"], "agc"),
     (["agc", "math:sqrt", "--option", "eps"], "expected KEY=VALUE"),
-    (["agc", "math:sqrt", "--framework", "theano"], "expected auto, keras, tensorflow, torch, jax, numpy"),
+    (["agc", "math:sqrt", "--framework", "theano"],
+     "expected auto, keras, tensorflow, torch, haiku, flax, equinox, jax, numpy"),
     (["agc", "math:sqrt", "--examples", "-1"], "expected a whole number"),
     (["vectors", "nowhere"], "no folder nowhere")])
 def test_what_cannot_be_run_is_one_line_and_status_2(capsys, monkeypatch, tmp_path, arguments, part):

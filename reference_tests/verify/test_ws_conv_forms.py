@@ -382,17 +382,15 @@ def test_sizes_in_pairs_and_missing_biases_are_no_differences():
     assert any(difference.tensor == "gradient of bias" for difference in by_default.differences)
 
 
-class Float32Floor(TakesEverything):
-    """A floor that is a float32 number, beside two mistakes that are none."""
-
-    def kernel(self):
-        mean = self.weight.mean((1, 2, 3), keepdim=True)
-        squares = self.weight.var((1, 2, 3), keepdim=True) * self.weight.numel()
-        return self.gain * (self.weight - mean) * torch.rsqrt(torch.maximum(squares, torch.tensor(1e-4)))
+def with_a_float32_floor(weight, gain):
+    """The floor is a float32 number, beside two mistakes that are none."""
+    mean = weight.mean((1, 2, 3), keepdim=True)
+    squares = weight.var((1, 2, 3), keepdim=True) * weight.numel()
+    return gain * (weight - mean) * torch.rsqrt(torch.maximum(squares, torch.tensor(1e-4)))
 
 
 def test_mistakes_are_named_beside_numbers_in_float32():
-    verdict = check(Float32Floor)
+    verdict = check(with_a_float32_floor)
     assert set(verdict.diagnosis) == {"Bessel-corrected variance", "fan-in counts the output channels"}, str(verdict)
     assert any("float32" in note for note in verdict.notes)
 

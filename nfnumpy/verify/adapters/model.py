@@ -31,6 +31,9 @@ def network_target(target: Any, wish: str, config: Any,
     if isinstance(target, str):
         target, options = _of_timm(target, options), {}
     framework = framework_of(target, wish)
+    if wish == "auto" and not framework.has_modules and _needs_nothing(target, options):
+        made = guarded("model", _made, framework, target, config, options)
+        target, options, framework = made, {}, framework_of(made)
     if _is_tree_model(target, framework):
         return TreeModel(target, framework, options), framework
     if framework.has_modules and not _is_of_parameters(target):
@@ -52,6 +55,12 @@ def network_target(target: Any, wish: str, config: Any,
         raise InputError(f"model: expected timm:NAME, a module or its factory, or a function of (parameters, images), "
                          f"got {target!r}")
     return FunctionModel(target, framework, config, options), framework
+
+
+def _needs_nothing(target, options):
+    """Whether a function can only be what makes a network, of whichever framework: it needs no argument."""
+    is_function = callable(target) and not isinstance(target, type) and parameters_of(target) is not None
+    return is_function and not hasattr(target, "apply") and not set(required(parameters_of(target))) - options.keys()
 
 
 def _is_tree_model(target, framework):

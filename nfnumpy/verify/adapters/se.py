@@ -16,8 +16,8 @@ from .signatures import cannot_be_made, first_named, parameter_names, parameters
 
 DIVISORS = ("reduction", "reduction_ratio", "r", "red", "divisor")
 WIDTHS = ("hidden", "hidden_channels", "rd_channels", "squeeze_channels", "squeezed_channels", "se_channels",
-          "reduced_channels", "bottleneck")
-RATIOS = ("ratio", "rd_ratio", "se_ratio", "reduction_rate", "squeeze_ratio", "latent_channels")
+          "reduced_channels", "bottleneck", "latent_channels")
+RATIOS = ("ratio", "rd_ratio", "se_ratio", "reduction_rate", "squeeze_ratio")
 WITHOUT_A_WIDTH = 32  # channels, for a target that chooses the hidden width itself
 OUTPUTS = ("out_channels", "out_ch", "out_chs", "outplanes", "out_planes", "cout", "out_features", "filters")
 WIDTH_NAMES = (*RATIOS, *DIVISORS, *WIDTHS)

@@ -43,7 +43,8 @@ class BlockCheck(Check):
         """See Check."""
         return _expected(case, rules, precision)
 
-    def explained(self, cases: Sequence[InputCase], outputs: Sequence[Outputs], precision: str) -> Diagnosis:
+    def explained(self, cases: Sequence[InputCase], outputs: Sequence[Outputs], precision: str,
+                  simply: bool = True) -> Diagnosis:
         """See Check: the outputs are compared first, where they differ most; gradients only where outputs agree."""
         near = [NEAR * _output_tolerance(case, self.rules, precision) for case in cases]
         errors = [tolerance.distance(found["output"], _output(case, self.rules)) / limit

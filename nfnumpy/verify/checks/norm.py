@@ -80,7 +80,7 @@ class NormCheck(Check):
     """A Check that looks for mistakes in training first, then in the averages, then in evaluation."""
 
     def explained(self, cases: Sequence[InputCase], outputs: Sequence[Outputs],
-                  precision: str) -> diagnosis.Diagnosis:
+                  precision: str, simply: bool = True) -> diagnosis.Diagnosis:
         """The known variants that reproduce the target's outputs: one, or some in each place, or any two."""
         single = diagnosis.reproducing(self, cases, outputs, precision, ((variant,) for variant in self.catalogue))
         if single:
@@ -88,7 +88,7 @@ class NormCheck(Check):
         found = self._place_by_place(cases, outputs, precision)
         if found and diagnosis.reproducing(self, cases, outputs, precision, [found]):
             return diagnosis.Diagnosis(found, ())
-        return super().explained(cases, outputs, precision)
+        return super().explained(cases, outputs, precision, simply)
 
     def _place_by_place(self, cases, outputs, precision):
         """The variants of all places together, or None where one cannot be explained."""

@@ -46,6 +46,11 @@ def in_proportion(rates: np.ndarray, peak: float) -> np.ndarray:
     return rates
 
 
+def starts_at_zero(peak: float) -> float:
+    """The start of the warm-up, as a share of the peak."""
+    return 0.0
+
+
 def no_ramp(t: float, w: int) -> float:
     """A factor of the whole rate."""
     return 1.0
@@ -55,15 +60,15 @@ def no_ramp(t: float, w: int) -> float:
 class ScheduleRules:
     """From 0 to the peak in w steps, along half a cosine to 0 at total steps.
 
-    offset: added to the step; warmup(t, w): the share of the peak, or None for none; warmup_from: its start; decay(
-    progress): from 1 to 0; span(w, total): (first step, number of steps) of the decay; end(peak): where it ends, as a
-    share of the peak; ramp(t, w): a factor of the decay; in_epochs: whether the rate changes once an epoch;
+    offset: added to the step; warmup(t, w): the share of the peak, or None for none; warmup_from(peak): its start;
+    decay(progress): from 1 to 0; span(w, total): (first step, number of steps) of the decay; end(peak): where it ends,
+    as a share of the peak; ramp(t, w): a factor of the decay; in_epochs: whether the rate changes once an epoch;
     second_group(rates, peak): those of a second group; forgets: whether state_dict has not the number of steps.
     """
 
     offset: int = 0
     warmup: Callable[[float, int], float] | None = linear_warmup
-    warmup_from: float = 0.0
+    warmup_from: Callable[[float], float] = starts_at_zero
     decay: Callable[[float], float] = half_a_cosine
     span: Callable[[int, int], tuple[int, int]] = after_the_warmup
     end: Callable[[float], float] = ends_at_zero
@@ -76,13 +81,13 @@ class ScheduleRules:
 def _share_of_the_peak(step, peak, options, rules):
     """The rate at a step, in units of the peak."""
     w, total = options["warmup_steps"], options["total_steps"]
-    now = step + rules.offset
+    now, first = step + rules.offset, rules.warmup_from(peak)
     if rules.in_epochs:
         now = now // options["steps_per_epoch"] * options["steps_per_epoch"]
     if now < 0:
-        return rules.warmup_from
+        return first
     if rules.warmup is not None and now < w:
-        return rules.warmup_from + (1.0 - rules.warmup_from) * rules.warmup(now, w)
+        return first + (1.0 - first) * rules.warmup(now, w)
     start, length = rules.span(w, total)
     progress = min((now - start) / max(length, 1), 1.0)
     end = rules.end(peak)
@@ -128,9 +133,11 @@ CATALOGUE = (
                  "in the last step that is taken, total_steps - 1; that step does nothing.", benign=True),
     KnownVariant("cosine one step longer", {"span": lambda w, total: (w, total - w + 1)}, "The cosine ends a step "
                  "after total_steps.", benign=True),
-    *(KnownVariant(f"warm-up from {share:.3g} of the peak", {"warmup_from": share}, "The warm-up starts at "
+    *(KnownVariant(f"warm-up from {share:.3g} of the peak", {"warmup_from": _share(share)}, "The warm-up starts at "
                    f"{share:.3g} of the peak and not at 0.", benign=share <= 0.01)
       for share in (1e-8, 1e-6, 1e-4, 1e-3, 0.01, 0.1, 0.2, 0.25, 1 / 3, 0.5)),
+    *(KnownVariant(f"warm-up from a rate of {rate:g}", {"warmup_from": _rate(rate)}, f"The warm-up starts at a rate of "
+                   f"{rate:g} and not at 0.", benign=True) for rate in (1e-4, 1e-5, 1e-6, 1e-7, 1e-8)),
     *_ENDS,
     KnownVariant("one step ahead", {"offset": 1}, "Steps are counted from 1: everything comes a step "
                  "early.", benign=True),

@@ -280,9 +280,6 @@ CATALOGUE = (
                  "depthwise convolution is one unit; it should be one for each output channel."),
     KnownVariant("depthwise convolutions number by number", {"own_axes": _number_by_number_if(_is_depthwise)}, "Every "
                  "number of a depthwise convolution's weight is a unit; it should be one for each output channel."),
-    KnownVariant("tensors of one axis not clipped",
-                 {"is_left_alone": lambda name, shape: len(shape) <= 1 or is_last_weight(name, shape)}, "What is "
-                 "stored with one axis or none, biases and some gains, is not clipped; the paper clips it too."),
     KnownVariant("weights with one output number by number", {"own_axes": _number_by_number_if(_has_one_output)}, "In "
                  "a weight with one output, every number is a unit; the released code has one unit for the whole "
                  "output."),
