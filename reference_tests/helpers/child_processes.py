@@ -85,12 +85,13 @@ def fork_before_first_use():
 
 def fork_after_first_use():
     def compute():
-        found = classify(IMAGES)
+        found, looked_at = classify(IMAGES), threading.Event()
+        thread_pool._worker_pool().post(looked_at.set)  # behind what was posted before
+        assert looked_at.wait(60.0), "no worker looks at the queue"
         return found, len(thread_pool._worker_pool().queue)
 
     expected = classify(IMAGES)
-    found, items_left = Child(compute).result()
-    assert found == expected and items_left <= 1  # one that a worker has not looked at yet
+    assert Child(compute).result() == (expected, 0)
 
 
 def fork_from_a_thread():
