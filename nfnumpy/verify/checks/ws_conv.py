@@ -91,13 +91,15 @@ def reference_of_function(case: InputCase, rules: StandardizationRules) -> Mappi
 
 
 def _gradient(leaf, result):
-    """Zeros where there is none; UNKNOWN where it is NaN although the result is finite.
+    """Zeros where there is none; UNKNOWN where the result is not finite, or the gradient is NaN although it is.
 
-    That is the root of a variance of exactly 0: its derivative is infinite by analysis, and 0 in torch.std.
+    The latter is the root of a variance of exactly 0: its derivative is infinite by analysis, and 0 in torch.std.
     """
+    if not np.isfinite(result).all():
+        return UNKNOWN
     if leaf.grad is None:
         return np.zeros_like(leaf.data)
-    return UNKNOWN if np.isnan(leaf.grad).any() and np.isfinite(result).all() else leaf.grad
+    return UNKNOWN if np.isnan(leaf.grad).any() else leaf.grad
 
 
 def _case(seed, *, kernel=3, fan=3, out=5, groups=1, stride=1, size=6, scale=None, offset=0.1, count=2, **others):
